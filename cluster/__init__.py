@@ -1,0 +1,1 @@
+"""Ray and nothing else: sessions and bounded maps of units over actors."""

@@ -1,0 +1,1 @@
+"""What lies on disk: images read, arrays and tables written, artefact folders; numpy and polars in and out."""
