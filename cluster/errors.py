@@ -3,3 +3,35 @@
 
 class ClusterError(Exception):
     """Base of every error the cluster package raises on purpose; its text is meant for the user."""
+
+
+class InvalidRequest(ClusterError, ValueError):
+    """A policy, an address or a number of workers that cannot be meant."""
+
+
+class InsecureCluster(ClusterError, PermissionError):
+    """An address beyond this machine, and no authentication token: the token is what guards code execution."""
+
+
+class ClusterUnreachable(ClusterError, ConnectionError):
+    """Nothing that speaks Ray answers at the address, or it turns this driver away."""
+
+
+class SessionClosed(ClusterError, RuntimeError):
+    """A map outside its session, or a session inside another one."""
+
+
+class NoWorkers(ClusterError, TimeoutError):
+    """No worker could be placed, or none has been alive for the policy's deadline."""
+
+
+class WorkerSetupFailed(ClusterError, RuntimeError):
+    """The factory failed wherever it was called; `__cause__` is its own exception if that could be carried over."""
+
+
+class WorkerLost(ClusterError, ChildProcessError):
+    """The worker process died while it ran this unit, on every attempt the policy allows."""
+
+
+class LeaseExpired(ClusterError, TimeoutError):
+    """The unit gave no answer within the policy's lease, on the last attempt the policy allows."""

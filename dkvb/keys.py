@@ -1,0 +1,93 @@
+"""Keys: fitted once by vector quantisation with exponential moving averages, then frozen."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dkvb.codes import nearest
+from dkvb.projection import project
+from dkvb.seeds import generator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeySettings:
+    """How keys are fitted (defaults: the DKVB authors')."""
+
+    decay: float = 0.95
+    """Share of the old average kept at each batch."""
+    smoothing: float = 1e-5
+    """Laplace smoothing of the counts."""
+    epochs: int = 10
+    """Passes over the init data; 0 leaves the keys at their random start."""
+    batch: int = 256
+    """Items a step."""
+    dead: float = 0.1
+    """A key whose average count falls below ``dead * batch / m`` is replaced."""
+
+
+@dataclass(slots=True)
+class KeyState:
+    """The moving averages of one codebook."""
+
+    keys: Tensor
+    """(m, d_k) float32."""
+    count: Tensor
+    """(m,) float32, average number of items a batch."""
+    total: Tensor
+    """(m, d_k) float32, average sum of the items a batch."""
+
+
+def start(m: int, d_k: int, settings: KeySettings, *, gen: torch.Generator) -> KeyState:
+    """Standard normal keys, each with the count of a key just replaced.
+
+    A fresh key is thus treated alike at the start and after a replacement: it must win an item of the
+    next batch or is replaced (again).
+    """
+    keys = torch.randn(m, d_k, generator=gen)
+    count = torch.full((m,), settings.dead * settings.batch / m)
+    return KeyState(keys, count, keys * count[:, None])
+
+
+def ema_step(state: KeyState, x: Tensor, settings: KeySettings, *, gen: torch.Generator) -> None:
+    """One step of EMA vector quantisation on a batch, in place.
+
+    x: (b, d_k) float32, projected items of the batch.
+    gen: draws the items that replace dead keys.
+    source: van den Oord et al., arXiv 1711.00937, appendix A.1; dead-key replacement as in
+        Träuble et al., arXiv 2207.11240 (authors' settings).
+    """
+    m = len(state.keys)
+    code = nearest(x, state.keys)
+    new = 1 - settings.decay
+    state.count.mul_(settings.decay).index_add_(0, code, torch.full_like(x[:, 0], new))
+    state.total.mul_(settings.decay).index_add_(0, code, x, alpha=new)
+    n = state.count.sum()
+    smoothed = (state.count + settings.smoothing) * (n / (n + m * settings.smoothing))
+    torch.div(state.total, smoothed[:, None], out=state.keys)
+
+    threshold = settings.dead * settings.batch / m
+    dead = (state.count < threshold).nonzero()[:, 0]
+    if len(dead):
+        chosen = torch.randint(len(x), (len(dead),), generator=gen)
+        state.keys[dead] = x[chosen]
+        state.count[dead] = threshold
+        state.total[dead] = x[chosen] * threshold
+
+
+def fit_keys(z: Tensor, directions: Tensor, m: int, *, codebook: int, seed: int, settings: KeySettings) -> Tensor:
+    """Fit the keys of one codebook.
+
+    z: (n, d_z) float, embeddings of the init data.
+    directions: (d_z, d_k) float32, the projection of the codebook.
+    codebook: its index; with seed it names all random draws, so codebooks can be fitted in any order.
+    returns: (m, d_k) float32.
+    """
+    x = project(z, directions)
+    gen = generator(seed, "keys", codebook)
+    state = start(m, x.shape[1], settings, gen=gen)
+    for epoch in range(settings.epochs):
+        order = torch.randperm(len(x), generator=generator(seed, "key order", epoch))
+        for rows in order.split(settings.batch):
+            ema_step(state, x[rows], settings, gen=gen)
+    return state.keys

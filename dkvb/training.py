@@ -1,0 +1,144 @@
+"""Training a linear model, the same way for the bottleneck's values and for the linear head beside it.
+
+Both are convex: features fixed, cross-entropy on top. "nesterov" runs full-batch accelerated descent with the
+features' own preconditioner, under which a step of 1 never overshoots; "sgd" is the DKVB authors' setting.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor
+
+from dkvb.errors import BadSetting
+from dkvb.metrics import accuracy
+from dkvb.seeds import generator
+
+OPTIMIZERS = ("nesterov", "sgd")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSettings:
+    """How a head is trained."""
+
+    optimizer: str = "nesterov"
+    """ "nesterov" (full batch, preconditioned) or "sgd" (the DKVB authors': lr 0.3, batch 256, clip 1)."""
+    epochs: int = 60
+    """Passes over the training items; with a validation split, the most that are tried."""
+    lr: float = 1.0
+    """Step size."""
+    momentum: float = 0.9
+    """Of nesterov."""
+    batch: int = 256
+    """Items a step, of sgd."""
+    clip: float = 1.0
+    """Largest gradient norm, of sgd."""
+    label_smoothing: float = 0.1
+    """Share of the target spread evenly over the classes."""
+    validation: float = 0.1
+    """Share of the training items held out to choose the number of epochs; 0 trains all epochs."""
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise BadSetting(f"optimizer: found {self.optimizer!r}, expected one of {', '.join(OPTIMIZERS)}")
+        if self.epochs < 1 or self.batch < 1:
+            raise BadSetting(f"epochs and batch: found {self.epochs} and {self.batch}, expected 1 or more")
+        if not 0 <= self.validation < 1:
+            raise BadSetting(f"validation: found {self.validation}, expected a share in [0, 1)")
+
+
+class Features(Protocol):
+    """The fixed part of a linear model of n items: logits = forward(weights)."""
+
+    def __len__(self) -> int:
+        """Number of items n."""
+        ...
+
+    def take(self, rows: Tensor) -> Self:
+        """The same features of some items."""
+        ...
+
+    def weights(self, v: int) -> Tensor:
+        """Zeros, one row a feature: (features, v) float32."""
+        ...
+
+    def forward(self, weights: Tensor) -> Tensor:
+        """(features, v) -> (n, v) logits."""
+        ...
+
+    def direction(self, error: Tensor) -> Tensor:
+        """The preconditioned gradient of the summed loss, for an error d loss / d logits of (n, v)."""
+        ...
+
+    def descend(self, weights: Tensor, error: Tensor, *, lr: float, clip: float) -> None:
+        """One plain step on the gradient of the mean loss, its norm clipped, in place."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A trained head and how it came to be."""
+
+    weights: Tensor
+    """(features, v) float32."""
+    epochs: int
+    """Passes taken."""
+    validation: list[float]
+    """Accuracy on the held-out items after each epoch of the search; empty without a search."""
+
+
+def errors(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+    """Derivative of the loss by the logits of label-smoothed cross-entropy, item by item: (n, v) float32.
+
+    logits: (n, v) float32; labels: (n,) int64.
+    """
+    v = logits.shape[1]
+    error = logits.softmax(1).sub_(label_smoothing / v)
+    error[torch.arange(len(labels), device=labels.device), labels] -= 1 - label_smoothing
+    return error
+
+
+def epochs(features: Features, labels: Tensor, settings: TrainSettings, *, v: int, seed: int) -> Iterator[Tensor]:
+    """Train from zero; yields the weights after every epoch (one tensor, changed in place)."""
+    weights = features.weights(v)
+    if settings.optimizer == "sgd":
+        for epoch in range(settings.epochs):
+            order = torch.randperm(len(features), generator=generator(seed, "item order", epoch))
+            for rows in order.split(settings.batch):
+                some = features.take(rows)
+                error = errors(some.forward(weights), labels[rows], settings.label_smoothing)
+                some.descend(weights, error, lr=settings.lr, clip=settings.clip)
+            yield weights
+        return
+    velocity = torch.zeros_like(weights)
+    for _ in range(settings.epochs):
+        weights.add_(velocity, alpha=settings.momentum)  # Nesterov: look at the gradient where momentum leads.
+        step = features.direction(errors(features.forward(weights), labels, settings.label_smoothing))
+        weights.sub_(step, alpha=settings.lr)
+        velocity.mul_(settings.momentum).sub_(step, alpha=settings.lr)
+        yield weights
+
+
+def train(features: Features, labels: Tensor, settings: TrainSettings, *, v: int, seed: int) -> Trained:
+    """Train a head, the number of epochs chosen on held-out training items if the settings say so.
+
+    labels: (n,) int64 in [0, v).
+    returns: the weights after the chosen number of epochs on all items.
+    source: Nesterov's accelerated gradient in the form of Sutskever et al., ICML 2013; SGD settings of
+        Träuble et al., arXiv 2207.11240.
+    """
+    history: list[float] = []
+    count = settings.epochs
+    held = int(settings.validation * len(features))
+    if held:
+        order = torch.randperm(len(features), generator=generator(seed, "validation"))
+        out, rest = order[:held].sort().values, order[held:].sort().values
+        watched = features.take(out)
+        search = epochs(features.take(rest), labels[rest], settings, v=v, seed=seed)
+        history += [accuracy(watched.forward(weights).argmax(1), labels[out]) for weights in search]
+        count = max(range(len(history)), key=history.__getitem__) + 1
+    passes = epochs(features, labels, settings, v=v, seed=seed)
+    weights = next(islice(passes, count - 1, None))
+    return Trained(weights, count, history)

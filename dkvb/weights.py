@@ -1,0 +1,82 @@
+"""Weight files: found in the cache or on the hub, and read without ever running what is in them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from dkvb.errors import BackboneWeightsInvalid, BackboneWeightsMissing
+
+CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+HUB_TIMEOUT = 5.0
+"""Seconds for the hub to answer once; without an answer there is no retry."""
+
+
+def from_hub(repository: str, names: Sequence[str]) -> Path:
+    """The first of the named files that the local cache or the hub holds; one short request, no retries."""
+    from huggingface_hub import (
+        constants,
+        get_hf_file_metadata,
+        hf_hub_download,
+        hf_hub_url,
+        try_to_load_from_cache,
+    )
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    repo, _, revision = repository.partition("@")
+    at = revision or None
+    for name in names:
+        cached = try_to_load_from_cache(repo, name, revision=at)
+        if isinstance(cached, str):
+            return Path(cached)
+    problem: Exception | None = None
+    for name in names:
+        try:
+            # Asked first because hf_hub_download alone retries for most of a minute without a network.
+            get_hf_file_metadata(hf_hub_url(repo, name, revision=at), timeout=HUB_TIMEOUT)
+            return Path(hf_hub_download(repo, name, revision=at))
+        except Exception as error:  # the client's network errors share no base across its versions
+            problem = error
+            if not isinstance(error, EntryNotFoundError) or isinstance(error, LocalEntryNotFoundError):
+                break
+    reason = "HF_HUB_OFFLINE=1 is set" if constants.HF_HUB_OFFLINE else f"the hub gave none: {brief(problem)}"
+    command = f"hf download {repo}" + (f" --revision {revision}" if revision else "")
+    raise BackboneWeightsMissing(
+        f"{repository}: no {' or '.join(names)} in the cache {constants.HF_HUB_CACHE}, and {reason}. Run "
+        f"'{command}' on a machine with a network and copy its cache here, or give a checkpoint file as "
+        "weights, or take weights = 'random' for a dry run"
+    ) from problem
+
+
+def read_checkpoint(file: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name; raises: BackboneWeightsMissing, BackboneWeightsInvalid."""
+    if not file.is_file():
+        raise BackboneWeightsMissing(f"{file} does not exist; give another file, or 'random' for a dry run")
+    try:
+        if file.suffix == ".safetensors":
+            found = safetensors.torch.load_file(file)
+        else:
+            found = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a foreign file can make the readers raise nearly anything
+        raise BackboneWeightsInvalid(
+            f"{file}: not a readable checkpoint of tensors alone ({brief(error)}); pickled code is never "
+            "run here: save the model's state_dict, best as .safetensors"
+        ) from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
+            found = found[wrapper]
+    if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+        raise BackboneWeightsInvalid(f"{file}: holds no state dict, expected tensors by name; save model.state_dict()")
+    return {str(name): tensor for name, tensor in found.items()}
+
+
+def does_not_fit(file: Path, name: str, error: Exception | None) -> BackboneWeightsInvalid:
+    """The error for weights of another model."""
+    return BackboneWeightsInvalid(f"{file} does not fit {name} ({brief(error)}); give the name it was saved from")
+
+
+def brief(error: Exception | None) -> str:
+    """An exception in one short line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,258 @@
+"""The command line: parse, call one function, print."""
+
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from cluster.errors import ClusterError
+from dkvb.errors import DkvbError
+from jobs.errors import BadRequest, BadSpec, JobsError
+from store.errors import StoreError
+
+ROOT = click.argument("root", type=click.Path(path_type=Path))
+EXPERIMENT = click.option("--experiment", metavar="NAME", help="Which experiment, where the root holds several.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+IMAGES = click.option("--images", metavar="DIR", help="Where the images lie: a folder or an fsspec URL.")
+WORKERS = click.option("--workers", type=click.IntRange(1), help="Worker processes (default: one a CPU).")
+
+
+def main() -> NoReturn:
+    """Run the command line; a user's mistake ends in one message, never in a traceback."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted; what was finished stands, and the same command goes on from there", 130)
+    except (BadSpec, BadRequest) as error:
+        _fail(str(error), 2)
+    except (ClusterError, DkvbError, JobsError, StoreError) as error:
+        _fail(str(error), 1)
+    except BrokenPipeError:
+        sys.stdout = None  # Who read us has gone; say nothing more.
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"dkvb: {message}", err=True)
+    sys.exit(code)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="dkvb-unlearning", prog_name="dkvb")
+def cli() -> None:
+    """Make image classifiers forget classes: without retraining, at cluster scale, with proof.
+
+    Begin with `dkvb demo`.
+    """
+
+
+@cli.command()
+@click.option("--root", type=click.Path(path_type=Path), default=Path("dkvb-demo"), show_default=True)
+@WORKERS
+def demo(root: Path, workers: int | None) -> None:
+    """The whole pipeline on scikit-learn's digits, on this machine: table, figure, what to try next.
+
+    Example: dkvb demo --root /tmp/demo
+    """
+    from jobs.spec import load_spec
+
+    experiment = _run(load_spec("digits"), root, None, workers=workers)
+    _show_summary(experiment)
+    click.echo(f"""Try next:
+  dkvb table {root} --table classes            every class, both methods
+  dkvb unlearn {root} --class 7                a mask and a checkpoint that has forgotten the sevens
+  dkvb demo --root {root}                      again: everything stands already
+  dkvb plan cifar10 --images DIR               your own images: see README.md""")
+
+
+@cli.command()
+@click.argument("spec")
+@IMAGES
+@click.option("--root", type=click.Path(path_type=Path), help="Show what stands there already.")
+@JSON
+def plan(spec: str, images: str | None, root: Path | None, *, as_json: bool) -> None:
+    """Steps, digests, what stands, and what it will cost. SPEC is a TOML file or the name of a shipped spec.
+
+    Example: dkvb plan imagenet1k-clip
+    """
+    from jobs.plan import describe, describe_text
+    from jobs.spec import load_spec
+
+    about = describe(load_spec(spec), images, root)
+    click.echo(json.dumps(about, indent=2) if as_json else describe_text(about))
+
+
+@cli.command()
+@click.argument("spec")
+@click.option("--root", type=click.Path(path_type=Path), required=True, help="Folder of all artefacts.")
+@IMAGES
+@click.option("--address", metavar="A", help="A Ray cluster (host:port, ray://..., auto); default: here.")
+@WORKERS
+@click.option("--gpus", type=click.FloatRange(0), default=0, help="GPUs a worker holds.")
+@click.option("--serial", is_flag=True, help="In this process, without Ray: for debugging.")
+def run(spec: str, root: Path, images: str | None, **where: Any) -> None:
+    """Run or resume an experiment; what stands is skipped. SPEC is a TOML file or the name of a shipped spec.
+
+    Example: dkvb run cifar10 --root roots/cifar10 --images data/cifar10
+    """
+    from jobs.spec import load_spec
+
+    _show_summary(_run(load_spec(spec), root, images, **where))
+
+
+@cli.command()
+@ROOT
+@JSON
+def status(root: Path, *, as_json: bool) -> None:
+    """How far a root is, from what is on disk.
+
+    Example: dkvb status roots/cifar10
+    """
+    from jobs.experiment import status as read_status
+
+    rows = read_status(root)
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    for row in () if as_json else rows:
+        units = "" if row["units"] is None else f"{row['standing']} of {row['units']} units"
+        click.echo(f"{row['experiment']:<16} {row['step']:<18} {row['state']:<11} {units:<20} {row['digest']}")
+
+
+@cli.command()
+@ROOT
+@click.option(
+    "--table",
+    "name",
+    type=click.Choice(["summary", "classes", "sweep"]),
+    default="summary",
+    show_default=True,
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["md", "csv", "latex", "parquet", "json"]),
+    default="md",
+    show_default=True,
+)
+@click.option("--json", "form", flag_value="json", help="The same as --format json.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write; standard output unless given.")
+@EXPERIMENT
+def table(root: Path, name: str, form: str, output: Path | None, experiment: str | None) -> None:
+    """Result tables: one line a method, one a class, or one a class, method, N and seed.
+
+    Example: dkvb table roots/cifar10 --table classes --format latex -o classes.tex
+    """
+    from jobs.experiment import find
+    from jobs.summary import FORMATS, TABLES
+
+    made: str | bytes = FORMATS[form](TABLES[name](find(root, experiment)))
+    data = made.encode() if isinstance(made, str) else made
+    if output is None:
+        sys.stdout.buffer.write(data)
+    else:
+        _write(output, data)
+
+
+@cli.command()
+@ROOT
+@click.option(
+    "--class",
+    "classes",
+    multiple=True,
+    required=True,
+    metavar="NAME",
+    help="A class to forget; repeat for several.",
+)
+@click.option("--method", type=click.Choice(["uva", "uve"]), default="uva", show_default=True)
+@click.option("--budget", type=int, metavar="N", help="Pairs (uva) or examples of each class (uve).")
+@click.option("--share", type=float, metavar="S", help="Share of the class's activations (uva) or items (uve).")
+@click.option("--scope", type=click.Choice(["global", "per-codebook"]), default="global", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the order of the examples (uve).")
+@EXPERIMENT
+@JSON
+def unlearn(root: Path, experiment: str | None, classes: tuple[str, ...], *, as_json: bool, **asked: Any) -> None:
+    """Write a mask and a checkpoint that has forgotten the given classes together.
+
+    Example: dkvb unlearn roots/cifar10 --class cat --class dog
+    """
+    from jobs.experiment import find
+    from jobs.unlearn import Request, told, unlearn
+
+    if asked["budget"] is None and asked["share"] is None:
+        asked["share"] = 0.9
+    done = unlearn(find(root, experiment), Request(classes=list(classes), **asked))
+    click.echo(json.dumps(done, indent=2) if as_json else told(done))
+
+
+def _run(spec: Any, root: Path, images: str | None, **where: Any) -> Any:
+    """Run a spec in a session, then find it on its root."""
+    from cluster.session import session
+    from jobs.experiment import find
+    from jobs.plan import make_plan
+    from jobs.progress import Reporter
+    from jobs.run import run as run_plan
+    from store.artefacts import open_root
+
+    steps = make_plan(spec, images)
+    open_root(root, create=True)
+    where["gpus_per_worker"] = where.pop("gpus", 0)
+    with _second_interrupt_ends(), session(**where) as executor:
+        run_plan(steps, root, executor, Reporter(root))
+    return find(root, spec.name)
+
+
+class _second_interrupt_ends:
+    """The first Ctrl-C closes the session in order; the second does not wait for that."""
+
+    def __enter__(self) -> None:
+        self.before = signal.getsignal(signal.SIGINT)
+        signal.signal(signal.SIGINT, self.first)
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self.before)
+
+    def first(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self.second)
+        raise KeyboardInterrupt
+
+    def second(self, *_: object) -> None:
+        click.echo("dkvb: interrupted twice; ended at once. What was finished stands.", err=True)
+        os._exit(130)
+
+
+def _show_summary(experiment: Any) -> None:
+    """The summary table, the yardstick and the figure."""
+    from jobs.report import figure
+    from jobs.summary import TABLES, heads, markdown, sweep_table
+
+    reached = heads(experiment)
+    click.echo(f"\n{experiment.name}: test accuracy {reached['dkvb']:.2f} %, linear head {reached['linear']:.2f} %\n")
+    click.echo(markdown(TABLES["summary"](experiment)))
+    path = experiment.root / f"{experiment.name}.png"
+    with suppress(BadRequest):
+        figure(sweep_table(experiment), path, title=f"{experiment.name}: forgetting each class by itself")
+        click.echo(f"Figure: {path}")
+
+
+def _write(path: Path, data: bytes) -> None:
+    from store.artefacts import write_atomic
+
+    try:
+        write_atomic(path, data)
+    except OSError as error:
+        raise BadRequest(f"{path}: cannot be written: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    main()

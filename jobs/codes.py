@@ -1,0 +1,48 @@
+"""Step: codes of one split, a block of rows a unit.
+
+With a "seen" input (the training codes), only keys used in training are selectable.
+"""
+
+import torch
+
+from dkvb.codes import encode
+from dkvb.counts import count_codes
+from jobs import data
+from jobs.step import Facts, Task, Work, blocks
+from store import arrays
+from store.layout import BLOCK
+
+VERSION = 1
+LEASE_S = 3600
+
+
+def prepare(task: Task) -> list[str]:
+    """One array over all items of the split, skipped ones included."""
+    n, c = len(data.labels(task, "embeddings")), arrays.open_array(task.path("keys"), "keys").shape[0]
+    arrays.create(task.output.data, "codes", (n, c))
+    return blocks(n, BLOCK)
+
+
+def open_work(task: Task) -> Work:
+    """Hold projections and keys; encode a block of rows at a time."""
+    torch.set_num_threads(1)
+    projection, keys = data.tensor(task, "keys", "projection"), data.tensor(task, "keys", "keys")
+    labels = data.labels(task, "embeddings")
+    selectable = None
+    if "seen" in task.inputs:
+        selectable = count_codes(data.tensor(task, "seen", "codes"), keys.shape[1]) > 0
+
+    def encode_block(unit: str) -> Facts:
+        start = int(unit) * BLOCK
+        z = data.embeddings(task, "embeddings", start=start, stop=start + BLOCK)
+        codes = encode(z, projection, keys, selectable=selectable)
+        codes[labels[start : start + BLOCK] < 0] = -1
+        arrays.write(task.output.data, "codes", codes.numpy(), start=start)
+        return {"rows": len(z)}
+
+    return encode_block
+
+
+def finish(task: Task) -> Facts:
+    """Rows written."""
+    return {"rows": sum(mark["rows"] for mark in task.output.marks().values())}

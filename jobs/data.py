@@ -1,0 +1,42 @@
+"""Reading what earlier steps wrote, as tensors: rows in manifest order, skipped items left out where it says so."""
+
+import torch
+from torch import Tensor
+
+from jobs.step import Task
+from store import arrays
+from store.artefacts import read_json
+from store.images import Images, Manifest, open_images
+from store.layout import MANIFEST
+
+
+def labels(task: Task, name: str) -> Tensor:
+    """(n,) int64 labels of an embeddings input; -1 for a skipped item."""
+    return torch.from_numpy(arrays.read_shards(task.path(name), "labels")).long()
+
+
+def embeddings(task: Task, name: str, *, start: int = 0, stop: int | None = None) -> Tensor:
+    """(n, d_z) float16 rows of an embeddings input."""
+    return torch.from_numpy(arrays.read_shards(task.path(name), "embeddings", start=start, stop=stop))
+
+
+def tensor(task: Task, name: str, array: str) -> Tensor:
+    """One whole array of an input."""
+    return torch.from_numpy(arrays.read(task.path(name), array))
+
+
+def images_of(task: Task) -> Images:
+    """The images of a task that carries their description."""
+    images = task.spec["images"]
+    return open_images(
+        images["kind"],
+        task.where["location"],
+        pattern=images["pattern"],
+        shard_items=images["shard_items"],
+        class_file=images["class_file"],
+    )
+
+
+def read_manifest(task: Task, name: str = "manifest") -> Manifest:
+    """The manifest that a task was given as input."""
+    return Manifest.from_json(read_json(task.inputs[name].path / MANIFEST))

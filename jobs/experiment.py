@@ -1,0 +1,90 @@
+"""What stands on a root: its experiments, their artefacts and how far each is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import BadRequest
+from jobs.spec import nearest
+from store.artefacts import Artefact, open_root, read_json
+from store.layout import MANIFEST
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """One experiment as recorded on a root."""
+
+    root: Path
+    name: str
+    spec: dict[str, Any]
+    steps: dict[str, str]
+    """Label -> digest, in the order of the plan."""
+
+    def artefact(self, label: str) -> Artefact:
+        """The artefact of a step; raises: BadRequest when it does not stand yet."""
+        artefact = Artefact(self.root, label.partition("[")[0], self.steps[label])
+        if not artefact.done:
+            raise BadRequest(
+                f"{self.root}: {self.name}: step {label} is not finished; run `dkvb run` on this root first "
+                f"(`dkvb status {self.root}` shows how far it is)"
+            )
+        return artefact
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes."""
+        manifest = self.artefact("manifest[train]")
+        return list(read_json(manifest.path / MANIFEST)["classes"])
+
+    def facts(self, label: str) -> dict[str, Any]:
+        """What a finished step said of itself."""
+        return dict(read_json(self.artefact(label).path / "provenance.json")["facts"])
+
+
+def experiments(root: Path) -> list[Experiment]:
+    """All experiments of a root, by name; raises: NotARoot."""
+    open_root(root, create=False)
+    found = []
+    for path in sorted((root / "experiments").glob("[!.]*.json")):
+        about = read_json(path)
+        found.append(Experiment(root, about["name"], about["spec"], about["steps"]))
+    return sorted(found, key=lambda experiment: experiment.name)
+
+
+def find(root: Path, name: str | None) -> Experiment:
+    """One experiment of a root: the one named, or the only one.
+
+    raises: BadRequest when there is none, or none of that name, or several and no name; NotARoot.
+    """
+    there = experiments(root)
+    names = ", ".join(experiment.name for experiment in there)
+    if not there:
+        raise BadRequest(f"{root}: no experiment there yet; `dkvb run SPEC --root {root}` makes one")
+    if name is None and len(there) > 1:
+        raise BadRequest(f"{root}: holds {len(there)} experiments ({names}); say which with --experiment NAME")
+    for experiment in there:
+        if name in (None, experiment.name):
+            return experiment
+    raise BadRequest(f"{root}: no experiment {name!r}{nearest(name or '', names.split(', '))} (there: {names})")
+
+
+def status(root: Path) -> list[dict[str, Any]]:
+    """How far every step of every experiment is: one row a step, read from the disk alone."""
+    rows = []
+    for experiment in experiments(root):
+        for label, digest in experiment.steps.items():
+            artefact = Artefact(root, label.partition("[")[0], digest)
+            units = artefact.units()
+            standing = len(artefact.standing())
+            state = "done" if artefact.done else "waiting" if units is None else "unfinished"
+            rows.append(
+                {
+                    "experiment": experiment.name,
+                    "step": label,
+                    "state": state,
+                    "units": len(units) if units is not None else None,
+                    "standing": standing,
+                    "digest": digest,
+                }
+            )
+    return rows

@@ -1,0 +1,48 @@
+"""Step: the linear head on the same embeddings, with its accuracies."""
+
+import torch
+from safetensors.torch import save
+
+from dkvb.linear import fit_linear, linear_logits
+from dkvb.metrics import accuracy
+from dkvb.training import TrainSettings
+from jobs import data
+from jobs.step import Facts, Task, Work
+from store.artefacts import write_atomic
+from store.layout import LINEAR
+
+VERSION = 1
+LEASE_S = 86400
+
+
+def prepare(task: Task) -> list[str]:
+    """One unit."""
+    return ["linear"]
+
+
+def open_work(task: Task) -> Work:
+    """Train on the embeddings, then look at both splits."""
+    torch.set_num_threads(1)
+
+    def fit(unit: str) -> Facts:
+        splits = {}
+        for split in ("train", "test"):
+            labels = data.labels(task, split)
+            splits[split] = data.embeddings(task, split)[labels >= 0], labels[labels >= 0]
+        settings = TrainSettings(**task.spec["settings"])
+        v = len(data.read_manifest(task).classes)
+        trained = fit_linear(*splits["train"], settings, v=v, seed=task.spec["seed"])
+        tensors = {"weight": trained.weights[:-1].contiguous(), "bias": trained.weights[-1].contiguous()}
+        write_atomic(task.output.path / LINEAR, save(tensors))
+        reached = {
+            split: accuracy(linear_logits(z, trained.weights).argmax(1), labels)
+            for split, (z, labels) in splits.items()
+        }
+        return {"epochs": trained.epochs, "validation": trained.validation, "accuracy": reached}
+
+    return fit
+
+
+def finish(task: Task) -> Facts:
+    """How the head was trained and what it reaches."""
+    return dict(task.output.marks()["linear"])

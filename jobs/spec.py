@@ -1,0 +1,263 @@
+"""The spec: what an experiment is, as TOML. Where things lie is said by flags, never here."""
+
+import difflib
+import re
+import tomllib
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from dkvb.backbones import BackboneSpec
+from dkvb.errors import DkvbError
+from dkvb.keys import KeySettings
+from dkvb.masks import SCOPES
+from dkvb.training import TrainSettings
+from jobs.errors import BadSpec
+from store.images import KINDS
+
+SHIPPED = Path(__file__).parent / "specs"
+
+
+def _check(holds: bool, message: str) -> None:  # noqa: FBT001 - reads as a sentence
+    if not holds:
+        raise BadSpec(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagesSpec:
+    """Which images, in which form."""
+
+    kind: str
+    """folder, webdataset, parquet, cifar10, cifar100 or digits."""
+    train: str = "train"
+    """The training split: a folder, a glob, or a brace range of shards."""
+    test: str = "test"
+    """The test split."""
+    classes: str | None = None
+    """File of class names below the images' location, one a line, where the data have none."""
+    shard_items: int = 1000
+    """Items of a shard, where the data come without shards."""
+    on_error: str = "fail"
+    """ "fail" stops at the first bad image or label; "skip" leaves it out and counts it."""
+    expect: dict[str, int] = field(default_factory=dict)
+    """Items of "train" and "test" and number of "classes", checked when the images are read; used by the plan."""
+
+    def __post_init__(self) -> None:
+        near = nearest(self.kind, KINDS)
+        _check(self.kind in KINDS, f"images.kind: found {self.kind!r}, expected one of {', '.join(KINDS)}{near}")
+        _check(
+            self.on_error in ("fail", "skip"),
+            f'images.on_error: found {self.on_error!r}, expected "fail" or "skip"',
+        )
+        _check(self.shard_items > 0, f"images.shard_items: found {self.shard_items}, expected 1 or more")
+        for key in self.expect:
+            _check(
+                key in ("train", "test", "classes"),
+                f"images.expect: unknown key {key!r}; known: train, test, classes",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingsSpec:
+    """How images go through the backbone."""
+
+    batch: int = 64
+    """Images a forward pass."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BottleneckSpec:
+    """Size of the bottleneck (defaults: the DKVB authors')."""
+
+    c: int = 256
+    """Codebooks."""
+    m: int = 4096
+    """Key-value pairs a codebook."""
+    d_k: int = 14
+    """Width of a key."""
+    selectable: str = "used"
+    """ "used": in evaluation only keys that training used; "all": every key."""
+
+    def __post_init__(self) -> None:
+        for name in ("c", "m", "d_k"):
+            _check(getattr(self, name) > 0, f"bottleneck.{name}: found {getattr(self, name)}, expected 1 or more")
+        _check(self.m <= 32768, f"bottleneck.m: found {self.m}, expected at most 32768 (codes are int16)")
+        _check(
+            self.selectable in ("used", "all"),
+            f'bottleneck.selectable: found {self.selectable!r}, expected "used" or "all"',
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeysSpec(KeySettings):
+    """How keys are fitted."""
+
+    sample: int | None = None
+    """Training items the keys see, drawn by the seed; all of them unless given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UvaSpec:
+    """Grid of Unlearning via Activations: pairs, or shares of the pairs a class activates."""
+
+    shares: list[float] | None = None
+    """Shares in (0, 1] of the pairs that the class activates."""
+    pairs: list[int] | None = None
+    """Numbers of pairs N_a."""
+    scope: str = "global"
+    """ "global" ranks all pairs together, "per-codebook" each codebook by itself."""
+
+    def __post_init__(self) -> None:
+        check_grid("sweep.uva", shares=self.shares, pairs=self.pairs)
+        _check(
+            self.scope in SCOPES,
+            f"sweep.uva.scope: found {self.scope!r}, expected one of {', '.join(SCOPES)}",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UveSpec:
+    """Grid of Unlearning via Examples: examples, or shares of the training items of a class."""
+
+    shares: list[float] | None = None
+    """Shares in (0, 1] of the class's training items."""
+    examples: list[int] | None = None
+    """Numbers of examples N_e."""
+    seeds: list[int] = field(default_factory=lambda: [0])
+    """Each draws its own order of the examples."""
+
+    def __post_init__(self) -> None:
+        check_grid("sweep.uve", shares=self.shares, examples=self.examples)
+        _check(bool(self.seeds), "sweep.uve.seeds: found none, expected at least one")
+
+
+def check_grid(where: str, **grids: list[Any] | None) -> None:
+    """One grid, increasing, positive."""
+    names = " or ".join(grids)
+    given = {name: grid for name, grid in grids.items() if grid is not None}
+    _check(len(given) == 1, f"{where}: found {' and '.join(given) or 'no grid'}, expected exactly one of {names}")
+    ((name, grid),) = given.items()
+    rising = all(a < b for a, b in zip([0, *grid], grid, strict=False))
+    _check(bool(grid) and rising, f"{where}.{name}: found {grid}, expected increasing numbers above 0")
+    if name == "shares":
+        _check(grid[-1] <= 1, f"{where}.shares: found {grid[-1]}, expected shares of at most 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepSpec:
+    """Which classes are forgotten, how, and how far."""
+
+    classes: list[str] | None = None
+    """Names of the classes, each forgotten by itself; all unless given."""
+    uva: UvaSpec | None = None
+    uve: UveSpec | None = None
+
+    def __post_init__(self) -> None:
+        _check(bool(self.uva or self.uve), "sweep: found no method, expected [sweep.uva], [sweep.uve] or both")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """An experiment."""
+
+    name: str
+    """Names it in tables and on the command line."""
+    images: ImagesSpec
+    backbone: BackboneSpec
+    sweep: SweepSpec
+    seed: int = 0
+    """Of every random draw."""
+    embeddings: EmbeddingsSpec = field(default_factory=EmbeddingsSpec)
+    bottleneck: BottleneckSpec = field(default_factory=BottleneckSpec)
+    keys: KeysSpec = field(default_factory=KeysSpec)
+    values: TrainSettings = field(default_factory=TrainSettings)
+    linear: TrainSettings = field(default_factory=TrainSettings)
+
+    def __post_init__(self) -> None:
+        _check(
+            bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name)),
+            f"name: found {self.name!r}, expected letters, digits, '.', '_' and '-', a letter or digit first",
+        )
+
+
+def nearest(word: str, known: Any) -> str:
+    """A hint at the nearest known word, or nothing."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def build(cls: Any, table: Any, where: str) -> Any:
+    """Make a spec dataclass of a TOML table, every key and type checked; where names the table in errors."""
+    if not isinstance(table, dict):
+        raise BadSpec(f"{where}: found {table!r}, expected a table")
+    hints = get_type_hints(cls)
+    for key in table:
+        if key not in hints:
+            raise BadSpec(f"{where}: unknown key {key!r}{nearest(key, hints)} (known: {', '.join(hints)})")
+    for spec_field in fields(cls):
+        required = spec_field.default is MISSING and spec_field.default_factory is MISSING
+        if required and spec_field.name not in table:
+            raise BadSpec(f"{where}: key {spec_field.name!r} is missing")
+    made = {key: convert(hints[key], value, f"{where}.{key}" if where else key) for key, value in table.items()}
+    try:
+        return cls(**made)
+    except DkvbError as error:
+        raise BadSpec(f"{where}: {error}") from error
+
+
+def convert(hint: Any, value: Any, where: str) -> Any:
+    """Check one value against its type; a whole number does for a float."""
+    if get_origin(hint) is UnionType:
+        return convert(next(part for part in get_args(hint) if part is not NoneType), value, where)
+    if is_dataclass(hint):
+        return build(hint, value, where)
+    if get_origin(hint) is list and isinstance(value, list):
+        return [convert(get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if get_origin(hint) is dict and isinstance(value, dict):
+        return {key: convert(get_args(hint)[1], item, f"{where}.{key}") for key, item in value.items()}
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise BadSpec(f"{where}: found {value!r}, expected {describe(hint)}")
+    return value
+
+
+def describe(hint: Any) -> str:
+    """A type in words."""
+    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    if get_origin(hint) is list:
+        return f"a list, each {words[get_args(hint)[0]]}"
+    return words.get(hint, "a table")
+
+
+def shipped() -> list[str]:
+    """Names of the specs that come with the package."""
+    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
+def load_spec(name: str) -> Spec:
+    """Read a spec: a TOML file, or the name of a shipped one.
+
+    raises: BadSpec naming file, table and key.
+    """
+    path = Path(name)
+    if path.suffix != ".toml" and not path.exists():
+        if name not in shipped():
+            raise BadSpec(
+                f"{name}: neither a file nor a shipped spec{nearest(name, shipped())} (shipped: {', '.join(shipped())})"
+            )
+        path = SHIPPED / f"{name}.toml"
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadSpec(f"{path}: no such file (shipped specs: {', '.join(shipped())})") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSpec(f"{path}: cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise BadSpec(f"{path}: not valid TOML: {error}") from error
+    try:
+        spec: Spec = build(Spec, table, "")
+    except BadSpec as error:
+        raise BadSpec(f"{path}: {str(error).removeprefix(': ')}") from error
+    return spec

@@ -1,0 +1,153 @@
+"""One request: make the trained bottleneck forget classes, now. Reads counts or codes, never a test label."""
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from dkvb import masks
+from dkvb.bottleneck import Bottleneck
+from dkvb.metrics import hit_share
+from jobs.errors import BadRequest
+from jobs.experiment import Experiment
+from jobs.provenance import surroundings
+from jobs.spec import nearest
+from store import arrays
+from store.artefacts import Artefact, digest, write_atomic
+from store.layout import CHECKPOINT, MASK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is to be forgotten, and how far."""
+
+    classes: list[str]
+    """Names; several are forgotten together."""
+    method: str = "uva"
+    """ "uva" or "uve"."""
+    budget: int | None = None
+    """N: pairs (uva) or examples of each class (uve)."""
+    share: float | None = None
+    """Instead of N: the smallest N whose pairs hold this share of the classes' training activations (uva), or this
+    share of each class's training items (uve)."""
+    scope: str = "global"
+    """Of uva."""
+    seed: int = 0
+    """Of the order of the examples."""
+
+    def __post_init__(self) -> None:
+        if (self.budget is None) == (self.share is None):
+            raise BadRequest("give either a budget N or a share")
+        if self.share is not None and not 0 < self.share <= 1:
+            raise BadRequest(f"share: found {self.share}, expected more than 0 and at most 1")
+        if self.budget is not None and self.budget < 1:
+            raise BadRequest(f"budget: found {self.budget}, expected 1 or more")
+
+
+def indexes(classes: list[str], wanted: list[str]) -> list[int]:
+    """Indexes of class names; raises: BadRequest naming the nearest."""
+    for name in wanted:
+        if name not in classes:
+            shown = f" (there: {', '.join(classes)})" if len(classes) <= 20 else f" ({len(classes)} classes there)"
+            raise BadRequest(f"no class {name!r}{nearest(name, classes)}{shown}")
+    return sorted({classes.index(name) for name in wanted})
+
+
+def make_mask(experiment: Experiment, request: Request, forget: list[int]) -> tuple[Tensor, dict[str, Any]]:
+    """The mask of a request, and what it does to the training activations.
+
+    returns: (c, m) bool, and JSON facts.
+    raises: BadBudget when N is larger than what there is.
+    """
+    counts = arrays.open_array(experiment.artefact("counts").data, "counts")
+    by_class = {k: torch.from_numpy(counts[k].astype("int64")) for k in forget}
+    hits = torch.stack(list(by_class.values())).sum(0)
+    if request.method == "uva":
+        activated = hits > 0
+        available = int(activated.sum() if request.scope == "global" else activated.sum(1).max())
+        if request.share is None:
+            (budget,) = masks.budgets(
+                [request.budget or 0], available, shares=False, what="pairs these classes activate"
+            )
+        elif request.scope == "global":
+            budget = masks.smallest_budget(hits, request.share)
+        else:
+            budget = max(masks.smallest_budget(row[None], request.share) for row in hits)
+        mask = masks.activation_positions(hits, scope=request.scope) < budget
+    else:
+        mask, budget = example_mask(experiment, request, forget, hits.shape[1])
+    facts = {
+        "budget": budget,
+        "pairs_masked": int(mask.sum()),
+        "pairs_masked_share": mask.double().mean().item(),
+        "forget_hit_share": hit_share(hits, mask),
+    }
+    return mask, facts
+
+
+def example_mask(experiment: Experiment, request: Request, forget: list[int], m: int) -> tuple[Tensor, int]:
+    """The union of the masks of each class's first N examples."""
+    codes = torch.from_numpy(arrays.read(experiment.artefact("codes[train]").data, "codes"))
+    labels = torch.from_numpy(arrays.read_shards(experiment.artefact("embeddings[train]").data, "labels"))
+    grid, shares = ([request.share], True) if request.share is not None else ([float(request.budget or 0)], False)
+    mask, most = torch.zeros(codes.shape[1], m, dtype=torch.bool), 0
+    for k in forget:
+        own = codes[labels == k]
+        what = f"training items of class {experiment.classes[k]!r}"
+        (budget,) = masks.budgets(grid, len(own), shares=shares, what=what)
+        mask |= masks.example_positions(own, m, seed=request.seed) < budget
+        most = max(most, budget)
+    return mask, most
+
+
+def unlearn(experiment: Experiment, request: Request) -> dict[str, Any]:
+    """Write mask and unlearned checkpoint; returns what was done, for people and for an audit file.
+
+    raises: BadRequest, BadBudget, StoreError.
+    """
+    clock = time.perf_counter()
+    classes = experiment.classes
+    forget = indexes(classes, request.classes)
+    mask, facts = make_mask(experiment, request, forget)
+    asked = {
+        "classes": [classes[k] for k in forget],
+        "method": request.method,
+        "budget": facts["budget"],
+        "scope": request.scope if request.method == "uva" else None,
+        "seed": request.seed if request.method == "uve" else None,
+        "bottleneck": experiment.steps["values"],
+        "counts": experiment.steps["counts"],
+    }
+    output = Artefact(experiment.root, "unlearned", digest(asked))
+    output.prepare(asked)
+    write_atomic(output.path / MASK, save({"mask": mask}, {"dkvb": json.dumps({"format": "dkvb-mask/1", **asked})}))
+    mask_seconds = time.perf_counter() - clock
+    bottleneck = Bottleneck.load(experiment.artefact("values").path / CHECKPOINT)
+    bottleneck.header["unlearned"] = {**asked, **facts}
+    write_atomic(output.path / CHECKPOINT, bottleneck.masked(mask).to_bytes())
+    output.finish({"facts": facts, **surroundings()})
+    return {
+        **asked,
+        **facts,
+        "mask": str(output.path / MASK),
+        "checkpoint": str(output.path / CHECKPOINT),
+        "mask_seconds": round(mask_seconds, 4),
+        "seconds": round(time.perf_counter() - clock, 4),
+    }
+
+
+def told(done: dict[str, Any]) -> str:
+    """What was done, for people."""
+    return "\n".join(
+        [
+            f"forgotten: {', '.join(done['classes'])} ({done['method']}, N = {done['budget']})",
+            f"  masked pairs  {done['pairs_masked']} ({100 * done['pairs_masked_share']:.2f} % of all), holding "
+            f"{100 * done['forget_hit_share']:.1f} % of the classes' training activations",
+            f"  mask          {done['mask']} ({1000 * done['mask_seconds']:.0f} ms)",
+            f"  checkpoint    {done['checkpoint']} ({1000 * done['seconds']:.0f} ms in all)",
+        ]
+    )

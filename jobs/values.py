@@ -1,0 +1,55 @@
+"""Step: the values, and with them the complete bottleneck as one checkpoint."""
+
+import torch
+
+from dkvb.bottleneck import Bottleneck
+from dkvb.counts import count_codes
+from dkvb.training import TrainSettings
+from dkvb.values import fit_values
+from jobs import data
+from jobs.step import Facts, Task, Work
+from store.artefacts import read_json, write_atomic
+from store.layout import CHECKPOINT
+
+VERSION = 1
+LEASE_S = 604800
+
+
+def prepare(task: Task) -> list[str]:
+    """One unit: every step of the training touches all values."""
+    return ["values"]
+
+
+def open_work(task: Task) -> Work:
+    """Train on the cached codes."""
+    torch.set_num_threads(1)
+
+    def fit(unit: str) -> Facts:
+        spec = task.spec
+        projection, keys = data.tensor(task, "keys", "projection"), data.tensor(task, "keys", "keys")
+        codes, labels = data.tensor(task, "codes", "codes"), data.labels(task, "embeddings")
+        codes, labels = codes[labels >= 0], labels[labels >= 0]
+        classes = data.read_manifest(task).classes
+        m = keys.shape[1]
+        values, trained = fit_values(
+            codes, labels, TrainSettings(**spec["settings"]), m=m, v=len(classes), seed=spec["seed"]
+        )
+        used = count_codes(codes, m) > 0
+        header = {
+            "classes": list(classes),
+            "backbone": read_json(task.inputs["embeddings"].path / "provenance.json")["facts"]["backbone"],
+            "epochs": trained.epochs,
+            "spec": spec,
+            "inputs": {name: f"{part.step}/{part.digest}" for name, part in task.inputs.items()},
+        }
+        selectable = used if spec["selectable"] == "used" else torch.ones_like(used)
+        bottleneck = Bottleneck(projection, keys, values, selectable, header)
+        write_atomic(task.output.path / CHECKPOINT, bottleneck.to_bytes())
+        return {"epochs": trained.epochs, "validation": trained.validation, "used": int(used.sum())}
+
+    return fit
+
+
+def finish(task: Task) -> Facts:
+    """How the values were trained."""
+    return dict(task.output.marks()["values"])

@@ -1,0 +1,289 @@
+"""One interface over image data sets: what a data set holds, counted once, and its images, shard by shard.
+
+    images = open_images("webdataset", "s3://bucket/imagenet", pattern="imagenet1k-train-{0000..1023}.tar")
+    manifest = images.scan(on_error="fail")
+    for item in images.read(manifest.shards[0]): ...
+
+`scan` decodes no image; `read` yields what `scan` counted, in the same order and at the same positions.
+"""
+
+import difflib
+import hashlib
+import io
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from store.errors import ImageDataError, ImageSourceError, ShardChanged
+from store.locations import Location, ShardFile, Source
+from store.readers import Problem, Reader, Sample, make_reader
+
+__all__ = ["KINDS", "Images", "Item", "Manifest", "Problem", "Shard", "ShardFile", "open_images"]
+
+KINDS = ("folder", "webdataset", "parquet", "cifar10", "cifar100", "digits")
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+MOST_CLASSES = 1_000_000  # without class names a larger label is taken for a broken one
+PROBLEMS_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """The items of one shard.
+
+    name: unique in the data set: the file's name below the location, or "folder-00003" where files are cut.
+    labels: one for each item in order; -1 where the label is missing or outside the classes.
+    keys: BLAKE2 digest of the items' keys in order, by which `read` knows the shard again.
+    """
+
+    name: str
+    labels: tuple[int, ...]
+    keys: str
+
+    @property
+    def items(self) -> int:
+        """How many items the shard holds, those with label -1 included."""
+        return len(self.labels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a data set holds: class names by label, shards in order, and what is wrong with it."""
+
+    classes: tuple[str, ...]
+    shards: tuple[Shard, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def items(self) -> int:
+        """How many items all shards hold, those with label -1 included."""
+        return sum(shard.items for shard in self.shards)
+
+    @property
+    def histogram(self) -> list[int]:
+        """How many items each class has; items with label -1 belong to none."""
+        count = Counter(label for shard in self.shards for label in shard.labels)
+        return [count[label] for label in range(len(self.classes))]
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest as plain dicts, lists, strings and integers."""
+        return {
+            "classes": list(self.classes),
+            "shards": [{"name": s.name, "labels": list(s.labels), "keys": s.keys} for s in self.shards],
+            "problems": [{"shard": p.shard, "item": p.item, "reason": p.reason} for p in self.problems],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """The manifest that `to_json` wrote. raises: ImageDataError when `data` is not one."""
+        try:
+            return cls(
+                classes=tuple(data["classes"]),
+                shards=tuple(Shard(name=s["name"], labels=tuple(s["labels"]), keys=s["keys"]) for s in data["shards"]),
+                problems=tuple(Problem(p["shard"], p["item"], p["reason"]) for p in data["problems"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise ImageDataError(f"not an image manifest ({error!r}); write it again with Images.scan") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One item as read: its position in the shard, its key there, its label and its RGB image.
+
+    image: None when it cannot be decoded; label: -1 when missing or outside the classes; `problem` says why.
+    """
+
+    index: int
+    key: str
+    label: int
+    image: Image.Image | None
+    problem: str | None
+
+
+def open_images(
+    kind: str, location: str, *, pattern: str, shard_items: int = 1000, class_file: str | None = None
+) -> "Images":
+    """An image data set, of which nothing is opened yet.
+
+    kind: one of KINDS.
+    location: a folder as path or fsspec URL; for CIFAR a local one; ignored for digits.
+    pattern: "folder": the sub folder that holds the class folders, or ""; "webdataset" and "parquet": the files,
+        as glob or brace range `train-{0000..1023}.tar`; "cifar10", "cifar100" and "digits": "train" or "test"
+        (every fifth of the digits is test).
+    shard_items: items in a shard where the kind has no shards of its own.
+    class_file: "webdataset" and "parquet" only: a file below the location with one class name a line, or
+        `wnid<TAB>name, synonyms`; its line number is the label. Parquet's own class names go before it.
+    raises: ImageSourceError when these do not fit together.
+    """
+    if kind not in KINDS:
+        near = difflib.get_close_matches(kind, KINDS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ImageSourceError(f"unknown kind of images {kind!r}; {hint}expected one of {', '.join(KINDS)}")
+    if kind in ("webdataset", "parquet"):
+        if not pattern:
+            raise ImageSourceError(f"{kind} images: the pattern is empty; give a glob or a brace range")
+    elif class_file is not None:
+        raise ImageSourceError(f"{kind} images bring their class names; leave out class_file {class_file!r}")
+    if kind in ("cifar10", "cifar100", "digits") and pattern not in ("train", "test"):
+        raise ImageSourceError(f"{kind} images: pattern is {pattern!r}; expected 'train' or 'test'")
+    if shard_items < 1:
+        raise ImageSourceError(f"{kind} images: shard_items is {shard_items}; expected 1 or more")
+    location = "" if kind == "digits" else location
+    return Images(Source(kind=kind, location=location, pattern=pattern, shard_items=shard_items, class_file=class_file))
+
+
+class Images:
+    """An image data set; made by `open_images`. Pickles as its description alone, whatever it has open."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def __reduce__(self) -> tuple[type["Images"], tuple[Source]]:
+        return Images, (self.source,)
+
+    @cached_property
+    def _reader(self) -> Reader:
+        return make_reader(Location(self.source))
+
+    def listing(self) -> list[ShardFile]:
+        """Every file that decides what the data set is, in order, from names and sizes alone: input for a digest.
+
+        raises: ImagesMissing.
+        """
+        return self._reader.listing()
+
+    def scan(self, *, on_error: Literal["fail", "skip"]) -> Manifest:
+        """Count the items and labels of all shards without decoding an image.
+
+        on_error: "fail" raises when anything is wrong; "skip" leaves it out, or keeps it with label -1 where the
+            image is there, and lists it in the manifest's problems.
+        raises: ImagesMissing; ImageDataError naming what is wrong, with "skip" only when nothing is left.
+        """
+        if on_error not in ("fail", "skip"):
+            raise ImageSourceError(f"on_error is {on_error!r}; expected 'fail' or 'skip'")
+        names, problems = self._reader.survey()
+        classes = self._reader.classes()
+        scanned = [self._scan_shard(name, classes) for name in names]
+        shards = tuple(shard for shard, _ in scanned if shard.items)
+        problems += [problem for _, found in scanned for problem in found]
+        if problems and on_error == "fail":
+            raise ImageDataError(self._report(problems, 'Mend them, or set on_error = "skip" to go on without them.'))
+        if not shards:
+            raise ImageDataError(self._report(problems, "Nothing is left to read: check the kind and the files."))
+        if classes is None:
+            last = max(max(shard.labels) for shard in shards)
+            classes = tuple(str(label) for label in range(last + 1))
+        return Manifest(classes=classes, shards=shards, problems=tuple(problems))
+
+    def read(self, shard: Shard) -> Iterator[Item]:
+        """The items of a shard, exactly those the scan counted, in their order; images are RGB.
+
+        raises: ShardChanged when the shard holds other items than at the scan; ImageDataError when a part of a
+            parquet file can no longer be read.
+        """
+        classes, keys, index, note = self._reader.classes(), _key_digest(), 0, ""
+        for sample in self._samples(shard.name):
+            if isinstance(sample, Problem):
+                note = f" ({sample.item or sample.shard}: {sample.reason})"
+                continue
+            label, fault = _judged(sample, classes)
+            if index == shard.items or label != shard.labels[index]:
+                break
+            keys.update(_key_bytes(sample.key))
+            image, flaw = _decoded(sample.pixels)
+            problem = "; ".join(text for text in (fault, flaw) if text) or None
+            yield Item(index=index, key=sample.key, label=label, image=image, problem=problem)
+            index += 1
+        else:
+            if index == shard.items and keys.hexdigest() == shard.keys:
+                return
+        raise ShardChanged(
+            f"{self}: shard {shard.name!r} is not the one that was scanned: its items differ from the "
+            f"{shard.items} of the manifest at or before position {index}{note}. Scan the data set again."
+        )
+
+    def _scan_shard(self, name: str, classes: tuple[str, ...] | None) -> tuple[Shard, list[Problem]]:
+        labels, keys, problems = list[int](), _key_digest(), list[Problem]()
+        try:
+            for sample in self._reader.samples(name, pixels=False):
+                if isinstance(sample, Problem):
+                    problems.append(sample)
+                    continue
+                label, fault = _judged(sample, classes)
+                labels.append(label)
+                keys.update(_key_bytes(sample.key))
+                if fault:
+                    problems.append(Problem(name, sample.key, fault))
+        except (ConnectionError, TimeoutError):
+            raise  # a network that fails now says nothing about the shard
+        except (OSError, ImageDataError) as error:
+            labels, problems = [], [Problem(name, "", f"unreadable: {error}")]
+        if not labels and not problems:
+            problems.append(Problem(name, "", "holds no items"))
+        return Shard(name=name, labels=tuple(labels), keys=keys.hexdigest()), problems
+
+    def _samples(self, name: str) -> Iterator[Sample | Problem]:
+        try:
+            yield from self._reader.samples(name, pixels=True)
+        except FileNotFoundError as error:
+            raise ShardChanged(f"{self}: shard {name!r} lost a file since the scan: {error}") from error
+        except (ConnectionError, TimeoutError):
+            raise
+        except (OSError, ImageDataError) as error:
+            raise ImageDataError(f"{self}: shard {name!r} cannot be read: {error}") from error
+
+    def __str__(self) -> str:
+        return f"{self.source.kind} images at {self.source.location!r} (pattern {self.source.pattern!r})"
+
+    def _report(self, problems: Sequence[Problem], remedy: str) -> str:
+        lines = [f"  {': '.join(filter(None, (p.shard, p.item, p.reason)))}" for p in problems[:PROBLEMS_SHOWN]]
+        if len(problems) > PROBLEMS_SHOWN:
+            lines.append(f"  and {len(problems) - PROBLEMS_SHOWN} more")
+        noun = "problem" if len(problems) == 1 else "problems"
+        return "\n".join([f"{self}: {len(problems)} {noun}", *lines, remedy])
+
+
+def _judged(sample: Sample, classes: tuple[str, ...] | None) -> tuple[int, str | None]:
+    """The label, or -1 and what is wrong with it."""
+    if sample.label is None:
+        return -1, sample.fault
+    most = MOST_CLASSES if classes is None else len(classes)
+    if 0 <= sample.label < most:
+        return sample.label, None
+    return -1, f"label {sample.label} is outside the classes 0 to {most - 1}"
+
+
+def _decoded(pixels: bytes | NDArray[np.uint8] | None) -> tuple[Image.Image | None, str | None]:
+    """The RGB image, or None and why there is none. EXIF, its orientation too, is left aside."""
+    if pixels is None:
+        return None, "no image bytes"
+    if isinstance(pixels, np.ndarray):
+        return Image.fromarray(pixels).convert("RGB"), None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's remarks on EXIF and palettes change no pixel
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(pixels), formats=FORMATS) as image:
+                if image.mode.startswith(("I", "F")):  # convert() would clip them to white
+                    return None, f"image mode {image.mode}: more than 8 bits a channel"
+                return image.convert("RGB"), None
+    except UnidentifiedImageError:
+        return None, f"not a readable image in {', '.join(FORMATS)} ({len(pixels)} bytes)"
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise anything on damaged bytes
+        return None, f"image cannot be decoded: {error}"
+
+
+def _key_digest() -> "hashlib.blake2b":
+    return hashlib.blake2b(digest_size=16)
+
+
+def _key_bytes(key: str) -> bytes:
+    return key.encode(errors="surrogateescape") + b"\0"

@@ -1,0 +1,135 @@
+"""Where images lie: files below a place on any fsspec file system, their listing and the class names beside them."""
+
+import fnmatch
+import glob
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from fsspec.core import url_to_fs
+
+from store.errors import ImageDataError, ImagesMissing, ImageSourceError
+
+BRACE_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+NAMES_SHOWN = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The arguments of `open_images`, checked there."""
+
+    kind: str
+    location: str
+    pattern: str
+    shard_items: int
+    class_file: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardFile:
+    """A file as a listing knows it, unopened: its name within the location and its size in bytes."""
+
+    name: str
+    bytes: int
+
+
+class Location:
+    """Files below a place on any fsspec file system; `root` is a folder's path there."""
+
+    def __init__(self, source: Source, folder: str = "") -> None:
+        self.source = source
+        try:
+            self.fs, root = url_to_fs(source.location)
+        except ValueError as error:
+            raise ImageSourceError(f"location {source.location!r}: {error}") from error
+        self.root: str = f"{root.rstrip('/')}/{folder.strip('/')}".rstrip("/")
+
+    def inside(self, folder: str) -> "Location":
+        """The location of a folder below this one."""
+        return Location(self.source, folder)
+
+    def path(self, name: str) -> str:
+        """The full path of a name below the root; an absolute name stands for itself."""
+        return name if name.startswith("/") else f"{self.root}/{name}"
+
+    def name(self, path: str) -> str:
+        """The name below the root of a full path."""
+        return path.removeprefix(self.root).strip("/")
+
+    def matches(self) -> dict[str, int]:
+        """Files that match the pattern, in order, with their sizes; brace ranges in the order they count."""
+        pattern, names = self.source.pattern, _expanded(self.source.pattern)
+        # One listing instead of one look-up for each of a thousand shards.
+        found = self.fs.glob(f"{glob.escape(self.root)}/{BRACE_RANGE.sub('*', pattern)}", detail=True)
+        sizes = {self.name(p): int(i["size"]) for p, i in sorted(found.items()) if i["type"] != "directory"}
+        # Without a brace range the glob has the last word: fnmatch's * would cross folders.
+        hits = {n: [n] if n in sizes else fnmatch.filter(sizes, n) for n in names}
+        hits = hits if names != [pattern] else {pattern: list(sizes)}
+        if absent := [name for name, matched in hits.items() if not matched]:
+            raise self.missing(f"file {some(absent)}")
+        return {name: sizes[name] for matched in hits.values() for name in matched}
+
+    def missing(self, what: str) -> ImagesMissing:
+        """The error that says what was looked for, where, and what does lie there."""
+        folder = self.root
+        while folder.strip("/") and not self.fs.isdir(folder):
+            folder = folder.rpartition("/")[0]
+        folder = folder or "/"
+        there = sorted(path.rstrip("/").rpartition("/")[2] for path in self.fs.ls(folder, detail=False))
+        return ImagesMissing(
+            f"{self.source.kind} images at {self.source.location!r}: found no {what}; {folder!r} holds "
+            f"{some(there) if there else 'nothing'}. Check location and pattern."
+        )
+
+    def class_file(self) -> list[ShardFile]:
+        """The class file's own entry in a listing, if one is named."""
+        name = self.source.class_file
+        if name is None:
+            return []
+        if not self.fs.isfile(self.path(name)):
+            raise self.missing(f"class file {name!r}")
+        return [ShardFile(name=name, bytes=int(self.fs.size(self.path(name))))]
+
+    @cached_property
+    def named_classes(self) -> tuple[str, ...] | None:
+        """The class file's names, its line number being the label; None without a class file."""
+        for entry in self.class_file():
+            try:
+                return class_names(self.fs.cat_file(self.path(entry.name)).decode("utf-8-sig"))
+            except (UnicodeDecodeError, ImageDataError) as error:
+                raise ImageDataError(f"class file {entry.name!r}: {error}") from error
+        return None
+
+
+def class_names(text: str) -> tuple[str, ...]:
+    """Class names by line: `name`, or `wnid<TAB>name, synonyms` of which the first synonym is the name.
+
+    Names that occur twice get their wnid in parentheses. raises: ImageDataError for an empty or repeated name.
+    """
+    rows = [line.rpartition("\t") for line in text.rstrip().split("\n")]
+    names = [(name.partition(",")[0] if tab else name).strip() for _, tab, name in rows]
+    count = Counter(names)
+    full = [f"{n} ({r[0].strip()})" if n and r[1] and count[n] > 1 else n for n, r in zip(names, rows, strict=True)]
+    count = Counter(full)
+    for line, name in enumerate(full, start=1):
+        if not name or count[name] > 1:
+            raise ImageDataError(f"line {line}: the name {name!r} is empty or occurs twice; give each class one")
+    return tuple(full)
+
+
+def _expanded(pattern: str) -> list[str]:
+    """Every name that a pattern's brace ranges stand for, zeros padded to the width of the first number."""
+    found = BRACE_RANGE.search(pattern)
+    if not found:
+        return [pattern]
+    first, last = found.groups()
+    numbers = [f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1)]
+    return [pattern[: found.start()] + n + rest for n in numbers for rest in _expanded(pattern[found.end() :])]
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more

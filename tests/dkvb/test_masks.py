@@ -1,0 +1,257 @@
+"""Masks: orders of removal, budgets, and the laws they obey."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dkvb.errors import BadBudget, DkvbError
+from dkvb.masks import (
+    NEVER,
+    SCOPES,
+    activation_positions,
+    budgets,
+    example_positions,
+    smallest_budget,
+    steps_of,
+)
+from tests.dkvb import naive
+
+SEEDS = st.integers(0, 10**6)
+
+
+def random_counts(seed: int, c: int, m: int, *, most: int = 4) -> torch.Tensor:
+    """Few different numbers, so that many tie and many are zero."""
+    return torch.randint(0, most, (c, m), generator=torch.Generator().manual_seed(seed))
+
+
+def random_codes(seed: int, n: int, c: int, m: int) -> torch.Tensor:
+    return torch.randint(-1, m, (n, c), generator=torch.Generator().manual_seed(seed)).to(torch.int16)
+
+
+# --- Unlearning via Activations ---
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=SEEDS, sizes=st.permutations([2, 3, 5, 7]), scope=st.sampled_from(SCOPES))
+def test_activation_masks_equal_the_naive_order_at_every_budget(seed, sizes, scope):
+    counts = random_counts(seed, *sizes[:2])
+    position = activation_positions(counts, scope=scope)
+    assert position.dtype == torch.int64
+    for budget in range(counts.numel() + 2):
+        np.testing.assert_array_equal(position < budget, naive.activation_mask(counts, budget, scope))
+
+
+def test_ties_go_to_the_lower_codebook_then_to_the_lower_key():
+    counts = torch.tensor([[2, 7, 2], [7, 0, 2]])
+    assert activation_positions(counts).tolist() == [[2, 0, 3], [1, NEVER, 4]]
+    assert activation_positions(counts, scope="per-codebook").tolist() == [[1, 0, 2], [0, NEVER, 1]]
+
+
+def test_ties_are_kept_in_order_among_very_many_pairs():
+    counts = random_counts(3, 257, 1021, most=3)
+    flat = activation_positions(counts).flatten()
+    for hits in (1, 2):
+        tied = flat[counts.flatten() == hits]
+        assert (tied.diff() == 1).all()
+    assert flat[counts.flatten() == 2].max() + 1 == flat[counts.flatten() == 1].min()
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_pair_that_the_class_never_activates_is_never_masked(scope):
+    counts = random_counts(4, 5, 7)
+    position = activation_positions(counts, scope=scope)
+    assert torch.equal(position == NEVER, counts == 0)
+    assert not (position < counts.numel() * 1000)[counts == 0].any()
+    assert (activation_positions(torch.zeros(3, 5, dtype=torch.int64), scope=scope) == NEVER).all()
+
+
+def test_the_scopes_spread_a_budget_differently():
+    counts = torch.tensor([[9, 8, 7], [1, 2, 3]])
+    assert (activation_positions(counts) < 2).tolist() == [[True, True, False], [False, False, False]]
+    per_codebook = activation_positions(counts, scope="per-codebook") < 1
+    assert per_codebook.tolist() == [[True, False, False], [False, False, True]]
+
+
+def test_an_unknown_scope_is_refused_with_what_there_is():
+    with pytest.raises(BadBudget, match=r"'local'.*global, per-codebook"):
+        activation_positions(torch.ones(2, 3), scope="local")
+
+
+def test_ranking_leaves_the_counts_alone():
+    counts = random_counts(5, 3, 5)
+    before = counts.clone()
+    activation_positions(counts)
+    activation_positions(counts, scope="per-codebook")
+    assert torch.equal(counts, before)
+
+
+# --- Unlearning via Examples ---
+
+
+def permutation_of(codes: torch.Tensor, m: int, seed: int) -> list[int]:
+    """Read the order of the examples off a codebook in which every item has a pair of its own."""
+    n = len(codes)
+    tagged = torch.cat([codes, torch.arange(n)[:, None]], dim=1)
+    position = example_positions(tagged, max(m, n), seed=seed)[-1][:n]
+    assert sorted(position.tolist()) == list(range(n))
+    return position.argsort().tolist()
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=SEEDS, n=st.sampled_from([1, 11, 13]), sizes=st.permutations([2, 3, 5]))
+def test_example_masks_are_the_pairs_of_the_first_items_of_one_permutation(seed, n, sizes):
+    c, m = sizes[:2]
+    codes = random_codes(seed, n, c, m)
+    order = permutation_of(codes, m, seed)
+    position = example_positions(codes, m, seed=seed)
+    assert position.dtype == torch.int64
+    masks = [position < budget for budget in range(n + 1)]
+    for budget, mask in enumerate(masks):
+        np.testing.assert_array_equal(mask, naive.example_mask(codes[order[:budget]], m))
+    assert naive.is_nested(masks)
+
+
+def test_the_seed_alone_draws_the_order_of_the_examples():
+    codes = random_codes(1, 101, 3, 7)
+    torch.manual_seed(1)
+    one = permutation_of(codes, 7, 5)
+    torch.manual_seed(2)
+    assert permutation_of(codes, 7, 5) == one
+    assert permutation_of(codes, 7, 6) != one
+    assert one != list(range(101))
+
+
+def test_all_examples_mask_exactly_what_the_class_activates():
+    codes = random_codes(2, 37, 3, 23)
+    position = example_positions(codes, 23, seed=3)
+    np.testing.assert_array_equal(position < 37, naive.example_mask(codes, 23))
+    assert torch.equal(position == NEVER, position >= 37)
+
+
+def test_no_examples_mask_nothing():
+    assert (example_positions(torch.empty(0, 3, dtype=torch.int16), 5, seed=1) == NEVER).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=SEEDS)
+def test_the_least_position_over_classes_is_the_union_of_their_masks(seed):
+    classes = [random_codes(seed + k, n, 3, 7) for k, n in enumerate((5, 11, 13))]
+    positions = [example_positions(codes, 7, seed=seed) for codes in classes]
+    union = torch.stack(positions).amin(0)
+    for budget in range(14):
+        expected = np.zeros((3, 7), bool)
+        for codes in classes:
+            order = permutation_of(codes, 7, seed)
+            expected |= naive.example_mask(codes[order[:budget]], 7)
+        np.testing.assert_array_equal(union < budget, expected)
+
+
+# --- positions, grids and steps ---
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=SEEDS, scope=st.sampled_from([*SCOPES, "examples"]), grid=st.lists(st.integers(0, 40), min_size=1))
+def test_masks_are_nested_monotone_and_idempotent(seed, scope, grid):
+    if scope == "examples":
+        position = example_positions(random_codes(seed, 11, 3, 7), 7, seed=seed)
+    else:
+        position = activation_positions(random_counts(seed, 3, 7), scope=scope)
+    grid = sorted(grid)
+    masks = [position < budget for budget in grid]
+    assert naive.is_nested(masks)
+    assert all(torch.equal(mask, mask | mask) for mask in masks)
+    sizes = [int(mask.sum()) for mask in masks]
+    assert sizes == sorted(sizes)
+    if scope == "global":
+        activated = int((position < NEVER).sum())
+        assert sizes == [min(budget, activated) for budget in grid]
+    assert not (position < 0).any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=SEEDS, grid=st.lists(st.integers(0, 23), min_size=1))
+def test_the_step_of_a_pair_is_the_first_budget_that_masks_it(seed, grid):
+    grid = sorted(grid)
+    position = activation_positions(random_counts(seed, 3, 7))
+    step = steps_of(position, grid)
+    assert step.shape == position.shape
+    for j in range(3):
+        for k in range(7):
+            masking = [g for g, budget in enumerate(grid) if position[j, k] < budget]
+            assert step[j, k] == (masking[0] if masking else len(grid))
+    for g, budget in enumerate(grid):
+        assert torch.equal(step <= g, position < budget)
+
+
+def test_absolute_budgets_are_taken_as_they_are():
+    assert budgets([0, 3, 11], 11, shares=False, what="pairs") == [0, 3, 11]
+    assert budgets([3.0], 11, shares=False, what="pairs") == [3]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    available=st.integers(0, 10**6),
+    share=st.fractions(0, 1, max_denominator=1000),
+)
+def test_shares_are_rounded_up(available, share):
+    (found,) = budgets([float(share)], available, shares=True, what="pairs")
+    exact = share * available
+    assert found == -(-exact.numerator // exact.denominator)
+
+
+def test_a_share_that_is_a_whole_number_is_not_pushed_up_by_float_noise():
+    assert budgets([0.07, 0.29, 0.57, 1.0], 100, shares=True, what="pairs") == [7, 29, 57, 100]
+
+
+@pytest.mark.parametrize(("grid", "shares"), [([3, 12], False), ([0.5, 1.5], True)])
+def test_more_than_there_is_is_refused_and_says_how_much_there_is(grid, shares):
+    with pytest.raises(BadBudget, match=r"11 pairs of class 'tench'") as caught:
+        budgets(grid, 11, shares=shares, what="pairs of class 'tench'")
+    assert isinstance(caught.value, DkvbError)
+    assert isinstance(caught.value, ValueError)
+
+
+# --- the stopping rule ---
+
+
+def naive_smallest(counts: torch.Tensor, share: Fraction) -> int:
+    order, total, held = naive.removal_order(counts), int(counts.sum()), 0
+    for budget in range(len(order) + 1):
+        if held >= share * total:
+            return budget
+        held += int(counts[order[budget]])
+    raise AssertionError("the whole is always enough")
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=SEEDS, share=st.fractions(0, 1, max_denominator=100), most=st.sampled_from([2, 5, 101]))
+def test_the_smallest_budget_equals_the_naive_loop(seed, share, most):
+    counts = random_counts(seed, 3, 7, most=most)
+    assert smallest_budget(counts, float(share)) == naive_smallest(counts, share)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=SEEDS, share=st.floats(0.01, 1))
+def test_the_mask_at_the_smallest_budget_holds_the_share_and_one_pair_less_does_not(seed, share):
+    counts = random_counts(seed, 3, 7, most=31)
+    counts[0, 0] += 1
+    position, budget = activation_positions(counts), smallest_budget(counts, share)
+    total = counts.sum().item()
+    assert counts[position < budget].sum().item() >= share * total - 1e-6
+    assert counts[position < budget - 1].sum().item() < share * total
+
+
+def test_the_smallest_budget_of_a_class_without_activations_is_zero():
+    assert smallest_budget(torch.zeros(3, 5, dtype=torch.int64), 0.9) == 0
+    assert smallest_budget(torch.zeros(0, 5, dtype=torch.int64), 0.9) == 0
+
+
+def test_the_smallest_budget_counts_exactly_beyond_single_precision():
+    # A hundred ImageNet classes hit pairs 100 x 1300 x 256 = 33 million times; float32 counts to 16.7 million.
+    counts = torch.tensor([[2**25, 1, 1]])
+    assert smallest_budget(counts, 1.0) == 3
+    assert smallest_budget(torch.full((256, 4096), 37), 1.0) == 256 * 4096

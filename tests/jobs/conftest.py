@@ -1,0 +1,289 @@
+"""A tiny real pipeline: class folders of coloured noise, a real backbone at 32 pixels, a bottleneck of 11 x 13 pairs."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TRAIN = {"ant": 11, "bee": 13, "cat": 17}
+TEST = {"ant": 7, "bee": 3, "cat": 5}
+COLOURS = np.array([[200, 60, 50], [60, 190, 70], [50, 70, 210], [190, 180, 60]])
+
+TINY = {
+    "name": "tiny",
+    "images": {"kind": "folder", "shard_items": 11},
+    "backbone": {"library": "efficientnet-lite", "name": "lite0", "image_size": 32},
+    "bottleneck": {"c": 11, "m": 13, "d_k": 3},
+    "keys": {"epochs": 2, "batch": 19},
+    "values": {"epochs": 7},
+    "linear": {"epochs": 7},
+    "sweep": {"uva": {"shares": [0.2, 0.5, 1.0]}, "uve": {"examples": [1, 5, 11], "seeds": [0, 3]}},
+}
+
+
+def picture(label: int, number: int, size: int) -> Image.Image:
+    """Noise around the colour of a class, the same for the same arguments."""
+    noise = np.random.default_rng([label, number]).integers(-50, 50, (size, size, 3))
+    return Image.fromarray((COLOURS[label] + noise).clip(0, 255).astype(np.uint8))
+
+
+def paint(folder: Path, counts: dict[str, int], size: int = 32, first: int = 0) -> None:
+    for label, (name, count) in enumerate(counts.items()):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(first, first + count):
+            picture(label, number, size).save(folder / name / f"{number:04d}.png")
+
+
+def toml(table: dict[str, Any], where: str = "") -> str:
+    """A nested dict as TOML; JSON's texts, numbers and lists are TOML too."""
+    plain = [f"{key} = {json.dumps(value)}" for key, value in table.items() if not isinstance(value, dict)]
+    inner = {f"{where}{key}": value for key, value in table.items() if isinstance(value, dict)}
+    heads = [f"\n[{key}]\n{toml(value, f'{key}.')}" for key, value in inner.items()]
+    return "\n".join([*plain, *heads]) + "\n"
+
+
+def changed(table: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A copy with dotted keys set; the value None takes a key away."""
+    table = json.loads(json.dumps(table))
+    for dotted, value in changes.items():
+        *path, last = dotted.split(".")
+        place = table
+        for key in path:
+            place = place.setdefault(key, {})
+        if value is None:
+            place.pop(last, None)
+        else:
+            place[last] = value
+    return table
+
+
+@dataclass
+class Watched:
+    """A run's progress, kept to be looked at."""
+
+    steps: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Label -> (units, units that stood already)."""
+    units: list[Any] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    ended: dict[str, float] = field(default_factory=dict)
+
+    def step(self, label: str, total: int, standing: int) -> None:
+        self.steps[label] = (total, standing)
+
+    def unit(self, outcome: Any) -> None:
+        self.units.append(outcome)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def done(self, label: str, seconds: float) -> None:
+        self.ended[label] = seconds
+
+
+@pytest.fixture
+def watched() -> Watched:
+    return Watched()
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The images all read-only tests share."""
+    folder = tmp_path_factory.mktemp("images")
+    paint(folder / "train", TRAIN)
+    paint(folder / "test", TEST, first=1000)
+    return folder
+
+
+@pytest.fixture
+def own_images(images: Path, tmp_path: Path) -> Path:
+    """A copy of them that a test may change."""
+    return Path(shutil.copytree(images, tmp_path / "images"))
+
+
+@pytest.fixture(scope="session")
+def painted() -> Callable[..., None]:
+    return paint
+
+
+@pytest.fixture(scope="session")
+def asks() -> Callable[..., dict[str, Any]]:
+    """The tiny spec as a table, dotted keys changed: asks({"keys.epochs": 3})."""
+    return lambda changes=None: changed(TINY, changes or {})
+
+
+@pytest.fixture(scope="session")
+def as_toml() -> Callable[[dict[str, Any]], str]:
+    return toml
+
+
+@pytest.fixture(scope="session")
+def make_spec(asks: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
+    """The tiny spec, dotted keys changed."""
+    from jobs.spec import Spec, build
+
+    return lambda changes=None: build(Spec, asks(changes), "")
+
+
+@pytest.fixture
+def spec_file(tmp_path: Path, asks: Callable[..., dict[str, Any]]) -> Callable[..., Path]:
+    """The tiny spec as a file."""
+
+    def write(changes: dict[str, Any] | None = None) -> Path:
+        path = tmp_path / "spec.toml"
+        path.write_text(toml(asks(changes)), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def run_tiny(make_spec: Callable[..., Any]) -> Callable[..., Any]:
+    """Run the tiny experiment and return it as recorded on the root."""
+    from cluster.shardmap import SerialExecutor
+    from jobs.experiment import find
+    from jobs.plan import make_plan
+    from jobs.run import run
+
+    def do(
+        root: Path,
+        images: Path,
+        changes: dict[str, Any] | None = None,
+        executor: Any = None,
+        progress: Any = None,
+    ) -> Any:
+        plan = make_plan(make_spec(changes), str(images))
+        run(plan, root, executor or SerialExecutor(), progress or Watched())
+        return find(root, plan.spec.name)
+
+    return do
+
+
+@pytest.fixture(scope="session")
+def finished(run_tiny: Callable[..., Any], images: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The tiny experiment, run once in this process. Tests only read it."""
+    return run_tiny(tmp_path_factory.mktemp("finished") / "root", images)
+
+
+@pytest.fixture
+def own(finished: Any, tmp_path: Path) -> Any:
+    """A copy of the finished experiment that a test may change."""
+    from jobs.experiment import find
+
+    return find(Path(shutil.copytree(finished.root, tmp_path / "root")), None)
+
+
+def data_files(root: Path) -> dict[str, bytes]:
+    """Every file that must have equal bytes in equal runs, by its path below the root."""
+    suffixes = (".parquet", ".safetensors")
+    names = ("spec.json", "units.json", "manifest.json")
+    files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in files
+        if "data.zarr" in path.parts or path.suffix in suffixes or path.name in names
+    }
+
+
+@pytest.fixture(scope="session")
+def unlike() -> Callable[[Path, Path], list[str]]:
+    """Names of the data files in which two roots differ."""
+
+    def compare(one: Path, other: Path) -> list[str]:
+        left, right = data_files(one), data_files(other)
+        assert len(left) > 50, "too few files to compare anything"
+        return sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
+
+    return compare
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def dkvb(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
+    """Run `dkvb ...` in this process, as the console script does; what is not caught there fails the test."""
+    from jobs.cli import main
+
+    def do(*words: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["dkvb", *map(str, words)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capfd.readouterr()
+        code = ended.value.code
+        assert isinstance(code, int)
+        return Ended(code, out, err)
+
+    return do
+
+
+def alive(marker: str) -> dict[int, str]:
+    """Processes that were started with the marker in their environment: pid -> command line."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                if marker.encode() in (entry / "environ").read_bytes():
+                    command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    found[int(entry.name)] = command.strip()
+            except OSError:  # ended meanwhile, or another user's
+                continue
+    return {pid: command for pid, command in found.items() if command}  # a zombie has none
+
+
+@dataclass(frozen=True)
+class Session:
+    """Real processes in a temporary folder of their own, known by a word in their environment."""
+
+    folder: Path
+    environment: dict[str, str]
+    marker: str
+
+    def left(self) -> dict[int, str]:
+        """Processes of this session that are still there."""
+        return alive(self.marker)
+
+    def none_left(self, within: float) -> bool:
+        """Whether they are all gone in that many seconds."""
+        end = time.monotonic() + within
+        while self.left() and time.monotonic() < end:
+            time.sleep(0.1)
+        return not self.left()
+
+
+@pytest.fixture
+def processes() -> Iterator[Session]:
+    """Where a test starts processes; those it leaves behind are ended afterwards, by their ids."""
+    if not Path("/proc/self/environ").exists():
+        pytest.skip("needs /proc to tell whose a process is")
+    folder = Path(tempfile.mkdtemp(prefix="dk"))  # short: Ray's sockets lie below it
+    marker = f"DKVB_TEST_SESSION={folder}"
+    name, value = marker.split("=")
+    held = Session(folder, {**os.environ, name: value, "TMPDIR": str(folder)}, marker)
+    try:
+        yield held
+    finally:
+        for pid in held.left():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        held.none_left(within=5)
+        shutil.rmtree(folder, ignore_errors=True)

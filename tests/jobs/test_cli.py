@@ -1,0 +1,424 @@
+"""The command line: what it prints, and that every mistake ends in one message and a code, never in a traceback."""
+
+import ctypes
+import io
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from jobs.cli import cli
+from jobs.summary import TABLES
+from store.artefacts import ROOT_FILE
+
+DKVB = Path(sys.executable).with_name("dkvb")
+
+
+def refuse(word):
+    raise AssertionError(f"{word} is not JSON")
+
+
+def strict(text):
+    return json.loads(text, parse_constant=refuse)
+
+
+def told(ended, code):
+    """The one message of a command that failed."""
+    assert ended.code == code, ended.err
+    assert "Traceback" not in ended.err
+    assert ended.err.count("dkvb: ") == 1
+    return ended.err.partition("dkvb: ")[2]
+
+
+@pytest.fixture
+def run_words(own_images, spec_file, tmp_path):
+    """The words of a run in this process; the root is tmp_path / "root" unless given."""
+
+    def words(changes=None, *, root=tmp_path / "root", images=own_images):
+        return ("run", spec_file(changes), "--root", root, "--images", images, "--serial")
+
+    return words
+
+
+# Help.
+
+HELP = """
+import contextlib, io, json, sys, time
+import jobs.cli
+shown = {}
+for name in ("", *jobs.cli.cli.commands):
+    sys.argv = ["dkvb", *([name] if name else []), "--help"]
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        begin = time.process_time()
+        try:
+            jobs.cli.main()
+        except SystemExit as ended:
+            shown[name] = [out.getvalue(), ended.code, time.process_time() - begin]
+heavy = [name for name in ("torch", "ray", "zarr", "polars", "timm") if name in sys.modules]
+print(json.dumps({"shown": shown, "heavy": heavy}))
+"""
+
+
+@pytest.fixture(scope="module")
+def help_texts():
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True, timeout=60)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", ["", *cli.commands])
+def test_help_shows_an_example_and_is_quick(name, help_texts):
+    text, code, seconds = help_texts["shown"][name]
+    assert code == 0
+    assert text.startswith(f"Usage: dkvb {name}".rstrip())
+    assert (f"Example: dkvb {name} " if name else "Begin with `dkvb demo`") in " ".join(text.split())
+    assert seconds < 0.5
+
+
+def test_help_loads_no_heavy_library(help_texts):
+    assert help_texts["heavy"] == []
+
+
+def test_the_commands_are_the_ones_that_were_promised():
+    assert {"demo", "plan", "run", "status", "unlearn", "table"} <= cli.commands.keys()
+
+
+def test_the_installed_command_answers():
+    done = subprocess.run([DKVB, "--version"], capture_output=True, text=True, timeout=60, check=True)
+    assert re.match(r"dkvb, version \d", done.stdout)
+
+
+def test_without_a_command_the_help_is_shown(dkvb):
+    ended = dkvb()
+    assert "Usage: dkvb" in ended.out + ended.err
+    assert ended.code in (0, 2)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("runn",),
+        ("run",),
+        ("run", "tiny"),
+        ("run", "tiny", "--root", "r", "--wrokers", "2"),
+        ("run", "tiny", "--root", "r", "--workers", "0"),
+        ("run", "tiny", "--root", "r", "--gpus", "-1"),
+        ("unlearn", "r"),
+        ("unlearn", "r", "--class", "a", "--method", "magic"),
+        ("unlearn", "r", "--class", "a", "--budget", "many"),
+        ("table", "r", "--format", "xls"),
+    ],
+)
+def test_words_that_do_not_fit_are_a_usage_error(words, dkvb, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ended = dkvb(*words)
+    assert ended.code == 2
+    assert "Error: " in ended.err
+    assert "Traceback" not in ended.err
+    assert list(tmp_path.iterdir()) == []
+
+
+# A run, and what is printed of it.
+
+
+def test_a_run_prints_results_to_stdout_and_progress_to_stderr(dkvb, run_words, tmp_path):
+    ended = dkvb(*run_words())
+    assert ended.code == 0
+    assert "tiny: test accuracy" in ended.out
+    assert "| uva" in ended.out
+    assert "| uve" in ended.out
+    assert "units" not in ended.out
+    assert "embeddings[train]: 4 of 4 units" in ended.err
+    figure = tmp_path / "root" / "tiny.png"
+    assert f"Figure: {figure}" in ended.out
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    progress = strict((tmp_path / "root" / "progress.json").read_text())
+    assert (progress["step"], progress["units"], progress["ended"], progress["failed"]) == ("sweep", 3, 3, 0)
+
+    again = dkvb(*run_words())
+    assert again.code == 0
+    assert again.out == ended.out
+    assert again.err.count("stood already") == 11
+
+
+def test_what_a_plan_says_before_and_after(dkvb, finished, spec_file, images):
+    before = dkvb("plan", spec_file(), "--json")
+    assert before.code == 0
+    assert {step["digest"] for step in strict(before.out)["steps"]} == {None}
+    after = dkvb("plan", spec_file(), "--images", images, "--root", finished.root, "--json")
+    about = strict(after.out)
+    assert {step["step"]: step["digest"] for step in about["steps"]} == finished.steps
+    assert {step["state"] for step in about["steps"]} == {"stands"}
+    text = dkvb("plan", spec_file(), "--images", images, "--root", finished.root)
+    assert text.out.count("stands") == 11
+    assert text.err == ""
+
+
+@pytest.mark.parametrize("name", ["digits", "imagenet1k-clip", "imagenet1k-resnet50"])
+def test_a_shipped_spec_can_be_planned_by_name(name, dkvb):
+    ended = dkvb("plan", name)
+    assert ended.code == 0
+    assert ended.out.startswith(f"{name}: ")
+    assert "images through the backbone" in ended.out
+
+
+def test_the_status_of_a_finished_root(dkvb, finished):
+    rows = strict(dkvb("status", finished.root, "--json").out)
+    assert {row["step"]: row["digest"] for row in rows} == finished.steps
+    assert {row["state"] for row in rows} == {"done"}
+    assert next(row for row in rows if row["step"] == "embeddings[train]")["units"] == 4
+    text = dkvb("status", finished.root).out
+    assert len(text.splitlines()) == 11
+    assert "4 of 4 units" in text
+
+
+def test_the_status_of_a_root_on_its_way(dkvb, own):
+    embeddings = own.artefact("embeddings[train]")
+    (embeddings.path / "DONE").unlink()
+    (embeddings.path / "units" / "00002.json").unlink()
+    shutil.rmtree(own.artefact("sweep").path)
+    rows = {row["step"]: row for row in strict(dkvb("status", own.root, "--json").out)}
+    assert (rows["embeddings[train]"]["state"], rows["embeddings[train]"]["standing"]) == ("unfinished", 3)
+    assert (rows["sweep"]["state"], rows["sweep"]["units"]) == ("waiting", None)
+    assert rows["keys"]["state"] == "done"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_printed_in_every_format(name, dkvb, finished):
+    expected = TABLES[name](finished)
+    words = ("table", finished.root, "--table", name)
+    assert_frame_equal(pl.read_csv(io.StringIO(dkvb(*words, "--format", "csv").out)), expected, check_dtypes=False)
+    assert dkvb(*words).out.startswith("| ")
+    assert dkvb(*words, "--format", "latex").out.startswith(r"\begin{tabular}")
+    assert len(strict(dkvb(*words, "--json").out)) == expected.height
+    assert dkvb(*words, "--json").out == dkvb(*words, "--format", "json").out
+
+
+def test_the_summary_is_the_table_that_is_meant(dkvb, finished):
+    assert dkvb("table", finished.root).out == dkvb("table", finished.root, "--table", "summary").out
+
+
+@pytest.mark.parametrize("form", ["md", "csv", "latex", "json"])
+def test_a_table_is_written_to_a_file_as_it_is_printed(form, dkvb, finished, tmp_path):
+    words = ("table", finished.root, "--table", "classes", "--format", form)
+    path = tmp_path / "new" / f"table.{form}"
+    ended = dkvb(*words, "-o", path)
+    assert (ended.code, ended.out) == (0, "")
+    assert path.read_text(encoding="utf-8") == dkvb(*words).out
+
+
+def test_parquet_is_written_whole(dkvb, finished, tmp_path):
+    dkvb("table", finished.root, "--table", "sweep", "--format", "parquet", "-o", tmp_path / "sweep.parquet")
+    assert_frame_equal(pl.read_parquet(tmp_path / "sweep.parquet"), TABLES["sweep"](finished))
+
+
+def test_an_output_that_is_a_pipe_is_written_into_and_not_replaced(dkvb, finished, tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert dkvb("table", finished.root, "-o", path).code == 0
+        assert stat.S_ISFIFO(path.stat().st_mode), "as root, -o /dev/null would replace the device"
+        assert os.read(reader, 65536).startswith(b"| method")
+    finally:
+        os.close(reader)
+
+
+def test_a_reader_that_has_gone_is_no_traceback(finished):
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        words = [DKVB, "table", finished.root, "--table", "sweep"]
+        done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    finally:
+        os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode != 0
+
+
+def test_unlearning_prints_what_it_did(dkvb, own):
+    ended = dkvb("unlearn", own.root, "--class", "cat", "--class", "ant", "--json")
+    done = strict(ended.out)
+    assert done["classes"] == ["ant", "cat"]
+    assert done["forget_hit_share"] >= 0.9
+    assert Path(done["checkpoint"]).exists()
+    assert ended.err == ""
+    text = dkvb("unlearn", own.root, "--class", "cat", "--method", "uve", "--budget", "3", "--seed", "5").out
+    assert text.startswith("forgotten: cat (uve, N = 3)")
+
+
+def test_several_experiments_on_a_root_are_told_apart(dkvb, own):
+    record = own.root / "experiments" / "tiny.json"
+    other = {**json.loads(record.read_text()), "name": "other"}
+    (own.root / "experiments" / "other.json").write_text(json.dumps(other))
+    assert "2 experiments (other, tiny); say which with --experiment NAME" in told(dkvb("table", own.root), 2)
+    assert "did you mean 'tiny'" in told(dkvb("table", own.root, "--experiment", "tinny"), 2)
+    assert dkvb("table", own.root, "--experiment", "other").code == 0
+    assert len(strict(dkvb("status", own.root, "--json").out)) == 22
+
+
+# Mistakes.
+
+
+def test_a_wrong_images_path_is_named_and_makes_no_root(dkvb, run_words, tmp_path):
+    text = told(dkvb(*run_words(images=tmp_path / "imagse")), 1)
+    assert f"{tmp_path}/imagse" in text
+    assert "Check location and pattern" in text
+    assert not (tmp_path / "root").exists()
+
+
+def test_images_that_were_not_given_are_asked_for(dkvb, spec_file, tmp_path):
+    assert "--images DIR" in told(dkvb("run", spec_file(), "--root", tmp_path / "root", "--serial"), 2)
+
+
+def test_an_unknown_key_in_the_spec_is_named(dkvb, run_words, tmp_path):
+    text = told(dkvb(*run_words({"keys.epoch": 3})), 2)
+    assert text.startswith(f"{tmp_path / 'spec.toml'}: keys: unknown key 'epoch'; did you mean 'epochs'?")
+    assert not (tmp_path / "root").exists()
+
+
+def test_an_unknown_backbone_is_named_with_the_nearest(dkvb, run_words):
+    changes = {"backbone.library": "timm", "backbone.name": "resnet500", "backbone.image_size": None}
+    text = told(dkvb(*run_words(changes)), 2)
+    assert "'resnet500' is unknown; the nearest known: " in text
+    assert "resnet50" in text
+
+
+def test_an_unknown_shipped_spec_is_named_with_the_nearest(dkvb, tmp_path):
+    assert "did you mean 'cifar10'?" in told(dkvb("run", "cifar", "--root", tmp_path / "root"), 2)
+
+
+def test_missing_weights_are_named_with_the_way_to_get_them(run_words, tmp_path):
+    asked = {"backbone.library": "timm", "backbone.name": "resnet50", "backbone.image_size": None}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "cache")}
+    words = [DKVB, *run_words(asked)]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    (message,) = re.findall("^dkvb: .*", done.stderr, flags=re.M)
+    assert "HF_HUB_OFFLINE=1 is set" in message
+    assert "timm/resnet50" in message
+    assert "hf download" in message
+
+
+def no_override():
+    """Before exec: even a superuser is bound by permissions from here on."""
+    ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE
+
+
+@pytest.mark.parametrize("where", ["below a file", "in /proc"])
+def test_a_root_that_cannot_be_made_is_named(where, dkvb, run_words, tmp_path):
+    (tmp_path / "file").write_text("")
+    root = tmp_path / "file" / "root" if where == "below a file" else Path("/proc/dkvb")
+    text = told(dkvb(*run_words(root=root)), 1)
+    assert text.startswith(f"{root}: cannot be used as root")
+    assert "choose a folder you can write" in text
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="gives up the superuser's rights the Linux way")
+@pytest.mark.parametrize("command", ["run", "unlearn"])
+def test_a_root_that_may_only_be_read_is_named(command, own, run_words, images):
+    words = run_words(root=own.root, images=images) if command == "run" else ("unlearn", own.root, "--class", "cat")
+    for folder in (own.root, own.root / "experiments"):
+        folder.chmod(0o555)
+    try:
+        done = subprocess.run(
+            [DKVB, *words], capture_output=True, text=True, timeout=120, check=False, preexec_fn=no_override
+        )
+    finally:
+        for folder in (own.root, own.root / "experiments"):
+            folder.chmod(0o755)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 1
+    (message,) = re.findall("^dkvb: .*", done.stderr, flags=re.M)
+    assert str(own.root) in message
+
+
+@pytest.mark.parametrize("words", [("status",), ("table",), ("unlearn", "--class", "cat")])
+def test_a_folder_that_is_no_root_is_named(words, dkvb, tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    name, *rest = words
+    text = told(dkvb(name, tmp_path, *rest), 1)
+    assert text.startswith(f"{tmp_path}: no {ROOT_FILE} there")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_run_into_a_folder_of_other_files_is_refused(dkvb, run_words, tmp_path):
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "thesis.tex").write_text("")
+    assert "holds other files" in told(dkvb(*run_words()), 1)
+    assert [path.name for path in (tmp_path / "root").iterdir()] == ["thesis.tex"]
+
+
+def test_a_corrupt_image_is_named(dkvb, run_words, own_images):
+    (own_images / "train" / "bee" / "0003.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
+    text = told(dkvb(*run_words()), 1)
+    assert "bee/0003.png" in text
+    assert "1 of 4 units failed" in text
+    assert 'images.on_error = "skip"' in text
+
+
+def test_a_misspelt_class_is_named_with_the_nearest(dkvb, finished):
+    text = told(dkvb("unlearn", finished.root, "--class", "catt"), 2)
+    assert text == "no class 'catt'; did you mean 'cat'? (there: ant, bee, cat)\n"
+
+
+def test_a_misspelt_class_in_the_spec_is_named_with_the_nearest(dkvb, run_words, own, images):
+    words = run_words({"sweep.classes": ["catt"]}, root=own.root, images=images)
+    ended = dkvb(*words)
+    assert ended.code in (1, 2)
+    assert "did you mean 'cat'?" in told(ended, ended.code)
+
+
+@pytest.mark.parametrize("method", ["uva", "uve"])
+def test_a_budget_beyond_what_there_is_is_named(method, dkvb, finished):
+    text = told(dkvb("unlearn", finished.root, "--class", "cat", "--method", method, "--budget", "100000"), 2)
+    assert re.match(r"N = 100000 is larger than the \d+ ", text)
+    assert not (finished.root / "unlearned").exists()
+
+
+def test_a_budget_and_a_share_together_are_refused(dkvb, finished):
+    words = ("unlearn", finished.root, "--class", "cat", "--budget", "3", "--share", "0.5")
+    assert told(dkvb(*words), 2) == "give either a budget N or a share\n"
+
+
+@pytest.mark.parametrize("place", ["/proc/dkvb/table.md", "{}/file/table.md", "{}"])
+def test_an_output_that_cannot_be_written_is_named(place, dkvb, finished, tmp_path):
+    (tmp_path / "file").write_text("")
+    path = place.format(tmp_path)
+    text = told(dkvb("table", finished.root, "-o", path), 2)
+    assert text.startswith(f"{path}: cannot be written: ")
+
+
+def test_a_root_without_an_experiment_says_how_to_begin(dkvb, tmp_path):
+    (tmp_path / ROOT_FILE).write_text('{"format": "dkvb-root/1"}')
+    assert "dkvb run SPEC --root" in told(dkvb("table", tmp_path), 2)
+    assert dkvb("status", tmp_path, "--json").out == "[]\n"
+
+
+def test_a_table_before_the_sweep_says_what_is_missing(dkvb, own):
+    (own.artefact("sweep").path / "DONE").unlink()
+    assert "step sweep is not finished" in told(dkvb("table", own.root), 2)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_the_demo_runs_and_what_it_suggests_works(processes):
+    root = processes.folder / "demo"
+    words = [DKVB, "demo", "--root", root, "--workers", "2"]
+    done = subprocess.run(words, capture_output=True, text=True, env=processes.environment, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (root / "digits.png").exists()
+    suggested = re.findall(rf"^  dkvb ((?:table|unlearn) {root}.*?)(?:  .*)?$", done.stdout, flags=re.M)
+    assert len(suggested) == 2
+    for line in suggested:
+        ended = subprocess.run([DKVB, *line.split()], capture_output=True, text=True, timeout=120, check=False)
+        assert ended.returncode == 0, ended.stderr
+    assert processes.none_left(within=15)

@@ -1,0 +1,202 @@
+"""Plans: a digest changes for exactly the steps downstream of what changed, and is the same everywhere."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from jobs.errors import BadSpec
+from jobs.plan import MODULES, cost, describe, describe_text, make_plan, sketch
+from jobs.spec import load_spec
+from store.errors import ImagesMissing
+
+MANIFESTS = {"manifest[train]", "manifest[test]"}
+EMBEDDINGS = {"embeddings[train]", "embeddings[test]"}
+CODES = {"codes[train]", "codes[test]"}
+HEADS = {"values", "counts", "sweep"}
+FROM_KEYS = {"keys", *CODES, *HEADS}
+ALL = MANIFESTS | EMBEDDINGS | FROM_KEYS | {"linear"}
+
+
+@pytest.fixture
+def digests(make_spec, images):
+    return lambda changes=None, folder=images: make_plan(make_spec(changes), str(folder)).digests()
+
+
+def differing(one, other):
+    assert one.keys() == other.keys()
+    return {label for label in one if one[label] != other[label]}
+
+
+def test_the_steps_are_those_of_the_method_in_an_order_in_which_they_can_run(make_spec, images):
+    plan = make_plan(make_spec(), str(images))
+    assert {step.label for step in plan.steps} == ALL
+    assert {step.kind for step in plan.steps} == set(MODULES)
+    seen = []
+    for step in plan.steps:
+        assert all(needed in seen for needed in step.inputs.values()), step.label
+        seen.append(step)
+
+
+def test_a_plan_made_twice_is_the_same(digests):
+    assert digests() == digests()
+
+
+def test_no_two_steps_share_a_folder(digests):
+    assert len(set(digests().values())) == len(ALL)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"name": "other"}, set()),
+        ({"sweep.uva.shares": [0.5]}, {"sweep"}),
+        ({"sweep.uve.seeds": [0]}, {"sweep"}),
+        ({"sweep.uve": None}, {"sweep"}),
+        ({"sweep.classes": ["ant"]}, {"sweep"}),
+        ({"values.epochs": 3}, {"values", "sweep"}),
+        ({"values.optimizer": "sgd"}, {"values", "sweep"}),
+        ({"linear.epochs": 3}, {"linear"}),
+        ({"bottleneck.selectable": "all"}, {"codes[test]", "values", "sweep"}),
+        ({"keys.epochs": 3}, FROM_KEYS),
+        ({"keys.sample": 23}, FROM_KEYS),
+        ({"bottleneck.m": 17}, FROM_KEYS),
+        ({"embeddings.batch": 5}, EMBEDDINGS | FROM_KEYS | {"linear"}),
+        ({"backbone.image_size": 64}, EMBEDDINGS | FROM_KEYS | {"linear"}),
+        ({"backbone.weights": "random"}, EMBEDDINGS | FROM_KEYS | {"linear"}),
+        ({"images.shard_items": 7}, ALL),
+    ],
+)
+def test_a_change_of_the_spec_changes_what_follows_from_it(changes, expected, digests):
+    assert differing(digests(), digests(changes)) == expected
+
+
+def test_a_default_that_is_written_out_changes_nothing(digests):
+    said = {"seed": 0, "bottleneck.selectable": "used", "keys.decay": 0.95, "sweep.uva.scope": "global"}
+    assert digests(said) == digests()
+
+
+def test_a_new_training_image_changes_everything_but_the_manifest_of_the_test_split(digests, own_images, painted):
+    before = digests(folder=own_images)
+    painted(own_images / "train", {"ant": 1}, first=500)
+    assert differing(before, digests(folder=own_images)) == ALL - {"manifest[test]"}
+
+
+def test_a_new_test_image_changes_what_reads_test_images(digests, own_images, painted):
+    before = digests(folder=own_images)
+    painted(own_images / "test", {"ant": 1}, first=500)
+    expected = {"manifest[test]", "embeddings[test]", "codes[test]", "linear", "sweep"}
+    assert differing(before, digests(folder=own_images)) == expected
+
+
+def test_an_image_of_another_size_changes_what_reads_it(digests, own_images):
+    before = digests(folder=own_images)
+    path = next((own_images / "train" / "bee").iterdir())
+    path.write_bytes(path.read_bytes() + b"\0")
+    assert differing(before, digests(folder=own_images)) == ALL - {"manifest[test]"}
+
+
+def test_a_renamed_image_changes_what_reads_it(digests, own_images):
+    before = digests(folder=own_images)
+    path = next((own_images / "train" / "bee").iterdir())
+    path.rename(path.with_name("renamed.png"))
+    assert differing(before, digests(folder=own_images)) == ALL - {"manifest[test]"}
+
+
+def test_a_copy_elsewhere_with_other_times_is_the_same_experiment(digests, own_images):
+    for path in own_images.rglob("*.png"):
+        os.utime(path, (0, 0))
+    assert digests(folder=own_images) == digests()
+
+
+def test_a_slash_at_the_end_of_the_location_changes_nothing(digests, images):
+    assert digests(folder=f"{images}/") == digests()
+
+
+def test_digests_are_the_same_in_another_process(digests, spec_file, images):
+    code = (
+        "import json, sys\nfrom jobs.plan import make_plan\nfrom jobs.spec import load_spec\n"
+        "print(json.dumps(make_plan(load_spec(sys.argv[1]), sys.argv[2]).digests()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, spec_file(), images],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONHASHSEED": "7"},
+    )
+    assert json.loads(done.stdout) == digests()
+
+
+def test_a_raised_version_changes_what_follows(digests, monkeypatch):
+    before = digests()
+    monkeypatch.setattr(MODULES["codes"], "VERSION", 10**6)
+    assert differing(before, digests()) == CODES | HEADS
+
+
+def test_images_that_are_needed_and_not_given_are_asked_for(make_spec):
+    with pytest.raises(BadSpec, match="--images DIR"):
+        make_plan(make_spec(), None)
+
+
+def test_images_that_are_not_there_are_named(make_spec, tmp_path):
+    with pytest.raises(ImagesMissing, match="train"):
+        make_plan(make_spec(), str(tmp_path))
+
+
+def test_a_sketch_has_the_same_steps_without_the_images(make_spec, images):
+    seen, unseen = make_plan(make_spec(), str(images)), sketch(make_spec())
+    assert [step.label for step in unseen.steps] == [step.label for step in seen.steps]
+    for one, other in zip(seen.steps, unseen.steps, strict=True):
+        assert {name: step.label for name, step in one.inputs.items()} == {
+            name: step.label for name, step in other.inputs.items()
+        }
+
+
+def test_a_description_without_images_promises_no_digest(make_spec):
+    about = describe(make_spec(), None, None)
+    assert about["images_seen"] is False
+    assert {step["digest"] for step in about["steps"]} == {None}
+    assert {step["state"] for step in about["steps"]} == {"unknown"}
+    assert about["cost"] is None
+    assert "give --images DIR" in describe_text(about)
+
+
+def test_a_description_tells_what_stands(finished, make_spec, images):
+    about = describe(make_spec({"sweep.uva.shares": [0.5]}), str(images), finished.root)
+    assert {step["step"] for step in about["steps"] if step["state"] == "to do"} == {"sweep"}
+    assert {step["step"] for step in about["steps"] if step["state"] == "stands"} == ALL - {"sweep"}
+    text = describe_text(about)
+    for step in about["steps"]:
+        assert step["digest"] in text
+
+
+@pytest.mark.parametrize(("name", "width"), [("imagenet1k-clip", 512), ("imagenet1k-resnet50", 2048)])
+def test_the_imagenet_specs_are_described_without_images(name, width):
+    about = describe(load_spec(name), None, None)
+    assert about["sizes"] == {"train": 1281167, "test": 50000, "classes": 1000}
+    assert about["cost"]["embeddings_bytes"] == 2 * 1331167 * width
+    assert about["cost"]["values_bytes"] == 4 * 256 * 4096 * 1000
+    assert about["cost"]["codes_bytes"] == 2 * 1331167 * 256
+    assert "1,331,167 images through the backbone" in describe_text(about)
+    assert json.loads(json.dumps(about)) == about
+
+
+def test_the_cost_is_what_the_sizes_say(make_spec):
+    found = cost(make_spec({"keys.sample": 23}), {"train": 41, "test": 15, "classes": 3})
+    assert found == {
+        "images": 56,
+        "embeddings_bytes": 2 * 56 * 1280,
+        "key_distances": 2 * 23 * 11 * 13,
+        "code_distances": 56 * 11 * 13,
+        "codes_bytes": 2 * 56 * 11,
+        "keys_bytes": 4 * 11 * 13 * 3,
+        "values_bytes": 4 * 11 * 13 * 3,
+        "projection_bytes": 4 * 11 * 1280 * 3,
+    }
+
+
+def test_every_unit_of_work_has_a_lease_of_minutes_at_least():
+    assert all(module.LEASE_S >= 600 for module in MODULES.values())

@@ -1,0 +1,285 @@
+"""Unlearning on request: the mask is the method's, the checkpoint has forgotten, and no test label was read."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from dkvb import masks
+from dkvb.bottleneck import Bottleneck
+from dkvb.errors import BadBudget
+from jobs.errors import BadRequest
+from jobs.unlearn import Request, told, unlearn
+from store import arrays
+from store.artefacts import read_json
+
+M = 13
+
+
+def counts_of(experiment):
+    return torch.from_numpy(arrays.read(experiment.artefact("counts").data, "counts").astype("int64"))
+
+
+def codes_of(experiment, k):
+    codes = arrays.read(experiment.artefact("codes[train]").data, "codes")
+    labels = arrays.read_shards(experiment.artefact("embeddings[train]").data, "labels")
+    return torch.from_numpy(codes[labels == k])
+
+
+def items_of(experiment, split):
+    data = experiment.artefact(f"embeddings[{split}]").data
+    z, labels = arrays.read_shards(data, "embeddings"), arrays.read_shards(data, "labels")
+    return torch.from_numpy(z), torch.from_numpy(labels).long()
+
+
+def mask_of(done):
+    return load_file(done["mask"])["mask"]
+
+
+def forget(experiment, *classes, **asked):
+    return unlearn(experiment, Request(classes=list(classes), **asked))
+
+
+@pytest.mark.parametrize("scope", ["global", "per-codebook"])
+@pytest.mark.parametrize("budget", [1, 5])
+def test_the_mask_of_uva_is_that_of_the_method(scope, budget, own):
+    done = forget(own, "bee", budget=budget, scope=scope)
+    expected = masks.activation_positions(counts_of(own)[1], scope=scope) < budget
+    assert torch.equal(mask_of(done), expected)
+    assert done["pairs_masked"] == int(expected.sum())
+    assert done["pairs_masked_share"] == pytest.approx(done["pairs_masked"] / (11 * M))
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_mask_of_uve_is_that_of_the_method(seed, own):
+    done = forget(own, "cat", method="uve", budget=5, seed=seed)
+    expected = masks.example_positions(codes_of(own, 2), M, seed=seed) < 5
+    assert torch.equal(mask_of(done), expected)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9, 1.0])
+def test_a_share_is_the_fewest_pairs_that_hold_so_many_activations(share, own):
+    counts = counts_of(own)[1]
+    done = forget(own, "bee", share=share)
+    held = sorted(counts.flatten().tolist(), reverse=True)
+    fewest = next(n for n in range(len(held) + 1) if sum(held[:n]) >= share * sum(held) - 1e-9)
+    assert done["budget"] == fewest
+    assert done["pairs_masked"] == fewest
+    assert done["forget_hit_share"] == pytest.approx(sum(held[:fewest]) / sum(held))
+    assert done["forget_hit_share"] >= share - 1e-9
+
+
+def test_a_share_in_every_codebook_is_reached_in_every_codebook(own):
+    counts = counts_of(own)[1]
+    mask = mask_of(forget(own, "bee", share=0.7, scope="per-codebook"))
+    assert all(row[taken].sum() >= 0.7 * row.sum() for row, taken in zip(counts, mask, strict=True))
+
+
+def test_several_classes_are_forgotten_together(own):
+    counts = counts_of(own)
+    done = forget(own, "cat", "ant", budget=7)
+    assert done["classes"] == ["ant", "cat"]
+    assert torch.equal(mask_of(done), masks.activation_positions(counts[0] + counts[2]) < 7)
+    by_examples = mask_of(forget(own, "ant", "cat", method="uve", budget=5))
+    each = [masks.example_positions(codes_of(own, k), M, seed=0) < 5 for k in (0, 2)]
+    assert torch.equal(by_examples, each[0] | each[1])
+
+
+def test_the_order_and_repetition_of_classes_do_not_matter(own):
+    assert forget(own, "ant", "cat", budget=7)["mask"] == forget(own, "cat", "ant", "cat", budget=7)["mask"]
+
+
+def test_the_unlearned_checkpoint_no_longer_knows_the_class(own):
+    done = forget(own, "cat", share=1.0)
+    z, labels = items_of(own, "test")
+    before = Bottleneck.load(own.artefact("values").path / "bottleneck.safetensors").logits(z).argmax(1)
+    after = Bottleneck.load(done["checkpoint"]).logits(z).argmax(1)
+    cats = labels == 2
+    assert (before[cats] == 2).double().mean() > 0.5
+    assert not (after[cats] == 2).any()
+
+
+def test_the_unlearned_checkpoint_computes_what_the_masked_model_computes(own):
+    done = forget(own, "cat", share=0.5)
+    model = Bottleneck.load(own.artefact("values").path / "bottleneck.safetensors")
+    for split in ("train", "test"):
+        z, _ = items_of(own, split)
+        assert torch.equal(Bottleneck.load(done["checkpoint"]).logits(z), model.masked(mask_of(done)).logits(z))
+
+
+def test_the_unlearned_checkpoint_holds_no_trace_of_what_was_masked(own):
+    done = forget(own, "cat", share=0.9)
+    model, mask = load_file(own.artefact("values").path / "bottleneck.safetensors"), mask_of(done)
+    left = load_file(done["checkpoint"])
+    for name in ("keys", "values"):
+        assert not left[name][mask].any()
+        assert torch.equal(left[name][~mask], model[name][~mask])
+        content = Path(done["checkpoint"]).read_bytes()
+        gone = [row.numpy().tobytes() for row in model[name][mask] if row.any()]
+        kept = {row.numpy().tobytes() for row in model[name][~mask]}
+        traced = [row for row in gone if row not in kept and row in content]
+        assert len(gone) > 5
+        assert traced == []
+    assert not left["selectable"][mask].any()
+    assert torch.equal(left["selectable"][~mask], model["selectable"][~mask])
+
+
+def test_the_original_checkpoint_is_left_as_it_was(own):
+    path = own.artefact("values").path / "bottleneck.safetensors"
+    before = path.read_bytes()
+    forget(own, "cat", share=0.9)
+    assert path.read_bytes() == before
+
+
+def test_an_unlearned_model_says_what_was_taken_from_it(own):
+    done = forget(own, "cat", "ant", method="uve", budget=5, seed=3)
+    with safe_open(done["checkpoint"], "pt") as file:
+        header = json.loads(file.metadata()["header"])
+    said = header["unlearned"]
+    assert said["classes"] == ["ant", "cat"]
+    assert (said["method"], said["budget"], said["seed"]) == ("uve", 5, 3)
+    assert said["bottleneck"] == own.steps["values"]
+    assert said["pairs_masked"] == done["pairs_masked"]
+    assert header["classes"] == ["ant", "bee", "cat"]
+
+
+def test_the_files_beside_it_are_an_audit_of_the_request(own):
+    done = forget(own, "cat", share=0.9)
+    folder = next(path for path in (own.root / "unlearned").iterdir())
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "DONE",
+        "bottleneck.safetensors",
+        "mask.safetensors",
+        "provenance.json",
+        "spec.json",
+    ]
+    asked, about = read_json(folder / "spec.json"), read_json(folder / "provenance.json")
+    assert asked["classes"] == ["cat"]
+    assert asked["method"] == "uva"
+    assert asked["budget"] == done["budget"]
+    assert asked["bottleneck"] == own.steps["values"]
+    assert asked["counts"] == own.steps["counts"]
+    assert about["facts"]["pairs_masked"] == done["pairs_masked"] == int(mask_of(done).sum())
+    assert about["facts"]["forget_hit_share"] == done["forget_hit_share"]
+    assert {"commit", "versions", "machine", "python"} <= about.keys()
+    assert json.loads(json.dumps(done)) == done
+
+
+def test_the_mask_file_says_what_it_is_in_json(own):
+    done = forget(own, "cat", share=0.9)
+    with safe_open(done["mask"], "pt") as file:
+        about = file.metadata()
+        assert file.keys() == ["mask"]
+    assert about["format"] == "dkvb-mask/1"
+    assert json.loads(about["request"])["classes"] == ["cat"]
+
+
+def test_the_same_request_again_writes_the_same_mask(own):
+    first = forget(own, "cat", share=0.9)
+    mask = mask_of(first)
+    again = forget(own, "cat", share=0.9)
+    assert again["checkpoint"] == first["checkpoint"]
+    assert torch.equal(mask_of(again), mask)
+
+
+def test_two_requests_with_different_masks_lie_in_different_folders(own):
+    # Of 11 ants and 17 cats 0.6 are 7 and 11, which is not 11 of each.
+    one = forget(own, "ant", "cat", method="uve", share=0.6)
+    mask = mask_of(one)
+    other = forget(own, "ant", "cat", method="uve", budget=11)
+    assert not torch.equal(mask_of(other), mask)
+    assert one["mask"] != other["mask"]
+
+
+TEST_ONLY = ("manifest[test]", "embeddings[test]", "codes[test]", "linear", "sweep")
+
+
+@pytest.mark.parametrize("method", ["uva", "uve"])
+def test_no_test_label_is_read(method, own, finished):
+    for label in TEST_ONLY:
+        shutil.rmtree(own.artefact(label).path)
+    done = forget(own, "cat", method=method, share=0.5)
+    counts = counts_of(finished)[2]
+    if method == "uva":
+        expected = masks.activation_positions(counts) < masks.smallest_budget(counts, 0.5)
+    else:
+        expected = masks.example_positions(codes_of(finished, 2), M, seed=0) < 9
+    assert torch.equal(mask_of(done), expected)
+
+
+def test_the_images_are_not_needed(run_tiny, own_images, tmp_path):
+    done = run_tiny(tmp_path / "root", own_images)
+    shutil.rmtree(own_images)
+    assert forget(done, "cat", share=0.5)["pairs_masked"] > 0
+
+
+def test_skipped_items_are_no_examples(run_tiny, own_images, tmp_path):
+    for path in sorted((own_images / "train" / "cat").iterdir())[:4]:
+        path.write_bytes(b"broken")
+    done = run_tiny(tmp_path / "root", own_images, {"images.on_error": "skip"})
+    assert forget(done, "cat", method="uve", share=1.0)["budget"] == 13
+    with pytest.raises(BadBudget, match="larger than the 13 training items of class 'cat'"):
+        forget(done, "cat", method="uve", budget=14)
+
+
+def test_a_misspelt_class_is_refused_with_the_nearest(finished):
+    with pytest.raises(BadRequest, match=r"no class 'catt'; did you mean 'cat'\? \(there: ant, bee, cat\)"):
+        forget(finished, "ant", "catt", budget=3)
+    assert not (finished.root / "unlearned").exists()
+
+
+def test_more_pairs_than_a_class_activates_are_refused(finished):
+    available = int((counts_of(finished)[2] > 0).sum())
+    with pytest.raises(BadBudget, match=f"N = {available + 1} is larger than the {available} pairs"):
+        forget(finished, "cat", budget=available + 1)
+    fewest = int((counts_of(finished)[2] > 0).sum(1).max())
+    with pytest.raises(BadBudget, match=f"larger than the {fewest} pairs"):
+        forget(finished, "cat", budget=fewest + 1, scope="per-codebook")
+    with pytest.raises(BadBudget, match=r"N = 18 is larger than the 17 training items of class 'cat'"):
+        forget(finished, "cat", method="uve", budget=18)
+    assert not (finished.root / "unlearned").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, "either a budget N or a share"),
+        ({"budget": 3, "share": 0.5}, "either a budget N or a share"),
+        ({"share": 0.0}, "share: found 0.0"),
+        ({"share": 1.5}, "share: found 1.5"),
+        ({"share": float("nan")}, "share: found nan"),
+        ({"budget": 0}, "budget: found 0"),
+        ({"budget": -3}, "budget: found -3"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused(asked, said):
+    with pytest.raises(BadRequest, match=said):
+        Request(classes=["cat"], **asked)
+
+
+def test_an_experiment_that_is_not_finished_is_refused(own):
+    (own.artefact("values").path / "DONE").unlink()
+    with pytest.raises(BadRequest, match=r"step values is not finished.*dkvb status"):
+        forget(own, "cat", share=0.5)
+
+
+def test_a_refused_request_leaves_no_folder(own):
+    (own.artefact("values").path / "bottleneck.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"bottleneck\.safetensors: not a readable"):
+        forget(own, "cat", share=0.5)
+    assert [path for path in (own.root / "unlearned").glob("*/DONE")] == []
+
+
+def test_what_was_done_is_told_to_people(own):
+    done = forget(own, "cat", "ant", share=0.9)
+    text = told(done)
+    assert f"forgotten: ant, cat (uva, N = {done['budget']})" in text
+    assert str(done["pairs_masked"]) in text
+    assert done["checkpoint"] in text
+    assert np.isfinite(done["seconds"])
+    assert done["seconds"] >= done["mask_seconds"] > 0

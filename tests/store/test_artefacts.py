@@ -1,0 +1,249 @@
+"""Artefact folders: whole files or none, digests that stay, roots that are refused, status read off the disk."""
+
+import hashlib
+import json
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from store.artefacts import (
+    ROOT_FILE,
+    ROOT_FORMAT,
+    Artefact,
+    digest,
+    open_root,
+    read_json,
+    write_atomic,
+    write_json,
+)
+from store.errors import ArtefactMissing, NotARoot, RootUnusable
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=11,
+)
+
+
+@pytest.fixture
+def artefact(tmp_path):
+    made = Artefact(tmp_path, "codes", "0123456789abcdef")
+    made.prepare({"step": "codes"})
+    return made
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_digest_is_the_start_of_the_sha256_of_the_canonical_text():
+    text = '{"a":[1,2.5,null,true],"b":"\\u00e9"}'
+    assert digest({"b": "é", "a": [1, 2.5, None, True]}) == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_digests_do_not_change_between_versions_of_the_code():
+    assert digest({}) == "44136fa355b3678a"
+    assert digest({"step": "codes", "version": 1, "spec": {}, "inputs": {}}) == "90522dc078b83b0f"
+
+
+@given(st.dictionaries(st.text(), json_values, max_size=7))
+def test_a_digest_ignores_the_order_of_keys_and_survives_writing(content):
+    backwards = dict(reversed(content.items()))
+    assert digest(backwards) == digest(content) == digest(json.loads(json.dumps(content)))
+    assert re.fullmatch("[0-9a-f]{16}", digest(content))
+
+
+@given(json_values, json_values)
+def test_different_content_has_different_digests(one, other):
+    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    assert (digest(one) == digest(other)) == same
+
+
+def test_a_written_file_is_replaced_whole(tmp_path):
+    path = tmp_path / "deep" / "er" / "file.bin"
+    write_atomic(path, b"a long first content")
+    write_atomic(path, b"short")
+    assert path.read_bytes() == b"short"
+    assert names(path.parent) == ["file.bin"]
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file.bin"
+    write_atomic(path, b"old")
+    with pytest.raises(TypeError):
+        write_atomic(path, "text is no bytes")
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["file.bin"]
+
+
+def test_a_write_onto_a_folder_fails_and_leaves_nothing(tmp_path):
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_atomic(tmp_path / "taken", b"data")
+    assert names(tmp_path) == ["taken"]
+
+
+FILL = """
+import resource, signal, sys
+from pathlib import Path
+from store.artefacts import write_atomic
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_atomic(Path(sys.argv[1]), b"x" * 1001)
+except OSError as error:
+    print(type(error).__name__)
+"""
+
+
+def test_a_disk_that_is_full_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file.bin"
+    write_atomic(path, b"old")
+    done = subprocess.run([sys.executable, "-c", FILL, path], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "OSError"
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["file.bin"]
+
+
+def test_a_written_file_has_the_mode_that_the_umask_gives(tmp_path):
+    (tmp_path / "plain").write_bytes(b"")
+    write_atomic(tmp_path / "atomic", b"")
+    modes = [stat.filemode((tmp_path / name).stat().st_mode) for name in ("plain", "atomic")]
+    assert modes[1] == modes[0], "a group that shares a root cannot read it"
+
+
+@given(content=json_values)
+def test_json_is_read_back_as_it_was_written(content, tmp_path_factory):
+    path = tmp_path_factory.mktemp("json") / "file.json"
+    write_json(path, content)
+    assert read_json(path) == content
+
+
+def test_json_that_is_missing_or_broken_is_named(tmp_path):
+    with pytest.raises(ArtefactMissing, match=r"gone\.json.*not there"):
+        read_json(tmp_path / "gone.json")
+    (tmp_path / "torn.json").write_bytes(b'{"a": 1')
+    with pytest.raises(ArtefactMissing, match=r"torn\.json.*not readable as JSON"):
+        read_json(tmp_path / "torn.json")
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ArtefactMissing, match=r"binary\.json.*not readable as JSON"):
+        read_json(tmp_path / "binary.json")
+
+
+@pytest.mark.parametrize("there", ["nothing", "an empty folder"])
+def test_a_root_is_made_where_there_is(there, tmp_path):
+    path = tmp_path / "new" / "root" if there == "nothing" else tmp_path
+    assert open_root(path, create=True) == path
+    assert read_json(path / ROOT_FILE) == {"format": ROOT_FORMAT}
+    (path / "more").mkdir()
+    assert open_root(path, create=True) == open_root(path, create=False) == path
+
+
+def test_a_folder_of_other_files_is_refused_and_left_as_it_was(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(NotARoot, match="other files"):
+        open_root(tmp_path, create=True)
+    assert names(tmp_path) == ["thesis.tex"]
+
+
+def test_what_is_no_root_is_not_made_one_by_looking(tmp_path):
+    with pytest.raises(NotARoot, match="not a root"):
+        open_root(tmp_path / "absent", create=False)
+    with pytest.raises(NotARoot, match="not a root"):
+        open_root(tmp_path, create=False)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_file_is_refused_as_root(create, tmp_path):
+    path = tmp_path / "file"
+    path.write_text("")
+    with pytest.raises(NotARoot, match="is a file"):
+        open_root(path, create=create)
+
+
+def test_a_root_of_another_format_is_refused(tmp_path):
+    write_json(tmp_path / ROOT_FILE, {"format": "dkvb-root/2"})
+    with pytest.raises(NotARoot, match=r"'dkvb-root/2', expected 'dkvb-root/1'"):
+        open_root(tmp_path, create=True)
+
+
+def test_a_root_below_a_file_cannot_be_used(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RootUnusable, match=re.escape(str(tmp_path / "file" / "root"))) as caught:
+        open_root(tmp_path / "file" / "root", create=True)
+    assert isinstance(caught.value, PermissionError)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system that nobody can write")
+def test_a_root_where_nobody_may_write_cannot_be_used():
+    with pytest.raises(RootUnusable, match="/proc/dkvb"):
+        open_root(Path("/proc/dkvb"), create=True)
+
+
+def test_a_finished_unit_is_one_that_was_marked(artefact):
+    assert artefact.units() is None
+    assert artefact.standing() == set()
+    artefact.declare(["00001", "00000", "00002"])
+    artefact.mark("00002", {"rows": 5})
+    artefact.mark("00000", {"rows": 7})
+    assert artefact.units() == ["00001", "00000", "00002"]
+    assert artefact.standing() == {"00000", "00002"}
+    assert artefact.marks() == {"00000": {"rows": 7}, "00002": {"rows": 5}}
+    assert list(artefact.marks()) == ["00000", "00002"]
+
+
+def test_a_marker_that_was_being_written_is_no_marker(artefact):
+    artefact.declare(["00000"])
+    (artefact.path / "units").mkdir()
+    (artefact.path / "units" / ".00000.json.x7f").write_bytes(b'{"rows"')
+    assert artefact.standing() == set()
+    assert artefact.marks() == {}
+
+
+def test_an_artefact_is_done_only_at_its_very_end(artefact):
+    artefact.declare(["00000"])
+    artefact.mark("00000", {})
+    assert not artefact.done
+    artefact.finish({"facts": {"rows": 3}})
+    assert artefact.done
+    assert read_json(artefact.path / "provenance.json") == {"facts": {"rows": 3}}
+    assert names(artefact.path) == ["DONE", "provenance.json", "spec.json", "units", "units.json"]
+
+
+def test_two_looks_at_one_folder_see_the_same(artefact):
+    other = Artefact(artefact.root, artefact.step, artefact.digest)
+    artefact.declare(["00000"])
+    artefact.mark("00000", {})
+    assert other == artefact
+    assert other.standing() == {"00000"}
+
+
+def test_events_come_back_in_order(artefact):
+    assert list(artefact.events()) == []
+    artefact.log([{"kind": "started", "unit": "0"}, {"kind": "done", "unit": "0"}])
+    artefact.log([{"kind": "started", "unit": "1", "text": "odd\nname é"}])
+    assert [event["kind"] for event in artefact.events()] == ["started", "done", "started"]
+    assert [event.get("text") for event in artefact.events()] == [None, None, "odd\nname é"]
+
+
+def test_a_torn_last_event_is_left_out(artefact):
+    artefact.log([{"kind": "started"}])
+    with (artefact.path / "events.jsonl").open("a") as file:
+        file.write('{"kind": "do')
+    assert list(artefact.events()) == [{"kind": "started"}]
+
+
+def test_an_event_after_a_torn_one_is_kept(artefact):
+    artefact.log([{"kind": "started"}])
+    with (artefact.path / "events.jsonl").open("a") as file:
+        file.write('{"kind": "do')
+    artefact.log([{"kind": "resumed"}])
+    artefact.log([{"kind": "done"}])
+    assert list(artefact.events()) == [{"kind": "started"}, {"kind": "resumed"}, {"kind": "done"}]

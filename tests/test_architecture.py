@@ -1,0 +1,144 @@
+"""What holds for the code as a whole; which package may import which is import-linter's business (`make lint`)."""
+
+import ast
+import importlib
+import json
+import pkgutil
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGES = ("cluster", "dkvb", "jobs", "store")
+LONGEST = 400
+
+FILES = sorted(path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
+MODULES = [
+    name
+    for package in PACKAGES
+    for name in (package, *(f"{package}.{module.name}" for module in pkgutil.iter_modules([REPOSITORY / package])))
+]
+
+
+def fresh(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a new interpreter, outside the repository."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120, cwd="/", check=False
+    )
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_is_the_one_of_this_repository(package):
+    found = importlib.import_module(package).__file__
+    assert found is not None
+    assert Path(found).resolve() == REPOSITORY / package / "__init__.py"
+
+
+def test_the_packages_are_found_from_any_folder_too():
+    done = fresh(f"import {', '.join(PACKAGES)}, json\nprint(json.dumps([{', '.join(p + '.__file__' for p in PACKAGES)}]))")
+    assert done.returncode == 0, done.stderr
+    assert [Path(found).resolve().parent for found in json.loads(done.stdout)] == [REPOSITORY / p for p in PACKAGES]
+
+
+HEAVY = {
+    "jobs.cli": ("torch", "ray", "timm", "open_clip", "zarr", "polars", "matplotlib"),
+    "cluster.session": ("ray", "torch"),
+    "cluster.shardmap": ("ray", "torch"),
+    "store.arrays": ("torch", "ray", "timm"),
+    "store.images": ("torch", "ray", "torchvision", "pyarrow", "sklearn"),
+    "jobs.plan": ("ray", "timm", "open_clip", "matplotlib"),
+    "jobs.run": ("ray", "timm", "open_clip", "matplotlib"),
+}
+
+
+@pytest.mark.parametrize("module", HEAVY)
+def test_importing_a_module_leaves_heavy_libraries_alone(module):
+    code = f"import sys, {module}\nprint([name for name in {HEAVY[module]!r} if name in sys.modules])"
+    done = fresh(code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+LOOK = """
+import json, os, sys, threading, polars, torch, zarr  # what they do is theirs
+before = dict(os.environ), torch.get_num_threads(), torch.random.get_rng_state().tolist(), threading.active_count()
+opened = []
+sys.addaudithook(lambda event, given: opened.append(str(given[0])) if event == "open" and isinstance(given[1], str)
+                 and given[1].strip("rbtU") else started.append(event) if event in ("subprocess.Popen", "socket.connect")
+                 else None)
+started = []
+for name in sys.argv[1:]:
+    __import__(name)
+after = dict(os.environ), torch.get_num_threads(), torch.random.get_rng_state().tolist(), threading.active_count()
+print(json.dumps({"changed": [i for i, (a, b) in enumerate(zip(before, after)) if a != b], "started": started,
+                  "written": [name for name in opened if "__pycache__" not in name]}))
+"""
+
+
+def test_importing_does_no_work():
+    done = fresh(LOOK, *MODULES)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert json.loads(done.stdout) == {"changed": [], "started": [], "written": []}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_a_file_is_not_too_long(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST
+
+
+def public(body: list[ast.stmt], where: str) -> Iterator[tuple[str, ast.AST]]:
+    """Public functions and classes of a module, and public methods of those classes."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield f"{where}{node.name}", node
+            is_protocol = isinstance(node, ast.ClassDef) and any("Protocol" in ast.unparse(base) for base in node.bases)
+            if isinstance(node, ast.ClassDef) and not is_protocol:
+                yield from public(node.body, f"{where}{node.name}.")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_everything_public_says_what_it_is(path):
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(module), "the module itself"
+    assert [name for name, node in public(module.body, "") if not ast.get_docstring(node)] == []
+
+
+def commands() -> list[str]:
+    """The `dkvb ...` lines in the code blocks of the README, continued lines joined."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^(?:```|~~~)[^\n]*\n(.*?)^(?:```|~~~)", text, flags=re.M | re.S)
+    blocks += re.findall(r"(?:^(?: {4}|\t)[^\n]*\n)+", text, flags=re.M)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    starts = re.compile(r"^\s*(?:\$ )?(?:\S*/)?dkvb\s+")
+    return [starts.sub("", line) for line in lines if starts.match(line)]
+
+
+def test_every_command_of_the_readme_exists_with_its_options():
+    import click
+
+    from jobs.cli import cli
+
+    for line in commands():
+        words = shlex.split(line, comments=True)
+        name = words[0]
+        assert name.startswith("-") or name in cli.commands, f"dkvb {line}: there is no such command"
+        if name.startswith("-"):
+            continue
+        command = cli.commands[name]
+        assert isinstance(command, click.Command)
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        known |= {"-h", "--help"}
+        given = [word.partition("=")[0] for word in words[1:] if re.match(r"--?[A-Za-z]", word)]
+        assert [option for option in given if option not in known] == [], f"dkvb {line}"
+
+
+def test_the_reading_of_the_readme_sees_what_people_write(monkeypatch):
+    text = "```sh\n$ dkvb demo\n.venv/bin/dkvb run x \\\n   --root r\nls\n```\nuse `dkvb z`\n\n    dkvb plan y  # look\n"
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: text)
+    assert [" ".join(line.split()) for line in commands()] == ["demo", "run x --root r", "plan y # look"]
