@@ -224,9 +224,20 @@ def _termination_as_exit() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    code = 128 + signal.SIGTERM
+    received = []
+
+    def leave(number: int, _frame: object) -> None:
+        received.append(number)
+        sys.exit(code)
+
+    before = signal.signal(signal.SIGTERM, leave)
     try:
         yield
+    except SystemExit:
+        if received:  # a call into Ray passes the exit on, but not its code
+            raise SystemExit(code) from None
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -79,12 +79,13 @@ class Bottleneck:
             keys=self.keys.masked_fill(gone, 0),
             values=self.values.masked_fill(gone, 0),
             selectable=self.selectable & ~mask,
+            header=dict(self.header),
         )
 
     def to_bytes(self) -> bytes:
         """The checkpoint: a safetensors file whose header says what the model is."""
         # One entry: safetensors writes several in no fixed order, and equal models shall be equal bytes.
-        said = {"dkvb": json.dumps({"format": FORMAT, **self.header}, sort_keys=True)}
+        said = {"dkvb": json.dumps({"format": FORMAT, "header": self.header}, sort_keys=True)}
         return bytes(save({name: getattr(self, name).contiguous() for name in TENSORS}, said))
 
     @classmethod
@@ -95,11 +96,11 @@ class Bottleneck:
         """
         try:
             with safe_open(path, "pt") as file:
-                header = json.loads((file.metadata() or {}).get("dkvb", "{}"))
-                if (found := header.pop("format", None)) != FORMAT:
+                said = json.loads((file.metadata() or {}).get("dkvb", "{}"))
+                if (found := said.get("format")) != FORMAT:
                     raise BadCheckpoint(f"{path}: format found {found!r}, expected {FORMAT!r}")
-                model = cls(**{name: file.get_tensor(name) for name in TENSORS}, header=header)
-        except (OSError, SafetensorError, AttributeError, json.JSONDecodeError) as error:
+                model = cls(**{name: file.get_tensor(name) for name in TENSORS}, header=said["header"])
+        except (OSError, SafetensorError, AttributeError, KeyError, json.JSONDecodeError) as error:
             raise BadCheckpoint(f"{path}: not a readable bottleneck checkpoint: {error}") from error
         c, d_k, m = model.projection.shape[0], model.projection.shape[-1], model.selectable.shape[-1]
         fits = model.keys.shape == (c, m, d_k) and model.selectable.shape == (c, m)
@@ -126,4 +127,4 @@ def masked_decode(bottleneck: Bottleneck, z: Tensor, mask: Tensor, *, semantics:
     if semantics == "zero":
         return decode(codes, bottleneck.values.masked_fill(mask[:, :, None], 0))
     hit = torch.stack([row[code.long()] for row, code in zip(mask, codes.T, strict=True)], dim=1)
-    return decode(codes.masked_fill(hit & (codes >= 0), -1), bottleneck.values)
+    return decode(codes.masked_fill(hit, -1), bottleneck.values)

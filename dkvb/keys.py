@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dkvb.codes import nearest
+from dkvb.errors import BadSetting
 from dkvb.projection import project
 from dkvb.seeds import generator
 
@@ -25,6 +26,15 @@ class KeySettings:
     dead: float = 0.1
     """A key whose average count falls below ``dead * batch / m`` is replaced."""
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.decay <= 1 or self.smoothing < 0 or self.dead < 0:
+            raise BadSetting(
+                f"decay, smoothing and dead: found {self.decay}, {self.smoothing} and {self.dead}, "
+                "expected decay in [0, 1] and the others not negative"
+            )
+        if self.epochs < 0 or self.batch < 1:
+            raise BadSetting(f"epochs and batch: found {self.epochs} and {self.batch}, expected 0 or 1 and more")
+
 
 @dataclass(slots=True)
 class KeyState:
@@ -38,14 +48,16 @@ class KeyState:
     """(m, d_k) float32, average sum of the items a batch."""
 
 
-def start(m: int, d_k: int, settings: KeySettings, *, gen: torch.Generator) -> KeyState:
+def start(
+    m: int, d_k: int, settings: KeySettings, *, gen: torch.Generator, device: torch.device | None = None
+) -> KeyState:
     """Standard normal keys, each with the count of a key just replaced.
 
     A fresh key is thus treated alike at the start and after a replacement: it must win an item of the
     next batch or is replaced (again).
     """
-    keys = torch.randn(m, d_k, generator=gen)
-    count = torch.full((m,), settings.dead * settings.batch / m)
+    keys = torch.randn(m, d_k, generator=gen).to(device)
+    count = torch.full((m,), settings.dead * settings.batch / m, device=device)
     return KeyState(keys, count, keys * count[:, None])
 
 
@@ -69,7 +81,7 @@ def ema_step(state: KeyState, x: Tensor, settings: KeySettings, *, gen: torch.Ge
     threshold = settings.dead * settings.batch / m
     dead = (state.count < threshold).nonzero()[:, 0]
     if len(dead):
-        chosen = torch.randint(len(x), (len(dead),), generator=gen)
+        chosen = torch.randint(len(x), (len(dead),), generator=gen).to(x.device)
         state.keys[dead] = x[chosen]
         state.count[dead] = threshold
         state.total[dead] = x[chosen] * threshold
@@ -85,7 +97,7 @@ def fit_keys(z: Tensor, directions: Tensor, m: int, *, codebook: int, seed: int,
     """
     x = project(z, directions)
     gen = generator(seed, "keys", codebook)
-    state = start(m, x.shape[1], settings, gen=gen)
+    state = start(m, x.shape[1], settings, gen=gen, device=x.device)
     for epoch in range(settings.epochs):
         order = torch.randperm(len(x), generator=generator(seed, "key order", epoch))
         for rows in order.split(settings.batch):

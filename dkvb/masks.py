@@ -46,9 +46,9 @@ def example_positions(codes: Tensor, m: int, *, seed: int) -> Tensor:
     source: Shah et al., arXiv 2311.15268, Unlearning via Examples.
     """
     n, c = codes.shape
-    shuffled = codes[torch.randperm(n, generator=generator(seed, "examples"))].long()
-    position = torch.full((c, m), NEVER)
-    places = torch.arange(n)
+    shuffled = codes[torch.randperm(n, generator=generator(seed, "examples")).to(codes.device)].long()
+    position = torch.full((c, m), NEVER, device=codes.device)
+    places = torch.arange(n, device=codes.device)
     for j in range(c):
         votes = shuffled[:, j] >= 0
         position[j].scatter_reduce_(0, shuffled[votes, j], places[votes], "amin")
@@ -78,7 +78,7 @@ def steps_of(position: Tensor, grid: list[int]) -> Tensor:
     grid: increasing numbers N.
     returns: (c, m) int64: the first index g with position < grid[g]; len(grid) when none has.
     """
-    return torch.searchsorted(torch.tensor(grid), position, right=True)
+    return torch.searchsorted(torch.tensor(grid, device=position.device), position, right=True)
 
 
 def smallest_budget(counts: Tensor, share: float) -> int:

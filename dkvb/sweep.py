@@ -34,12 +34,12 @@ def codes_by_step(x: Tensor, keys: Tensor, step: Tensor, *, steps: int) -> Tenso
     order = order[step[order] >= 0]
     sorted_keys = keys[order]
     bias = sorted_keys.square().sum(1).mul_(-0.5)
-    edges = torch.searchsorted(step[order], torch.arange(steps + 2)).tolist()
-    found = torch.empty(len(x), steps, dtype=torch.int16)
+    edges = torch.searchsorted(step[order], torch.arange(steps + 2, device=x.device)).tolist()
+    found = torch.empty(len(x), steps, dtype=torch.int16, device=x.device)
     for rows, out in zip(x.split(BLOCK), found.split(BLOCK), strict=True):
         scores = torch.addmm(bias, rows, sorted_keys.T)
-        best = torch.full((len(rows),), -torch.inf)
-        code = torch.full((len(rows),), NO_VOTE, dtype=torch.int64)
+        best = torch.full((len(rows),), -torch.inf, device=x.device)
+        code = torch.full((len(rows),), NO_VOTE, device=x.device)
         for g in range(steps, -1, -1):
             if g < steps:
                 out[:, g] = code
@@ -98,11 +98,11 @@ def changes(bottleneck: Bottleneck, items: Items, step: Tensor, *, steps: int) -
         own = items.codes[:, j].long()
         falls = ((own >= 0) & (step[j][own] < steps)).nonzero()[:, 0]
         x = project(items.z[falls], bottleneck.projection[j])
-        path = torch.empty(len(falls), steps + 1, dtype=torch.int16)
+        path = torch.empty(len(falls), steps + 1, dtype=torch.int16, device=x.device)
         path[:, 0] = own[falls]
         path[:, 1:] = codes_by_step(x, bottleneck.keys[j], step[j], steps=steps)
         # A key that stands keeps its item: rounding in a tile of another shape must not move it.
-        stands = step[j][own[falls], None] > torch.arange(steps)
+        stands = step[j][own[falls], None] > torch.arange(steps, device=x.device)
         path[:, 1:] = torch.where(stands, path[:, :1], path[:, 1:])
         at, g = (path[:, 1:] != path[:, :-1]).nonzero(as_tuple=True)
         parts.append(
@@ -116,7 +116,7 @@ def changes(bottleneck: Bottleneck, items: Items, step: Tensor, *, steps: int) -
         )
     g, row, codebook, old, new = (torch.cat(column) for column in zip(*parts, strict=True))
     order = g.argsort(stable=True)
-    ends = torch.searchsorted(g[order], torch.arange(steps), right=True).tolist()
+    ends = torch.searchsorted(g[order], torch.arange(steps, device=g.device), right=True).tolist()
     return Changes(row[order], codebook[order], old[order], new[order], ends)
 
 

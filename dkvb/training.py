@@ -45,6 +45,11 @@ class TrainSettings:
             raise BadSetting(f"optimizer: found {self.optimizer!r}, expected one of {', '.join(OPTIMIZERS)}")
         if self.epochs < 1 or self.batch < 1:
             raise BadSetting(f"epochs and batch: found {self.epochs} and {self.batch}, expected 1 or more")
+        if self.lr <= 0 or self.clip <= 0:
+            raise BadSetting(f"lr and clip: found {self.lr} and {self.clip}, expected more than 0")
+        for name in ("momentum", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise BadSetting(f"{name}: found {getattr(self, name)}, expected a number in [0, 1)")
         if not 0 <= self.validation < 1:
             raise BadSetting(f"validation: found {self.validation}, expected a share in [0, 1)")
 

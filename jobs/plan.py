@@ -69,7 +69,9 @@ def make_plan(spec: Spec, location: str | None) -> Plan:
     """
     if location is None and spec.images.kind != "digits":
         raise BadSpec(f"{spec.name}: images of kind {spec.images.kind!r} lie somewhere: give --images DIR")
-    where = {"location": location or ""}
+    # Workers have working directories of their own.
+    local = location is not None and "://" not in location
+    where = {"location": str(Path(location or "").resolve()) if local else location or ""}
     return Plan(spec, _steps(spec, where, {split: _listing(spec, where["location"], split) for split in SPLITS}))
 
 

@@ -40,7 +40,7 @@ def run(plan: Plan, root: Path, executor: Executor, progress: Progress) -> None:
 
     raises: StepFailed when units failed, after all others of the step were done; StoreError; ClusterError.
     """
-    open_root(root, create=True)
+    root = open_root(root, create=True).resolve()  # Workers have working directories of their own.
     if changed := record(plan, root):
         progress.note(f"{plan.spec.name} ran here before with another spec (differs in {', '.join(changed)})")
     for step in plan.steps:

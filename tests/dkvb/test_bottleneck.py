@@ -253,6 +253,12 @@ def test_infinities_nans_and_negative_zeros_survive_the_checkpoint(model, tmp_pa
     assert back.values.numpy().tobytes() == values.numpy().tobytes()
 
 
+def test_a_header_with_a_format_of_its_own_comes_back_whole(model, tmp_path):
+    header = {"format": "float16", "header": "x", "dkvb": [1], "__metadata__": {}}
+    back = Bottleneck.load(written(tmp_path, replace(model, header=header).to_bytes()))
+    assert back.header == header
+
+
 def test_views_are_written_as_what_they_show(model, tmp_path):
     wide = torch.randn(M, C, V, generator=torch.Generator().manual_seed(1))
     strided = replace(model, values=wide.transpose(0, 1))
@@ -341,7 +347,8 @@ def test_a_checkpoint_whose_header_lacks_a_part_or_is_not_json_is_refused(model,
     assert_same_model(Bottleneck.load(written(tmp_path, save(tensors, said))), model)
     for key in said:
         refused(written(tmp_path, save(tensors, {k: text for k, text in said.items() if k != key})))
-        refused(written(tmp_path, save(tensors, {**said, key: "{"})))
+        for damaged in ("{", "", "[]", "null", "7"):
+            refused(written(tmp_path, save(tensors, {**said, key: damaged})))
 
 
 def test_a_checkpoint_whose_tensors_do_not_fit_is_refused(model, tmp_path):

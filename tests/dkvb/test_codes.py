@@ -60,15 +60,17 @@ def test_a_tie_goes_to_the_lowest_selectable_index():
 
 
 @pytest.mark.parametrize("m", [31, 4099])
-def test_duplicate_keys_lose_to_their_first_copy_at_any_width(m):
+@pytest.mark.parametrize("integer", [True, False])
+def test_duplicate_keys_lose_to_their_first_copy_at_any_width(m, integer):
+    # Dead keys that one item replaces are such duplicates.
     gen = torch.Generator().manual_seed(3)
     distinct = torch.randint(-3, 4, (7, 5), generator=gen).float().unique(dim=0)
-    source = torch.randint(len(distinct), (m,), generator=gen)
     x = torch.randint(-3, 4, (BLOCK + 13, 5), generator=gen).float()
-    found = nearest(x, distinct[source])
-    for code in found.unique().tolist():
-        first = (source == source[code]).nonzero()[0].item()
-        assert code == first
+    if not integer:
+        distinct, x = torch.randn(m // 2, 5, generator=gen), torch.randn(BLOCK + 13, 5, generator=gen)
+    source = torch.randint(len(distinct), (m,), generator=gen)
+    for code in nearest(x, distinct[source]).unique().tolist():
+        assert code == (source == source[code]).nonzero()[0].item()
 
 
 def test_the_distance_is_squared_l2_and_not_the_inner_product():

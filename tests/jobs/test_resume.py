@@ -1,0 +1,174 @@
+"""Kill it anywhere, start it again: real processes, real signals, and the bytes of a run that nobody disturbed."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from jobs.experiment import find
+from store.artefacts import Artefact
+
+pytestmark = pytest.mark.ray
+
+DKVB = Path(sys.executable).with_name("dkvb")
+TRAIN = {"ant": 61, "bee": 97, "cat": 71}
+TEST = {"ant": 2, "bee": 3, "cat": 5}
+SHARDS = 13
+CHANGES = {"images.shard_items": 19, "backbone.image_size": 128, "keys.epochs": 1}
+STEP = "embeddings[train]"
+
+
+@dataclass
+class Disturbed:
+    """A root on which one step is to be done, and the process that does it."""
+
+    root: Path
+    artefact: Artefact
+    words: list[str]
+    process: subprocess.Popen | None = None
+
+    def standing(self) -> dict[str, int]:
+        """When each unit that stands was marked."""
+        return {unit: (self.artefact.path / "units" / f"{unit}.json").stat().st_mtime_ns for unit in self.artefact.standing()}
+
+    def events(self, kind: str) -> list[dict]:
+        return [event for event in self.artefact.events() if event["kind"] == kind]
+
+    def until(self, count: int) -> set[str]:
+        """Wait until so many units stand, and not all; returns them."""
+        end = time.monotonic() + 120
+        while len(standing := self.artefact.standing()) < count:
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < end, "the run does not get on"
+            time.sleep(0.005)
+        assert len(standing) < SHARDS, "too late to disturb it"
+        return standing
+
+    def ended(self, within: float) -> tuple[int, str, str]:
+        out, err = self.process.communicate(timeout=within)
+        return self.process.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def many_images(tmp_path_factory, painted):
+    folder = tmp_path_factory.mktemp("many")
+    painted(folder / "train", TRAIN)
+    painted(folder / "test", TEST, first=1000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, run_tiny, many_images):
+    return run_tiny(tmp_path_factory.mktemp("undisturbed") / "root", many_images, CHANGES)
+
+
+@pytest.fixture
+def started(undisturbed, many_images, spec_file, processes, tmp_path):
+    """`dkvb run` with two workers, in a process group of its own, on a root where only the embeddings are missing."""
+    root = Path(shutil.copytree(undisturbed.root, tmp_path / "root"))
+    shutil.rmtree(find(root, None).artefact(STEP).path)
+    artefact = Artefact(root, "embeddings", undisturbed.steps[STEP])
+    words = [DKVB, "run", spec_file(CHANGES), "--root", root, "--images", many_images, "--workers", "2"]
+    run = Disturbed(root, artefact, [str(word) for word in words])
+    run.process = subprocess.Popen(
+        run.words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=processes.environment,
+        start_new_session=True,
+    )
+    try:
+        yield run
+    finally:
+        run.process.kill()
+        run.process.communicate()
+
+
+@pytest.fixture
+def resumed(run_tiny, many_images, undisturbed, unlike, watched):
+    """Run again in this process; every unit that stood must be left alone, and the bytes those of a calm run."""
+
+    def again(run):
+        before = run.standing()
+        assert 0 < len(before) < SHARDS
+        starts = len(run.events("started"))
+        run_tiny(run.root, many_images, CHANGES, progress=watched)
+        assert watched.steps[STEP] == (SHARDS, len(before))
+        assert len(watched.units) == SHARDS - len(before)
+        assert before.items() <= run.standing().items()
+        fresh = {event["unit"] for event in run.events("started")[starts:]}
+        assert fresh == run.standing().keys() - before.keys()
+        assert unlike(run.root, undisturbed.root) == []
+
+    return again
+
+
+def test_a_driver_that_is_killed_leaves_no_process_and_its_work_is_gone_on_with(started, processes, resumed):
+    started.until(3)
+    os.kill(started.process.pid, signal.SIGKILL)
+    assert started.ended(30)[0] == -signal.SIGKILL
+    assert processes.none_left(within=30), processes.left()
+    resumed(started)
+
+
+def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(started, undisturbed, processes, unlike):
+    standing = started.until(2)
+    marks = {unit: stamp for unit, stamp in started.standing().items() if unit in standing}
+    busy = {event["unit"]: event["worker"] for event in started.events("started")}
+    worker = next(worker for unit, worker in reversed(busy.items()) if unit not in started.artefact.standing())
+    os.kill(int(worker.rpartition(":")[2]), signal.SIGKILL)
+    code, out, err = started.ended(180)
+    assert code == 0, err
+    assert "| uva" in out
+    assert [event["worker"] for event in started.events("worker_lost")] == [worker]
+    assert {event["worker"] for event in started.events("worker_ready")} > {worker}
+    assert marks.items() <= started.standing().items(), "a unit that stood was done again"
+    done = [event["unit"] for event in started.events("done")]
+    assert sorted(done) == sorted(started.artefact.units())
+    assert unlike(started.root, undisturbed.root) == []
+    assert processes.none_left(within=15), processes.left()
+
+
+def test_one_interrupt_ends_in_order_and_can_be_gone_on_from(started, processes, resumed):
+    started.until(3)
+    os.killpg(started.process.pid, signal.SIGINT)
+    code, out, err = started.ended(60)
+    assert code == 130
+    assert re.search("^dkvb: interrupted; what was finished stands", err, flags=re.M)
+    assert "Traceback" not in err
+    assert out == ""
+    assert processes.none_left(within=15), processes.left()
+    assert not started.artefact.done
+    assert json.loads((started.root / "progress.json").read_text())["step"] == STEP
+    resumed(started)
+
+
+def test_a_second_interrupt_does_not_wait(started, processes):
+    started.until(2)
+    os.killpg(started.process.pid, signal.SIGINT)
+    time.sleep(0.2)
+    os.killpg(started.process.pid, signal.SIGINT)
+    code, _, err = started.ended(5)
+    assert code == 130
+    assert "Traceback" not in err
+    assert re.search("^dkvb: interrupted", err, flags=re.M)
+    assert processes.none_left(within=30), processes.left()
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.5, 3])
+def test_an_interrupt_while_it_starts_is_no_traceback(seconds, started, processes):
+    time.sleep(seconds)
+    os.killpg(started.process.pid, signal.SIGINT)
+    code, _, err = started.ended(60)
+    assert code == 130
+    assert "Traceback" not in err
+    assert processes.none_left(within=15), processes.left()
