@@ -207,6 +207,7 @@ def _run(spec: Any, root: Path, images: str | None, **where: Any) -> Any:
     steps = make_plan(spec, images)
     open_root(root, create=True)
     where["gpus_per_worker"] = where.pop("gpus", 0)
+    where["serial"] = where.get("serial", False) or steps.stands(root)  # Nothing to do: no cluster for that.
     with _second_interrupt_ends(), session(**where) as executor:
         run_plan(steps, root, executor, Reporter(root))
     return find(root, spec.name)
@@ -234,11 +235,12 @@ class _second_interrupt_ends:
 def _show_summary(experiment: Any) -> None:
     """The summary table, the yardstick and the figure."""
     from jobs.report import figure
-    from jobs.summary import TABLES, heads, markdown, sweep_table
+    from jobs.summary import TABLES, heads, markdown, side_by_side, sweep_table
 
     reached = heads(experiment)
-    click.echo(f"\n{experiment.name}: test accuracy {reached['dkvb']:.2f} %, linear head {reached['linear']:.2f} %\n")
-    click.echo(markdown(TABLES["summary"](experiment)))
+    click.echo(f"\n{experiment.name}: test accuracy {reached['dkvb']:.2f} %, linear head {reached['linear']:.2f} %")
+    click.echo("Each class forgotten by itself, at the smallest N that does it (percent; changes in points):\n")
+    click.echo(markdown(side_by_side(TABLES["summary"](experiment))))
     path = experiment.root / f"{experiment.name}.png"
     with suppress(BadRequest):
         figure(sweep_table(experiment), path, title=f"{experiment.name}: forgetting each class by itself")

@@ -8,18 +8,17 @@ embeddings -> linear                values, counts, codes -> sweep
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from dkvb.backbones import embedding_width
 from jobs import codes, counts, embeddings, keys, linear, manifest, sweep, values
 from jobs.errors import BadSpec
 from jobs.spec import Spec
-from jobs.step import Step
+from jobs.step import Step, StepModule
 from store.artefacts import Artefact, digest
 from store.images import Images, open_images
 
-MODULES: Mapping[str, ModuleType] = {
+MODULES: Mapping[str, StepModule] = {
     "manifest": manifest,
     "embeddings": embeddings,
     "keys": keys,
@@ -43,6 +42,10 @@ class Plan:
     def step(self, label: str) -> Step:
         """A step by its label, such as "codes[test]"."""
         return next(step for step in self.steps if step.label == label)
+
+    def stands(self, root: Path) -> bool:
+        """Whether nothing is left to do on a root."""
+        return all(step.task(root).output.done for step in self.steps)
 
     def digests(self) -> dict[str, str]:
         """Label -> digest."""

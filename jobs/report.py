@@ -9,7 +9,7 @@ from jobs.errors import BadRequest
 from store.artefacts import write_atomic
 
 TITLES = {"uva": "via Activations", "uve": "via Examples"}
-LEGEND = 12
+LEGEND = 10
 """Most classes that get a colour and a name of their own."""
 
 
@@ -24,7 +24,7 @@ def figure(rows: pl.DataFrame, path: Path, *, title: str) -> None:
     except ImportError:
         raise BadRequest("figures need matplotlib: pip install 'dkvb-unlearning[report]'") from None
     methods = [method for method in TITLES if method in rows["method"].unique()]
-    drawn = Figure(figsize=(5.2 * len(methods), 4.6), layout="constrained")
+    drawn = Figure(figsize=(4.8 * len(methods) + 1, 4.6), layout="constrained")
     panels = drawn.subplots(1, len(methods), sharex=True, sharey=True, squeeze=False)[0]
     classes = rows.select("class", "name").unique().sort("class")
     named = len(classes) <= LEGEND
@@ -34,7 +34,7 @@ def figure(rows: pl.DataFrame, path: Path, *, title: str) -> None:
         for k, name in classes.iter_rows():
             line = own.filter(pl.col("class") == k)
             x, y = 100 * line["test_forget"], 100 * line["test_retain"]
-            style = {"color": f"C{k % 10}", "label": name} if named else {"color": "0.5", "alpha": 0.35}
+            style = {"color": f"C{k % LEGEND}", "label": name} if named else {"color": "0.5", "alpha": 0.35}
             panel.plot(x, y, linewidth=1.2 if named else 0.6, marker=".", markersize=4 if named else 0, **style)
             panel.plot(x[:1], y[:1], "o", markersize=5, color=style["color"], alpha=style.get("alpha", 1))
         panel.set_title(TITLES[method])
@@ -44,7 +44,8 @@ def figure(rows: pl.DataFrame, path: Path, *, title: str) -> None:
     panels[0].set_xlim(102, -2)  # From remembered, on the left, to forgotten.
     panels[0].set_ylabel("retain classes: test accuracy (%)")
     if named:
-        panels[-1].legend(fontsize=7, title="forget class", title_fontsize=7, loc="lower left")
+        handles, names = panels[0].get_legend_handles_labels()
+        drawn.legend(handles, names, fontsize=8, title="forget class", title_fontsize=8, loc="outside right center")
     drawn.suptitle(title)
     buffer = io.BytesIO()
     drawn.savefig(buffer, format=path.suffix[1:] or "png", dpi=160)

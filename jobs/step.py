@@ -82,7 +82,7 @@ class StepModule(Protocol):
     """The functions of a step module (see the head of this file)."""
 
     VERSION: int
-    LEASE_S: float
+    LEASE_S: int
 
     def prepare(self, task: Task) -> list[str]: ...  # noqa: D102
     def open_work(self, task: Task) -> Work: ...  # noqa: D102

@@ -71,17 +71,18 @@ def by_method(classes: pl.DataFrame) -> pl.DataFrame:
     """
     change = pl.col("retain change")
     per_class = classes.group_by("method", "class").agg(change.mean())
-    half = per_class.group_by("method").agg((1.96 * change.std() / change.count().sqrt()).alias("retain change ±95"))
-    forgotten = (pl.col("forget after") <= 100 * GONE).sum()
+    half = per_class.group_by("method").agg((1.96 * change.std() / change.count().sqrt()).alias("retain change ± 95 %"))
+    gone = pl.col("forget after") <= 100 * GONE
     return (
         classes.group_by("method")
         .agg(
-            pl.len().alias("runs"),
-            forgotten.alias("forgotten"),
+            pl.len().alias("sweeps"),
+            gone.sum().alias("forgotten"),
             pl.col("forget before").mean(),
             pl.col("forget after").mean(),
-            pl.col("forget after").max().alias("forget worst"),
-            pl.col("share %").mean(),
+            pl.col("forget after").max().alias("forget after worst"),
+            pl.col("share %").mean().alias("N share %"),
+            pl.col("masked %").mean().alias("pairs masked"),
             pl.col("retain before").mean(),
             change.mean(),
             change.std().alias("retain change sd"),
@@ -90,6 +91,9 @@ def by_method(classes: pl.DataFrame) -> pl.DataFrame:
             pl.col("neighbour damage").max().alias("neighbour damage worst"),
         )
         .join(half, on="method")
+        .select(
+            pl.exclude("among retain change", "neighbour damage worst"), "among retain change", "neighbour damage worst"
+        )
         .sort("method")
     )
 
@@ -113,6 +117,13 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.2f}"
     return "" if value is None else str(value)
+
+
+def side_by_side(table: pl.DataFrame) -> pl.DataFrame:
+    """A summary turned on its side for a terminal: one line a measure, one column a method."""
+    measures = [name for name in table.columns if name != "method"]
+    columns = {row["method"]: [shown(row[name]) for name in measures] for row in table.iter_rows(named=True)}
+    return pl.DataFrame({"": measures, **columns})
 
 
 def markdown(table: pl.DataFrame) -> str:
