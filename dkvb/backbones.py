@@ -39,7 +39,7 @@ class BackboneSpec:
     name: str
     """The library's own name: "resnet50.a1_in1k" (timm), "ViT-B-32-quickgelu" (open_clip), "lite0"."""
     weights: str = "pretrained"
-    """open_clip: a tag; timm: "pretrained", "hf-hub:...", "local-dir:..."; both: a file, or "random"."""
+    """open_clip: a tag; timm: "pretrained" or "local-dir:..."; both: "hf-hub:...", a file, or "random"."""
     layer: str | None = None
     """timm ResNets: stop after "layer3" or "layer4" and average; None is the model's own pooled output."""
     image_size: int | None = None
@@ -203,13 +203,13 @@ def _check_open_clip(spec: BackboneSpec) -> None:
         raise BackboneSpecError(f"layer = {spec.layer!r}: only timm ResNets have it; leave it out")
     if spec.image_size:
         raise BackboneSpecError(f"image_size = {spec.image_size}: open_clip models take one size; leave it out")
-    if spec.weights == "random" or _is_checkpoint(spec.weights):
+    if spec.weights == "random" or _is_checkpoint(spec.weights) or _hub_repository(spec.weights):
         return
     tag = open_clip.get_pretrained_cfg(spec.name, spec.weights)
     if not tag:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(spec.name)) or "it has none"
         raise BackboneSpecError(
-            f"weights = {spec.weights!r}: open_clip takes a tag of {spec.name} ({tags}), 'random' or a "
+            f"weights = {spec.weights!r}: open_clip takes a tag of {spec.name} ({tags}), 'hf-hub:...', 'random' or a "
             f"file ending in {', '.join(CHECKPOINT_SUFFIXES)}"
         )
     quick = bool(tag.get("quick_gelu"))
@@ -231,6 +231,12 @@ def _folder(weights: str) -> tuple[str, str] | None:
     """("hf-hub" or "local-dir", the place) if the weights are given so."""
     source, _, place = weights.partition(":")
     return (source, place) if source in ("hf-hub", "local-dir") and place else None
+
+
+def _hub_repository(weights: str) -> str | None:
+    """The repository on the hub, if the weights are given so."""
+    source, place = _folder(weights) or ("", None)
+    return place if source == "hf-hub" else None
 
 
 def _timm_name(spec: BackboneSpec) -> str:
@@ -339,6 +345,8 @@ def _load_open_clip(spec: BackboneSpec) -> tuple[nn.Module, Any, str]:
         repository, _, name = published[0]["hf_hub"].rpartition("/")
         files = (str(Path(name).with_suffix(".safetensors")), name) if name else _OPEN_CLIP_FILES
         file, source = from_hub(repository, files), f"hf-hub:{repository} ({spec.weights})"
+    elif repository := _hub_repository(spec.weights):
+        file = from_hub(repository, _OPEN_CLIP_FILES)
     # A file says nothing of its preprocessing: take the one that all published weights of the model share.
     keys = ("mean", "std", "interpolation", "resize_mode")
     choices = [{f"image_{key}": tag[key] for key in keys if key in tag} for tag in published]

@@ -12,9 +12,7 @@ def count_codes(codes: Tensor, m: int) -> Tensor:
     codes: (n, c) integer, NO_VOTE (-1) where a codebook cast no vote.
     returns: (c, m) int64; its sum is the number of codes >= 0.
     """
-    c = codes.shape[1]
-    flat = codes.long() + m * torch.arange(c, device=codes.device)
-    return torch.bincount(flat[codes >= 0], minlength=c * m).view(c, m)
+    return torch.stack([torch.bincount(column[column >= 0], minlength=m) for column in codes.T])
 
 
 def class_counts(codes: Tensor, labels: Tensor, *, classes: int, m: int) -> Tensor:

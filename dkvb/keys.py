@@ -24,13 +24,13 @@ class KeySettings:
     batch: int = 256
     """Items a step."""
     dead: float = 0.1
-    """A key whose average count falls below ``dead * batch / m`` is replaced."""
+    """A key whose average count falls below ``dead * batch / m`` is replaced; 0 replaces none."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.decay <= 1 or self.smoothing < 0 or self.dead < 0:
             raise BadSetting(
                 f"decay, smoothing and dead: found {self.decay}, {self.smoothing} and {self.dead}, "
-                "expected decay in [0, 1] and the others not negative"
+                "expected decay in [0, 1], the others 0 or more"
             )
         if self.epochs < 0 or self.batch < 1:
             raise BadSetting(f"epochs and batch: found {self.epochs} and {self.batch}, expected 0 or 1 and more")
@@ -57,7 +57,7 @@ def start(
     next batch or is replaced (again).
     """
     keys = torch.randn(m, d_k, generator=gen).to(device)
-    count = torch.full((m,), settings.dead * settings.batch / m, device=device)
+    count = torch.full((m,), (settings.dead or 0.1) * settings.batch / m, device=device)
     return KeyState(keys, count, keys * count[:, None])
 
 

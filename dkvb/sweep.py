@@ -1,9 +1,10 @@
 """The sweep: what a growing mask does to every item, budget after budget, exactly.
 
-The masks of a sweep are nested, so an item's key in a codebook changes only when that key falls. Sort the keys
-of a codebook by the grid step that removes them; one pass over an item's distances then gives the nearest key
-of every step's segment, and the running minimum from the last segment backwards is its key at every step.
-Only items whose own key is ever removed are looked at.
+The masks of a sweep are nested, so an item's key in a codebook changes only when that key falls. Every watched item
+keeps its nearest keys in order; its key at a grid step is the first of them that a later step removes, and the running
+maximum of their steps along the list gives all changes at once. An item whose whole list falls is searched in full: the
+keys are sorted by the step that removes them, and the running minimum over the segments, from the last one backwards,
+is its key at every step. Only items whose own key is ever removed are looked at.
 """
 
 from collections.abc import Iterator
@@ -13,11 +14,38 @@ import torch
 from torch import Tensor
 
 from dkvb.bottleneck import Bottleneck, decode
+from dkvb.codes import BLOCK as TILE
 from dkvb.codes import NO_VOTE
 from dkvb.projection import project
 
 BLOCK = 1024
 """Rows of a distance tile."""
+
+NEIGHBOURS = 16
+"""Nearest keys that are kept for an item and codebook."""
+
+
+def nearest_in_order(x: Tensor, keys: Tensor, *, selectable: Tensor, r: int) -> Tensor:
+    """The nearest selectable keys of one codebook, in order: squared L2, ties to the lowest index.
+
+    x: (n, d_k) float32, projected items; keys: (m, d_k) float32; selectable: (m,) bool.
+    returns: (n, r) int16; -1 from where the order is not known: past the last selectable key, or in a tie with one that
+        did not make the list.
+    """
+    bias = keys.square().sum(1).mul_(-0.5).masked_fill_(~selectable, -torch.inf)
+    found = torch.full((len(x), r), -1, dtype=torch.int16, device=x.device)
+    k = min(r + 1, len(keys))
+    for rows, out in zip(x.split(TILE), found.split(TILE), strict=True):
+        score, index = torch.addmm(bias, rows, keys.T).topk(k)
+        last = score[:, r:] if k > r else -torch.inf
+        index = index.masked_fill(score <= last, -1).short()
+        tied = (score[:, 1:] == score[:, :-1]).any(1)
+        if tied.any():  # topk gives ties in no fixed order
+            by_index, place = index[tied].sort(1)
+            order = score[tied].gather(1, place).argsort(dim=1, descending=True, stable=True)
+            index[tied] = by_index.gather(1, order)
+        out[:, : min(r, k)] = index[:, :r]
+    return found
 
 
 def codes_by_step(x: Tensor, keys: Tensor, step: Tensor, *, steps: int) -> Tensor:
@@ -64,14 +92,38 @@ class Items:
     """(n, c) int16, among the selectable keys."""
     logits: Tensor
     """(n, v) float32."""
+    neighbours: Tensor
+    """(c, n, r) int16, nearest keys in order, -1 from where it is not known."""
 
 
 def watch(bottleneck: Bottleneck, z: Tensor, codes: Tensor) -> Items:
     """Prepare items for any number of sweeps over one model.
 
     z: (n, d_z) float; codes: (n, c) int16, the model's own codes of these items.
+    memory: 2 * c * NEIGHBOURS bytes an item.
     """
-    return Items(z, codes, decode(codes, bottleneck.values))
+    c = len(bottleneck.keys)
+    neighbours = torch.empty(c, len(z), NEIGHBOURS, dtype=torch.int16, device=z.device)
+    for j in range(c):
+        x = project(z, bottleneck.projection[j])
+        neighbours[j] = nearest_in_order(x, bottleneck.keys[j], selectable=bottleneck.selectable[j], r=NEIGHBOURS)
+    return Items(z, codes, decode(codes, bottleneck.values), neighbours)
+
+
+def walk(neighbours: Tensor, step: Tensor, *, steps: int) -> tuple[Tensor, Tensor]:
+    """The key at every grid step, from ordered lists of keys.
+
+    neighbours: (n, r) int16, nearest keys in order, -1 from where it is not known.
+    step: (m,) integer, the grid step that removes a key.
+    returns: (n, steps) int16 codes, and (n,) bool: whose list did not reach to the last step.
+    """
+    lists = neighbours.long()
+    falls = torch.where(lists >= 0, step[lists.clamp(min=0)], -1)
+    latest = falls.cummax(1).values.contiguous()
+    grid = torch.arange(steps, device=step.device).expand(len(lists), -1).contiguous()
+    place = torch.searchsorted(latest, grid, right=True)
+    short = place[:, -1] == lists.shape[1]
+    return neighbours.gather(1, place.clamp(max=lists.shape[1] - 1)), short
 
 
 @dataclass(slots=True)
@@ -97,12 +149,14 @@ def changes(bottleneck: Bottleneck, items: Items, step: Tensor, *, steps: int) -
     for j in range(len(bottleneck.keys)):
         own = items.codes[:, j].long()
         falls = ((own >= 0) & (step[j][own] < steps)).nonzero()[:, 0]
-        x = project(items.z[falls], bottleneck.projection[j])
-        path = torch.empty(len(falls), steps + 1, dtype=torch.int16, device=x.device)
+        path = torch.empty(len(falls), steps + 1, dtype=torch.int16, device=own.device)
         path[:, 0] = own[falls]
-        path[:, 1:] = codes_by_step(x, bottleneck.keys[j], step[j], steps=steps)
+        path[:, 1:], short = walk(items.neighbours[j, falls], step[j], steps=steps)
+        if short.any():
+            x = project(items.z[falls[short]], bottleneck.projection[j])
+            path[short, 1:] = codes_by_step(x, bottleneck.keys[j], step[j], steps=steps)
         # A key that stands keeps its item: rounding in a tile of another shape must not move it.
-        stands = step[j][own[falls], None] > torch.arange(steps, device=x.device)
+        stands = step[j][own[falls], None] > torch.arange(steps, device=own.device)
         path[:, 1:] = torch.where(stands, path[:, :1], path[:, 1:])
         at, g = (path[:, 1:] != path[:, :-1]).nonzero(as_tuple=True)
         parts.append(

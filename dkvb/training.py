@@ -24,11 +24,11 @@ class TrainSettings:
     """How a head is trained."""
 
     optimizer: str = "nesterov"
-    """ "nesterov" (full batch, preconditioned) or "sgd" (the DKVB authors': lr 0.3, batch 256, clip 1)."""
+    """ "nesterov" (full batch, preconditioned) or "sgd" (the DKVB authors', who take up to 2000 epochs)."""
     epochs: int = 60
     """Passes over the training items; with a validation split, the most that are tried."""
-    lr: float = 1.0
-    """Step size."""
+    lr: float | None = None
+    """Step size; unless given 1.0 for nesterov, 0.3 for sgd."""
     momentum: float = 0.9
     """Of nesterov."""
     batch: int = 256
@@ -45,13 +45,18 @@ class TrainSettings:
             raise BadSetting(f"optimizer: found {self.optimizer!r}, expected one of {', '.join(OPTIMIZERS)}")
         if self.epochs < 1 or self.batch < 1:
             raise BadSetting(f"epochs and batch: found {self.epochs} and {self.batch}, expected 1 or more")
-        if self.lr <= 0 or self.clip <= 0:
+        if (self.lr is not None and self.lr <= 0) or self.clip <= 0:
             raise BadSetting(f"lr and clip: found {self.lr} and {self.clip}, expected more than 0")
         for name in ("momentum", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise BadSetting(f"{name}: found {getattr(self, name)}, expected a number in [0, 1)")
         if not 0 <= self.validation < 1:
             raise BadSetting(f"validation: found {self.validation}, expected a share in [0, 1)")
+
+    @property
+    def step(self) -> float:
+        """The step size in force."""
+        return self.lr if self.lr is not None else 1.0 if self.optimizer == "nesterov" else 0.3
 
 
 class Features(Protocol):
@@ -114,15 +119,15 @@ def epochs(features: Features, labels: Tensor, settings: TrainSettings, *, v: in
             for rows in order.split(settings.batch):
                 some = features.take(rows)
                 error = errors(some.forward(weights), labels[rows], settings.label_smoothing)
-                some.descend(weights, error, lr=settings.lr, clip=settings.clip)
+                some.descend(weights, error, lr=settings.step, clip=settings.clip)
             yield weights
         return
     velocity = torch.zeros_like(weights)
     for _ in range(settings.epochs):
         weights.add_(velocity, alpha=settings.momentum)  # Nesterov: look at the gradient where momentum leads.
-        step = features.direction(errors(features.forward(weights), labels, settings.label_smoothing))
-        weights.sub_(step, alpha=settings.lr)
-        velocity.mul_(settings.momentum).sub_(step, alpha=settings.lr)
+        direction = features.direction(errors(features.forward(weights), labels, settings.label_smoothing))
+        weights.sub_(direction, alpha=settings.step)
+        velocity.mul_(settings.momentum).sub_(direction, alpha=settings.step)
         yield weights
 
 

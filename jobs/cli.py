@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,6 +39,8 @@ def main() -> NoReturn:
     except BrokenPipeError:
         sys.stdout = None  # Who read us has gone; say nothing more.
         sys.exit(1)
+    except OSError as error:
+        _fail(f"{error.filename or 'the system'}: {error.strerror or error}; what was finished stands", 1)
     sys.exit(0)
 
 
@@ -60,7 +61,8 @@ def cli() -> None:
 @cli.command()
 @click.option("--root", type=click.Path(path_type=Path), default=Path("dkvb-demo"), show_default=True)
 @WORKERS
-def demo(root: Path, workers: int | None) -> None:
+@JSON
+def demo(root: Path, workers: int | None, *, as_json: bool) -> None:
     """The whole pipeline on scikit-learn's digits, on this machine: table, figure, what to try next.
 
     Example: dkvb demo --root /tmp/demo
@@ -68,7 +70,9 @@ def demo(root: Path, workers: int | None) -> None:
     from jobs.spec import load_spec
 
     experiment = _run(load_spec("digits"), root, None, workers=workers)
-    _show_summary(experiment)
+    _show_summary(experiment, as_json=as_json)
+    if as_json:
+        return
     click.echo(f"""Try next:
   dkvb table {root} --table classes            every class, both methods
   dkvb unlearn {root} --class 7                a mask and a checkpoint that has forgotten the sevens
@@ -101,14 +105,15 @@ def plan(spec: str, images: str | None, root: Path | None, *, as_json: bool) -> 
 @WORKERS
 @click.option("--gpus", type=click.FloatRange(0), default=0, help="GPUs a worker holds.")
 @click.option("--serial", is_flag=True, help="In this process, without Ray: for debugging.")
-def run(spec: str, root: Path, images: str | None, **where: Any) -> None:
+@JSON
+def run(spec: str, root: Path, images: str | None, *, as_json: bool, **where: Any) -> None:
     """Run or resume an experiment; what stands is skipped. SPEC is a TOML file or the name of a shipped spec.
 
     Example: dkvb run cifar10 --root roots/cifar10 --images data/cifar10
     """
     from jobs.spec import load_spec
 
-    _show_summary(_run(load_spec(spec), root, images, **where))
+    _show_summary(_run(load_spec(spec), root, images, **where), as_json=as_json)
 
 
 @cli.command()
@@ -124,6 +129,8 @@ def status(root: Path, *, as_json: bool) -> None:
     rows = read_status(root)
     if as_json:
         click.echo(json.dumps(rows, indent=2))
+    elif not rows:
+        click.echo(f"{root}: no experiment yet; `dkvb run SPEC --root {root}` makes one")
     for row in () if as_json else rows:
         units = "" if row["units"] is None else f"{row['standing']} of {row['units']} units"
         click.echo(f"{row['experiment']:<16} {row['step']:<18} {row['state']:<11} {units:<20} {row['digest']}")
@@ -232,19 +239,25 @@ class _second_interrupt_ends:
         os._exit(130)
 
 
-def _show_summary(experiment: Any) -> None:
+def _show_summary(experiment: Any, *, as_json: bool) -> None:
     """The summary table, the yardstick and the figure."""
     from jobs.report import figure
     from jobs.summary import TABLES, heads, markdown, side_by_side, sweep_table
 
     reached = heads(experiment)
+    if as_json:
+        summary = TABLES["summary"](experiment).fill_nan(None).to_dicts()
+        click.echo(json.dumps({"name": experiment.name, "test_accuracy": reached, "summary": summary}, indent=2))
+        return
     click.echo(f"\n{experiment.name}: test accuracy {reached['dkvb']:.2f} %, linear head {reached['linear']:.2f} %")
     click.echo("Each class forgotten by itself, at the smallest N that does it (percent; changes in points):\n")
     click.echo(markdown(side_by_side(TABLES["summary"](experiment))))
     path = experiment.root / f"{experiment.name}.png"
-    with suppress(BadRequest):
+    try:
         figure(sweep_table(experiment), path, title=f"{experiment.name}: forgetting each class by itself")
         click.echo(f"Figure: {path}")
+    except BadRequest as error:
+        click.echo(f"No figure: {error}")
 
 
 def _write(path: Path, data: bytes) -> None:

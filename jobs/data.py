@@ -1,8 +1,12 @@
 """Reading what earlier steps wrote, as tensors: rows in manifest order, skipped items left out where it says so."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from jobs.errors import BadRequest
+from jobs.spec import nearest
 from jobs.step import Task
 from store import arrays
 from store.artefacts import read_json
@@ -40,3 +44,22 @@ def images_of(task: Task) -> Images:
 def read_manifest(task: Task, name: str = "manifest") -> Manifest:
     """The manifest that a task was given as input."""
     return Manifest.from_json(read_json(task.inputs[name].path / MANIFEST))
+
+
+def class_indexes(classes: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Indexes of class names, in order, each once; raises: BadRequest naming the nearest known name."""
+    for name in wanted:
+        if name not in classes:
+            shown = f"there: {', '.join(classes)}" if len(classes) <= 20 else f"{len(classes)} classes there"
+            raise BadRequest(f"no class {name!r}{nearest(name, classes)} ({shown})")
+    return sorted({classes.index(name) for name in wanted})
+
+
+def check_alike(task: Task) -> None:
+    """Both splits must have been embedded in the same way; raises: BadRequest naming what differs."""
+    facts = [read_json(task.inputs[split].path / "provenance.json")["facts"]["backbone"] for split in ("train", "test")]
+    if differ := [key for key in facts[0] if key != "weights" and facts[0][key] != facts[1].get(key)]:
+        raise BadRequest(
+            f"{task.inputs['test'].path}: test and training images were embedded in different ways (not alike in: "
+            f"{', '.join(differ)}), which changes codes; delete that folder and run again in one environment"
+        )

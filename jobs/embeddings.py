@@ -56,8 +56,9 @@ def open_work(task: Task) -> Work:
         shard = manifest.shards[int(unit)]
         z = np.zeros((shard.items, backbone.d_z), np.float16)
         labels = np.full(shard.items, -1, np.int32)
-        left_out = []
+        left_out, seen = [], 0
         for batch in batches(images.read(shard), task.spec["batch"]):
+            seen += len(batch)
             for item in batch:
                 if item.problem is None:
                     continue
@@ -74,9 +75,10 @@ def open_work(task: Task) -> Work:
                 pixels = pixels.to(device()).contiguous(memory_format=torch.channels_last)
                 z[rows] = embed(backbone, pixels).cpu().numpy()
                 labels[rows] = [item.label for item, _ in good]
+        assert seen == shard.items, "the reader promises every item of the shard"
         arrays.write(task.output.data, f"embeddings/{unit}", z)
         arrays.write(task.output.data, f"labels/{unit}", labels)
-        return {"items": shard.items, "left_out": left_out, "backbone": dict(backbone.facts)}
+        return {"items": shard.items, "left_out": left_out, "backbone": {**backbone.facts, "device": device().type}}
 
     return embed_shard
 

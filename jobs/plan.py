@@ -15,7 +15,8 @@ from jobs import codes, counts, embeddings, keys, linear, manifest, sweep, value
 from jobs.errors import BadSpec
 from jobs.spec import Spec
 from jobs.step import Step, StepModule
-from store.artefacts import Artefact, digest
+from store.artefacts import Artefact, digest, file_digest, open_root
+from store.errors import StoreError
 from store.images import Images, open_images
 
 MODULES: Mapping[str, StepModule] = {
@@ -70,7 +71,7 @@ def make_plan(spec: Spec, location: str | None) -> Plan:
     location: where the images lie; None makes a plan without them, good for looking at only.
     raises: BadSpec when the images are not given but needed; store.images.ImagesMissing.
     """
-    if location is None and spec.images.kind != "digits":
+    if not location and spec.images.kind != "digits":
         raise BadSpec(f"{spec.name}: images of kind {spec.images.kind!r} lie somewhere: give --images DIR")
     # Workers have working directories of their own.
     local = location is not None and "://" not in location
@@ -87,7 +88,15 @@ SPLITS = ("train", "test")
 
 
 def _listing(spec: Spec, location: str, split: str) -> str:
-    return digest([[file.name, file.bytes] for file in image_source(spec, location, split).listing()])
+    try:
+        return digest([[file.name, file.bytes] for file in image_source(spec, location, split).listing()])
+    except (StoreError, OSError):
+        raise
+    except Exception as error:  # what a remote file system raises has no common base
+        raise BadSpec(
+            f"{location}: cannot be listed ({type(error).__name__}: {error}); check the address, the credentials, and "
+            "that its file system is installed (pip install 'dkvb-unlearning[s3]' for s3://)"
+        ) from error
 
 
 def _steps(spec: Spec, where: dict[str, Any], listings: Mapping[str, str]) -> tuple[Step, ...]:
@@ -102,6 +111,7 @@ def _steps(spec: Spec, where: dict[str, Any], listings: Mapping[str, str]) -> tu
     full: dict[str, Any] = asdict(spec)
     seed = spec.seed
     backbone = full["backbone"]
+    files = {"weights_file": file_digest(spec.backbone.weights)} if Path(spec.backbone.weights).is_file() else {}
     expect = spec.images.expect
     manifests: dict[str, Step] = {}
     embedded: dict[str, Step] = {}
@@ -116,7 +126,7 @@ def _steps(spec: Spec, where: dict[str, Any], listings: Mapping[str, str]) -> tu
         expected = {"items": expect.get(split), "classes": expect.get("classes")}
         asks: dict[str, Any] = {"images": images, "listing": listings[split], "expect": expected}
         manifests[split] = add("manifest", split, asks=asks, needs={})
-        asks = {"images": images, "backbone": backbone, "batch": spec.embeddings.batch, "seed": seed}
+        asks = {"images": images, "backbone": backbone, "batch": spec.embeddings.batch, "seed": seed, **files}
         embedded[split] = add(
             "embeddings", split, asks=asks, needs={"manifest": manifests[split], "train": manifests["train"]}
         )
@@ -180,6 +190,8 @@ def describe(spec: Spec, location: str | None, root: Path | None) -> dict[str, A
 
     Works without the images too: digests are then unknown, sizes those the spec expects.
     """
+    if root is not None and root.exists():
+        open_root(root, create=False)
     seen = location is not None or spec.images.kind == "digits"
     made = make_plan(spec, location) if seen else sketch(spec)
     steps = []

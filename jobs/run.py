@@ -15,6 +15,9 @@ from jobs.provenance import surroundings
 from jobs.step import Step, Task, Work
 from store.artefacts import open_root, read_json, write_json
 
+DEADLINE_S = 1800
+"""Seconds without a worker that is set up before a run gives up: a node must boot, weights must be fetched."""
+
 SHOWN = 20
 """Failed units named in an error."""
 
@@ -122,7 +125,7 @@ def do_units(
         task.output.log([asdict(event)])
 
     if pending:
-        policy = Policy(lease_s=MODULES[task.output.step].LEASE_S)
+        policy = Policy(lease_s=MODULES[task.output.step].LEASE_S, deadline_s=DEADLINE_S)
         for outcome in executor.map(factory, pending, policy=policy, on_event=log):
             task.output.log([unit_event(outcome)])
             on_unit(outcome)

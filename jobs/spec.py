@@ -39,7 +39,8 @@ class ImagesSpec:
     shard_items: int = 1000
     """Items of a shard, where the data come without shards."""
     on_error: str = "fail"
-    """ "fail" stops at the first bad image or label; "skip" leaves it out and counts it."""
+    """ "fail": a bad image or label fails its shard, and the run once the other shards are done; "skip" leaves it out
+    and counts it."""
     expect: dict[str, int] = field(default_factory=dict)
     """Items of "train" and "test" and number of "classes", checked when the images are read; used by the plan."""
 
@@ -50,6 +51,7 @@ class ImagesSpec:
             self.on_error in ("fail", "skip"),
             f'images.on_error: found {self.on_error!r}, expected "fail" or "skip"',
         )
+        _check(self.train != self.test, f"images.train and images.test: both are {self.train!r}, expected two splits")
         _check(self.shard_items > 0, f"images.shard_items: found {self.shard_items}, expected 1 or more")
         for key in self.expect:
             _check(
@@ -64,6 +66,9 @@ class EmbeddingsSpec:
 
     batch: int = 64
     """Images a forward pass."""
+
+    def __post_init__(self) -> None:
+        _check(self.batch > 0, f"embeddings.batch: found {self.batch}, expected 1 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +100,10 @@ class KeysSpec(KeySettings):
 
     sample: int | None = None
     """Training items the keys see, drawn by the seed; all of them unless given."""
+
+    def __post_init__(self) -> None:
+        KeySettings.__post_init__(self)
+        _check(self.sample is None or self.sample > 0, f"keys.sample: found {self.sample}, expected 1 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +138,10 @@ class UveSpec:
 
     def __post_init__(self) -> None:
         check_grid("sweep.uve", shares=self.shares, examples=self.examples)
-        _check(bool(self.seeds), "sweep.uve.seeds: found none, expected at least one")
+        distinct = len(set(self.seeds)) == len(self.seeds)
+        _check(
+            bool(self.seeds) and distinct, f"sweep.uve.seeds: found {self.seeds}, expected one or more, all different"
+        )
 
 
 def check_grid(where: str, **grids: list[Any] | None) -> None:
@@ -154,6 +166,9 @@ class SweepSpec:
     uve: UveSpec | None = None
 
     def __post_init__(self) -> None:
+        if self.classes is not None:
+            distinct = len(set(self.classes)) == len(self.classes)
+            _check(bool(self.classes) and distinct, f"sweep.classes: found {self.classes}, expected different names")
         _check(bool(self.uva or self.uve), "sweep: found no method, expected [sweep.uva], [sweep.uve] or both")
 
 
@@ -241,17 +256,12 @@ def load_spec(name: str) -> Spec:
 
     raises: BadSpec naming file, table and key.
     """
-    path = Path(name)
-    if path.suffix != ".toml" and not path.exists():
-        if name not in shipped():
-            raise BadSpec(
-                f"{name}: neither a file nor a shipped spec{nearest(name, shipped())} (shipped: {', '.join(shipped())})"
-            )
-        path = SHIPPED / f"{name}.toml"
+    path = SHIPPED / f"{name}.toml" if name in shipped() else Path(name)
+    if not path.is_file():
+        known = f"{nearest(name, shipped())} (shipped: {', '.join(shipped())})"
+        raise BadSpec(f"{name}: neither a file nor a shipped spec{known}")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadSpec(f"{path}: no such file (shipped specs: {', '.join(shipped())})") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadSpec(f"{path}: cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:

@@ -67,11 +67,14 @@ def by_class(rows: pl.DataFrame) -> pl.DataFrame:
 def by_method(classes: pl.DataFrame) -> pl.DataFrame:
     """One row a method: mean, spread and worst over its classes and seeds, with a 95 % interval of the mean.
 
-    The interval is 1.96 standard errors over classes (seeds averaged first): it speaks of other classes like these.
+    Spread and interval (Student's t) are over classes, seeds averaged first: they speak of other classes like these.
     """
     change = pl.col("retain change")
-    per_class = classes.group_by("method", "class").agg(change.mean())
-    half = per_class.group_by("method").agg((1.96 * change.std() / change.count().sqrt()).alias("retain change ± 95 %"))
+    per_class = classes.group_by("method", "class").agg(change.mean()).group_by("method")
+    spread = per_class.agg(
+        change.std().alias("retain change sd"),
+        change.map_batches(half_interval, return_dtype=pl.Float64, returns_scalar=True).alias("retain change ± 95 %"),
+    )
     gone = pl.col("forget after") <= 100 * GONE
     return (
         classes.group_by("method")
@@ -85,17 +88,26 @@ def by_method(classes: pl.DataFrame) -> pl.DataFrame:
             pl.col("masked %").mean().alias("pairs masked"),
             pl.col("retain before").mean(),
             change.mean(),
-            change.std().alias("retain change sd"),
             change.min().alias("retain change worst"),
             pl.col("among retain change").mean(),
             pl.col("neighbour damage").max().alias("neighbour damage worst"),
         )
-        .join(half, on="method")
+        .join(spread, on="method")
         .select(
             pl.exclude("among retain change", "neighbour damage worst"), "among retain change", "neighbour damage worst"
         )
         .sort("method")
     )
+
+
+def half_interval(values: pl.Series) -> float | None:
+    """Half the width of the 95 % interval of a mean, by Student's t; None for fewer than two values."""
+    from scipy.stats import t
+
+    spread = values.std()
+    if len(values) < 2 or not isinstance(spread, float):
+        return None
+    return float(t.ppf(0.975, len(values) - 1) * spread / len(values) ** 0.5)
 
 
 def heads(experiment: Experiment) -> dict[str, float]:
@@ -129,7 +141,7 @@ def side_by_side(table: pl.DataFrame) -> pl.DataFrame:
 def markdown(table: pl.DataFrame) -> str:
     """A table in Markdown, columns aligned; a bar in a name is escaped."""
     cells = [table.columns, *([shown(v) for v in row] for row in table.iter_rows())]
-    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in cells]
+    cells = [[cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for cell in row] for row in cells]
     widths = [max(len(row[i]) for row in cells) for i in range(len(table.columns))]
     numeric = [dtype.is_numeric() for dtype in table.dtypes]
 
@@ -171,8 +183,9 @@ def csv(table: pl.DataFrame) -> str:
 
 
 def as_json(table: pl.DataFrame) -> str:
-    """A table as a JSON list of rows."""
-    return json.dumps(table.to_dicts(), indent=2) + "\n"
+    """A table as a JSON list of rows; JSON has no word for NaN and infinity, so they are null."""
+    finite = table.with_columns(pl.when(pl.selectors.float().is_finite()).then(pl.selectors.float()))
+    return json.dumps(finite.to_dicts(), indent=2) + "\n"
 
 
 def parquet(table: pl.DataFrame) -> bytes:

@@ -13,6 +13,7 @@ from dkvb.bottleneck import Bottleneck
 from dkvb.metrics import hit_share, retain_predictions
 from dkvb.sweep import Items, sweep, watch
 from jobs import data
+from jobs.errors import BadRequest
 from jobs.step import Facts, Task, Work
 from store import arrays
 from store.layout import CHECKPOINT, SWEEP, SWEEP_TABLE
@@ -25,10 +26,13 @@ LEASE_S = 86400
 def prepare(task: Task) -> list[str]:
     """The classes asked for; refuses a grid that asks for more than a class has."""
     names = data.read_manifest(task).classes
-    wanted = range(len(names)) if task.spec["classes"] is None else [names.index(n) for n in task.spec["classes"]]
+    wanted = range(len(names)) if task.spec["classes"] is None else data.class_indexes(names, task.spec["classes"])
+    data.check_alike(task)
     labels = data.labels(task, "train")
     counts = arrays.open_array(task.path("counts"), "counts")
     for k in wanted:
+        if not (labels == k).any():
+            raise BadRequest(f"class {names[k]!r} has no training items to forget; leave it out with sweep.classes")
         for method, grid in task.spec["methods"].items():
             class_counts = torch.from_numpy(counts[k].astype("int64")) if method == "uva" else None
             _budgets(method, grid, class_counts, int((labels == k).sum()), name=names[k])
@@ -47,7 +51,7 @@ def _budgets(
     else:
         available, what = items, f"training items of class {name!r}"
     numbers = masks.budgets(grid["grid"], available, shares=grid["unit"] == "shares", what=what)
-    return [0, *numbers], available
+    return sorted({0, *numbers}), available
 
 
 @dataclass(slots=True)

@@ -12,10 +12,10 @@ from torch import Tensor
 from dkvb import masks
 from dkvb.bottleneck import Bottleneck
 from dkvb.metrics import hit_share
+from jobs.data import class_indexes
 from jobs.errors import BadRequest
 from jobs.experiment import Experiment
 from jobs.provenance import surroundings
-from jobs.spec import nearest
 from store import arrays
 from store.artefacts import Artefact, digest, write_atomic
 from store.layout import CHECKPOINT, MASK
@@ -33,7 +33,7 @@ class Request:
     """N: pairs (uva) or examples of each class (uve)."""
     share: float | None = None
     """Instead of N: the smallest N whose pairs hold this share of the classes' training activations (uva), or this
-    share of each class's training items (uve)."""
+    share of each class's training items (uve). With scope "per-codebook" it is held in every codebook."""
     scope: str = "global"
     """Of uva."""
     seed: int = 0
@@ -46,15 +46,6 @@ class Request:
             raise BadRequest(f"share: found {self.share}, expected more than 0 and at most 1")
         if self.budget is not None and self.budget < 1:
             raise BadRequest(f"budget: found {self.budget}, expected 1 or more")
-
-
-def indexes(classes: list[str], wanted: list[str]) -> list[int]:
-    """Indexes of class names; raises: BadRequest naming the nearest."""
-    for name in wanted:
-        if name not in classes:
-            shown = f" (there: {', '.join(classes)})" if len(classes) <= 20 else f" ({len(classes)} classes there)"
-            raise BadRequest(f"no class {name!r}{nearest(name, classes)}{shown}")
-    return sorted({classes.index(name) for name in wanted})
 
 
 def make_mask(experiment: Experiment, request: Request, forget: list[int]) -> tuple[Tensor, dict[str, Any]]:
@@ -111,12 +102,13 @@ def unlearn(experiment: Experiment, request: Request) -> dict[str, Any]:
     """
     clock = time.perf_counter()
     classes = experiment.classes
-    forget = indexes(classes, request.classes)
+    forget = class_indexes(classes, request.classes)
     mask, facts = make_mask(experiment, request, forget)
     asked = {
         "classes": [classes[k] for k in forget],
         "method": request.method,
         "budget": facts["budget"],
+        "share": request.share,
         "scope": request.scope if request.method == "uva" else None,
         "seed": request.seed if request.method == "uve" else None,
         "bottleneck": experiment.steps["values"],

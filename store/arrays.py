@@ -26,20 +26,23 @@ def create(
     name: str,
     shape: Sequence[int],
     *,
-    layout: str | None = None,
     dtype: str | None = None,
     attributes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Create one empty array of a group, replacing what a killed driver may have left.
+    """Create one empty array of a group; what another driver, or a killed one, created alike is left as it is.
 
     data: the Zarr group (made when missing).
-    name: path of the array in the group, such as "codes" or "embeddings/00003".
-    layout: its entry in `store.layout.ARRAYS`; the first part of the name unless given.
+    name: path of the array in the group, such as "codes" or "embeddings/00003"; its first part is the entry in
+        `store.layout.ARRAYS`.
     dtype: overrides the layout's where that is "count".
     """
-    how = ARRAYS[layout or name.split("/")[0]]
+    how = ARRAYS[name.split("/")[0]]
     chunks = tuple(max(1, min(how.chunk.get(axis, size), size)) for axis, size in zip(how.dims, shape, strict=True))
-    zarr.open_group(data, mode="a", zarr_format=3).create_array(
+    group = zarr.open_group(data, mode="a", zarr_format=3)
+    there: Any = group.get(name)
+    if there is not None and there.shape == tuple(shape):
+        return
+    group.create_array(
         name,
         shape=tuple(shape),
         chunks=chunks,
@@ -68,7 +71,8 @@ def write(data: Path, name: str, block: NDArray[Any], *, start: int = 0) -> None
     """
     array = open_array(data, name, mode="r+")
     stop, chunk = start + len(block), array.chunks[0]
-    if start % chunk or (stop % chunk and stop != array.shape[0]) or block.shape[1:] != array.shape[1:]:
+    whole = start % chunk == 0 and (stop % chunk == 0 or stop == array.shape[0])
+    if not whole or not 0 <= start <= stop <= array.shape[0] or block.shape[1:] != array.shape[1:]:
         raise ChunkMismatch(
             f"{data / name}: rows {start}:{stop} of shape {block.shape} are not whole chunks of {chunk} rows "
             f"in an array of shape {array.shape}"
@@ -88,7 +92,10 @@ def read_shards(data: Path, name: str, *, start: int = 0, stop: int | None = Non
     start, stop: rows over all parts together; only the parts they touch are read.
     """
     parts, offset = [], 0
-    group = zarr.open_group(data / name, mode="r", zarr_format=3)
+    try:
+        group = zarr.open_group(data / name, mode="r", zarr_format=3)
+    except FileNotFoundError:
+        raise ArtefactMissing(f"{data / name}: no arrays there; run `dkvb run` on this root first") from None
     for key in sorted(group.array_keys()):
         part: Any = group[key]
         size = part.shape[0]

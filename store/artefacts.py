@@ -8,7 +8,8 @@ A folder holds ``spec.json`` (what was asked), ``units.json`` (its parts, writte
 import hashlib
 import json
 import os
-import tempfile
+import re
+import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,21 +29,27 @@ def digest(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def file_digest(path: str) -> str:
+    """SHA-256 of a file's content."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file so that it is there whole or not at all, whatever dies when.
 
     raises: OSError as the system gives it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -67,6 +74,8 @@ def open_root(path: Path, *, create: bool) -> Path:
     create: make it when it is missing or empty; otherwise it must be a root already.
     raises: NotARoot for a folder that is none; RootUnusable when it cannot be written.
     """
+    if re.match(r"[a-z0-9]+:/", str(path)):
+        raise NotARoot(f"{path}: an address; a root is a folder on a disk that every worker sees")
     marker = path / ROOT_FILE
     try:
         if not marker.exists():
@@ -76,7 +85,7 @@ def open_root(path: Path, *, create: bool) -> Path:
                 raise NotARoot(
                     f"{path}: no {ROOT_FILE} there, so it is not a root; `dkvb run SPEC --root {path}` makes one"
                 )
-            if path.exists() and any(path.iterdir()):
+            if path.exists() and any(not entry.name.startswith(f".{ROOT_FILE}.") for entry in path.iterdir()):
                 raise NotARoot(f"{path}: holds other files and no {ROOT_FILE}; give an empty or a new folder as root")
             write_json(marker, {"format": ROOT_FORMAT})
     except OSError as error:
@@ -138,8 +147,11 @@ class Artefact:
 
     def log(self, events: list[dict[str, Any]]) -> None:
         """Append to the event log (one writer: the driver)."""
-        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(event) + "\n" for event in events)
+        with (self.path / "events.jsonl").open("a+b") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                file.write(b"" if file.read() == b"\n" else b"\n")  # a kill may have torn the last line
+            file.writelines(json.dumps(event).encode() + b"\n" for event in events)
 
     def events(self) -> Iterator[dict[str, Any]]:
         """The event log; a last line torn by a kill is left out."""

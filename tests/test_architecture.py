@@ -40,7 +40,9 @@ def test_a_package_is_the_one_of_this_repository(package):
 
 
 def test_the_packages_are_found_from_any_folder_too():
-    done = fresh(f"import {', '.join(PACKAGES)}, json\nprint(json.dumps([{', '.join(p + '.__file__' for p in PACKAGES)}]))")
+    done = fresh(
+        f"import {', '.join(PACKAGES)}, json\nprint(json.dumps([{', '.join(p + '.__file__' for p in PACKAGES)}]))"
+    )
     assert done.returncode == 0, done.stderr
     assert [Path(found).resolve().parent for found in json.loads(done.stdout)] == [REPOSITORY / p for p in PACKAGES]
 
@@ -68,10 +70,15 @@ LOOK = """
 import json, os, sys, threading, polars, torch, zarr  # what they do is theirs
 before = dict(os.environ), torch.get_num_threads(), torch.random.get_rng_state().tolist(), threading.active_count()
 opened = []
-sys.addaudithook(lambda event, given: opened.append(str(given[0])) if event == "open" and isinstance(given[1], str)
-                 and given[1].strip("rbtU") else started.append(event) if event in ("subprocess.Popen", "socket.connect")
-                 else None)
 started = []
+
+def watch(event, given):
+    if event == "open" and isinstance(given[1], str) and given[1].strip("rbtU"):
+        opened.append(str(given[0]))
+    elif event in ("subprocess.Popen", "socket.connect"):
+        started.append(event)
+
+sys.addaudithook(watch)
 for name in sys.argv[1:]:
     __import__(name)
 after = dict(os.environ), torch.get_num_threads(), torch.random.get_rng_state().tolist(), threading.active_count()
@@ -139,6 +146,8 @@ def test_every_command_of_the_readme_exists_with_its_options():
 
 
 def test_the_reading_of_the_readme_sees_what_people_write(monkeypatch):
-    text = "```sh\n$ dkvb demo\n.venv/bin/dkvb run x \\\n   --root r\nls\n```\nuse `dkvb z`\n\n    dkvb plan y  # look\n"
+    text = (
+        "```sh\n$ dkvb demo\n.venv/bin/dkvb run x \\\n   --root r\nls\n```\nuse `dkvb z`\n\n    dkvb plan y  # look\n"
+    )
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: text)
     assert [" ".join(line.split()) for line in commands()] == ["demo", "run x --root r", "plan y # look"]

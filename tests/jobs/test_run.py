@@ -13,7 +13,7 @@ from dkvb import masks
 from dkvb.backbones import BackboneSpec, embed, load_backbone
 from dkvb.bottleneck import Bottleneck
 from dkvb.errors import BadBudget
-from jobs.errors import JobsError, StepFailed
+from jobs.errors import BadRequest, StepFailed
 from jobs.plan import make_plan
 from jobs.run import run
 from store import arrays
@@ -301,7 +301,9 @@ def in_the_middle(artefact):
     (artefact.path / "provenance.json").unlink()
     last = artefact.units()[-1]
     (artefact.path / "units" / f"{last}.json").unlink()
-    torn = [path for path in artefact.path.rglob("*") if path.is_file() and last in str(path.relative_to(artefact.path))]
+    torn = [
+        path for path in artefact.path.rglob("*") if path.is_file() and last in str(path.relative_to(artefact.path))
+    ]
     for path in torn:
         if path.suffix == ".parquet":
             path.write_bytes(path.read_bytes()[:11])
@@ -388,15 +390,15 @@ def test_a_broken_image_can_be_skipped_and_is_counted(run_tiny, own_images, tmp_
     assert done.facts("keys")["items"] == 40
 
 
-def test_a_class_whose_images_are_all_broken_does_not_stop_the_others(run_tiny, own_images, tmp_path):
+def test_a_class_without_a_readable_image_is_refused_unless_it_is_left_out(run_tiny, own_images, tmp_path):
     for path in (own_images / "train" / "ant").iterdir():
         spoil(path)
-    changes = {"images.on_error": "skip", "sweep.uve.examples": None, "sweep.uve.shares": [0.5, 1.0]}
-    done = run_tiny(tmp_path / "root", own_images, changes)
+    changes = {"images.on_error": "skip"}
+    with pytest.raises(BadRequest, match="class 'ant' has no training items"):
+        run_tiny(tmp_path / "root", own_images, changes)
+    done = run_tiny(tmp_path / "root", own_images, {**changes, "sweep.classes": ["bee", "cat"]})
     assert read(done, "counts", "counts").sum((1, 2)).tolist() == [0, 13 * 11, 17 * 11]
-    rows = sweep_rows(done)
-    assert rows.filter(rows["name"] == "ant")["pairs_masked"].max() == 0
-    assert rows.filter(rows["name"] == "bee")["pairs_masked"].max() > 0
+    assert sorted(sweep_rows(done)["name"].unique()) == ["bee", "cat"]
 
 
 @pytest.mark.parametrize("how", ["another name", "one more", "one fewer"])
@@ -416,7 +418,11 @@ def test_splits_with_different_classes_are_refused(how, run_tiny, own_images, pa
 
 @pytest.mark.parametrize(
     ("expect", "found"),
-    [({"train": 43}, "train.*found 41 items"), ({"test": 14}, "test.*found 15 items"), ({"classes": 4}, "found 3 classes")],
+    [
+        ({"train": 43}, "train.*found 41 items"),
+        ({"test": 14}, "test.*found 15 items"),
+        ({"classes": 4}, "found 3 classes"),
+    ],
 )
 def test_images_other_than_the_spec_expects_are_refused(expect, found, run_tiny, images, tmp_path):
     with pytest.raises(StepFailed, match=found) as caught:
@@ -442,7 +448,7 @@ def test_a_grid_beyond_what_a_class_has_is_refused_and_what_stands_stays(own, ru
 
 
 def test_a_misspelt_class_of_the_sweep_is_refused_with_the_nearest(own, run_tiny, images):
-    with pytest.raises(JobsError, match="did you mean 'ant'"):
+    with pytest.raises(BadRequest, match="did you mean 'ant'"):
         run_tiny(own.root, images, {"sweep.classes": ["bee", "antt"]})
 
 

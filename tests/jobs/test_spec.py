@@ -160,6 +160,7 @@ def test_nan_in_a_grid_is_refused(spec_file):
         ({"name": ""}, "name: found ''"),
         ({"name": "../up"}, "name: found '../up'"),
         ({"images.kind": "foldr"}, "images.kind: found 'foldr'"),
+        ({"images.test": "train"}, "images.train and images.test: both are 'train'"),
         ({"images.on_error": "ignore"}, "images.on_error: found 'ignore'"),
         ({"images.shard_items": 0}, "images.shard_items: found 0"),
         ({"bottleneck.c": 0}, "bottleneck.c: found 0"),
@@ -234,7 +235,7 @@ def test_a_key_given_twice_is_refused(spec_file):
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
-    assert refusal(tmp_path / "absent.toml").startswith("no such file")
+    assert refusal(tmp_path / "absent.toml").startswith("neither a file nor a shipped spec")
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):
@@ -246,7 +247,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
 def test_a_folder_is_refused(tmp_path):
     path = tmp_path / "folder.toml"
     path.mkdir()
-    assert refusal(path).startswith("cannot be read")
+    assert refusal(path).startswith("neither a file nor a shipped spec")
 
 
 def test_an_unknown_name_is_refused_with_the_nearest():

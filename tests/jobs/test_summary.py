@@ -15,6 +15,10 @@ from store.layout import SWEEP
 ODD = ["a|b", "50%_x", r"back\slash", "~{^}", "new\nline", 'say "hi", it said', "&#$", "naïve ±"]
 
 
+T = 12.706204736174698
+"""Student's t for 97.5 % and two classes: tan(0.475 pi)."""
+
+
 def row(name, method, budget, forget, retain, **more):
     """A row of the sweep with accuracies on the test split, the rest filled in."""
     plain = dict.fromkeys(SWEEP, 0.0)
@@ -93,23 +97,24 @@ def test_methods_and_seeds_are_kept_apart():
 def test_a_method_is_the_mean_and_the_worst_of_its_classes():
     table = by_method(by_class(frame(FORGOTTEN_IN_THE_MIDDLE + NEVER_QUITE)))
     (found,) = table.to_dicts()
-    # Retain changes -5 and +2 points: mean -1.5, deviation sqrt(2 * 3.5^2), interval 1.96 of it over sqrt(2).
+    # Retain changes of -5 and +2 points: mean -1.5, deviation sqrt(2 * 3.5^2), interval T of it over sqrt(2).
     assert found == pytest.approx(
         {
             "method": "uva",
-            "runs": 2,
+            "sweeps": 2,
             "forgotten": 1,
             "forget before": 85.0,
             "forget after": 5.25,
-            "forget worst": 10.0,
-            "share %": 50.0,
+            "forget after worst": 10.0,
+            "N share %": 50.0,
+            "pairs masked": 2.5,
             "retain before": 70.0,
             "retain change": -1.5,
-            "retain change sd": math.sqrt(24.5),
             "retain change worst": -5.0,
+            "retain change sd": math.sqrt(24.5),
+            "retain change ± 95 %": T * 3.5,
             "among retain change": -1.5,
             "neighbour damage worst": 12.5,
-            "retain change ±95": 1.96 * 3.5,
         }
     )
 
@@ -123,14 +128,15 @@ def test_the_interval_is_over_classes_with_seeds_averaged_first():
     rows = [*runs("a", [-0.01, -0.03]), *runs("b", [0.01, 0.05])]
     (found,) = by_method(by_class(frame(rows))).to_dicts()
     # Classes change by -2 and +3 points on average: their deviation is sqrt(12.5).
-    assert found["runs"] == 4
+    assert found["sweeps"] == 4
     assert found["retain change"] == pytest.approx(0.5)
-    assert found["retain change ±95"] == pytest.approx(1.96 * math.sqrt(12.5) / math.sqrt(2))
+    assert found["retain change sd"] == pytest.approx(math.sqrt(12.5))
+    assert found["retain change ± 95 %"] == pytest.approx(T * math.sqrt(12.5) / math.sqrt(2))
 
 
 def test_one_class_alone_has_no_interval():
     (found,) = by_method(by_class(frame(FORGOTTEN_IN_THE_MIDDLE))).to_dicts()
-    assert found["retain change ±95"] is None
+    assert found["retain change ± 95 %"] is None
     assert found["retain change sd"] is None
 
 
@@ -144,7 +150,7 @@ def test_the_tables_of_an_experiment_come_from_its_sweep(finished):
         *(("uve", k, seed) for k in range(3) for seed in (0, 3)),
     ]
     assert_frame_equal(TABLES["summary"](finished), by_method(classes))
-    assert TABLES["summary"](finished)["runs"].to_list() == [3, 6]
+    assert TABLES["summary"](finished)["sweeps"].to_list() == [3, 6]
 
 
 def test_both_heads_are_shown_in_percent(finished):
@@ -223,9 +229,8 @@ def test_json_reads_back_as_it_was(odd):
 
 
 def test_json_has_no_word_for_not_a_number_and_says_null():
-    table = pl.DataFrame({"share": [math.nan, math.inf, None, 0.5]})
+    table = pl.DataFrame({"share": [math.nan, None, 0.5]})
     assert json.loads(FORMATS["json"](table), parse_constant=refuse) == [
-        {"share": None},
         {"share": None},
         {"share": None},
         {"share": 0.5},

@@ -139,7 +139,7 @@ def test_the_original_checkpoint_is_left_as_it_was(own):
 def test_an_unlearned_model_says_what_was_taken_from_it(own):
     done = forget(own, "cat", "ant", method="uve", budget=5, seed=3)
     with safe_open(done["checkpoint"], "pt") as file:
-        header = json.loads(file.metadata()["header"])
+        header = json.loads(file.metadata()["dkvb"])["header"]
     said = header["unlearned"]
     assert said["classes"] == ["ant", "cat"]
     assert (said["method"], said["budget"], said["seed"]) == ("uve", 5, 3)
@@ -173,10 +173,11 @@ def test_the_files_beside_it_are_an_audit_of_the_request(own):
 def test_the_mask_file_says_what_it_is_in_json(own):
     done = forget(own, "cat", share=0.9)
     with safe_open(done["mask"], "pt") as file:
-        about = file.metadata()
+        about = json.loads(file.metadata()["dkvb"])
         assert file.keys() == ["mask"]
     assert about["format"] == "dkvb-mask/1"
-    assert json.loads(about["request"])["classes"] == ["cat"]
+    assert about["classes"] == ["cat"]
+    assert about["bottleneck"] == own.steps["values"]
 
 
 def test_the_same_request_again_writes_the_same_mask(own):
@@ -272,7 +273,7 @@ def test_a_refused_request_leaves_no_folder(own):
     (own.artefact("values").path / "bottleneck.safetensors").write_bytes(b"damaged")
     with pytest.raises(ValueError, match=r"bottleneck\.safetensors: not a readable"):
         forget(own, "cat", share=0.5)
-    assert [path for path in (own.root / "unlearned").glob("*/DONE")] == []
+    assert list((own.root / "unlearned").glob("*/DONE")) == []
 
 
 def test_what_was_done_is_told_to_people(own):

@@ -243,8 +243,7 @@ def test_reading_rows_is_slicing_for_every_cut_into_shards(sizes, bounds, tmp_pa
             arrays.read_shards(data, "labels", start=start, stop=stop)
 
 
-def test_only_the_shards_that_are_asked_for_are_opened_for_data(sharded, tmp_path):
-    data, rows = sharded
+def test_only_the_shards_that_are_asked_for_are_opened_for_data(tmp_path):
     arrays.create(tmp_path / "d", "embeddings/00000", (2, 3))
     arrays.write(tmp_path / "d", "embeddings/00000", np.ones((2, 3), np.float16))
     arrays.create(tmp_path / "d", "embeddings/00001", (2, 3))

@@ -168,6 +168,18 @@ def test_a_file_is_refused_as_root(create, tmp_path):
         open_root(path, create=create)
 
 
+def test_an_address_is_refused_as_root_and_makes_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NotARoot, match="an address"):
+        open_root(Path("s3://bucket/root"), create=True)
+    assert names(tmp_path) == []
+
+
+def test_a_root_whose_making_was_cut_off_can_be_made_again(tmp_path):
+    (tmp_path / f".{ROOT_FILE}.0123456789abcdef").write_bytes(b'{"form')
+    assert open_root(tmp_path, create=True) == tmp_path
+
+
 def test_a_root_of_another_format_is_refused(tmp_path):
     write_json(tmp_path / ROOT_FILE, {"format": "dkvb-root/2"})
     with pytest.raises(NotARoot, match=r"'dkvb-root/2', expected 'dkvb-root/1'"):
