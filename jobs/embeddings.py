@@ -47,7 +47,7 @@ def batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
 def open_work(task: Task) -> Work:
     """Hold the backbone; embed one shard at a time."""
     torch.set_num_threads(1)  # A unit is computed by one thread, so its bits do not depend on the worker count.
-    backbone = load_backbone(BackboneSpec(**task.spec["backbone"]), seed=task.spec["seed"])
+    backbone = load_backbone(BackboneSpec(**task.spec["backbone"]), seed=task.spec["seed"] or 0)
     backbone.module.to(device()).to(memory_format=torch.channels_last)
     images, manifest = data.images_of(task), data.read_manifest(task)
     skip = task.spec["images"]["on_error"] == "skip"

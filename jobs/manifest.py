@@ -23,13 +23,14 @@ def open_work(task: Task) -> Work:
     def scan(unit: str) -> Facts:
         images = data.images_of(task)
         manifest = images.scan(on_error=task.spec["images"]["on_error"])
-        expect = task.spec["expect"]
+        expect = task.where["expect"]
         for what, found in (("items", manifest.items), ("classes", len(manifest.classes))):
             if expect[what] not in (None, found):
                 raise ImageDataError(
                     f"{images}: found {found} {what}, the spec's images.expect says {expect[what]}; "
                     "check the location, or correct the spec"
                 )
+        data.class_indexes(manifest.classes, task.where["forget"] or [])
         write_json(task.output.path / MANIFEST, manifest.to_json())
         left_out = [asdict(problem) for problem in manifest.problems]
         return {"items": manifest.items, "shards": len(manifest.shards), "left_out": left_out}

@@ -102,16 +102,24 @@ def _listing(spec: Spec, location: str, split: str) -> str:
 def _steps(spec: Spec, where: dict[str, Any], listings: Mapping[str, str]) -> tuple[Step, ...]:
     made: list[Step] = []
 
-    def add(kind: str, split: str = "", *, asks: dict[str, Any], needs: Mapping[str, Step]) -> Step:
-        inputs = dict(needs)
-        step = Step(kind=kind, split=split, version=MODULES[kind].VERSION, spec=asks, inputs=inputs, where=where)
+    def add(kind: str, split: str = "", *, asks: dict[str, Any], needs: Mapping[str, Step], **checks: Any) -> Step:
+        step = Step(
+            kind=kind,
+            split=split,
+            version=MODULES[kind].VERSION,
+            spec=asks,
+            inputs=dict(needs),
+            where={**where, **checks},
+        )
         made.append(step)
         return step
 
     full: dict[str, Any] = asdict(spec)
     seed = spec.seed
     backbone = full["backbone"]
-    files = {"weights_file": file_digest(spec.backbone.weights)} if Path(spec.backbone.weights).is_file() else {}
+    drawn: dict[str, Any] = {"seed": seed if spec.backbone.weights == "random" else None}
+    if Path(spec.backbone.weights).is_file():
+        drawn["weights_file"] = file_digest(spec.backbone.weights)
     expect = spec.images.expect
     manifests: dict[str, Step] = {}
     embedded: dict[str, Step] = {}
@@ -124,9 +132,9 @@ def _steps(spec: Spec, where: dict[str, Any], listings: Mapping[str, str]) -> tu
             "on_error": spec.images.on_error,
         }
         expected = {"items": expect.get(split), "classes": expect.get("classes")}
-        asks: dict[str, Any] = {"images": images, "listing": listings[split], "expect": expected}
-        manifests[split] = add("manifest", split, asks=asks, needs={})
-        asks = {"images": images, "backbone": backbone, "batch": spec.embeddings.batch, "seed": seed, **files}
+        asks: dict[str, Any] = {"images": images, "listing": listings[split]}
+        manifests[split] = add("manifest", split, asks=asks, needs={}, expect=expected, forget=spec.sweep.classes)
+        asks = {"images": images, "backbone": backbone, "batch": spec.embeddings.batch, **drawn}
         embedded[split] = add(
             "embeddings", split, asks=asks, needs={"manifest": manifests[split], "train": manifests["train"]}
         )

@@ -40,7 +40,7 @@ class Step:
     """What it does (JSON): part of the digest."""
     inputs: dict[str, "Step"] = field(default_factory=dict)
     where: dict[str, Any] = field(default_factory=dict)
-    """What it needs to know but what changes nothing: where the images lie."""
+    """What it needs to know but what changes no result: where the images lie, what is only checked."""
 
     @property
     def label(self) -> str:
