@@ -113,11 +113,28 @@ def _connected(address: str, options: dict[str, Any]) -> Iterator[None]:
     _reload_authentication()
     with _stdout_left_alone():
         try:
-            _connect(address, options)
+            with _interrupt_held():  # Ray would leave half a cluster behind
+                _connect(address, options)
             with _termination_as_exit():
                 yield
         finally:
             ray.shutdown(wait_for_processes=True)
+
+
+@contextmanager
+def _interrupt_held() -> Iterator[None]:
+    """Keep a Ctrl-C of the main thread until the block ends, then let it out."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _connect(address: str, options: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from cluster.errors import ClusterError
-from dkvb.errors import DkvbError
+from dkvb.errors import BadBudget, DkvbError
 from jobs.errors import BadRequest, BadSpec, JobsError
 from store.errors import StoreError
 
@@ -23,6 +23,8 @@ WORKERS = click.option("--workers", type=click.IntRange(1), help="Worker process
 
 def main() -> NoReturn:
     """Run the command line; a user's mistake ends in one message, never in a traceback."""
+    # Until a session stands there is nothing to close, and an interrupt inside an import would not surface as one.
+    signal.signal(signal.SIGINT, lambda *_: _end_at_once("interrupted; what was finished stands"))
     try:
         cli(standalone_mode=False)
     except click.exceptions.Exit as done:
@@ -32,7 +34,7 @@ def main() -> NoReturn:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted; what was finished stands, and the same command goes on from there", 130)
-    except (BadSpec, BadRequest) as error:
+    except (BadSpec, BadRequest, BadBudget) as error:
         _fail(str(error), 2)
     except (ClusterError, DkvbError, JobsError, StoreError) as error:
         _fail(str(error), 1)
@@ -42,6 +44,11 @@ def main() -> NoReturn:
     except OSError as error:
         _fail(f"{error.filename or 'the system'}: {error.strerror or error}; what was finished stands", 1)
     sys.exit(0)
+
+
+def _end_at_once(message: str) -> NoReturn:
+    os.write(2, f"dkvb: {message}\n".encode())  # a print could be what was interrupted
+    os._exit(130)
 
 
 def _fail(message: str, code: int) -> NoReturn:
@@ -235,8 +242,7 @@ class _second_interrupt_ends:
         raise KeyboardInterrupt
 
     def second(self, *_: object) -> None:
-        click.echo("dkvb: interrupted twice; ended at once. What was finished stands.", err=True)
-        os._exit(130)
+        _end_at_once("interrupted twice; ended at once, what was finished stands")
 
 
 def _show_summary(experiment: Any, *, as_json: bool) -> None:
@@ -264,7 +270,10 @@ def _write(path: Path, data: bytes) -> None:
     from store.artefacts import write_atomic
 
     try:
-        write_atomic(path, data)
+        if path.exists() and not path.is_file():  # a pipe or a device is written to, not replaced
+            path.write_bytes(data)
+        else:
+            write_atomic(path, data)
     except OSError as error:
         raise BadRequest(f"{path}: cannot be written: {error.strerror}") from error
 

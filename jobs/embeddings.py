@@ -27,7 +27,7 @@ def prepare(task: Task) -> list[str]:
         raise ImageDataError(
             f"{task.where['location']}: the splits have different classes ({len(expected)} in train, "
             f"{len(manifest.classes)} in this one; not in both: {', '.join(differ) or 'none, the order differs'}); "
-            "name them with images.classes in the spec, or give both splits the same class folders"
+            "give both splits the same class folders, or the same file of class names"
         )
     d_z = embedding_width(BackboneSpec(**task.spec["backbone"]))
     units = blocks(len(manifest.shards), 1)

@@ -20,7 +20,7 @@ class Reporter:
     """Watches a run; everything goes to the error stream, so that results can be piped."""
 
     root: Path
-    terminal: bool = field(default_factory=sys.stderr.isatty)
+    terminal: bool = field(default_factory=lambda: sys.stderr.isatty())
     label: str = ""
     total: int = 0
     ended: int = 0

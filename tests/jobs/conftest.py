@@ -147,6 +147,18 @@ def spec_file(tmp_path: Path, asks: Callable[..., dict[str, Any]]) -> Callable[.
     return write
 
 
+@pytest.fixture
+def run_words(own_images: Path, spec_file: Callable[..., Path], tmp_path: Path) -> Callable[..., tuple[Any, ...]]:
+    """The words of a run in this process; the root is tmp_path / "root" unless given."""
+
+    def words(
+        changes: dict[str, Any] | None = None, *, root: Path = tmp_path / "root", images: Path = own_images
+    ) -> tuple[Any, ...]:
+        return ("run", spec_file(changes), "--root", root, "--images", images, "--serial")
+
+    return words
+
+
 @pytest.fixture(scope="session")
 def run_tiny(make_spec: Callable[..., Any]) -> Callable[..., Any]:
     """Run the tiny experiment and return it as recorded on the root."""
