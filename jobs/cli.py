@@ -190,7 +190,9 @@ def table(root: Path, name: str, form: str, output: Path | None, experiment: str
 )
 @click.option("--method", type=click.Choice(["uva", "uve"]), default="uva", show_default=True)
 @click.option("--budget", type=int, metavar="N", help="Pairs (uva) or examples of each class (uve).")
-@click.option("--share", type=float, metavar="S", help="Share of the class's activations (uva) or items (uve).")
+@click.option(
+    "--share", type=float, metavar="S", help="Share of the class's activations (uva) or items (uve); 0.95 unless given."
+)
 @click.option("--scope", type=click.Choice(["global", "per-codebook"]), default="global", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the order of the examples (uve).")
 @EXPERIMENT
@@ -201,10 +203,10 @@ def unlearn(root: Path, experiment: str | None, classes: tuple[str, ...], *, as_
     Example: dkvb unlearn roots/cifar10 --class cat --class dog
     """
     from jobs.experiment import find
-    from jobs.unlearn import Request, told, unlearn
+    from jobs.unlearn import DEFAULT_SHARE, Request, told, unlearn
 
     if asked["budget"] is None and asked["share"] is None:
-        asked["share"] = 0.9
+        asked["share"] = DEFAULT_SHARE
     done = unlearn(find(root, experiment), Request(classes=list(classes), **asked))
     click.echo(json.dumps(done, indent=2) if as_json else told(done))
 

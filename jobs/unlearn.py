@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import polars as pl
 import torch
 from safetensors.torch import save
 from torch import Tensor
@@ -18,7 +19,11 @@ from jobs.experiment import Experiment
 from jobs.provenance import surroundings
 from store import arrays
 from store.artefacts import Artefact, digest, write_atomic
-from store.layout import CHECKPOINT, MASK
+from store.layout import CHECKPOINT, MASK, SWEEP_TABLE
+from store.tables import read_table
+
+DEFAULT_SHARE = 0.95
+"""Enough to forget every class of the digits and of CIFAR-10; a share, so that no test label is needed to choose N."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +100,25 @@ def example_mask(experiment: Experiment, request: Request, forget: list[int], m:
     return mask, most
 
 
+def swept(experiment: Experiment, asked: dict[str, Any]) -> dict[str, Any] | None:
+    """What the sweep saw for such a request: its largest budget that is not above the one asked for.
+
+    Only said, never used to choose. None where the sweep does not stand or holds no such case.
+    """
+    artefact = Artefact(experiment.root, "sweep", experiment.steps["sweep"])
+    grid = (experiment.spec["sweep"][asked["method"]] or {}) if artefact.done else {}
+    if len(asked["classes"]) != 1 or not grid or grid.get("scope") != asked["scope"]:
+        return None
+    rows = read_table(artefact.path / SWEEP_TABLE).filter(
+        pl.col("name") == asked["classes"][0],
+        pl.col("method") == asked["method"],
+        pl.col("seed") == (asked["seed"] or 0),
+        pl.col("budget").is_between(1, asked["budget"]),
+    )
+    seen = rows.sort("budget").tail(1).select("budget", "test_forget", "test_retain").to_dicts()
+    return seen[0] if seen else None
+
+
 def unlearn(experiment: Experiment, request: Request) -> dict[str, Any]:
     """Write mask and unlearned checkpoint; returns what was done, for people and for an audit file.
 
@@ -125,6 +149,7 @@ def unlearn(experiment: Experiment, request: Request) -> dict[str, Any]:
     return {
         **asked,
         **facts,
+        "swept": swept(experiment, asked),
         "mask": str(output.path / MASK),
         "checkpoint": str(output.path / CHECKPOINT),
         "mask_seconds": round(mask_seconds, 4),
@@ -134,11 +159,19 @@ def unlearn(experiment: Experiment, request: Request) -> dict[str, Any]:
 
 def told(done: dict[str, Any]) -> str:
     """What was done, for people."""
+    seen = done["swept"]
+    tested = (
+        f"N = {seen['budget']}: test accuracy {100 * seen['test_forget']:.1f} % on the class, "
+        f"{100 * seen['test_retain']:.1f} % on the others"
+        if seen
+        else "not swept: measure before you rely on it"
+    )
     return "\n".join(
         [
-            f"forgotten: {', '.join(done['classes'])} ({done['method']}, N = {done['budget']})",
+            f"masked: {', '.join(done['classes'])} ({done['method']}, N = {done['budget']})",
             f"  masked pairs  {done['pairs_masked']} ({100 * done['pairs_masked_share']:.2f} % of all), holding "
             f"{100 * done['forget_hit_share']:.1f} % of the classes' training activations",
+            f"  in the sweep  {tested}",
             f"  mask          {done['mask']} ({1000 * done['mask_seconds']:.0f} ms)",
             f"  checkpoint    {done['checkpoint']} ({1000 * done['seconds']:.0f} ms in all)",
         ]
