@@ -1,8 +1,7 @@
 """The plan: which steps an experiment has, what each depends on, and what it will cost.
 
-manifest -> embeddings -> keys -> codes[train] -> codes[test]
-                                    codes[train] -> values, counts
-embeddings -> linear                values, counts, codes -> sweep
+manifest -> embeddings -> keys -> codes[train] -> codes[test], values, counts -> sweep
+            embeddings -> linear
 """
 
 from collections.abc import Mapping
@@ -116,28 +115,30 @@ def _steps(spec: Spec, where: dict[str, Any], listings: Mapping[str, str]) -> tu
 
     full: dict[str, Any] = asdict(spec)
     seed = spec.seed
-    backbone = full["backbone"]
     drawn: dict[str, Any] = {"seed": seed if spec.backbone.weights == "random" else None}
     if Path(spec.backbone.weights).is_file():
         drawn["weights_file"] = file_digest(spec.backbone.weights)
     expect = spec.images.expect
-    manifests: dict[str, Step] = {}
-    embedded: dict[str, Step] = {}
-    for split in SPLITS:
-        images: dict[str, Any] = {
+    images: dict[str, dict[str, Any]] = {
+        split: {
             "kind": spec.images.kind,
             "pattern": full["images"][split],
             "shard_items": spec.images.shard_items,
             "class_file": spec.images.classes,
             "on_error": spec.images.on_error,
         }
+        for split in SPLITS
+    }
+    manifests: dict[str, Step] = {}
+    for split in SPLITS:
         expected = {"items": expect.get(split), "classes": expect.get("classes")}
-        asks: dict[str, Any] = {"images": images, "listing": listings[split]}
+        asks: dict[str, Any] = {"images": images[split], "listing": listings[split]}
         manifests[split] = add("manifest", split, asks=asks, needs={}, expect=expected, forget=spec.sweep.classes)
-        asks = {"images": images, "backbone": backbone, "batch": spec.embeddings.batch, **drawn}
-        embedded[split] = add(
-            "embeddings", split, asks=asks, needs={"manifest": manifests[split], "train": manifests["train"]}
-        )
+    embedded: dict[str, Step] = {}
+    for split in SPLITS:
+        asks = {"images": images[split], "backbone": full["backbone"], "batch": spec.embeddings.batch, **drawn}
+        needs = {"manifest": manifests[split], "train": manifests["train"]}
+        embedded[split] = add("embeddings", split, asks=asks, needs=needs)
 
     settings = {name: value for name, value in full["keys"].items() if name != "sample"}
     size = {name: full["bottleneck"][name] for name in ("c", "m", "d_k")}
