@@ -126,15 +126,16 @@ def test_an_epoch_of_one_batch_is_one_naive_step_from_the_random_start():
     z, settings = naive.random_items(3, 31), KeySettings(epochs=1, batch=31, dead=0.0)
     first = naive.f64(fitted(3, 2, z, KeySettings(epochs=0)))
     x = project(z, random_projection([2], D_Z, D_K, seed=3)[0])
-    zeros = np.zeros(M), np.zeros((M, D_K))  # dead = 0: a fresh key weighs nothing.
-    expected, *_ = naive.ema_step(first, *zeros, naive.f64(x), decay=0.95, smoothing=1e-5)
+    count = np.full(M, 0.1 * 31 / M)  # dead = 0 replaces none, but a fresh key weighs what it does by default
+    start = count, first * count[:, None]
+    expected, *_ = naive.ema_step(first, *start, naive.f64(x), decay=0.95, smoothing=1e-5)
     np.testing.assert_allclose(fitted(3, 2, z, settings), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_every_item_is_used_once_an_epoch():
     # One key: its count and sum take every item whatever the order, and decay ~ 1 weighs all batches alike.
     z = naive.random_items(5, 53)
-    settings = KeySettings(epochs=1, batch=7, dead=0.0, smoothing=0.0, decay=0.9999)
+    settings = KeySettings(epochs=1, batch=7, dead=1e-9, smoothing=0.0, decay=0.9999)
     directions = random_projection([0], D_Z, D_K, seed=1)[0]
     found = fit_keys(z, directions, 1, codebook=0, seed=1, settings=settings)
     expected = project(z, directions).mean(0)

@@ -239,7 +239,7 @@ def test_unlearning_prints_what_it_did(dkvb, own):
     assert Path(done["checkpoint"]).exists()
     assert ended.err == ""
     text = dkvb("unlearn", own.root, "--class", "cat", "--method", "uve", "--budget", "3", "--seed", "5").out
-    assert text.startswith("forgotten: cat (uve, N = 3)")
+    assert text.startswith("masked: cat (uve, N = 3)")
 
 
 def test_several_experiments_on_a_root_are_told_apart(dkvb, own):

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from safetensors import safe_open
@@ -17,6 +18,7 @@ from jobs.errors import BadRequest
 from jobs.unlearn import Request, told, unlearn
 from store import arrays
 from store.artefacts import read_json
+from store.tables import read_table
 
 M = 13
 
@@ -279,8 +281,21 @@ def test_a_refused_request_leaves_no_folder(own):
 def test_what_was_done_is_told_to_people(own):
     done = forget(own, "cat", "ant", share=0.9)
     text = told(done)
-    assert f"forgotten: ant, cat (uva, N = {done['budget']})" in text
+    assert f"masked: ant, cat (uva, N = {done['budget']})" in text
     assert str(done["pairs_masked"]) in text
     assert done["checkpoint"] in text
     assert np.isfinite(done["seconds"])
     assert done["seconds"] >= done["mask_seconds"] > 0
+
+
+def test_a_request_says_what_the_sweep_saw_at_the_budget_below_it(own):
+    rows = read_table(own.artefact("sweep").path / "sweep.parquet").filter(
+        pl.col("name") == "cat", pl.col("method") == "uva", pl.col("budget") > 0
+    )
+    lowest, *_, highest = sorted(rows["budget"])
+    done = forget(own, "cat", budget=highest)
+    assert done["swept"]["budget"] == highest
+    assert done["swept"]["test_forget"] == rows.filter(pl.col("budget") == highest)["test_forget"].item()
+    if lowest > 1:
+        assert forget(own, "cat", budget=lowest - 1)["swept"] is None
+    assert forget(own, "cat", "ant", share=0.9)["swept"] is None
