@@ -37,6 +37,15 @@ def activation_positions(counts: Tensor, *, scope: str = "global") -> Tensor:
     return position.masked_fill(counts == 0, NEVER)
 
 
+def activated_pairs(counts: Tensor, *, scope: str = "global") -> int:
+    """The largest N_a there is: how many pairs the forget class activates, or at most in one codebook.
+
+    counts: (c, m) integer; scope: as in `activation_positions`.
+    """
+    activated = counts > 0
+    return int(activated.sum() if scope == "global" else activated.sum(1).max())
+
+
 def example_positions(codes: Tensor, m: int, *, seed: int) -> Tensor:
     """Unlearning via Examples: every pair that an example selects goes with that example.
 

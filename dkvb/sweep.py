@@ -16,6 +16,7 @@ from torch import Tensor
 from dkvb.bottleneck import Bottleneck, decode
 from dkvb.codes import BLOCK as TILE
 from dkvb.codes import NO_VOTE
+from dkvb.metrics import retain_predictions
 from dkvb.projection import project
 
 BLOCK = 1024
@@ -188,10 +189,7 @@ def sweep(
     found = changes(bottleneck, items, step, steps=steps)
     votes = (items.codes >= 0).sum(1)
     sums = items.logits * votes.clamp(min=1)[:, None]
-    kept = sums.clone()
-    kept[:, forget] = -torch.inf
-    predicted, among_retain = sums.argmax(1), kept.argmax(1)
-    del kept
+    predicted, among_retain = sums.argmax(1), retain_predictions(sums, forget)
     begin = 0
     for end in found.ends:
         for lo in range(begin, end, 1 << 20):

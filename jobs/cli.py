@@ -250,11 +250,11 @@ class _second_interrupt_ends:
 def _show_summary(experiment: Any, *, as_json: bool) -> None:
     """The summary table, the yardstick and the figure."""
     from jobs.report import figure
-    from jobs.summary import TABLES, heads, markdown, side_by_side, sweep_table
+    from jobs.summary import TABLES, heads, markdown, records, side_by_side, sweep_table
 
     reached = heads(experiment)
     if as_json:
-        summary = TABLES["summary"](experiment).fill_nan(None).to_dicts()
+        summary = records(TABLES["summary"](experiment))
         click.echo(json.dumps({"name": experiment.name, "test_accuracy": reached, "summary": summary}, indent=2))
         return
     click.echo(f"\n{experiment.name}: test accuracy {reached['dkvb']:.2f} %, linear head {reached['linear']:.2f} %")

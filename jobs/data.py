@@ -1,6 +1,7 @@
 """Reading what earlier steps wrote, as tensors: rows in manifest order, skipped items left out where it says so."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +30,11 @@ def tensor(task: Task, name: str, array: str) -> Tensor:
     return torch.from_numpy(arrays.read(task.path(name), array))
 
 
+def class_hits(counts: Any, k: int) -> Tensor:
+    """(c, m) int64 hits of one class, from the open array of counts; reads that class alone."""
+    return torch.from_numpy(counts[k].astype("int64"))
+
+
 def images_of(task: Task) -> Images:
     """The images of a task that carries their description."""
     images = task.spec["images"]
@@ -55,10 +61,15 @@ def class_indexes(classes: Sequence[str], wanted: Sequence[str]) -> list[int]:
     return sorted({classes.index(name) for name in wanted})
 
 
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """In what two backbones' facts differ; the path a weight file was read from decides nothing."""
+    return sorted(key for key in one.keys() | other.keys() if key != "weights" and one.get(key) != other.get(key))
+
+
 def check_alike(task: Task) -> None:
     """Both splits must have been embedded in the same way; raises: BadRequest naming what differs."""
     facts = [read_json(task.inputs[split].path / "provenance.json")["facts"]["backbone"] for split in ("train", "test")]
-    if differ := [key for key in facts[0] if key != "weights" and facts[0][key] != facts[1].get(key)]:
+    if differ := differences(*facts):
         raise BadRequest(
             f"{task.inputs['test'].path}: test and training images were embedded in different ways (not alike in: "
             f"{', '.join(differ)}), which changes codes; delete that folder and run again in one environment"

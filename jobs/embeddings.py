@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import torch
@@ -83,20 +82,14 @@ def open_work(task: Task) -> Work:
     return embed_shard
 
 
-def alike(backbone: dict[str, Any]) -> dict[str, Any]:
-    """What decides embeddings; the path a weight file was read from does not."""
-    return {key: value for key, value in backbone.items() if key != "weights"}
-
-
 def finish(task: Task) -> Facts:
     """What the backbone was, and every item that was left out."""
     marks = list(task.output.marks().values())
     left_out = [item for mark in marks for item in mark["left_out"]]
     backbone = marks[0]["backbone"]
-    if other := next((mark["backbone"] for mark in marks if alike(mark["backbone"]) != alike(backbone)), None):
-        differ = ", ".join(sorted(key for key in backbone if backbone[key] != other.get(key)))
+    if differ := next(filter(None, (data.differences(backbone, mark["backbone"]) for mark in marks)), None):
         raise ImageDataError(
-            f"{task.output.path}: shards were embedded in different ways (not alike in: {differ}), which changes "
-            "codes; delete the folder and run again in one environment"
+            f"{task.output.path}: shards were embedded in different ways (not alike in: {', '.join(differ)}), which "
+            "changes codes; delete the folder and run again in one environment"
         )
     return {"items": sum(mark["items"] for mark in marks), "left_out": left_out, "backbone": backbone}

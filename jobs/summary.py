@@ -182,10 +182,14 @@ def csv(table: pl.DataFrame) -> str:
     return table.write_csv()
 
 
+def records(table: pl.DataFrame) -> list[dict[str, Any]]:
+    """A table as rows for JSON, which has no word for NaN and infinity: they are null."""
+    return table.with_columns(pl.when(pl.selectors.float().is_finite()).then(pl.selectors.float())).to_dicts()
+
+
 def as_json(table: pl.DataFrame) -> str:
-    """A table as a JSON list of rows; JSON has no word for NaN and infinity, so they are null."""
-    finite = table.with_columns(pl.when(pl.selectors.float().is_finite()).then(pl.selectors.float()))
-    return json.dumps(finite.to_dicts(), indent=2) + "\n"
+    """A table as a JSON list of rows."""
+    return json.dumps(records(table), indent=2) + "\n"
 
 
 def parquet(table: pl.DataFrame) -> bytes:

@@ -34,20 +34,14 @@ def prepare(task: Task) -> list[str]:
         if not (labels == k).any():
             raise BadRequest(f"class {names[k]!r} has no training items to forget; leave it out with sweep.classes")
         for method, grid in task.spec["methods"].items():
-            class_counts = torch.from_numpy(counts[k].astype("int64")) if method == "uva" else None
-            _budgets(method, grid, class_counts, int((labels == k).sum()), name=names[k])
+            _budgets(method, grid, data.class_hits(counts, k), int((labels == k).sum()), name=names[k])
     return [f"{k:05d}" for k in wanted]
 
 
-def _budgets(
-    method: str, grid: dict[str, Any], counts: Tensor | None, items: int, *, name: str
-) -> tuple[list[int], int]:
+def _budgets(method: str, grid: dict[str, Any], hits: Tensor, items: int, *, name: str) -> tuple[list[int], int]:
     """The numbers N of a grid for one class, beginning with 0, and how many there are at most."""
     if method == "uva":
-        assert counts is not None
-        activated = counts > 0
-        available = int(activated.sum() if grid["scope"] == "global" else activated.sum(1).max())
-        what = f"pairs that class {name!r} activates"
+        available, what = masks.activated_pairs(hits, scope=grid["scope"]), f"pairs that class {name!r} activates"
     else:
         available, what = items, f"training items of class {name!r}"
     numbers = masks.budgets(grid["grid"], available, shares=grid["unit"] == "shares", what=what)
@@ -94,7 +88,7 @@ def open_work(task: Task) -> Work:
 
     def sweep_class(unit: str) -> Facts:
         k = int(unit)
-        hits = torch.from_numpy(counts[k].astype("int64"))
+        hits = data.class_hits(counts, k)
         rows, seconds = [], {}
         for method, grid in task.spec["methods"].items():
             for seed in grid.get("seeds", [0]):
@@ -113,7 +107,7 @@ def total_hits(counts: Any) -> Tensor:
     """(c, m) int64: the hits of all classes, added class by class so that one class is in memory at a time."""
     total = torch.zeros(counts.shape[1:], dtype=torch.int64)
     for k in range(counts.shape[0]):
-        total += torch.from_numpy(counts[k].astype("int64"))
+        total += data.class_hits(counts, k)
     return total
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from dkvb import masks
 from dkvb.bottleneck import Bottleneck
 from dkvb.metrics import hit_share
-from jobs.data import class_indexes
+from jobs.data import class_hits, class_indexes
 from jobs.errors import BadRequest
 from jobs.experiment import Experiment
 from jobs.provenance import surroundings
@@ -60,11 +60,9 @@ def make_mask(experiment: Experiment, request: Request, forget: list[int]) -> tu
     raises: BadBudget when N is larger than what there is.
     """
     counts = arrays.open_array(experiment.artefact("counts").data, "counts")
-    by_class = {k: torch.from_numpy(counts[k].astype("int64")) for k in forget}
-    hits = torch.stack(list(by_class.values())).sum(0)
+    hits = torch.stack([class_hits(counts, k) for k in forget]).sum(0)
     if request.method == "uva":
-        activated = hits > 0
-        available = int(activated.sum() if request.scope == "global" else activated.sum(1).max())
+        available = masks.activated_pairs(hits, scope=request.scope)
         if request.share is None:
             (budget,) = masks.budgets(
                 [request.budget or 0], available, shares=False, what="pairs these classes activate"
