@@ -1,21 +1,27 @@
 """The bottleneck as a model: embeddings in, logits out, some pairs masked or none; and its checkpoint."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import safe_open
 from torch import Tensor
 
+from dkvb.checkpoint import FORMAT, UNREADABLE, read_header
 from dkvb.codes import encode
 from dkvb.errors import BadCheckpoint, BadSetting, ShapeMismatch
 
-FORMAT = "dkvb-bottleneck/1"
 SEMANTICS = ("next-nearest", "zero", "drop")
-TENSORS = ("projection", "keys", "values", "selectable")
+TENSORS = {
+    "keys": (torch.float32, "F32"),
+    "projection": (torch.float32, "F32"),
+    "values": (torch.float32, "F32"),
+    "selectable": (torch.bool, "BOOL"),
+}
+"""Types of a checkpoint's tensors, in the order in which safetensors writes them: wide types first, then by name."""
 
 
 def decode(codes: Tensor, values: Tensor) -> Tensor:
@@ -84,9 +90,28 @@ class Bottleneck:
 
     def to_bytes(self) -> bytes:
         """The checkpoint: a safetensors file whose header says what the model is."""
+        return b"".join(self.parts())
+
+    def parts(self) -> Iterator[bytes | memoryview]:
+        """The bytes of the checkpoint in order, tensors as they lie in memory: a large model is written without a copy.
+
+        raises: BadCheckpoint for a tensor of another type than its own.
+        """
         # One entry: safetensors writes several in no fixed order, and equal models shall be equal bytes.
         said = {"dkvb": json.dumps({"format": FORMAT, "header": self.header}, sort_keys=True)}
-        return bytes(save({name: getattr(self, name).contiguous() for name in TENSORS}, said))
+        table: dict[str, Any] = {"__metadata__": said}
+        end = 0
+        for name, (dtype, written) in TENSORS.items():
+            tensor = getattr(self, name)
+            if tensor.dtype != dtype:
+                raise BadCheckpoint(f"{name}: dtype found {tensor.dtype}, expected {dtype}")
+            begin, end = end, end + tensor.nbytes
+            table[name] = {"dtype": written, "shape": list(tensor.shape), "data_offsets": [begin, end]}
+        head = json.dumps(table, separators=(",", ":")).encode()
+        head += b" " * (-len(head) % 8)
+        yield len(head).to_bytes(8, "little") + head
+        for name in TENSORS:
+            yield getattr(self, name).cpu().contiguous().view(-1).numpy().view("uint8").data
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
@@ -94,13 +119,11 @@ class Bottleneck:
 
         raises: BadCheckpoint when the file is missing, damaged, or no bottleneck.
         """
+        header = read_header(path)
         try:
             with safe_open(path, "pt") as file:
-                said = json.loads((file.metadata() or {}).get("dkvb", "{}"))
-                if (found := said.get("format")) != FORMAT:
-                    raise BadCheckpoint(f"{path}: format found {found!r}, expected {FORMAT!r}")
-                model = cls(**{name: file.get_tensor(name) for name in TENSORS}, header=said["header"])
-        except (OSError, SafetensorError, AttributeError, KeyError, json.JSONDecodeError) as error:
+                model = cls(**{name: file.get_tensor(name) for name in TENSORS}, header=header)
+        except UNREADABLE as error:
             raise BadCheckpoint(f"{path}: not a readable bottleneck checkpoint: {error}") from error
         c, d_k, m = model.projection.shape[0], model.projection.shape[-1], model.selectable.shape[-1]
         fits = model.keys.shape == (c, m, d_k) and model.selectable.shape == (c, m)

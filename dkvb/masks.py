@@ -1,25 +1,26 @@
-"""Masks: which pairs are taken away so that a class is forgotten.
+"""Masks: which pairs are taken away so that a class is forgotten. NumPy alone: a request waits for no torch.
 
-Both methods remove pairs in a fixed order as their budget N grows, so both are described by one tensor:
+Both methods remove pairs in a fixed order as their budget N grows, so both are described by one array:
 ``position`` (c, m) int64, the place of a pair in that order. The mask at N is ``position < N``; the masks are
 nested, and a pair that is never removed stands at NEVER.
 """
 
 import math
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from dkvb.errors import BadBudget
-from dkvb.seeds import generator
+from dkvb.seeds import numpy_generator
 
-NEVER = torch.iinfo(torch.int64).max
+NEVER = int(np.iinfo(np.int64).max)
 """The position of a pair that no budget removes."""
 
 SCOPES = ("global", "per-codebook")
 
 
-def activation_positions(counts: Tensor, *, scope: str = "global") -> Tensor:
+def activation_positions(counts: NDArray[Any], *, scope: str = "global") -> NDArray[np.int64]:
     """Unlearning via Activations: the most activated pairs go first.
 
     counts: (c, m) integer, hits of the forget class (or the sum over several) on every pair.
@@ -30,14 +31,27 @@ def activation_positions(counts: Tensor, *, scope: str = "global") -> Tensor:
     """
     if scope not in SCOPES:
         raise BadBudget(f"scope: found {scope!r}, expected one of {', '.join(SCOPES)}")
-    ranked = counts.reshape(1, -1) if scope == "global" else counts
-    order = ranked.argsort(dim=1, descending=True, stable=True)
-    places = torch.arange(ranked.shape[1], device=counts.device).expand_as(order)
-    position = torch.empty_like(order).scatter_(1, order, places).view_as(counts)
-    return position.masked_fill(counts == 0, NEVER)
+    flat = counts.ravel()
+    pairs = np.flatnonzero(flat)  # a class activates few pairs: only these are sorted
+    hits = flat[pairs]
+    order = np.argsort(_narrow(hits.max(initial=0) - hits), kind="stable")
+    places = np.arange(len(pairs))
+    if scope == "per-codebook":
+        codebooks = pairs // counts.shape[1]
+        order = order[np.argsort(_narrow(codebooks[order]), kind="stable")]
+        first = np.searchsorted(codebooks, np.arange(counts.shape[0]))
+        places -= first[codebooks[order]]
+    position = np.full(counts.shape, NEVER)
+    position.ravel()[pairs[order]] = places
+    return position
 
 
-def activated_pairs(counts: Tensor, *, scope: str = "global") -> int:
+def _narrow(values: NDArray[Any]) -> NDArray[Any]:
+    """The same non-negative integers in 16 bits where they fit: NumPy sorts these by radix, ten times as fast."""
+    return values.astype(np.uint16) if values.max(initial=0) <= np.iinfo(np.uint16).max else values
+
+
+def activated_pairs(counts: NDArray[Any], *, scope: str = "global") -> int:
     """The largest N_a there is: how many pairs the forget class activates, or at most in one codebook.
 
     counts: (c, m) integer; scope: as in `activation_positions`.
@@ -46,21 +60,20 @@ def activated_pairs(counts: Tensor, *, scope: str = "global") -> int:
     return int(activated.sum() if scope == "global" else activated.sum(1).max())
 
 
-def example_positions(codes: Tensor, m: int, *, seed: int) -> Tensor:
+def example_positions(codes: NDArray[Any], m: int, *, seed: int) -> NDArray[np.int64]:
     """Unlearning via Examples: every pair that an example selects goes with that example.
 
-    codes: (n_f, c) integer, codes of the forget items.
+    codes: (n_f, c) integer, codes of the forget items; a negative code selects nothing.
     seed: draws the one permutation of which every N_e takes the first N_e items.
     returns: (c, m) int64, the place in the permutation of the first example that selects the pair.
     source: Shah et al., arXiv 2311.15268, Unlearning via Examples.
     """
     n, c = codes.shape
-    shuffled = codes[torch.randperm(n, generator=generator(seed, "examples")).to(codes.device)].long()
-    position = torch.full((c, m), NEVER, device=codes.device)
-    places = torch.arange(n, device=codes.device)
-    for j in range(c):
-        votes = shuffled[:, j] >= 0
-        position[j].scatter_reduce_(0, shuffled[votes, j], places[votes], "amin")
+    order = np.argsort(numpy_generator(seed, "examples").random_raw(n), kind="stable")
+    shuffled = codes[order].astype(np.int64)
+    place, codebook = np.nonzero(shuffled >= 0)
+    position = np.full((c, m), NEVER)
+    np.minimum.at(position.ravel(), np.ravel_multi_index((codebook, shuffled[place, codebook]), (c, m)), place)
     return position
 
 
@@ -80,22 +93,31 @@ def budgets(grid: list[float], available: int, *, shares: bool, what: str) -> li
     return asked
 
 
-def steps_of(position: Tensor, grid: list[int]) -> Tensor:
+def steps_of(position: NDArray[np.int64], grid: list[int]) -> NDArray[np.int64]:
     """The grid step at which each pair is removed.
 
     position: (c, m) int64.
     grid: increasing numbers N.
     returns: (c, m) int64: the first index g with position < grid[g]; len(grid) when none has.
     """
-    return torch.searchsorted(torch.tensor(grid, device=position.device), position, right=True)
+    return np.searchsorted(np.asarray(grid, dtype=np.int64), position, side="right").astype(np.int64, copy=False)
 
 
-def smallest_budget(counts: Tensor, share: float) -> int:
+def smallest_budget(counts: NDArray[Any], share: float) -> int:
     """The smallest N_a whose pairs hold a share of a class's activations: reads training counts only.
 
     counts: (c, m) integer, hits of the forget class.
     share: in [0, 1].
     """
-    held = counts.flatten().sort(descending=True).values.cumsum(0)
-    wanted = math.ceil(round(share * int(counts.sum()), 6))
+    held = np.sort(counts[counts > 0])[::-1].cumsum(dtype=np.int64)
+    wanted = math.ceil(round(share * int(held[-1]), 6)) if len(held) else 0
     return int((held < wanted).sum()) + 1 if wanted else 0
+
+
+def hit_share(counts: NDArray[Any], mask: NDArray[np.bool_]) -> float:
+    """Share of hits that fall on masked pairs, in [0, 1]; NaN without hits.
+
+    counts: (c, m) integer; mask: (c, m) bool.
+    """
+    total = int(counts.sum(dtype=np.int64))
+    return int(counts[mask].sum(dtype=np.int64)) / total if total else math.nan

@@ -1,4 +1,4 @@
-"""Metrics: pure functions of predictions, labels and counts."""
+"""Metrics: pure functions of predictions and labels."""
 
 import math
 
@@ -24,12 +24,3 @@ def retain_predictions(logits: Tensor, forget: list[int]) -> Tensor:
     kept = logits.clone()
     kept[:, forget] = -torch.inf
     return kept.argmax(1)
-
-
-def hit_share(counts: Tensor, mask: Tensor) -> float:
-    """Share of hits that fall on masked pairs, in [0, 1]; NaN without hits.
-
-    counts: (c, m) integer; mask: (c, m) bool.
-    """
-    total = counts.sum().item()
-    return counts[mask].sum().item() / total if total else math.nan

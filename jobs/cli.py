@@ -195,19 +195,24 @@ def table(root: Path, name: str, form: str, output: Path | None, experiment: str
 )
 @click.option("--scope", type=click.Choice(["global", "per-codebook"]), default="global", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the order of the examples (uve).")
+@click.option("--mask-only", is_flag=True, help="No checkpoint; the same request without it adds one.")
 @EXPERIMENT
 @JSON
-def unlearn(root: Path, experiment: str | None, classes: tuple[str, ...], *, as_json: bool, **asked: Any) -> None:
+def unlearn(
+    root: Path, experiment: str | None, classes: tuple[str, ...], *, mask_only: bool, as_json: bool, **asked: Any
+) -> None:
     """Write a mask and a checkpoint that has forgotten the given classes together.
 
     Example: dkvb unlearn roots/cifar10 --class cat --class dog
+
+    For a server that holds the model: dkvb unlearn roots/cifar10 --class cat --mask-only
     """
     from jobs.experiment import find
     from jobs.unlearn import DEFAULT_SHARE, Request, told, unlearn
 
     if asked["budget"] is None and asked["share"] is None:
         asked["share"] = DEFAULT_SHARE
-    done = unlearn(find(root, experiment), Request(classes=list(classes), **asked))
+    done = unlearn(find(root, experiment), Request(classes=list(classes), **asked), mask_only=mask_only)
     click.echo(json.dumps(done, indent=2) if as_json else told(done))
 
 

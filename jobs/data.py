@@ -1,13 +1,12 @@
 """Reading what earlier steps wrote, as tensors: rows in manifest order, skipped items left out where it says so."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from jobs.errors import BadRequest
-from jobs.spec import nearest
 from jobs.step import Task
 from store import arrays
 from store.artefacts import read_json
@@ -30,11 +29,6 @@ def tensor(task: Task, name: str, array: str) -> Tensor:
     return torch.from_numpy(arrays.read(task.path(name), array))
 
 
-def class_hits(counts: Any, k: int) -> Tensor:
-    """(c, m) int64 hits of one class, from the open array of counts; reads that class alone."""
-    return torch.from_numpy(counts[k].astype("int64"))
-
-
 def images_of(task: Task) -> Images:
     """The images of a task that carries their description."""
     images = task.spec["images"]
@@ -50,15 +44,6 @@ def images_of(task: Task) -> Images:
 def read_manifest(task: Task, name: str = "manifest") -> Manifest:
     """The manifest that a task was given as input."""
     return Manifest.from_json(read_json(task.inputs[name].path / MANIFEST))
-
-
-def class_indexes(classes: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    """Indexes of class names, in order, each once; raises: BadRequest naming the nearest known name."""
-    for name in wanted:
-        if name not in classes:
-            shown = f"there: {', '.join(classes)}" if len(classes) <= 20 else f"{len(classes)} classes there"
-            raise BadRequest(f"no class {name!r}{nearest(name, classes)} ({shown})")
-    return sorted({classes.index(name) for name in wanted})
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

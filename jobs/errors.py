@@ -1,4 +1,7 @@
-"""Errors of the jobs package: one base, every leaf also a builtin."""
+"""Errors of the jobs package: one base, every leaf also a builtin; and what they suggest."""
+
+import difflib
+from typing import Any
 
 
 class JobsError(Exception):
@@ -15,3 +18,9 @@ class StepFailed(JobsError, RuntimeError):
 
 class BadRequest(JobsError, ValueError):
     """A question or an order the user gave that the root cannot answer."""
+
+
+def nearest(word: str, known: Any) -> str:
+    """A hint at the nearest known word, or nothing."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {found[0]!r}?" if found else ""

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import BadRequest
-from jobs.spec import nearest
+from dkvb.checkpoint import read_header
+from jobs.errors import BadRequest, nearest
 from store.artefacts import Artefact, open_root, read_json
-from store.layout import MANIFEST
+from store.layout import CHECKPOINT
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,8 @@ class Experiment:
 
     @property
     def classes(self) -> list[str]:
-        """Names of the classes."""
-        manifest = self.artefact("manifest[train]")
-        return list(read_json(manifest.path / MANIFEST)["classes"])
+        """Names of the classes, as the model says them: the manifest, with a label for every image, is long to read."""
+        return list(read_header(self.artefact("values").path / CHECKPOINT)["classes"])
 
     def facts(self, label: str) -> dict[str, Any]:
         """What a finished step said of itself."""

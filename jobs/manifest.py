@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 from jobs import data
+from jobs.classes import class_indexes
 from jobs.step import Facts, Task, Work
 from store.artefacts import write_json
 from store.errors import ImageDataError
@@ -30,7 +31,7 @@ def open_work(task: Task) -> Work:
                     f"{images}: found {found} {what}, the spec's images.expect says {expect[what]}; "
                     "check the location, or correct the spec"
                 )
-        data.class_indexes(manifest.classes, task.where["forget"] or [])
+        class_indexes(manifest.classes, task.where["forget"] or [])
         write_json(task.output.path / MANIFEST, manifest.to_json())
         left_out = [asdict(problem) for problem in manifest.problems]
         return {"items": manifest.items, "shards": len(manifest.shards), "left_out": left_out}

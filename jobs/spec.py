@@ -1,6 +1,5 @@
 """The spec: what an experiment is, as TOML. Where things lie is said by flags, never here."""
 
-import difflib
 import re
 import tomllib
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
@@ -13,7 +12,7 @@ from dkvb.errors import DkvbError
 from dkvb.keys import KeySettings
 from dkvb.masks import SCOPES
 from dkvb.training import TrainSettings
-from jobs.errors import BadSpec
+from jobs.errors import BadSpec, nearest
 from store.images import KINDS
 
 SHIPPED = Path(__file__).parent / "specs"
@@ -194,12 +193,6 @@ class Spec:
             bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name)),
             f"name: found {self.name!r}, expected letters, digits, '.', '_' and '-', a letter or digit first",
         )
-
-
-def nearest(word: str, known: Any) -> str:
-    """A hint at the nearest known word, or nothing."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def build(cls: Any, table: Any, where: str) -> Any:

@@ -5,28 +5,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dkvb import masks
 from dkvb.bottleneck import Bottleneck
-from dkvb.metrics import hit_share, retain_predictions
+from dkvb.metrics import retain_predictions
 from dkvb.sweep import Items, sweep, watch
 from jobs import data
+from jobs.classes import class_hits, class_indexes
 from jobs.errors import BadRequest
 from jobs.step import Facts, Task, Work
 from store import arrays
 from store.layout import CHECKPOINT, SWEEP, SWEEP_TABLE
 from store.tables import compact, write_rows
 
-VERSION = 1
+VERSION = 2
 LEASE_S = 86400
 
 
 def prepare(task: Task) -> list[str]:
     """The classes asked for; refuses a grid that asks for more than a class has."""
     names = data.read_manifest(task).classes
-    wanted = range(len(names)) if task.spec["classes"] is None else data.class_indexes(names, task.spec["classes"])
+    wanted = range(len(names)) if task.spec["classes"] is None else class_indexes(names, task.spec["classes"])
     data.check_alike(task)
     labels = data.labels(task, "train")
     counts = arrays.open_array(task.path("counts"), "counts")
@@ -34,11 +37,13 @@ def prepare(task: Task) -> list[str]:
         if not (labels == k).any():
             raise BadRequest(f"class {names[k]!r} has no training items to forget; leave it out with sweep.classes")
         for method, grid in task.spec["methods"].items():
-            _budgets(method, grid, data.class_hits(counts, k), int((labels == k).sum()), name=names[k])
+            _budgets(method, grid, class_hits(counts, k), int((labels == k).sum()), name=names[k])
     return [f"{k:05d}" for k in wanted]
 
 
-def _budgets(method: str, grid: dict[str, Any], hits: Tensor, items: int, *, name: str) -> tuple[list[int], int]:
+def _budgets(
+    method: str, grid: dict[str, Any], hits: NDArray[np.int64], items: int, *, name: str
+) -> tuple[list[int], int]:
     """The numbers N of a grid for one class, beginning with 0, and how many there are at most."""
     if method == "uva":
         available, what = masks.activated_pairs(hits, scope=grid["scope"]), f"pairs that class {name!r} activates"
@@ -58,7 +63,7 @@ class Bench:
     """(n,) int64."""
     train: int
     """Rows before this one are training items, the others test items."""
-    total: Tensor
+    total: NDArray[np.int64]
     """(c, m) int64, hits of all classes."""
     names: tuple[str, ...]
 
@@ -88,7 +93,7 @@ def open_work(task: Task) -> Work:
 
     def sweep_class(unit: str) -> Facts:
         k = int(unit)
-        hits = data.class_hits(counts, k)
+        hits = class_hits(counts, k)
         rows, seconds = [], {}
         for method, grid in task.spec["methods"].items():
             for seed in grid.get("seeds", [0]):
@@ -103,25 +108,25 @@ def open_work(task: Task) -> Work:
     return sweep_class
 
 
-def total_hits(counts: Any) -> Tensor:
+def total_hits(counts: Any) -> NDArray[np.int64]:
     """(c, m) int64: the hits of all classes, added class by class so that one class is in memory at a time."""
-    total = torch.zeros(counts.shape[1:], dtype=torch.int64)
+    total = np.zeros(counts.shape[1:], np.int64)
     for k in range(counts.shape[0]):
-        total += data.class_hits(counts, k)
+        total += class_hits(counts, k)
     return total
 
 
 def sweep_rows(
-    bench: Bench, k: int, hits: Tensor, *, method: str, grid: dict[str, Any], seed: int
+    bench: Bench, k: int, hits: NDArray[np.int64], *, method: str, grid: dict[str, Any], seed: int
 ) -> Iterator[dict[str, Any]]:
     """The result rows of one class, method and seed."""
     own = (bench.labels[: bench.train] == k).nonzero()[:, 0]
     if method == "uva":
         position = masks.activation_positions(hits, scope=grid["scope"])
     else:
-        position = masks.example_positions(bench.items.codes[own], hits.shape[1], seed=seed)
+        position = masks.example_positions(bench.items.codes[own].numpy(), hits.shape[1], seed=seed)
     numbers, available = _budgets(method, grid, hits, len(own), name=bench.names[k])
-    step = masks.steps_of(position, numbers)
+    step = torch.from_numpy(masks.steps_of(position, numbers))
     before = scores(bench, bench.items.logits.argmax(1), retain_predictions(bench.items.logits, [k]), k)
     after = sweep(bench.bottleneck, bench.items, step, steps=len(numbers), forget=[k])
     for number, (predicted, among_retain) in zip(numbers, after, strict=True):
@@ -138,9 +143,9 @@ def sweep_rows(
             "budget": number,
             "share": number / available if available else 0.0,
             "pairs_masked": int(mask.sum()),
-            "pairs_masked_share": mask.double().mean().item(),
-            "forget_hit_share": hit_share(hits, mask),
-            "retain_hit_share": hit_share(bench.total - hits, mask),
+            "pairs_masked_share": float(mask.mean()),
+            "forget_hit_share": masks.hit_share(hits, mask),
+            "retain_hit_share": masks.hit_share(bench.total - hits, mask),
             **now.accuracies,
             **{f"{name}_relative": ratio(now.accuracies[name], before.accuracies[name]) for name in RELATIVE},
             "worst_neighbour": int(damage.argmax()),

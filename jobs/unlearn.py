@@ -1,19 +1,23 @@
-"""One request: make the trained bottleneck forget classes, now. Reads counts or codes, never a test label."""
+"""One request: make the trained bottleneck forget classes, now. Reads counts or codes, never a test label.
+
+The mask is on disk before torch is imported: that alone takes longer than the request.
+"""
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
-import torch
-from safetensors.torch import save
-from torch import Tensor
+from numpy.typing import NDArray
+from safetensors.numpy import save
 
 from dkvb import masks
-from dkvb.bottleneck import Bottleneck
-from dkvb.metrics import hit_share
-from jobs.data import class_hits, class_indexes
+from jobs.classes import class_hits, class_indexes
 from jobs.errors import BadRequest
 from jobs.experiment import Experiment
 from jobs.provenance import surroundings
@@ -21,6 +25,9 @@ from store import arrays
 from store.artefacts import Artefact, digest, write_atomic
 from store.layout import CHECKPOINT, MASK, SWEEP_TABLE
 from store.tables import read_table
+
+VERSION = 2
+"""Raised whenever the same request would give another mask, so that no folder holds a mask and a checkpoint of two."""
 
 DEFAULT_SHARE = 0.95
 """Enough to forget every class of the digits and of CIFAR-10; a share, so that no test label is needed to choose N."""
@@ -53,14 +60,17 @@ class Request:
             raise BadRequest(f"budget: found {self.budget}, expected 1 or more")
 
 
-def make_mask(experiment: Experiment, request: Request, forget: list[int]) -> tuple[Tensor, dict[str, Any]]:
+def make_mask(
+    experiment: Experiment, request: Request, forget: Mapping[int, str]
+) -> tuple[NDArray[np.bool_], dict[str, Any]]:
     """The mask of a request, and what it does to the training activations.
 
+    forget: indexes of the classes, and their names.
     returns: (c, m) bool, and JSON facts.
     raises: BadBudget when N is larger than what there is.
     """
     counts = arrays.open_array(experiment.artefact("counts").data, "counts")
-    hits = torch.stack([class_hits(counts, k) for k in forget]).sum(0)
+    hits = reduce(np.add, (class_hits(counts, k) for k in forget))
     if request.method == "uva":
         available = masks.activated_pairs(hits, scope=request.scope)
         if request.share is None:
@@ -77,21 +87,23 @@ def make_mask(experiment: Experiment, request: Request, forget: list[int]) -> tu
     facts = {
         "budget": budget,
         "pairs_masked": int(mask.sum()),
-        "pairs_masked_share": mask.double().mean().item(),
-        "forget_hit_share": hit_share(hits, mask),
+        "pairs_masked_share": float(mask.mean()),
+        "forget_hit_share": masks.hit_share(hits, mask),
     }
     return mask, facts
 
 
-def example_mask(experiment: Experiment, request: Request, forget: list[int], m: int) -> tuple[Tensor, int]:
+def example_mask(
+    experiment: Experiment, request: Request, forget: Mapping[int, str], m: int
+) -> tuple[NDArray[np.bool_], int]:
     """The union of the masks of each class's first N examples."""
-    codes = torch.from_numpy(arrays.read(experiment.artefact("codes[train]").data, "codes"))
-    labels = torch.from_numpy(arrays.read_shards(experiment.artefact("embeddings[train]").data, "labels"))
+    codes = arrays.open_array(experiment.artefact("codes[train]").data, "codes")
+    labels = arrays.read_shards(experiment.artefact("embeddings[train]").data, "labels")
     grid, shares = ([request.share], True) if request.share is not None else ([float(request.budget or 0)], False)
-    mask, most = torch.zeros(codes.shape[1], m, dtype=torch.bool), 0
-    for k in forget:
-        own = codes[labels == k]
-        what = f"training items of class {experiment.classes[k]!r}"
+    mask, most = np.zeros((codes.shape[1], m), np.bool_), 0
+    for k, name in forget.items():
+        own = codes.oindex[np.flatnonzero(labels == k)]  # reads the chunks that hold such items, no others
+        what = f"training items of class {name!r}"
         (budget,) = masks.budgets(grid, len(own), shares=shares, what=what)
         mask |= masks.example_positions(own, m, seed=request.seed) < budget
         most = max(most, budget)
@@ -117,17 +129,19 @@ def swept(experiment: Experiment, asked: dict[str, Any]) -> dict[str, Any] | Non
     return seen[0] if seen else None
 
 
-def unlearn(experiment: Experiment, request: Request) -> dict[str, Any]:
+def unlearn(experiment: Experiment, request: Request, *, mask_only: bool = False) -> dict[str, Any]:
     """Write mask and unlearned checkpoint; returns what was done, for people and for an audit file.
 
-    raises: BadRequest, BadBudget, StoreError.
+    mask_only: no checkpoint; what another request wrote stays.
+    raises: BadRequest, BadBudget, BadCheckpoint, StoreError.
     """
     clock = time.perf_counter()
     classes = experiment.classes
-    forget = class_indexes(classes, request.classes)
+    forget = {k: classes[k] for k in class_indexes(classes, request.classes)}
     mask, facts = make_mask(experiment, request, forget)
     asked = {
-        "classes": [classes[k] for k in forget],
+        "version": VERSION,
+        "classes": list(forget.values()),
         "method": request.method,
         "budget": facts["budget"],
         "share": request.share,
@@ -140,19 +154,29 @@ def unlearn(experiment: Experiment, request: Request) -> dict[str, Any]:
     output.prepare(asked)
     write_atomic(output.path / MASK, save({"mask": mask}, {"dkvb": json.dumps({"format": "dkvb-mask/1", **asked})}))
     mask_seconds = time.perf_counter() - clock
-    bottleneck = Bottleneck.load(experiment.artefact("values").path / CHECKPOINT)
-    bottleneck.header["unlearned"] = {**asked, **facts}
-    write_atomic(output.path / CHECKPOINT, bottleneck.masked(mask).to_bytes())
+    if not mask_only:
+        write_checkpoint(experiment, mask, {**asked, **facts}, output.path / CHECKPOINT)
     output.finish({"facts": facts, **surroundings()})
     return {
         **asked,
         **facts,
         "swept": swept(experiment, asked),
         "mask": str(output.path / MASK),
-        "checkpoint": str(output.path / CHECKPOINT),
+        "checkpoint": None if mask_only else str(output.path / CHECKPOINT),
         "mask_seconds": round(mask_seconds, 4),
         "seconds": round(time.perf_counter() - clock, 4),
     }
+
+
+def write_checkpoint(experiment: Experiment, mask: NDArray[np.bool_], said: dict[str, Any], path: Path) -> None:
+    """Write the unlearned model; said: what its header tells of the request."""
+    import torch
+
+    from dkvb.bottleneck import Bottleneck
+
+    bottleneck = Bottleneck.load(experiment.artefact("values").path / CHECKPOINT)
+    bottleneck.header["unlearned"] = said
+    write_atomic(path, bottleneck.masked(torch.from_numpy(mask)).parts())
 
 
 def told(done: dict[str, Any]) -> str:
@@ -171,6 +195,6 @@ def told(done: dict[str, Any]) -> str:
             f"{100 * done['forget_hit_share']:.1f} % of the classes' training activations",
             f"  in the sweep  {tested}",
             f"  mask          {done['mask']} ({1000 * done['mask_seconds']:.0f} ms)",
-            f"  checkpoint    {done['checkpoint']} ({1000 * done['seconds']:.0f} ms in all)",
+            f"  checkpoint    {done['checkpoint'] or 'none, as asked'} ({1000 * done['seconds']:.0f} ms in all)",
         ]
     )

@@ -53,6 +53,8 @@ HEAVY = {
     "cluster.shardmap": ("ray", "torch"),
     "store.arrays": ("torch", "ray", "timm"),
     "store.images": ("torch", "ray", "torchvision", "pyarrow", "sklearn"),
+    "dkvb.masks": ("torch", "ray", "timm", "open_clip", "zarr", "polars"),
+    "jobs.unlearn": ("torch", "ray", "timm", "open_clip", "sklearn", "matplotlib", "pyarrow", "PIL"),
     "jobs.plan": ("ray", "timm", "open_clip", "matplotlib"),
     "jobs.run": ("ray", "timm", "open_clip", "matplotlib"),
 }

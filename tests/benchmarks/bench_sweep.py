@@ -28,9 +28,9 @@ def main() -> None:
     codes = encode(z, projection, keys)
     model = Bottleneck(projection, keys, torch.randn(c, m, v), torch.ones(c, m, dtype=torch.bool), {})
     counts = class_counts(codes, labels, classes=v, m=m)
-    position = activation_positions(counts[0])
+    position = torch.from_numpy(activation_positions(counts[0].numpy()))
     grid = budgets([k / 20 for k in range(1, 21)], int((counts[0] > 0).sum()), shares=True, what="pairs")
-    step = steps_of(position, grid)
+    step = torch.from_numpy(steps_of(position.numpy(), grid))
     items = watch(model, z, codes)
 
     def swept() -> list[torch.Tensor]:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, save, save_file
 
-from dkvb.bottleneck import FORMAT, Bottleneck, decode, masked_decode
+from dkvb.bottleneck import Bottleneck, decode, masked_decode
+from dkvb.checkpoint import FORMAT, read_header
 from dkvb.errors import BadCheckpoint, DkvbError, ShapeMismatch
 from tests.dkvb import naive
 
@@ -272,6 +273,30 @@ def test_the_same_model_gives_the_same_bytes(model, tmp_path):
     back = Bottleneck.load(written(tmp_path, data))
     for same in (model, reordered, back) * 5:
         assert same.to_bytes() == data
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes=st.permutations([0, 1, 3, 5]), said=st.text())
+def test_a_checkpoint_is_byte_for_byte_what_safetensors_writes(sizes, said):
+    model = replace(naive.random_bottleneck(1, c=sizes[0], m=sizes[1], v=sizes[2], d_k=sizes[3]), header={"x": said})
+    text = {"dkvb": json.dumps({"format": FORMAT, "header": model.header}, sort_keys=True)}
+    expected = save({name: getattr(model, name) for name in TENSORS}, text)
+    assert model.to_bytes() == b"".join(model.parts()) == expected
+
+
+def test_the_parts_of_a_checkpoint_are_the_tensors_where_they_lie(model):
+    _, *parts = model.parts()
+    lie = {np.frombuffer(part, np.uint8).__array_interface__["data"][0] for part in parts}
+    assert lie == {getattr(model, name).data_ptr() for name in TENSORS}
+
+
+def test_a_tensor_of_another_type_is_refused(model):
+    with pytest.raises(BadCheckpoint, match=r"values: dtype found torch\.float64, expected torch\.float32"):
+        replace(model, values=model.values.double()).to_bytes()
+
+
+def test_the_header_is_read_without_the_tensors(model, tmp_path):
+    assert read_header(written(tmp_path, model.to_bytes())) == HEADER
 
 
 def test_the_erased_contents_are_nowhere_in_the_file(model):

@@ -1,10 +1,10 @@
 """Masks: orders of removal, budgets, and the laws they obey."""
 
+import math
 from fractions import Fraction
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,9 +12,11 @@ from dkvb.errors import BadBudget, DkvbError
 from dkvb.masks import (
     NEVER,
     SCOPES,
+    activated_pairs,
     activation_positions,
     budgets,
     example_positions,
+    hit_share,
     smallest_budget,
     steps_of,
 )
@@ -23,13 +25,13 @@ from tests.dkvb import naive
 SEEDS = st.integers(0, 10**6)
 
 
-def random_counts(seed: int, c: int, m: int, *, most: int = 4) -> torch.Tensor:
+def random_counts(seed: int, c: int, m: int, *, most: int = 4) -> np.ndarray:
     """Few different numbers, so that many tie and many are zero."""
-    return torch.randint(0, most, (c, m), generator=torch.Generator().manual_seed(seed))
+    return np.random.default_rng(seed).integers(0, most, (c, m))
 
 
-def random_codes(seed: int, n: int, c: int, m: int) -> torch.Tensor:
-    return torch.randint(-1, m, (n, c), generator=torch.Generator().manual_seed(seed)).to(torch.int16)
+def random_codes(seed: int, n: int, c: int, m: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-1, m, (n, c), dtype=np.int16)
 
 
 # --- Unlearning via Activations ---
@@ -40,13 +42,13 @@ def random_codes(seed: int, n: int, c: int, m: int) -> torch.Tensor:
 def test_activation_masks_equal_the_naive_order_at_every_budget(seed, sizes, scope):
     counts = random_counts(seed, *sizes[:2])
     position = activation_positions(counts, scope=scope)
-    assert position.dtype == torch.int64
-    for budget in range(counts.numel() + 2):
+    assert position.dtype == np.int64
+    for budget in range(counts.size + 2):
         np.testing.assert_array_equal(position < budget, naive.activation_mask(counts, budget, scope))
 
 
 def test_ties_go_to_the_lower_codebook_then_to_the_lower_key():
-    counts = torch.tensor([[2, 7, 2], [7, 0, 2]])
+    counts = np.array([[2, 7, 2], [7, 0, 2]])
     assert activation_positions(counts).tolist() == [[2, 0, 3], [1, NEVER, 4]]
     assert activation_positions(counts, scope="per-codebook").tolist() == [[1, 0, 2], [0, NEVER, 1]]
 
@@ -56,21 +58,35 @@ def test_ties_are_kept_in_order_among_very_many_pairs():
     flat = activation_positions(counts).flatten()
     for hits in (1, 2):
         tied = flat[counts.flatten() == hits]
-        assert (tied.diff() == 1).all()
+        assert (np.diff(tied) == 1).all()
     assert flat[counts.flatten() == 2].max() + 1 == flat[counts.flatten() == 1].min()
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("dtype", ["uint16", "uint32", "int64"])
+def test_the_type_of_the_counts_does_not_matter(dtype, scope):
+    narrow = random_counts(6, 31, 37, most=7)
+    for largest in (6, 2**16 - 1, 2**16 if dtype != "uint16" else 7):
+        counts = np.where(narrow == 6, largest, narrow).astype(dtype)
+        for budget in (1, 13, 101, 1000):
+            mask = activation_positions(counts, scope=scope) < budget
+            np.testing.assert_array_equal(mask, naive.activation_mask(counts.astype(np.int64), budget, scope))
+        held = int(counts.sum(dtype=np.int64))
+        assert smallest_budget(counts, 1.0) == activated_pairs(counts) == (counts > 0).sum()
+        assert hit_share(counts, counts == largest) == pytest.approx((counts == largest).sum() * largest / held)
 
 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_a_pair_that_the_class_never_activates_is_never_masked(scope):
     counts = random_counts(4, 5, 7)
     position = activation_positions(counts, scope=scope)
-    assert torch.equal(position == NEVER, counts == 0)
-    assert not (position < counts.numel() * 1000)[counts == 0].any()
-    assert (activation_positions(torch.zeros(3, 5, dtype=torch.int64), scope=scope) == NEVER).all()
+    np.testing.assert_array_equal(position == NEVER, counts == 0)
+    assert not (position < counts.size * 1000)[counts == 0].any()
+    assert (activation_positions(np.zeros((3, 5), np.int64), scope=scope) == NEVER).all()
 
 
 def test_the_scopes_spread_a_budget_differently():
-    counts = torch.tensor([[9, 8, 7], [1, 2, 3]])
+    counts = np.array([[9, 8, 7], [1, 2, 3]])
     assert (activation_positions(counts) < 2).tolist() == [[True, True, False], [False, False, False]]
     per_codebook = activation_positions(counts, scope="per-codebook") < 1
     assert per_codebook.tolist() == [[True, False, False], [False, False, True]]
@@ -78,24 +94,24 @@ def test_the_scopes_spread_a_budget_differently():
 
 def test_an_unknown_scope_is_refused_with_what_there_is():
     with pytest.raises(BadBudget, match=r"'local'.*global, per-codebook"):
-        activation_positions(torch.ones(2, 3), scope="local")
+        activation_positions(np.ones((2, 3), np.int64), scope="local")
 
 
 def test_ranking_leaves_the_counts_alone():
     counts = random_counts(5, 3, 5)
-    before = counts.clone()
+    before = counts.copy()
     activation_positions(counts)
     activation_positions(counts, scope="per-codebook")
-    assert torch.equal(counts, before)
+    np.testing.assert_array_equal(counts, before)
 
 
 # --- Unlearning via Examples ---
 
 
-def permutation_of(codes: torch.Tensor, m: int, seed: int) -> list[int]:
+def permutation_of(codes: np.ndarray, m: int, seed: int) -> list[int]:
     """Read the order of the examples off a codebook in which every item has a pair of its own."""
     n = len(codes)
-    tagged = torch.cat([codes, torch.arange(n)[:, None]], dim=1)
+    tagged = np.concatenate([codes, np.arange(n)[:, None]], axis=1)
     position = example_positions(tagged, max(m, n), seed=seed)[-1][:n]
     assert sorted(position.tolist()) == list(range(n))
     return position.argsort().tolist()
@@ -108,7 +124,7 @@ def test_example_masks_are_the_pairs_of_the_first_items_of_one_permutation(seed,
     codes = random_codes(seed, n, c, m)
     order = permutation_of(codes, m, seed)
     position = example_positions(codes, m, seed=seed)
-    assert position.dtype == torch.int64
+    assert position.dtype == np.int64
     masks = [position < budget for budget in range(n + 1)]
     for budget, mask in enumerate(masks):
         np.testing.assert_array_equal(mask, naive.example_mask(codes[order[:budget]], m))
@@ -117,23 +133,33 @@ def test_example_masks_are_the_pairs_of_the_first_items_of_one_permutation(seed,
 
 def test_the_seed_alone_draws_the_order_of_the_examples():
     codes = random_codes(1, 101, 3, 7)
-    torch.manual_seed(1)
+    np.random.seed(1)
     one = permutation_of(codes, 7, 5)
-    torch.manual_seed(2)
+    np.random.seed(2)
     assert permutation_of(codes, 7, 5) == one
     assert permutation_of(codes, 7, 6) != one
     assert one != list(range(101))
+
+
+def test_the_order_of_the_examples_is_the_same_in_every_release():
+    # Changing it silently redraws every example mask of existing experiments.
+    assert permutation_of(random_codes(1, 11, 3, 7), 7, 5) == [3, 0, 1, 7, 4, 8, 6, 10, 2, 9, 5]
+
+
+def test_a_code_that_is_no_key_is_refused():
+    with pytest.raises(ValueError, match="invalid entry"):
+        example_positions(np.array([[0, 7], [3, 2]]), 7, seed=0)
 
 
 def test_all_examples_mask_exactly_what_the_class_activates():
     codes = random_codes(2, 37, 3, 23)
     position = example_positions(codes, 23, seed=3)
     np.testing.assert_array_equal(position < 37, naive.example_mask(codes, 23))
-    assert torch.equal(position == NEVER, position >= 37)
+    np.testing.assert_array_equal(position == NEVER, position >= 37)
 
 
 def test_no_examples_mask_nothing():
-    assert (example_positions(torch.empty(0, 3, dtype=torch.int16), 5, seed=1) == NEVER).all()
+    assert (example_positions(np.empty((0, 3), np.int16), 5, seed=1) == NEVER).all()
 
 
 @settings(max_examples=30, deadline=None)
@@ -141,7 +167,7 @@ def test_no_examples_mask_nothing():
 def test_the_least_position_over_classes_is_the_union_of_their_masks(seed):
     classes = [random_codes(seed + k, n, 3, 7) for k, n in enumerate((5, 11, 13))]
     positions = [example_positions(codes, 7, seed=seed) for codes in classes]
-    union = torch.stack(positions).amin(0)
+    union = np.min(positions, axis=0)
     for budget in range(14):
         expected = np.zeros((3, 7), bool)
         for codes in classes:
@@ -163,7 +189,7 @@ def test_masks_are_nested_monotone_and_idempotent(seed, scope, grid):
     grid = sorted(grid)
     masks = [position < budget for budget in grid]
     assert naive.is_nested(masks)
-    assert all(torch.equal(mask, mask | mask) for mask in masks)
+    assert all(np.array_equal(mask, mask | mask) for mask in masks)
     sizes = [int(mask.sum()) for mask in masks]
     assert sizes == sorted(sizes)
     if scope == "global":
@@ -184,7 +210,7 @@ def test_the_step_of_a_pair_is_the_first_budget_that_masks_it(seed, grid):
             masking = [g for g, budget in enumerate(grid) if position[j, k] < budget]
             assert step[j, k] == (masking[0] if masking else len(grid))
     for g, budget in enumerate(grid):
-        assert torch.equal(step <= g, position < budget)
+        np.testing.assert_array_equal(step <= g, position < budget)
 
 
 def test_absolute_budgets_are_taken_as_they_are():
@@ -218,7 +244,7 @@ def test_more_than_there_is_is_refused_and_says_how_much_there_is(grid, shares):
 # --- the stopping rule ---
 
 
-def naive_smallest(counts: torch.Tensor, share: Fraction) -> int:
+def naive_smallest(counts: np.ndarray, share: Fraction) -> int:
     order, total, held = naive.removal_order(counts), int(counts.sum()), 0
     for budget in range(len(order) + 1):
         if held >= share * total:
@@ -240,18 +266,38 @@ def test_the_mask_at_the_smallest_budget_holds_the_share_and_one_pair_less_does_
     counts = random_counts(seed, 3, 7, most=31)
     counts[0, 0] += 1
     position, budget = activation_positions(counts), smallest_budget(counts, share)
-    total = counts.sum().item()
-    assert counts[position < budget].sum().item() >= share * total - 1e-6
-    assert counts[position < budget - 1].sum().item() < share * total
+    total = int(counts.sum())
+    assert counts[position < budget].sum() >= share * total - 1e-6
+    assert counts[position < budget - 1].sum() < share * total
 
 
 def test_the_smallest_budget_of_a_class_without_activations_is_zero():
-    assert smallest_budget(torch.zeros(3, 5, dtype=torch.int64), 0.9) == 0
-    assert smallest_budget(torch.zeros(0, 5, dtype=torch.int64), 0.9) == 0
+    assert smallest_budget(np.zeros((3, 5), np.int64), 0.9) == 0
+    assert smallest_budget(np.zeros((0, 5), np.int64), 0.9) == 0
 
 
 def test_the_smallest_budget_counts_exactly_beyond_single_precision():
     # A hundred ImageNet classes hit pairs 100 x 1300 x 256 = 33 million times; float32 counts to 16.7 million.
-    counts = torch.tensor([[2**25, 1, 1]])
+    counts = np.array([[2**25, 1, 1]])
     assert smallest_budget(counts, 1.0) == 3
-    assert smallest_budget(torch.full((256, 4096), 37), 1.0) == 256 * 4096
+    assert smallest_budget(np.full((256, 4096), 37), 1.0) == 256 * 4096
+
+
+# --- the share of the hits ---
+
+
+def test_hit_share_is_the_masked_part_of_the_hits():
+    counts = np.array([[1, 2, 0], [4, 0, 3]])
+    mask = np.array([[True, False, True], [False, False, True]])
+    assert hit_share(counts, mask) == pytest.approx(0.4)
+    assert hit_share(counts, ~mask) == pytest.approx(0.6)
+    assert math.isnan(hit_share(np.zeros((2, 3), np.int64), mask))
+
+
+def test_the_collateral_of_a_class_is_its_mean_share_of_first_choices_in_the_mask():
+    gen = np.random.default_rng(2)
+    codes = gen.integers(7, size=(11, 3))
+    mask = gen.random((3, 7)) < 0.4
+    shares = [sum(bool(mask[j, code]) for j, code in enumerate(row)) / 3 for row in codes.tolist()]
+    counts = naive.class_counts(codes, np.zeros(11, np.int64), 1, 7)[0]
+    assert hit_share(counts, mask) == pytest.approx(sum(shares) / len(shares))

@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from dkvb.counts import count_codes
-from dkvb.metrics import accuracy, hit_share, retain_predictions
+from dkvb.metrics import accuracy, retain_predictions
 
 
 def test_accuracy_is_the_share_of_right_predictions():
@@ -36,19 +35,3 @@ def test_retain_predictions_leave_the_logits_alone():
     before = logits.clone()
     retain_predictions(logits, [2])
     assert torch.equal(logits, before)
-
-
-def test_hit_share_is_the_masked_part_of_the_hits():
-    counts = torch.tensor([[1, 2, 0], [4, 0, 3]])
-    mask = torch.tensor([[True, False, True], [False, False, True]])
-    assert hit_share(counts, mask) == pytest.approx(0.4)
-    assert hit_share(counts, ~mask) == pytest.approx(0.6)
-    assert math.isnan(hit_share(torch.zeros(2, 3, dtype=torch.int64), mask))
-
-
-def test_the_collateral_of_a_class_is_its_mean_share_of_first_choices_in_the_mask():
-    gen = torch.Generator().manual_seed(2)
-    codes = torch.randint(7, (11, 3), generator=gen)
-    mask = torch.rand(3, 7, generator=gen) < 0.4
-    shares = [sum(bool(mask[j, code]) for j, code in enumerate(row)) / 3 for row in codes.tolist()]
-    assert hit_share(count_codes(codes, 7), mask) == pytest.approx(sum(shares) / len(shares))

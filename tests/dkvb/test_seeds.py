@@ -2,7 +2,7 @@
 
 import torch
 
-from dkvb.seeds import generator
+from dkvb.seeds import generator, numpy_generator, stream
 
 
 def draws(*arguments: object) -> torch.Tensor:
@@ -44,3 +44,12 @@ def test_the_codebooks_of_many_models_all_draw_differently():
 def test_the_stream_of_a_purpose_is_the_same_in_every_release():
     # Changing this number silently redraws every key and mask of existing experiments.
     assert generator(7, "keys", 3).initial_seed() == 17820439474771694949
+    assert stream(7, "keys", 3) == 17820439474771694949
+
+
+def test_numpy_draws_from_streams_of_the_same_names():
+    names = [(7, "keys", 3), (8, "keys", 3), (7, "projection", 3), (7, "keys", 4), (7,)]
+    drawn = [tuple(numpy_generator(*name).random_raw(3).tolist()) for name in names]
+    assert drawn == [tuple(numpy_generator(*name).random_raw(3).tolist()) for name in names]
+    assert len(set(drawn)) == len(names)
+    assert drawn[0] == (5838001364362681315, 18368364529985759964, 10467670751062964457)  # in every release

@@ -10,10 +10,16 @@ from hypothesis import strategies as st
 
 from dkvb.bottleneck import Bottleneck
 from dkvb.counts import class_counts
-from dkvb.masks import activation_positions, budgets, example_positions, steps_of
+from dkvb.masks import activation_positions, budgets, example_positions
+from dkvb.masks import steps_of as numpy_steps_of
 from dkvb.metrics import retain_predictions
 from dkvb.sweep import BLOCK, changes, codes_by_step, sweep, watch
 from tests.dkvb import naive
+
+
+def steps_of(position: torch.Tensor, grid: list[int]) -> torch.Tensor:
+    return torch.from_numpy(numpy_steps_of(position.numpy(), grid))
+
 
 METHODS = ("global", "per-codebook", "examples")
 
@@ -30,13 +36,13 @@ def order_of(
     """The positions of a request, and the budget that removes all it ever will."""
     codes, m, v = model.codes(z), model.keys.shape[1], model.values.shape[2]
     if method == "examples":
-        classes = [codes[labels == k] for k in forget]
-        position = torch.stack([example_positions(own, m, seed=3) for own in classes]).amin(0)
+        classes = [codes[labels == k].numpy() for k in forget]
+        position = torch.from_numpy(np.min([example_positions(own, m, seed=3) for own in classes], axis=0))
         return position, max(map(len, classes))
     counts = class_counts(codes, labels, classes=v, m=m)[forget].sum(0)
     activated = counts > 0
     available = activated.sum() if method == "global" else activated.sum(1).max()
-    return activation_positions(counts, scope=method), int(available)
+    return torch.from_numpy(activation_positions(counts.numpy(), scope=method)), int(available)
 
 
 def assert_sweep_is_plain(

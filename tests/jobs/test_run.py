@@ -115,13 +115,13 @@ def sweep_rows(experiment):
 
 def expected_mask(experiment, row):
     if row["method"] == "uva":
-        counts = torch.from_numpy(read(experiment, "counts", "counts").astype("int64"))
+        counts = read(experiment, "counts", "counts")
         position = masks.activation_positions(counts[row["class"]])
     else:
         codes, labels = read(experiment, "codes[train]", "codes"), rows_of(experiment, "train", "labels")
-        own = torch.from_numpy(codes[labels == row["class"]])
+        own = codes[labels == row["class"]]
         position = masks.example_positions(own, 13, seed=row["seed"])
-    return position < row["budget"]
+    return torch.from_numpy(position < row["budget"])
 
 
 def test_a_row_of_the_sweep_is_what_the_plain_masked_model_scores(finished):

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from jobs.errors import BadSpec
-from jobs.spec import Spec, UvaSpec, build, load_spec, nearest, shipped
+from jobs.errors import BadSpec, nearest
+from jobs.spec import Spec, UvaSpec, build, load_spec, shipped
 
 
 def refusal(path):

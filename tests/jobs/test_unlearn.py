@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,8 @@ from dkvb import masks
 from dkvb.bottleneck import Bottleneck
 from dkvb.errors import BadBudget
 from jobs.errors import BadRequest
-from jobs.unlearn import Request, told, unlearn
+from jobs.experiment import find
+from jobs.unlearn import DEFAULT_SHARE, Request, told, unlearn
 from store import arrays
 from store.artefacts import read_json
 from store.tables import read_table
@@ -24,13 +27,13 @@ M = 13
 
 
 def counts_of(experiment):
-    return torch.from_numpy(arrays.read(experiment.artefact("counts").data, "counts").astype("int64"))
+    return arrays.read(experiment.artefact("counts").data, "counts").astype("int64")
 
 
 def codes_of(experiment, k):
     codes = arrays.read(experiment.artefact("codes[train]").data, "codes")
     labels = arrays.read_shards(experiment.artefact("embeddings[train]").data, "labels")
-    return torch.from_numpy(codes[labels == k])
+    return codes[labels == k]
 
 
 def items_of(experiment, split):
@@ -52,7 +55,7 @@ def forget(experiment, *classes, **asked):
 def test_the_mask_of_uva_is_that_of_the_method(scope, budget, own):
     done = forget(own, "bee", budget=budget, scope=scope)
     expected = masks.activation_positions(counts_of(own)[1], scope=scope) < budget
-    assert torch.equal(mask_of(done), expected)
+    np.testing.assert_array_equal(mask_of(done), expected)
     assert done["pairs_masked"] == int(expected.sum())
     assert done["pairs_masked_share"] == pytest.approx(done["pairs_masked"] / (11 * M))
 
@@ -61,7 +64,7 @@ def test_the_mask_of_uva_is_that_of_the_method(scope, budget, own):
 def test_the_mask_of_uve_is_that_of_the_method(seed, own):
     done = forget(own, "cat", method="uve", budget=5, seed=seed)
     expected = masks.example_positions(codes_of(own, 2), M, seed=seed) < 5
-    assert torch.equal(mask_of(done), expected)
+    np.testing.assert_array_equal(mask_of(done), expected)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9, 1.0])
@@ -86,10 +89,10 @@ def test_several_classes_are_forgotten_together(own):
     counts = counts_of(own)
     done = forget(own, "cat", "ant", budget=7)
     assert done["classes"] == ["ant", "cat"]
-    assert torch.equal(mask_of(done), masks.activation_positions(counts[0] + counts[2]) < 7)
+    np.testing.assert_array_equal(mask_of(done), masks.activation_positions(counts[0] + counts[2]) < 7)
     by_examples = mask_of(forget(own, "ant", "cat", method="uve", budget=5))
     each = [masks.example_positions(codes_of(own, k), M, seed=0) < 5 for k in (0, 2)]
-    assert torch.equal(by_examples, each[0] | each[1])
+    np.testing.assert_array_equal(by_examples, each[0] | each[1])
 
 
 def test_the_order_and_repetition_of_classes_do_not_matter(own):
@@ -199,6 +202,67 @@ def test_two_requests_with_different_masks_lie_in_different_folders(own):
     assert one["mask"] != other["mask"]
 
 
+# --- the mask alone ---
+
+COMMAND = """
+import json, sys
+from jobs.cli import cli
+cli(sys.argv[1:], standalone_mode=False)
+heavy = ("torch", "timm", "open_clip", "torchvision", "ray", "sklearn", "matplotlib", "PIL", "pyarrow")
+print(json.dumps([name for name in heavy if name in sys.modules]), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("method", ["uva", "uve"])
+def test_a_request_for_the_mask_alone_imports_no_torch(method, own):
+    asked = ("--class", "cat", "--class", "ant", "--method", method, "--mask-only", "--json")
+    words = [sys.executable, "-c", COMMAND, "unlearn", str(own.root), *asked]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stderr) == []
+    expected = mask_of(forget(own, "ant", "cat", method=method, share=DEFAULT_SHARE))
+    assert torch.equal(mask_of(json.loads(done.stdout)), expected)
+
+
+@pytest.mark.parametrize("method", ["uva", "uve"])
+def test_the_mask_can_be_had_first_and_the_checkpoint_later(method, own, tmp_path):
+    request = Request(classes=["cat"], method=method, share=0.5)
+    plain = unlearn(find(Path(shutil.copytree(own.root, tmp_path / "plain")), None), request)
+    first = unlearn(own, request, mask_only=True)
+    folder = Path(first["mask"]).parent
+    assert first["checkpoint"] is None
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "DONE",
+        "mask.safetensors",
+        "provenance.json",
+        "spec.json",
+    ]
+    assert "none, as asked" in told(first)
+    mask = Path(first["mask"]).read_bytes()
+
+    later = unlearn(own, request)
+    assert later["mask"] == first["mask"]
+    assert Path(later["mask"]).read_bytes() == mask
+    checkpoint = Path(later["checkpoint"]).read_bytes()
+    assert Path(plain["checkpoint"]).read_bytes() == checkpoint
+
+    unlearn(own, request, mask_only=True)
+    assert Path(later["checkpoint"]).read_bytes() == checkpoint
+
+
+def test_a_mask_applied_to_a_loaded_model_makes_the_model_of_the_checkpoint(own):
+    done = forget(own, "cat", share=0.5)
+    applied = Bottleneck.load(own.artefact("values").path / "bottleneck.safetensors").masked(mask_of(done))
+    unlearned = Bottleneck.load(done["checkpoint"])
+    for name in ("projection", "keys", "values", "selectable"):
+        assert torch.equal(getattr(applied, name), getattr(unlearned, name))
+
+
+def test_the_checkpoint_is_the_bytes_of_the_masked_model(own):
+    done = forget(own, "cat", share=0.5)
+    assert Bottleneck.load(done["checkpoint"]).to_bytes() == Path(done["checkpoint"]).read_bytes()
+
+
 TEST_ONLY = ("manifest[test]", "embeddings[test]", "codes[test]", "linear", "sweep")
 
 
@@ -212,7 +276,7 @@ def test_no_test_label_is_read(method, own, finished):
         expected = masks.activation_positions(counts) < masks.smallest_budget(counts, 0.5)
     else:
         expected = masks.example_positions(codes_of(finished, 2), M, seed=0) < 9
-    assert torch.equal(mask_of(done), expected)
+    np.testing.assert_array_equal(mask_of(done), expected)
 
 
 def test_the_images_are_not_needed(run_tiny, own_images, tmp_path):
@@ -267,15 +331,17 @@ def test_a_request_that_makes_no_sense_is_refused(asked, said):
 
 def test_an_experiment_that_is_not_finished_is_refused(own):
     (own.artefact("values").path / "DONE").unlink()
-    with pytest.raises(BadRequest, match=r"step values is not finished.*dkvb status"):
-        forget(own, "cat", share=0.5)
+    for mask_only in (False, True):
+        with pytest.raises(BadRequest, match=r"step values is not finished.*dkvb status"):
+            unlearn(own, Request(classes=["cat"], share=0.5), mask_only=mask_only)
+    assert not (own.root / "unlearned").exists()
 
 
 def test_a_refused_request_leaves_no_folder(own):
     (own.artefact("values").path / "bottleneck.safetensors").write_bytes(b"damaged")
     with pytest.raises(ValueError, match=r"bottleneck\.safetensors: not a readable"):
         forget(own, "cat", share=0.5)
-    assert list((own.root / "unlearned").glob("*/DONE")) == []
+    assert not (own.root / "unlearned").exists()
 
 
 def test_what_was_done_is_told_to_people(own):

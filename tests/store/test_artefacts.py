@@ -73,6 +73,21 @@ def test_a_written_file_is_replaced_whole(tmp_path):
     assert names(path.parent) == ["file.bin"]
 
 
+def test_a_file_is_written_in_parts_too(tmp_path):
+    path = tmp_path / "file.bin"
+    write_atomic(path, (part for part in (b"one", memoryview(b"two"), b"")))
+    assert path.read_bytes() == b"onetwo"
+
+    def torn():
+        yield b"a longer content"
+        raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        write_atomic(path, torn())
+    assert path.read_bytes() == b"onetwo"
+    assert names(tmp_path) == ["file.bin"]
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "file.bin"
     write_atomic(path, b"old")

@@ -1,0 +1,23 @@
+"""The classes of an experiment: found by name, and what their training items hit. No torch: a request waits for it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.errors import BadRequest, nearest
+
+
+def class_indexes(classes: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Indexes of class names, in order, each once; raises: BadRequest naming the nearest known name."""
+    for name in wanted:
+        if name not in classes:
+            shown = f"there: {', '.join(classes)}" if len(classes) <= 20 else f"{len(classes)} classes there"
+            raise BadRequest(f"no class {name!r}{nearest(name, classes)} ({shown})")
+    return sorted({classes.index(name) for name in wanted})
+
+
+def class_hits(counts: Any, k: int) -> NDArray[np.int64]:
+    """(c, m) int64 hits of one class, from the open array of counts; reads that class alone."""
+    return np.asarray(counts[k]).astype(np.int64)
