@@ -1,16 +1,24 @@
 """Codes: the index of the nearest selectable key, per item and codebook."""
 
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from dkvb.errors import ShapeMismatch
 from dkvb.projection import project
+from dkvb.tiles import LANES, Floats, each, fill_tiles, kernel, maxima_of_tile, scores_of_item, scores_of_tile, widened
 
 NO_VOTE = -1
 """The code of an item in a codebook that has no selectable key."""
 
-BLOCK = 256
-"""Rows of a distance tile: 256 x 4096 float32 stay in a core's cache, which is what makes the tile cheap."""
+BLOCK = 512
+"""Items that pass through one codebook after another together: their embeddings stay in the shared cache."""
+
+PLAIN_BLOCK = 256
+"""Rows of a distance tile in plain torch."""
 
 
 def nearest(x: Tensor, keys: Tensor, *, selectable: Tensor | None = None) -> Tensor:
@@ -20,22 +28,31 @@ def nearest(x: Tensor, keys: Tensor, *, selectable: Tensor | None = None) -> Ten
     keys: (m, d_k) float32.
     selectable: (m,) bool, or None when every key is.
     returns: (n,) int64, NO_VOTE where nothing is selectable.
-    memory: one tile of BLOCK x m float32, whatever n is.
+    memory: a copy of the keys; n x m is never there.
     raises: ShapeMismatch.
     """
     if x.ndim != 2 or keys.ndim != 2 or x.shape[1] != keys.shape[1]:
         raise ShapeMismatch.between("x (n, d_k)", x.shape, "keys (m, d_k)", keys.shape)
+    check_m(len(keys))
+    if x.device.type != "cpu":
+        return nearest_plain(x, keys, selectable=selectable)
+    table, bias = pack_keys(keys, selectable)
+    found = torch.empty(len(x), dtype=torch.int64)
+    _nearest(x.numpy(), table, bias, found.numpy())
+    return found
+
+
+def nearest_plain(x: Tensor, keys: Tensor, *, selectable: Tensor | None = None) -> Tensor:
+    """`nearest` in plain torch: the path of other devices, and what the CPU's is tested against."""
     if selectable is not None and not selectable.any():
         return torch.full((len(x),), NO_VOTE, device=x.device)
     # |x - k|^2 = |x|^2 - 2 (x.k - |k|^2 / 2): the nearest key has the largest score.
     bias = keys.square().sum(1).mul_(-0.5)
     if selectable is not None:
         bias.masked_fill_(~selectable, -torch.inf)
-    scores = keys.new_empty(min(BLOCK, len(x)), len(keys))
     found = torch.empty(len(x), dtype=torch.int64, device=x.device)
-    for rows, out in zip(x.split(BLOCK), found.split(BLOCK), strict=True):
-        tile = torch.addmm(bias, rows, keys.T, out=scores[: len(rows)])
-        torch.argmax(tile, dim=1, out=out)
+    for rows, out in zip(x.split(PLAIN_BLOCK), found.split(PLAIN_BLOCK), strict=True):
+        torch.argmax(torch.addmm(bias, rows, keys.T), dim=1, out=out)
     return found
 
 
@@ -53,21 +70,156 @@ def encode(
     keys: (c, m, d_k) float32.
     selectable: (c, m) bool, or None when every key is.
     returns: (n, c) int16, NO_VOTE (-1) where a codebook has no selectable key.
-    memory: the result and one tile; n x c x m is never materialised.
+    memory: the result, a copy of keys and projection, and 4 BLOCK d_z bytes a thread; n x c x m is never there.
     raises: ShapeMismatch.
     source: Träuble et al., arXiv 2207.11240, equation 1.
     """
+    check_shapes(z, projection, keys, selectable)
+    codes = torch.empty(len(z), len(keys), dtype=torch.int16, device=z.device)
+    if z.device.type != "cpu":
+        for j in range(len(keys)):
+            allowed = None if selectable is None else selectable[j]
+            codes[:, j] = nearest(project(z, projection[j]), keys[j], selectable=allowed)
+        return codes
+    books, found = Codebooks.of(projection, keys, selectable), codes.numpy()
+
+    def encode_block(begin: int) -> None:
+        rows = slice(begin, begin + size)
+        _encode(widened(z[rows]), books.directions, books.keys, books.bias, found[rows])
+
+    size = block_size(len(z))
+    each(encode_block, range(0, len(z), size))
+    return codes
+
+
+def check_shapes(z: Tensor, projection: Tensor, keys: Tensor, selectable: Tensor | None) -> None:
+    """Whether embeddings and a model's parts fit; raises: ShapeMismatch."""
     if projection.ndim != 3 or z.shape[1:] != projection.shape[1:2]:
         raise ShapeMismatch.between("z (n, d_z)", z.shape, "projection (c, d_z, d_k)", projection.shape)
     if keys.ndim != 3 or (keys.shape[0], keys.shape[2]) != (projection.shape[0], projection.shape[2]):
         raise ShapeMismatch.between("keys (c, m, d_k)", keys.shape, "projection (c, d_z, d_k)", projection.shape)
     if selectable is not None and selectable.shape != keys.shape[:2]:
         raise ShapeMismatch.between("selectable (c, m)", selectable.shape, "keys (c, m, d_k)", keys.shape)
-    c, m, _ = keys.shape
-    if m > torch.iinfo(torch.int16).max + 1:
-        raise ShapeMismatch(f"keys: found m = {m} pairs per codebook, expected at most 32768 (codes are int16)")
-    codes = torch.empty(len(z), c, dtype=torch.int16, device=z.device)
+    check_m(keys.shape[1])
+
+
+def check_m(m: int) -> None:
+    """Whether codes can name m keys; raises: ShapeMismatch."""
+    if not 1 <= m <= torch.iinfo(torch.int16).max + 1:
+        raise ShapeMismatch(f"keys: found m = {m} pairs per codebook, expected 1 to 32768 (codes are int16)")
+
+
+def block_size(n: int) -> int:
+    """Items of a block: whole tiles, at most BLOCK, and work for every thread."""
+    share = -(-n // (torch.get_num_threads() * LANES)) * LANES
+    return max(LANES, min(BLOCK, share))
+
+
+@dataclass(frozen=True, slots=True)
+class Codebooks:
+    """Projections and keys as the inner loop reads them (`dkvb.tiles.pack`), with a bias of -|k|^2 / 2."""
+
+    directions: Floats
+    """(c, groups, d_z, 16) float32."""
+    keys: Floats
+    """(c, groups, d_k, 16) float32."""
+    bias: Floats
+    """(c, groups, 16) float32; -inf: not selectable, or only there to fill a group."""
+
+    @classmethod
+    def of(cls, projection: Tensor, keys: Tensor, selectable: Tensor | None) -> Self:
+        """From a model's parts: projection (c, d_z, d_k), keys (c, m, d_k), selectable (c, m) bool or None."""
+        c, m, d_k = keys.shape
+        groups, d_z = -(-m // LANES), projection.shape[1]
+        directions = np.empty((c, -(-d_k // LANES), d_z, LANES), np.float32)
+        packed = np.empty((c, groups, d_k, LANES), np.float32)
+        bias = np.empty((c, groups, LANES), np.float32)
+
+        def fill(j: int) -> None:
+            fill_tiles(projection[j].numpy().T, directions[j])
+            _fill_keys(keys[j], None if selectable is None else selectable[j], packed[j], bias[j])
+
+        each(fill, range(c))
+        return cls(directions, packed, bias)
+
+
+def pack_keys(keys: Tensor, selectable: Tensor | None = None) -> tuple[Floats, Floats]:
+    """The keys (m, d_k) of one codebook as the inner loop reads them: table (groups, d_k, 16), bias (groups, 16)."""
+    groups = -(-len(keys) // LANES)
+    table, bias = np.empty((groups, keys.shape[1], LANES), np.float32), np.empty((groups, LANES), np.float32)
+    _fill_keys(keys, selectable, table, bias)
+    return table, bias
+
+
+def _fill_keys(keys: Tensor, selectable: Tensor | None, table: Floats, bias: Floats) -> None:
+    fill_tiles(keys.numpy(), table)
+    _key_bias(table, len(keys), bias)
+    if selectable is not None:
+        bias.reshape(-1)[: len(keys)][~selectable.numpy()] = -np.inf
+
+
+@kernel
+def _key_bias(table: Any, m: int, bias: Any) -> None:
+    """Fill bias (groups, 16) with -|k|^2 / 2 of the m keys in table (groups, d_k, 16), -inf past the last."""
+    for g in range(table.shape[0]):
+        for u in range(LANES):
+            square = np.float32(0)
+            for d in range(table.shape[1]):
+                square += table[g, d, u] * table[g, d, u]
+            bias[g, u] = np.float32(-0.5) * square if g * LANES + u < m else -np.inf
+
+
+@kernel
+def nearest_of_tile(x: Any, table: Any, bias: Any, maxima: Any, scores: Any, out: Any) -> None:
+    """The nearest key of the 16 items of a tile: the best group, then the first key in it that reaches its maximum.
+
+    x: (d_k, 16); table: (groups, d_k, 16); bias: (groups, 16); maxima (groups, 16) and scores (16,) are scratch.
+    out: (16,) integer, NO_VOTE where no key is selectable.
+    """
+    maxima_of_tile(x, table, bias, maxima)
+    best = maxima[0].copy()
+    group = np.zeros(LANES, np.int32)
+    for g in range(1, maxima.shape[0]):
+        for lane in range(LANES):
+            if maxima[g, lane] > best[lane]:
+                best[lane] = maxima[g, lane]
+                group[lane] = g
+    for lane in range(LANES):
+        out[lane] = NO_VOTE
+        if best[lane] > -np.inf:
+            scores_of_item(x, lane, table, bias, group[lane], scores)
+            for u in range(LANES):
+                if scores[u] == best[lane]:
+                    out[lane] = group[lane] * LANES + u
+                    break
+
+
+@kernel
+def _nearest(x: Any, table: Any, bias: Any, found: Any) -> None:
+    """The nearest key (n,) of projected items (n, d_k)."""
+    tile, maxima = np.empty((1, x.shape[1], LANES), np.float32), np.empty(bias.shape, np.float32)
+    scores, out = np.empty(LANES, np.float32), np.empty(LANES, np.int64)
+    for begin in range(0, len(x), LANES):
+        fill_tiles(x[begin : begin + LANES], tile)
+        nearest_of_tile(tile[0], table, bias, maxima, scores, out)
+        for lane in range(min(LANES, len(x) - begin)):
+            found[begin + lane] = out[lane]
+
+
+@kernel
+def _encode(z: Any, directions: Any, keys: Any, bias: Any, codes: Any) -> None:
+    """Codes (n, c) of one block of embeddings (n, d_z)."""
+    n, c = codes.shape
+    tiles = np.empty((-(-n // LANES), z.shape[1], LANES), np.float32)
+    fill_tiles(z, tiles)
+    x = np.empty((directions.shape[1] * LANES, LANES), np.float32)
+    zero = np.zeros((directions.shape[1], LANES), np.float32)
+    maxima = np.empty(bias.shape[1:], np.float32)
+    scores = np.empty(LANES, np.float32)
+    found = np.empty(LANES, np.int16)
     for j in range(c):
-        allowed = None if selectable is None else selectable[j]
-        codes[:, j] = nearest(project(z, projection[j]), keys[j], selectable=allowed)
-    return codes
+        for t in range(len(tiles)):
+            scores_of_tile(tiles[t], directions[j], zero, x)
+            nearest_of_tile(x[: keys.shape[2]], keys[j], bias[j], maxima, scores, found)
+            for lane in range(min(LANES, n - t * LANES)):
+                codes[t * LANES + lane, j] = found[lane]

@@ -1,7 +1,9 @@
 """Keys: fitted once by vector quantisation with exponential moving averages, then frozen."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -9,6 +11,7 @@ from dkvb.codes import nearest
 from dkvb.errors import BadSetting
 from dkvb.projection import project
 from dkvb.seeds import generator
+from dkvb.tiles import kernel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +74,10 @@ def ema_step(state: KeyState, x: Tensor, settings: KeySettings, *, gen: torch.Ge
     """
     m = len(state.keys)
     code = nearest(x, state.keys)
-    new = 1 - settings.decay
-    state.count.mul_(settings.decay).index_add_(0, code, torch.full_like(x[:, 0], new))
-    state.total.mul_(settings.decay).index_add_(0, code, x, alpha=new)
-    n = state.count.sum()
-    smoothed = (state.count + settings.smoothing) * (n / (n + m * settings.smoothing))
-    torch.div(state.total, smoothed[:, None], out=state.keys)
-
+    if x.device.type == "cpu":
+        average(state, x, code, settings)
+    else:
+        average_plain(state, x, code, settings)
     threshold = settings.dead * settings.batch / m
     dead = (state.count < threshold).nonzero()[:, 0]
     if len(dead):
@@ -85,6 +85,48 @@ def ema_step(state: KeyState, x: Tensor, settings: KeySettings, *, gen: torch.Ge
         state.keys[dead] = x[chosen]
         state.count[dead] = threshold
         state.total[dead] = x[chosen] * threshold
+
+
+def average(state: KeyState, x: Tensor, code: Tensor, settings: KeySettings) -> None:
+    """Move averages and keys by one batch, in place; on the CPU.
+
+    x: (b, d_k) float32; code: (b,) int64, the nearest key of each.
+    """
+    arrays = (state.keys.numpy(), state.count.numpy(), state.total.numpy(), x.numpy(), code.numpy())
+    _average(*arrays, settings.decay, settings.smoothing)
+
+
+def average_plain(state: KeyState, x: Tensor, code: Tensor, settings: KeySettings) -> None:
+    """`average` in plain torch: the path of other devices, and what the CPU's is tested against."""
+    m, new = len(state.keys), 1 - settings.decay
+    state.count.mul_(settings.decay).index_add_(0, code, torch.full_like(x[:, 0], new))
+    state.total.mul_(settings.decay).index_add_(0, code, x, alpha=new)
+    n = state.count.sum()
+    smoothed = (state.count + settings.smoothing) * (n / (n + m * settings.smoothing))
+    torch.div(state.total, smoothed[:, None], out=state.keys)
+
+
+@kernel
+def _average(keys: Any, count: Any, total: Any, x: Any, code: Any, decay: float, smoothing: float) -> None:
+    old, new = np.float32(decay), np.float32(1 - decay)
+    for k in range(len(keys)):
+        count[k] *= old
+        for d in range(keys.shape[1]):
+            total[k, d] *= old
+    for i in range(len(x)):
+        if code[i] < 0:
+            continue  # an embedding that is no number has no nearest key
+        count[code[i]] += new
+        for d in range(keys.shape[1]):
+            total[code[i], d] += new * x[i, d]
+    n = 0.0
+    for k in range(len(keys)):
+        n += count[k]
+    rescale = n / (n + len(keys) * smoothing)
+    for k in range(len(keys)):
+        smoothed = np.float32((count[k] + smoothing) * rescale)
+        for d in range(keys.shape[1]):
+            keys[k, d] = total[k, d] / smoothed
 
 
 def fit_keys(z: Tensor, directions: Tensor, m: int, *, codebook: int, seed: int, settings: KeySettings) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dkvb.errors import ShapeMismatch
-from dkvb.training import Trained, TrainSettings, train
+from dkvb.training import Trained, TrainSettings, accelerate, train
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,10 @@ class EmbeddingFeatures:
     def direction(self, error: Tensor) -> Tensor:
         """The gradient of the mean loss in the metric of the features' second moments: a step of 1 is safe."""
         return torch.cholesky_solve(self.x.T @ (error / len(self)), self.factor)
+
+    def accelerate(self, weights: Tensor, velocity: Tensor, error: Tensor, *, lr: float, momentum: float) -> None:
+        """One step against the direction, of the weights and of their velocity, in place."""
+        accelerate(weights, velocity, self.direction(error), lr=lr, momentum=momentum)
 
     def descend(self, weights: Tensor, error: Tensor, *, lr: float, clip: float) -> None:
         """One plain step on the gradient of the mean loss, its norm clipped, in place."""

@@ -1,9 +1,14 @@
 """Metrics: pure functions of predictions and labels."""
 
 import math
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from dkvb.tiles import kernel
 
 
 def accuracy(predictions: Tensor, labels: Tensor) -> float:
@@ -24,3 +29,23 @@ def retain_predictions(logits: Tensor, forget: list[int]) -> Tensor:
     kept = logits.clone()
     kept[:, forget] = -torch.inf
     return kept.argmax(1)
+
+
+def right_by_class(predictions: Tensor, labels: Tensor, v: int) -> NDArray[np.int64]:
+    """How many items of each class are predicted right, for many models at once.
+
+    predictions: (models, steps, n) int16; labels: (n,) int64, negative for what is no item.
+    returns: (models, steps, v) int64.
+    """
+    right = np.zeros((*predictions.shape[:2], v), np.int64)
+    _count_right(predictions.numpy(), labels.numpy(), right)
+    return right
+
+
+@kernel
+def _count_right(predictions: Any, labels: Any, right: Any) -> None:
+    for f in range(predictions.shape[0]):
+        for g in range(predictions.shape[1]):
+            for i in range(len(labels)):
+                if labels[i] >= 0 and predictions[f, g, i] == labels[i]:
+                    right[f, g, labels[i]] += 1

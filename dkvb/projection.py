@@ -1,11 +1,17 @@
 """Random projections: every codebook looks at the embedding through its own few directions."""
 
 from collections.abc import Iterable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dkvb.seeds import generator
+from dkvb.tiles import LANES, fill_tiles, kernel, pack, scores_of_tile, widened
+
+BLOCK = 4096
+"""Embeddings that are widened at a time."""
 
 
 def random_projection(codebooks: Iterable[int], d_z: int, d_k: int, *, seed: int) -> Tensor:
@@ -26,6 +32,27 @@ def project(z: Tensor, directions: Tensor) -> Tensor:
 
     z: (n, d_z) any float dtype, embeddings; half-precision is widened block by block.
     directions: (d_z, d_k) float32, the projection of the codebook.
-    returns: (n, d_k) float32.
+    returns: (n, d_k) float32; on the CPU a row's bits depend on that row alone (`dkvb.tiles`).
     """
-    return torch.cat([block.float() @ directions for block in z.split(4096)])
+    if z.device.type != "cpu":
+        return torch.cat([block.float() @ directions for block in z.split(BLOCK)])
+    x = torch.empty(len(z), directions.shape[1])
+    columns = pack(directions.numpy().T)
+    for begin in range(0, len(z), BLOCK):
+        rows = slice(begin, begin + BLOCK)
+        _project(widened(z[rows]), columns, x[rows].numpy())
+    return x
+
+
+@kernel
+def _project(z: Any, columns: Any, x: Any) -> None:
+    """Rows of x (n, d_k) from rows of z (n, d_z)."""
+    tile = np.empty((1, z.shape[1], LANES), np.float32)
+    zero = np.zeros((len(columns), LANES), np.float32)
+    scores = np.empty((len(columns) * LANES, LANES), np.float32)
+    for begin in range(0, len(z), LANES):
+        fill_tiles(z[begin : begin + LANES], tile)
+        scores_of_tile(tile[0], columns, zero, scores)
+        for lane in range(min(LANES, len(z) - begin)):
+            for k in range(x.shape[1]):
+                x[begin + lane, k] = scores[k, lane]

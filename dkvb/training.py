@@ -18,6 +18,9 @@ from dkvb.seeds import generator
 
 OPTIMIZERS = ("nesterov", "sgd")
 
+BLOCK = 4096
+"""Items whose errors are computed at a time."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSettings:
@@ -82,6 +85,10 @@ class Features(Protocol):
         """The preconditioned gradient of the summed loss, for an error d loss / d logits of (n, v)."""
         ...
 
+    def accelerate(self, weights: Tensor, velocity: Tensor, error: Tensor, *, lr: float, momentum: float) -> None:
+        """One step against the direction, of the weights and of their velocity, in place (`accelerate`)."""
+        ...
+
     def descend(self, weights: Tensor, error: Tensor, *, lr: float, clip: float) -> None:
         """One plain step on the gradient of the mean loss, its norm clipped, in place."""
         ...
@@ -104,10 +111,22 @@ def errors(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
 
     logits: (n, v) float32; labels: (n,) int64.
     """
+    return errors_(logits.clone(), labels, label_smoothing)
+
+
+def errors_(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+    """As `errors`, in the place of the logits: at ImageNet size a second copy of them is 5 GB."""
     v = logits.shape[1]
-    error = logits.softmax(1).sub_(label_smoothing / v)
-    error[torch.arange(len(labels), device=labels.device), labels] -= 1 - label_smoothing
-    return error
+    for rows, own in zip(logits.split(BLOCK), labels.split(BLOCK), strict=True):
+        rows.copy_(rows.softmax(1)).sub_(label_smoothing / v)
+        rows[torch.arange(len(own), device=own.device), own] -= 1 - label_smoothing
+    return logits
+
+
+def accelerate(weights: Tensor, velocity: Tensor, direction: Tensor, *, lr: float, momentum: float) -> None:
+    """One step of Nesterov's descent, in place; the direction was taken where momentum had led the weights."""
+    weights.sub_(direction, alpha=lr)
+    velocity.mul_(momentum).sub_(direction, alpha=lr)
 
 
 def epochs(features: Features, labels: Tensor, settings: TrainSettings, *, v: int, seed: int) -> Iterator[Tensor]:
@@ -118,16 +137,15 @@ def epochs(features: Features, labels: Tensor, settings: TrainSettings, *, v: in
             order = torch.randperm(len(features), generator=generator(seed, "item order", epoch))
             for rows in order.split(settings.batch):
                 some = features.take(rows)
-                error = errors(some.forward(weights), labels[rows], settings.label_smoothing)
+                error = errors_(some.forward(weights), labels[rows], settings.label_smoothing)
                 some.descend(weights, error, lr=settings.step, clip=settings.clip)
             yield weights
         return
     velocity = torch.zeros_like(weights)
     for _ in range(settings.epochs):
         weights.add_(velocity, alpha=settings.momentum)  # Nesterov: look at the gradient where momentum leads.
-        direction = features.direction(errors(features.forward(weights), labels, settings.label_smoothing))
-        weights.sub_(direction, alpha=settings.step)
-        velocity.mul_(settings.momentum).sub_(direction, alpha=settings.step)
+        error = errors_(features.forward(weights), labels, settings.label_smoothing)
+        features.accelerate(weights, velocity, error, lr=settings.step, momentum=settings.momentum)
         yield weights
 
 

@@ -1,62 +1,116 @@
 """Values: a sparse linear model on cached codes.
 
-Keys and backbone are frozen, so codes never change while values are trained: an item is its c selected pairs.
+Keys and backbone are frozen, so codes never change while values are trained: an item is its c selected pairs. Going
+forward, an item's logits are the mean of the c rows it fetches; going back, a pair's row moves by the errors of the
+items that select it, found through the transposed codes. Both read each row they need once and write each result once,
+and a result is computed by one thread in one order, so its bits do not depend on the number of threads.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from dkvb.errors import ShapeMismatch
-from dkvb.training import Trained, TrainSettings, train
+from dkvb.codes import check_m
+from dkvb.errors import BadSetting, ShapeMismatch
+from dkvb.tiles import each, kernel
+from dkvb.training import Trained, TrainSettings, accelerate, errors_, train
+
+CACHE = 1 << 18
+"""Bytes of logits that are summed up together: they stay in a core's cache."""
 
 
 @dataclass(frozen=True)
 class CodeFeatures:
     """Items as the pairs they select: c ones in a row of c * m, divided by c."""
 
-    pairs: Tensor
-    """(n, c) int64, flat index codebook * m + code."""
-    size: int
-    """c * m."""
+    codes: Tensor
+    """(n, c) int16, each in [0, m)."""
+    m: int
+    """Pairs a codebook."""
+    members: Tensor | None = None
+    """(n, heads) bool, which items each of several heads learns from; None: one head, all items."""
 
     @classmethod
-    def of(cls, codes: Tensor, m: int) -> Self:
+    def of(cls, codes: Tensor, m: int, members: Tensor | None = None) -> Self:
         """From codes.
 
-        codes: (n, c) integer, each >= 0.
-        raises: ShapeMismatch when a code is negative: such an item has no place in training.
+        codes: (n, c) integer, each in [0, m).
+        raises: ShapeMismatch when a code is negative (such an item has no place in training), or too large.
         """
-        if (codes < 0).any():
+        check_m(m)
+        least, largest = (int(codes.min()), int(codes.max())) if codes.numel() else (0, 0)
+        if least < 0:
             raise ShapeMismatch("codes: found items without a vote, expected a key for every item and codebook")
-        c = codes.shape[1]
-        return cls(codes.long() + m * torch.arange(c, device=codes.device), c * m)
+        if largest >= m:
+            raise ShapeMismatch(f"codes: found key {largest}, expected keys below m = {m}")
+        return cls(codes.short().contiguous(), m, members)
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return len(self.codes)
+
+    @property
+    def size(self) -> int:
+        """Number of pairs, c * m."""
+        return self.codes.shape[1] * self.m
 
     def take(self, rows: Tensor) -> Self:
         """The same features of some items."""
-        return type(self)(self.pairs[rows], self.size)
+        return type(self)(self.codes[rows], self.m, None if self.members is None else self.members[rows])
 
     def weights(self, v: int) -> Tensor:
         """(c * m, v) float32 zeros."""
-        return torch.zeros(self.size, v, device=self.pairs.device)
+        return torch.zeros(self.size, v, device=self.codes.device)
 
     def forward(self, weights: Tensor) -> Tensor:
-        """The mean of the fetched values."""
-        return embedding_bag(self.pairs, weights, mode="mean")
+        """The mean of the fetched values: (c * m, v) -> (n, v)."""
+        if weights.device.type != "cpu":
+            return embedding_bag(self.pairs, weights, mode="mean")
+        n, v = len(self), weights.shape[1]
+        self._check("weights (c * m, v)", weights, self.size)
+        logits = torch.empty(n, v)
+        codes, table, out = self.codes.numpy(), weights.numpy(), logits.numpy()
+        size = max(1, min(CACHE // (4 * v), -(-n // torch.get_num_threads())))
+        each(lambda begin: _forward(codes[begin : begin + size], table, out[begin : begin + size]), range(0, n, size))
+        return logits
+
+    def _check(self, what: str, found: Tensor, rows: int) -> None:
+        """Compiled code reads what it is told to: better look before."""
+        if len(found) != rows:
+            raise ShapeMismatch(f"{what} has {len(found)} rows, expected {rows} for these codes")
+
+    @property
+    def pairs(self) -> Tensor:
+        """(n, c) int64, flat index codebook * m + code."""
+        c = self.codes.shape[1]
+        return self.codes.long() + self.m * torch.arange(c, device=self.codes.device)
 
     @cached_property
-    def _items_by_pair(self) -> tuple[Tensor, Tensor]:
-        """The transposed matrix: the items of each pair, and where each pair's items begin (c * m + 1)."""
-        order = self.pairs.flatten().argsort(stable=True)
-        ends = torch.bincount(self.pairs.flatten(), minlength=self.size).cumsum(0)
-        return order // self.pairs.shape[1], torch.cat([ends.new_zeros(1), ends])
+    def _items_by_pair(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """The transposed codes: (c, n) the items of each pair, and (c, m + 1) where each pair's items begin."""
+        n, c = self.codes.shape
+        items, begins, codes = np.empty((c, n), np.int32), np.empty((c, self.m + 1), np.int32), self.codes.numpy()
+        each(lambda j: _transpose(codes[:, j], begins[j], items[j]), range(c))
+        return items, begins
+
+    @cached_property
+    def _shares(self) -> NDArray[np.float32]:
+        """(c, m, heads): one over the number of items of a pair and head; 0 where it has none."""
+        items, begins = self._items_by_pair
+        if self.members is None:
+            counts = np.diff(begins)[:, :, None]
+        else:
+            counts = np.empty((*begins[:, 1:].shape, self.members.shape[1]), np.int64)
+            members = self.members.numpy()
+            for j in range(len(items)):
+                below = np.concatenate([np.zeros_like(counts[0, :1]), members[items[j]].cumsum(0)])
+                counts[j] = np.diff(below[begins[j]], axis=0)
+        return np.divide(1, counts, where=counts > 0, out=np.zeros(counts.shape, np.float32), casting="unsafe")
 
     def direction(self, error: Tensor) -> Tensor:
         """The mean error of the items that select a pair.
@@ -65,12 +119,35 @@ class CodeFeatures:
         preconditioned model is an average of c projections, so its norm is at most that of the loss: a step of 1
         cannot overshoot.
         """
-        items, begins = self._items_by_pair
-        return embedding_bag(items, error, begins, mode="mean", include_last_offset=True)
+        if error.device.type != "cpu":
+            order = self.pairs.flatten().argsort(stable=True)
+            ends = torch.bincount(self.pairs.flatten(), minlength=self.size).cumsum(0)
+            begins = torch.cat([ends.new_zeros(1), ends])
+            items = order // self.codes.shape[1]
+            return embedding_bag(items, error, begins, mode="mean", include_last_offset=True)
+        weights, velocity = self.weights(error.shape[1]), self.weights(error.shape[1])
+        self.accelerate(weights, velocity, error, lr=-1.0, momentum=0.0)
+        return weights
+
+    def accelerate(self, weights: Tensor, velocity: Tensor, error: Tensor, *, lr: float, momentum: float) -> None:
+        """One step against the direction, of the weights and of their velocity, in place; both (c * m, v)."""
+        if error.device.type != "cpu":
+            accelerate(weights, velocity, self.direction(error), lr=lr, momentum=momentum)
+            return
+        self._check("error (n, v)", error, len(self))
+        self._check("weights (c * m, v)", weights, self.size)
+        (items, begins), shares = self._items_by_pair, self._shares
+        c, v = self.codes.shape[1], weights.shape[1]
+        w, u, e = weights.view(c, self.m, v).numpy(), velocity.view(c, self.m, v).numpy(), error.numpy()
+        each(lambda j: _accelerate(items[j], begins[j], shares[j], e, w[j], u[j], lr, momentum), range(c))
 
     def descend(self, weights: Tensor, error: Tensor, *, lr: float, clip: float) -> None:
         """One plain step on the gradient of the mean loss, its norm clipped, in place."""
-        n, c = self.pairs.shape
+        n, c = self.codes.shape
+        self._check("error (n, v)", error, n)
+        if error.device.type == "cpu":
+            _descend(self.codes.numpy(), error.numpy(), weights.view(c, self.m, -1).numpy(), lr, clip)
+            return
         touched, place = self.pairs.flatten().unique(return_inverse=True)
         gradient = error.new_zeros(len(touched), error.shape[1])
         gradient.index_add_(0, place, error.repeat_interleave(c, 0), alpha=1 / (c * n))
@@ -78,12 +155,103 @@ class CodeFeatures:
         weights.index_add_(0, touched, gradient * (-lr * scale))
 
 
+@kernel
+def _forward(codes: Any, weights: Any, logits: Any) -> None:
+    """Mean rows (n, v) of weights (c * m, v) for one block of codes (n, c): one codebook after the other."""
+    n, c = codes.shape
+    m, v = len(weights) // c, weights.shape[1]
+    logits[:] = 0
+    for j in range(c):
+        for i in range(n):
+            row = weights[j * m + codes[i, j]]
+            for k in range(v):
+                logits[i, k] += row[k]
+    for i in range(n):
+        for k in range(v):
+            logits[i, k] /= c
+
+
+@kernel
+def _transpose(codes: Any, begins: Any, items: Any) -> None:
+    """Sort the items (n,) of one codebook by their code, each code's in order."""
+    begins[:] = 0
+    for code in codes:
+        begins[code + 1] += 1
+    for k in range(1, len(begins)):
+        begins[k] += begins[k - 1]
+    place = begins[:-1].copy()
+    for i in range(len(codes)):
+        items[place[codes[i]]] = i
+        place[codes[i]] += 1
+
+
+@kernel
+def _accelerate(
+    items: Any, begins: Any, shares: Any, error: Any, weights: Any, velocity: Any, lr: float, momentum: float
+) -> None:
+    """Move the rows (m, v) of one codebook and their velocity by the mean error of each pair's items."""
+    m, v = weights.shape
+    heads = shares.shape[1]
+    width = v // heads
+    step, keep = np.float32(lr), np.float32(momentum)
+    total = np.empty(v, np.float32)
+    for k in range(m):
+        if begins[k] == begins[k + 1]:
+            continue  # never moved, so its velocity is 0 as well
+        total[:] = 0
+        for i in items[begins[k] : begins[k + 1]]:
+            row = error[i]
+            for col in range(v):
+                total[col] += row[col]
+        for h in range(heads):
+            for col in range(h * width, (h + 1) * width):
+                move = step * (total[col] * shares[k, h])
+                velocity[k, col] = keep * velocity[k, col] - move
+                weights[k, col] -= move
+
+
+@kernel
+def _descend(codes: Any, error: Any, weights: Any, lr: float, clip: float) -> None:
+    """Plain descent on a batch of codes (n, c): first the norm of the whole gradient, then the step.
+
+    A codebook's gradient has at most n rows; it is summed up twice rather than kept.
+    """
+    n, c = codes.shape
+    m, v = weights.shape[1], weights.shape[2]
+    place = np.full(m, -1, np.int32)
+    gradient = np.empty((n, v), np.float32)
+    square, scale = 0.0, np.float32(0)
+    for step in range(2):
+        for j in range(c):
+            rows = 0
+            for i in range(n):
+                if place[codes[i, j]] < 0:
+                    place[codes[i, j]] = rows
+                    gradient[rows] = 0
+                    rows += 1
+                row = gradient[place[codes[i, j]]]
+                for k in range(v):
+                    row[k] += error[i, k]
+            if step == 0:
+                for row in range(rows):
+                    for k in range(v):
+                        square += np.float64(gradient[row, k]) ** 2
+            for i in range(n):
+                if step == 1 and place[codes[i, j]] >= 0:
+                    row = gradient[place[codes[i, j]]]
+                    for k in range(v):
+                        weights[j, codes[i, j], k] -= scale * row[k]
+                place[codes[i, j]] = -1
+        norm = np.sqrt(square) / (c * n)
+        scale = np.float32(lr / (c * n) * min(1.0, clip / (norm + 1e-6)))
+
+
 def fit_values(
     codes: Tensor, labels: Tensor, settings: TrainSettings, *, m: int, v: int, seed: int
 ) -> tuple[Tensor, Trained]:
     """Train the values of a bottleneck.
 
-    codes: (n, c) integer >= 0, of the training items; labels: (n,) int64 in [0, v).
+    codes: (n, c) integer in [0, m), of the training items; labels: (n,) int64 in [0, v).
     returns: (c, m, v) float32 values, and how they were trained.
     raises: ShapeMismatch.
     """
@@ -91,3 +259,39 @@ def fit_values(
         raise ShapeMismatch.between("labels (n,)", labels.shape, "codes (n, c)", codes.shape)
     trained = train(CodeFeatures.of(codes, m), labels, settings, v=v, seed=seed)
     return trained.weights.view(codes.shape[1], m, v), trained
+
+
+def fit_many_values(
+    codes: Tensor, labels: Tensor, members: Tensor, settings: TrainSettings, *, m: int, v: int
+) -> Tensor:
+    """Train many bottlenecks' values at once on the same codes, each from its own share of the items.
+
+    What oracles and membership attacks need: codes are read once for all heads, and rows are wide enough to be read at
+    full speed. Each head equals the one `fit_values` trains on its share alone, up to the order of summation.
+
+    codes: (n, c) integer in [0, m); labels: (n,) int64 in [0, v); members: (n, heads) bool.
+    settings: of nesterov, with validation 0: the number of epochs is chosen before.
+    returns: (heads, c, m, v) float32 values.
+    memory: 8 heads c m v bytes while training, 4 n heads v for the errors, and the result.
+    raises: ShapeMismatch, BadSetting.
+    """
+    n, c = codes.shape
+    heads = members.shape[-1]
+    if labels.shape != (n,):
+        raise ShapeMismatch.between("labels (n,)", labels.shape, "codes (n, c)", codes.shape)
+    if not n or not heads or members.shape != (n, heads):
+        raise ShapeMismatch.between("members (n, heads)", members.shape, "codes (n, c)", codes.shape)
+    if settings.optimizer != "nesterov" or settings.validation:
+        raise BadSetting(
+            f"optimizer and validation: found {settings.optimizer} and {settings.validation}, expected nesterov and 0 "
+            "for many heads"
+        )
+    features = CodeFeatures.of(codes, m, members)
+    weights, velocity = features.weights(heads * v), features.weights(heads * v)
+    own = labels.repeat_interleave(heads)
+    for _ in range(settings.epochs):
+        weights.add_(velocity, alpha=settings.momentum)
+        error = errors_(features.forward(weights).view(n * heads, v), own, settings.label_smoothing)
+        error.view(n, heads, v).mul_(members[:, :, None])
+        features.accelerate(weights, velocity, error.view(n, -1), lr=settings.step, momentum=settings.momentum)
+    return weights.view(c, m, heads, v).permute(2, 0, 1, 3).contiguous()

@@ -3,16 +3,13 @@
 With a "seen" input (the training codes), only keys used in training are selectable.
 """
 
-import torch
-
 from dkvb.codes import encode
-from dkvb.counts import count_codes
 from jobs import data
-from jobs.step import Facts, Task, Work, blocks
+from jobs.step import Facts, Task, Work, blocks, use_cores
 from store import arrays
 from store.layout import BLOCK
 
-VERSION = 1
+VERSION = 2
 LEASE_S = 3600
 
 
@@ -25,12 +22,10 @@ def prepare(task: Task) -> list[str]:
 
 def open_work(task: Task) -> Work:
     """Hold projections and keys; encode a block of rows at a time."""
-    torch.set_num_threads(1)
+    use_cores()
     projection, keys = data.tensor(task, "keys", "projection"), data.tensor(task, "keys", "keys")
     labels = data.labels(task, "embeddings")
-    selectable = None
-    if "seen" in task.inputs:
-        selectable = count_codes(data.tensor(task, "seen", "codes"), keys.shape[1]) > 0
+    selectable = data.selectable(task, keys)
 
     def encode_block(unit: str) -> Facts:
         start = int(unit) * BLOCK

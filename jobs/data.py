@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dkvb.counts import count_codes
 from jobs.errors import BadRequest
 from jobs.step import Task
 from store import arrays
@@ -27,6 +28,13 @@ def embeddings(task: Task, name: str, *, start: int = 0, stop: int | None = None
 def tensor(task: Task, name: str, array: str) -> Tensor:
     """One whole array of an input."""
     return torch.from_numpy(arrays.read(task.path(name), array))
+
+
+def selectable(task: Task, keys: Tensor) -> Tensor:
+    """(c, m) bool, the keys that may be selected: those that a "seen" input (the training codes) uses, or all."""
+    if "seen" not in task.inputs:
+        return torch.ones(keys.shape[:2], dtype=torch.bool)
+    return count_codes(tensor(task, "seen", "codes"), keys.shape[1]) > 0
 
 
 def images_of(task: Task) -> Images:

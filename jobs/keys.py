@@ -5,12 +5,13 @@ import torch
 from dkvb.keys import KeySettings, fit_keys
 from dkvb.projection import random_projection
 from dkvb.seeds import generator
+from dkvb.tiles import each
 from jobs import data
-from jobs.step import Facts, Task, Work, blocks
+from jobs.step import Facts, Task, Work, blocks, use_cores
 from store import arrays
 from store.layout import CODEBOOKS
 
-VERSION = 1
+VERSION = 2
 LEASE_S = 86400
 
 
@@ -35,7 +36,7 @@ def init_items(task: Task) -> torch.Tensor:
 
 def open_work(task: Task) -> Work:
     """Hold the init data; fit a block of codebooks at a time."""
-    torch.set_num_threads(1)
+    use_cores()
     spec, z = task.spec, init_items(task)
     settings = KeySettings(**spec["settings"])
 
@@ -43,12 +44,12 @@ def open_work(task: Task) -> Work:
         start = int(unit) * CODEBOOKS
         codebooks = range(start, min(start + CODEBOOKS, spec["c"]))
         directions = random_projection(codebooks, z.shape[1], spec["d_k"], seed=spec["seed"])
-        keys = torch.stack(
-            [
-                fit_keys(z, directions[i], spec["m"], codebook=j, seed=spec["seed"], settings=settings)
-                for i, j in enumerate(codebooks)
-            ]
-        )
+        keys = torch.empty(len(codebooks), spec["m"], spec["d_k"])
+
+        def fit(i: int) -> None:
+            keys[i] = fit_keys(z, directions[i], spec["m"], codebook=start + i, seed=spec["seed"], settings=settings)
+
+        each(fit, range(len(codebooks)))
         arrays.write(task.output.data, "projection", directions.numpy(), start=start)
         arrays.write(task.output.data, "keys", keys.numpy(), start=start)
         return {"codebooks": len(codebooks), "items": len(z)}

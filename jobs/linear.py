@@ -1,13 +1,12 @@
 """Step: the linear head on the same embeddings, with its accuracies."""
 
-import torch
 from safetensors.torch import save
 
 from dkvb.linear import fit_linear, linear_logits
 from dkvb.metrics import accuracy
 from dkvb.training import TrainSettings
 from jobs import data
-from jobs.step import Facts, Task, Work
+from jobs.step import Facts, Task, Work, use_one_core
 from store.artefacts import write_atomic
 from store.layout import LINEAR
 
@@ -22,7 +21,7 @@ def prepare(task: Task) -> list[str]:
 
 def open_work(task: Task) -> Work:
     """Train on the embeddings, then look at both splits."""
-    torch.set_num_threads(1)
+    use_one_core()
 
     def fit(unit: str) -> Facts:
         splits = {}

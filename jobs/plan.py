@@ -1,6 +1,6 @@
 """The plan: which steps an experiment has, what each depends on, and what it will cost.
 
-manifest -> embeddings -> keys -> codes[train] -> codes[test], values, counts -> sweep
+manifest -> embeddings -> keys -> codes[train] -> codes[test], neighbours, values, counts -> sweep
             embeddings -> linear
 """
 
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dkvb.backbones import embedding_width
-from jobs import codes, counts, embeddings, keys, linear, manifest, sweep, values
+from dkvb.neighbours import NEIGHBOURS
+from jobs import codes, counts, embeddings, keys, linear, manifest, neighbours, sweep, values
 from jobs.errors import BadSpec
 from jobs.spec import Spec
 from jobs.step import Step, StepModule
@@ -23,6 +24,7 @@ MODULES: Mapping[str, StepModule] = {
     "embeddings": embeddings,
     "keys": keys,
     "codes": codes,
+    "neighbours": neighbours,
     "values": values,
     "linear": linear,
     "counts": counts,
@@ -145,10 +147,8 @@ def _steps(spec: Spec, where: dict[str, Any], listings: Mapping[str, str]) -> tu
     asks = {**size, "sample": spec.keys.sample, "settings": settings, "seed": seed}
     key = add("keys", asks=asks, needs={"train": embedded["train"]})
     train = add("codes", "train", asks={}, needs={"embeddings": embedded["train"], "keys": key})
-    needs = {"embeddings": embedded["test"], "keys": key}
-    if spec.bottleneck.selectable == "used":
-        needs["seen"] = train
-    test = add("codes", "test", asks={}, needs=needs)
+    seen = {"seen": train} if spec.bottleneck.selectable == "used" else {}
+    test = add("codes", "test", asks={}, needs={"embeddings": embedded["test"], "keys": key, **seen})
 
     labelled = {"manifest": manifests["train"], "embeddings": embedded["train"], "codes": train, "keys": key}
     asks = {"settings": full["values"], "seed": seed, "selectable": spec.bottleneck.selectable}
@@ -156,7 +156,14 @@ def _steps(spec: Spec, where: dict[str, Any], listings: Mapping[str, str]) -> tu
     count = add("counts", asks={}, needs=labelled)
     splits = {"manifest": manifests["train"], **embedded}
     add("linear", asks={"settings": full["linear"], "seed": seed}, needs=splits)
+    lists = {
+        split: add(
+            "neighbours", split, asks={"r": NEIGHBOURS}, needs={"embeddings": embedded[split], "keys": key, **seen}
+        )
+        for split in SPLITS
+    }
     needs = {**splits, "codes_train": train, "codes_test": test, "values": value, "counts": count}
+    needs |= {f"neighbours_{split}": lists[split] for split in SPLITS}
     add("sweep", asks={"classes": spec.sweep.classes, "methods": _methods(full["sweep"])}, needs=needs)
     return tuple(made)
 
@@ -186,8 +193,9 @@ def cost(spec: Spec, sizes: Mapping[str, int]) -> dict[str, float]:
         "images": n + t,
         "embeddings_bytes": 2.0 * (n + t) * d_z,
         "key_distances": float(spec.keys.epochs) * seen * c * m,
-        "code_distances": float(n + t) * c * m,
+        "code_distances": 2.0 * (n + t) * c * m,
         "codes_bytes": 2.0 * (n + t) * c,
+        "neighbours_bytes": 2.0 * (n + t) * c * NEIGHBOURS,
         "keys_bytes": 4.0 * c * m * d_k,
         "values_bytes": 4.0 * c * m * v,
         "projection_bytes": 4.0 * c * d_z * d_k,
@@ -236,10 +244,11 @@ def describe_text(about: Mapping[str, Any]) -> str:
         asked = about["cost"]
         lines += [
             f"  {asked['images']:,.0f} images through the backbone",
-            f"  {asked['key_distances']:.2e} distances to fit the keys, {asked['code_distances']:.2e} for the codes",
+            f"  {asked['key_distances']:.2e} distances to fit the keys, "
+            f"{asked['code_distances']:.2e} for codes and neighbours",
             *(
                 f"  {asked[f'{name}_bytes'] / 2**20:,.0f} MiB of {name}"
-                for name in ("embeddings", "codes", "projection", "keys", "values")
+                for name in ("embeddings", "codes", "neighbours", "projection", "keys", "values")
             ),
         ]
     return "\n".join(lines)

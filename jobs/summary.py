@@ -16,17 +16,18 @@ GONE = 0.005
 
 
 def sweep_table(experiment: Experiment) -> pl.DataFrame:
-    """All rows of the sweep, with the seconds of each class, method and seed."""
+    """All rows of the sweep, with the seconds of each class, method and seed (a unit's, shared out)."""
     artefact = experiment.artefact("sweep")
     seconds = [
         {
-            "class": int(unit),
+            "class": k,
             "method": run.partition("/")[0],
             "seed": int(run.partition("/")[2]),
-            "seconds": taken,
+            "seconds": taken / len(mark["classes"]),
         }
-        for unit, mark in artefact.marks().items()
+        for mark in artefact.marks().values()
         for run, taken in mark["seconds"].items()
+        for k in mark["classes"]
     ]
     schema = {"class": pl.Int32, "method": pl.String, "seed": pl.Int32, "seconds": pl.Float64}
     rows = read_table(artefact.path / SWEEP_TABLE)

@@ -1,7 +1,7 @@
-"""Step: the sweep; one forget class a unit, with every method, budget and seed."""
+"""Step: the sweep; a block of classes a unit, each forgotten by itself, with every method, budget and seed."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,33 +12,53 @@ from torch import Tensor
 
 from dkvb import masks
 from dkvb.bottleneck import Bottleneck
-from dkvb.metrics import retain_predictions
-from dkvb.sweep import Items, sweep, watch
+from dkvb.metrics import right_by_class
+from dkvb.sweep import Items, step_table, sweep
 from jobs import data
 from jobs.classes import class_hits, class_indexes
 from jobs.errors import BadRequest
-from jobs.step import Facts, Task, Work
+from jobs.step import Facts, Task, Work, blocks, use_cores
 from store import arrays
-from store.layout import CHECKPOINT, SWEEP, SWEEP_TABLE
+from store.layout import BLOCK, CHECKPOINT, SWEEP, SWEEP_TABLE
 from store.tables import compact, write_rows
 
-VERSION = 2
+VERSION = 3
 LEASE_S = 86400
+
+CLASSES = 64
+"""Classes of a unit at most: rows of values are read from memory once for all of them; their steps take c * m bytes
+each."""
+
+UNITS = 16
+"""Units at least, where there are as many classes: work for as many workers."""
+
+SPLITS = ("train", "test")
 
 
 def prepare(task: Task) -> list[str]:
-    """The classes asked for; refuses a grid that asks for more than a class has."""
-    names = data.read_manifest(task).classes
-    wanted = range(len(names)) if task.spec["classes"] is None else class_indexes(names, task.spec["classes"])
+    """Blocks of the classes asked for; refuses a grid that asks for more than a class has."""
+    names, wanted = data.read_manifest(task).classes, wanted_classes(task)
     data.check_alike(task)
     labels = data.labels(task, "train")
     counts = arrays.open_array(task.path("counts"), "counts")
     for k in wanted:
         if not (labels == k).any():
             raise BadRequest(f"class {names[k]!r} has no training items to forget; leave it out with sweep.classes")
+        hits = class_hits(counts, k)
         for method, grid in task.spec["methods"].items():
-            _budgets(method, grid, class_hits(counts, k), int((labels == k).sum()), name=names[k])
-    return [f"{k:05d}" for k in wanted]
+            _budgets(method, grid, hits, int((labels == k).sum()), name=names[k])
+    return blocks(len(wanted), block_size(len(wanted)))
+
+
+def wanted_classes(task: Task) -> list[int]:
+    """Indexes of the classes asked for."""
+    names = data.read_manifest(task).classes
+    return [*range(len(names))] if task.spec["classes"] is None else class_indexes(names, task.spec["classes"])
+
+
+def block_size(classes: int) -> int:
+    """Classes of a unit."""
+    return max(1, min(CLASSES, classes // UNITS))
 
 
 def _budgets(
@@ -53,59 +73,113 @@ def _budgets(
     return sorted({0, *numbers}), available
 
 
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The watched items of one split; all but their labels is read block by block."""
+
+    name: str
+    labels: Tensor
+    """(n,) int64; -1: no item."""
+    codes: Any
+    neighbours: Any
+
+    def sizes(self, v: int) -> NDArray[np.int64]:
+        """(v,) items of each class."""
+        return torch.bincount(self.labels[self.labels >= 0], minlength=v).numpy()
+
+
 @dataclass(slots=True)
 class Bench:
-    """What all units share: the model and the items it is watched on."""
+    """What all units share."""
 
+    task: Task
     bottleneck: Bottleneck
-    items: Items
-    labels: Tensor
-    """(n,) int64."""
-    train: int
-    """Rows before this one are training items, the others test items."""
+    splits: tuple[Split, ...]
+    counts: Any
     total: NDArray[np.int64]
-    """(c, m) int64, hits of all classes."""
+    """(c, m), hits of all classes."""
+    codes: NDArray[np.int16]
+    """(n, c) of the training items: what Unlearning via Examples draws from."""
     names: tuple[str, ...]
 
 
+@dataclass(slots=True)
+class Run:
+    """One method with one seed over the classes of a unit."""
+
+    method: str
+    seed: int
+    cases: list["Case"]
+    table: NDArray[np.uint8]
+    """(c, m, classes), see `dkvb.sweep`."""
+    right: dict[str, NDArray[np.int64]]
+    """Split -> (classes, steps, v), items of each class predicted right."""
+    among: dict[str, NDArray[np.int64]]
+    """The same with the argmax over the retain classes."""
+    seconds: float = 0.0
+
+    @property
+    def steps(self) -> int:
+        """Grid steps of the longest grid."""
+        return max(len(case.budgets) for case in self.cases)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One class under one method and seed, before anything is swept."""
+
+    k: int
+    budgets: list[int]
+    available: int
+    pairs: NDArray[np.int64]
+    """(steps,), pairs masked at each step; and what share of the hits of the class and of all others they hold."""
+    forget_share: NDArray[np.float64]
+    retain_share: NDArray[np.float64]
+
+
 def open_work(task: Task) -> Work:
-    """Hold the model and all items; sweep one class at a time."""
-    torch.set_num_threads(1)
-    bottleneck = Bottleneck.load(task.inputs["values"].path / CHECKPOINT)
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    for split in ("train", "test"):
-        labels = data.labels(task, split)
-        codes = data.tensor(task, f"codes_{split}", "codes")
-        keep = labels >= 0
-        parts.append((data.embeddings(task, split)[keep], codes[keep], labels[keep]))
-    z, codes, labels = (torch.cat(pair) for pair in zip(*parts, strict=True))
+    """Hold the model; sweep one block of classes at a time."""
+    use_cores()
     counts = arrays.open_array(task.path("counts"), "counts")
-    total = total_hits(counts)
-    bench = Bench(
-        bottleneck, watch(bottleneck, z, codes), labels, len(parts[0][0]), total, data.read_manifest(task).classes
+    splits = tuple(
+        Split(
+            split,
+            data.labels(task, split),
+            arrays.open_array(task.path(f"codes_{split}"), "codes"),
+            arrays.open_array(task.path(f"neighbours_{split}"), "neighbours"),
+        )
+        for split in SPLITS
     )
+    bottleneck = Bottleneck.load(task.inputs["values"].path / CHECKPOINT)
+    names = data.read_manifest(task).classes
+    bench = Bench(task, bottleneck, splits, counts, total_hits(counts), np.asarray(splits[0].codes[...]), names)
+    wanted = wanted_classes(task)
+    size = block_size(len(wanted))
 
-    right = bench.items.logits.argmax(1) == labels
-    reached = {
-        "train": right[: bench.train].double().mean().item(),
-        "test": right[bench.train :].double().mean().item(),
-    }
-
-    def sweep_class(unit: str) -> Facts:
-        k = int(unit)
-        hits = class_hits(counts, k)
-        rows, seconds = [], {}
-        for method, grid in task.spec["methods"].items():
-            for seed in grid.get("seeds", [0]):
-                begin = time.perf_counter()
-                rows += list(sweep_rows(bench, k, hits, method=method, grid=grid, seed=seed))
-                seconds[f"{method}/{seed}"] = round(time.perf_counter() - begin, 3)
-        for row in rows:
-            row["digest"] = task.output.digest
+    def sweep_block(unit: str) -> Facts:
+        classes = wanted[int(unit) * size :][:size]
+        hits = [class_hits(counts, k) for k in classes]
+        runs = [
+            make_run(bench, classes, hits, method=method, grid=grid, seed=seed)
+            for method, grid in task.spec["methods"].items()
+            for seed in grid.get("seeds", [0])
+        ]
+        for split in splits:
+            for start in range(0, len(split.labels), BLOCK):
+                watch(bench, split, start, classes, runs)
+        rows = [row for run in runs for row in run_rows(bench, run)]
         write_rows(task.output.path / "rows" / f"{unit}.parquet", rows, SWEEP)
-        return {"rows": len(rows), "seconds": seconds, "accuracy": reached}
+        return {
+            "rows": len(rows),
+            "classes": classes,
+            "seconds": {f"{run.method}/{run.seed}": round(run.seconds, 3) for run in runs},
+            "accuracy": {
+                split.name: float(runs[0].right[split.name][0, 0].sum() / split.sizes(len(names)).sum())
+                for split in splits
+            },
+        }
 
-    return sweep_class
+    return sweep_block
 
 
 def total_hits(counts: Any) -> NDArray[np.int64]:
@@ -116,41 +190,88 @@ def total_hits(counts: Any) -> NDArray[np.int64]:
     return total
 
 
-def sweep_rows(
-    bench: Bench, k: int, hits: NDArray[np.int64], *, method: str, grid: dict[str, Any], seed: int
-) -> Iterator[dict[str, Any]]:
-    """The result rows of one class, method and seed."""
-    own = (bench.labels[: bench.train] == k).nonzero()[:, 0]
-    if method == "uva":
-        position = masks.activation_positions(hits, scope=grid["scope"])
-    else:
-        position = masks.example_positions(bench.items.codes[own].numpy(), hits.shape[1], seed=seed)
-    numbers, available = _budgets(method, grid, hits, len(own), name=bench.names[k])
-    step = torch.from_numpy(masks.steps_of(position, numbers))
-    before = scores(bench, bench.items.logits.argmax(1), retain_predictions(bench.items.logits, [k]), k)
-    after = sweep(bench.bottleneck, bench.items, step, steps=len(numbers), forget=[k])
-    for number, (predicted, among_retain) in zip(numbers, after, strict=True):
-        mask = position < number
-        now = scores(bench, predicted, among_retain, k)
-        damage = before.by_class - now.by_class
-        damage[k] = -torch.inf
-        damage = damage.nan_to_num(nan=-torch.inf)
-        yield {
-            "class": k,
-            "name": bench.names[k],
-            "method": method,
-            "seed": seed,
-            "budget": number,
-            "share": number / available if available else 0.0,
-            "pairs_masked": int(mask.sum()),
-            "pairs_masked_share": float(mask.mean()),
-            "forget_hit_share": masks.hit_share(hits, mask),
-            "retain_hit_share": masks.hit_share(bench.total - hits, mask),
-            **now.accuracies,
-            **{f"{name}_relative": ratio(now.accuracies[name], before.accuracies[name]) for name in RELATIVE},
-            "worst_neighbour": int(damage.argmax()),
-            "neighbour_damage": damage.max().item(),
+def make_run(
+    bench: Bench, classes: list[int], hits: list[NDArray[np.int64]], *, method: str, grid: dict[str, Any], seed: int
+) -> Run:
+    """The grids of a block of classes, and when they remove which pair."""
+    m, labels = bench.total.shape[1], bench.splits[0].labels.numpy()
+    cases, tables = [], []
+    for k, own in zip(classes, hits, strict=True):
+        rows = np.flatnonzero(labels == k)
+        numbers, available = _budgets(method, grid, own, len(rows), name=bench.names[k])
+        if method == "uva":
+            position = masks.activation_positions(own, scope=grid["scope"])
+        else:
+            position = masks.example_positions(bench.codes[rows], m, seed=seed)
+        table = step_table([position], [numbers])
+        by_step = [by_steps(table, weights, len(numbers)) for weights in (np.ones_like(own), own, bench.total)]
+        others = (bench.total.sum() - own.sum()) or np.nan
+        cases.append(
+            Case(k, numbers, available, by_step[0], by_step[1] / own.sum(), (by_step[2] - by_step[1]) / others)
+        )
+        tables.append(table)
+    v, steps = len(bench.names), max(len(case.budgets) for case in cases)
+    right, among = ({split: np.zeros((len(classes), steps, v), np.int64) for split in SPLITS} for _ in range(2))
+    return Run(method, seed, cases, np.concatenate(tables, axis=2), right, among)
+
+
+def by_steps(table: NDArray[np.uint8], weights: NDArray[np.int64], steps: int) -> NDArray[np.int64]:
+    """(steps,) the sum of the weights (c, m) on the pairs that are masked at each grid step."""
+    sums = np.bincount(table.ravel(), weights=weights.ravel(), minlength=steps)[:steps]
+    return sums.cumsum().astype(np.int64)
+
+
+def watch(bench: Bench, split: Split, start: int, classes: list[int], runs: Sequence[Run]) -> None:
+    """Sweep one block of items under every run, and count who is still predicted right."""
+    rows = slice(start, start + BLOCK)
+    items = Items(
+        data.embeddings(bench.task, split.name, start=start, stop=start + BLOCK),
+        torch.from_numpy(np.asarray(split.codes[rows])),
+        torch.from_numpy(np.asarray(split.neighbours[rows])),
+    )
+    for run in runs:
+        clock = time.perf_counter()
+        forget = [[k] for k in classes]
+        predicted, among = sweep(bench.bottleneck, items, run.table, steps=run.steps, forget=forget)
+        run.right[split.name] += right_by_class(predicted, split.labels[rows], len(bench.names))
+        run.among[split.name] += right_by_class(among, split.labels[rows], len(bench.names))
+        run.seconds += time.perf_counter() - clock
+
+
+def run_rows(bench: Bench, run: Run) -> Iterator[dict[str, Any]]:
+    """The result rows of one method and seed."""
+    for i, case in enumerate(run.cases):
+        found = {
+            split.name: scores(
+                run.right[split.name][i], run.among[split.name][i], split.sizes(len(bench.names)), case.k
+            )
+            for split in bench.splits
         }
+        damage = found["test"].by_class[0] - found["test"].by_class
+        damage[:, case.k] = -np.inf
+        damage = np.nan_to_num(damage, nan=-np.inf)
+        for g, number in enumerate(case.budgets):
+            now = {f"{split}_{name}": values[g] for split in SPLITS for name, values in found[split].accuracies.items()}
+            before = {
+                f"{split}_{name}": values[0] for split in SPLITS for name, values in found[split].accuracies.items()
+            }
+            yield {
+                "class": case.k,
+                "name": bench.names[case.k],
+                "method": run.method,
+                "seed": run.seed,
+                "budget": number,
+                "share": number / case.available if case.available else 0.0,
+                "pairs_masked": int(case.pairs[g]),
+                "pairs_masked_share": case.pairs[g] / bench.total.size,
+                "forget_hit_share": case.forget_share[g],
+                "retain_hit_share": case.retain_share[g],
+                **now,
+                **{f"{name}_relative": ratio(now[name], before[name]) for name in RELATIVE},
+                "worst_neighbour": int(damage[g].argmax()),
+                "neighbour_damage": damage[g].max(),
+                "digest": bench.task.output.digest,
+            }
 
 
 RELATIVE = ("train_forget", "train_retain", "test_forget", "test_retain")
@@ -163,31 +284,23 @@ def ratio(now: float, before: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Accuracies of one model on all items."""
+    """Accuracies on one split, step by step; an accuracy over no items is NaN."""
 
-    accuracies: dict[str, float]
-    by_class: Tensor
-    """(v,) float64, test accuracy of each class; NaN for a class without test items."""
+    accuracies: dict[str, NDArray[np.float64]]
+    by_class: NDArray[np.float64]
+    """(steps, v)."""
 
 
-def scores(bench: Bench, predicted: Tensor, among_retain: Tensor, k: int) -> Scores:
-    """Accuracies of the predictions; an accuracy over no items is NaN.
-
-    predicted, among_retain: (n,) int64, the latter with the argmax over the retain classes only.
-    """
-    v = len(bench.names)
-    found: dict[str, float] = {}
-    by_class = torch.empty(0)
-    for split, rows in (("train", slice(0, bench.train)), ("test", slice(bench.train, None))):
-        labels = bench.labels[rows]
-        sizes = torch.bincount(labels, minlength=v).double()
-        right = torch.bincount(labels[predicted[rows] == labels], minlength=v).double()
-        right_among = torch.bincount(labels[among_retain[rows] == labels], minlength=v).double()
-        others = sizes.sum() - sizes[k]
-        found[f"{split}_forget"] = (right[k] / sizes[k]).item()
-        found[f"{split}_retain"] = ((right.sum() - right[k]) / others).item()
-        found[f"{split}_retain_among_retain"] = ((right_among.sum() - right_among[k]) / others).item()
+def scores(right: NDArray[np.int64], among: NDArray[np.int64], sizes: NDArray[np.int64], k: int) -> Scores:
+    """Accuracies from the items of each class (steps, v) that are right, among all and among the retain classes."""
+    others = sizes.sum() - sizes[k]
+    with np.errstate(invalid="ignore", divide="ignore"):
         by_class = right / sizes
+        found = {
+            "forget": by_class[:, k],
+            "retain": (right.sum(1) - right[:, k]) / others,
+            "retain_among_retain": (among.sum(1) - among[:, k]) / others,
+        }
     return Scores(found, by_class)
 
 

@@ -7,11 +7,11 @@ from dkvb.counts import count_codes
 from dkvb.training import TrainSettings
 from dkvb.values import fit_values
 from jobs import data
-from jobs.step import Facts, Task, Work
+from jobs.step import Facts, Task, Work, use_cores
 from store.artefacts import read_json, write_atomic
 from store.layout import CHECKPOINT
 
-VERSION = 1
+VERSION = 2
 LEASE_S = 604800
 
 
@@ -22,7 +22,7 @@ def prepare(task: Task) -> list[str]:
 
 def open_work(task: Task) -> Work:
     """Train on the cached codes."""
-    torch.set_num_threads(1)
+    use_cores()
 
     def fit(unit: str) -> Facts:
         spec = task.spec

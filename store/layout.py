@@ -71,6 +71,14 @@ ARRAYS = {
         codec=BloscCodec(cname="lz4", shuffle="bitshuffle"),
         meaning="index of the nearest selectable key; -1: skipped item, or no selectable key",
     ),
+    "neighbours": Layout(
+        dims=("item", "codebook", "rank"),
+        dtype="int16",
+        chunk={"item": 1024},
+        fill=-1,
+        codec=BloscCodec(cname="lz4", shuffle="bitshuffle"),
+        meaning="nearest selectable keys in order; -1 past the last selectable key",
+    ),
     "counts": Layout(
         dims=("class", "codebook", "key"),
         dtype="count",

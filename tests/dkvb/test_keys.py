@@ -5,10 +5,14 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 
-from dkvb.keys import KeySettings, KeyState, ema_step, fit_keys, start
+from dkvb.keys import KeySettings, KeyState, average, average_plain, ema_step, fit_keys, start
 from dkvb.projection import project, random_projection
 from tests.dkvb import naive
+from tests.dkvb.threads import threads
 
 M, D_K, D_Z = 11, 3, 7
 
@@ -192,3 +196,50 @@ def test_every_key_lies_among_the_items_once_fitted():
     found = fit_keys(z, torch.eye(D_K), M, codebook=0, seed=3, settings=settings)
     assert (found > z.min() - 0.1).all()
     assert (found < z.max() + 0.1).all()
+
+
+# --- the compiled path and the plain one ---
+
+
+@examples(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    b=st.sampled_from([0, 1, 29, 257]),
+    decay=st.sampled_from([0.0, 0.8, 0.95, 1.0]),
+    smoothing=st.sampled_from([1e-5, 0.3]),
+)
+def test_averages_equal_those_of_plain_torch(seed, b, decay, smoothing):
+    settings = KeySettings(decay=decay, smoothing=smoothing)
+    x, code = torch.randn(b, D_K, generator=gen(seed)), torch.randint(M, (b,), generator=gen(seed + 1))
+    if b == 0 and decay == 0:
+        return  # nothing old is kept and nothing new has come: no average
+    found, plain = (random_state(seed, least=0.5) for _ in range(2))
+    average(found, x, code, settings)
+    average_plain(plain, x, code, settings)
+    np.testing.assert_allclose(found.count, plain.count, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.total, plain.total, rtol=1e-4, atol=1e-5)
+    # A key is its total over its smoothed count, however small that is.
+    smoothed = plain.count + smoothing
+    np.testing.assert_allclose(found.keys * smoothed[:, None], plain.keys * smoothed[:, None], rtol=1e-4, atol=1e-5)
+
+
+def test_keys_that_win_nothing_decay_as_in_plain_torch():
+    settings, x, code = KeySettings(decay=0.5), torch.ones(3, D_K), torch.tensor([4, 4, 9])
+    state = random_state(3, least=0.5)
+    before = state.count.clone(), state.total.clone()
+    average(state, x, code, settings)
+    idle = [k for k in range(M) if k not in (4, 9)]
+    assert torch.equal(state.count[idle], before[0][idle] / 2)
+    assert torch.equal(state.total[idle], before[1][idle] / 2)
+
+
+@pytest.mark.parametrize("d_k", [3, 19])
+def test_fitted_keys_do_not_depend_on_the_number_of_threads(d_k):
+    z, directions = naive.random_items(10, 499, d_z=23), random_projection([0], 23, d_k, seed=1)[0]
+    fits = []
+    for count in (1, 2):
+        with threads(count):
+            fits.append(
+                fit_keys(z, directions, 61, codebook=0, seed=1, settings=KeySettings(epochs=3, batch=47, dead=0.3))
+            )
+    assert torch.equal(*fits)

@@ -2,10 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from dkvb.metrics import accuracy, retain_predictions
+from dkvb.metrics import accuracy, retain_predictions, right_by_class
 
 
 def test_accuracy_is_the_share_of_right_predictions():
@@ -35,3 +36,33 @@ def test_retain_predictions_leave_the_logits_alone():
     before = logits.clone()
     retain_predictions(logits, [2])
     assert torch.equal(logits, before)
+
+
+@pytest.mark.parametrize(("models", "steps", "n", "v"), [(2, 3, 101, 5), (3, 1, 7, 11), (1, 5, 0, 3), (0, 2, 13, 3)])
+def test_right_predictions_are_counted_by_class_and_negative_labels_are_no_items(models, steps, n, v):
+    gen = torch.Generator().manual_seed(n)
+    predictions = torch.randint(-1, v, (models, steps, n), generator=gen).to(torch.int16)
+    labels = torch.randint(-2, v, (n,), generator=gen)
+    expected = np.zeros((models, steps, v), np.int64)
+    for f in range(models):
+        for g in range(steps):
+            for i in range(n):
+                if labels[i] >= 0 and predictions[f, g, i] == labels[i]:
+                    expected[f, g, labels[i]] += 1
+    found = right_by_class(predictions, labels, v)
+    assert found.dtype == np.int64
+    assert found.shape == (models, steps, v)
+    assert (found == expected).all()
+
+
+def test_what_is_no_item_is_never_right_even_where_the_prediction_agrees():
+    predictions = torch.tensor([[[-1, -2, 1]]], dtype=torch.int16)
+    assert right_by_class(predictions, torch.tensor([-1, -2, 1]), 3).tolist() == [[[0, 1, 0]]]
+
+
+def test_right_predictions_of_a_part_of_the_models_and_steps_are_that_part_of_all():
+    gen = torch.Generator().manual_seed(3)
+    predictions = torch.randint(5, (7, 3, 101), generator=gen).to(torch.int16)
+    labels = torch.randint(-1, 5, (101,), generator=gen)
+    whole = right_by_class(predictions, labels, 5)
+    assert (right_by_class(predictions[::2, 1:], labels, 5) == whole[::2, 1:]).all()

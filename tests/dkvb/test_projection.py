@@ -6,6 +6,7 @@ import torch
 
 from dkvb.projection import project, random_projection
 from tests.dkvb.naive import f64, random_items
+from tests.dkvb.threads import threads
 
 
 def test_every_column_has_unit_length_over_the_embedding_width():
@@ -50,3 +51,23 @@ def test_other_float_types_are_projected_in_single_precision(dtype):
     found = project(z, directions)
     assert found.dtype == torch.float32
     assert torch.equal(found, project(z.float(), directions))
+
+
+@pytest.mark.parametrize("d_k", [1, 14, 19, 37])
+def test_a_row_does_not_depend_on_the_rows_beside_it_nor_on_blocks_and_threads(monkeypatch, d_k):
+    z, directions = random_items(5, 101, d_z=23), random_projection([1], 23, d_k, seed=4)[0]
+    whole = project(z, directions)
+    np.testing.assert_allclose(whole, f64(z) @ f64(directions), atol=1e-5)
+    assert torch.equal(torch.cat([project(item, directions) for item in z.split(1)]), whole)
+    monkeypatch.setattr("dkvb.projection.BLOCK", 7)
+    for count in (1, 2):
+        with threads(count):
+            assert torch.equal(project(z, directions), whole)
+            assert torch.equal(project(z.flip(0), directions).flip(0), whole)
+
+
+def test_a_direction_is_looked_along_alike_beside_any_others():
+    z, directions = random_items(6, 37, d_z=23), random_projection([1], 23, 37, seed=4)[0]
+    whole = project(z, directions)
+    for some in ([0], [36, 17, 2], [*range(5, 31)]):
+        assert torch.equal(project(z, directions[:, some]), whole[:, some])

@@ -10,16 +10,12 @@ from hypothesis import strategies as st
 
 from dkvb.bottleneck import Bottleneck
 from dkvb.counts import class_counts
+from dkvb.errors import BadBudget, ShapeMismatch
 from dkvb.masks import activation_positions, budgets, example_positions
-from dkvb.masks import steps_of as numpy_steps_of
 from dkvb.metrics import retain_predictions
-from dkvb.sweep import BLOCK, changes, codes_by_step, sweep, watch
+from dkvb.neighbours import neighbours
+from dkvb.sweep import NEVER_STEP, Items, codes_by_step, step_table, sweep
 from tests.dkvb import naive
-
-
-def steps_of(position: torch.Tensor, grid: list[int]) -> torch.Tensor:
-    return torch.from_numpy(numpy_steps_of(position.numpy(), grid))
-
 
 METHODS = ("global", "per-codebook", "examples")
 
@@ -45,6 +41,12 @@ def order_of(
     return torch.from_numpy(activation_positions(counts.numpy(), scope=method)), int(available)
 
 
+def watch(model: Bottleneck, z: torch.Tensor, *, r: int = 3) -> Items:
+    """Items with lists so short that many are masked whole."""
+    lists = neighbours(z, model.projection, model.keys, selectable=model.selectable, r=r)
+    return Items(z, model.codes(z), lists)
+
+
 def assert_sweep_is_plain(
     model: Bottleneck,
     z: torch.Tensor,
@@ -58,37 +60,45 @@ def assert_sweep_is_plain(
 
     exact: distances are whole numbers, so no difference in codes is forgiven, ties included.
     """
+    assert_sweeps_are_plain(model, z, [(position, grid, forget)], exact=exact)
+
+
+def assert_sweeps_are_plain(
+    model: Bottleneck,
+    z: torch.Tensor,
+    sets: list[tuple[torch.Tensor, list[int], list[int]]],
+    *,
+    exact: bool = False,
+    r: int = 3,
+) -> None:
+    """The same for several forget sets at once: positions, grid, classes."""
     tolerance = 0 if exact else 1e-5
-    items = watch(model, z, model.codes(z))
-    step, steps = steps_of(position, grid), len(grid)
-    found = changes(model, items, step, steps=steps)
+    steps = max(len(grid) for _, grid, _ in sets)
+    items = watch(model, z, r=r)
+    table = step_table([position.numpy() for position, _, _ in sets], [grid for _, grid, _ in sets])
+    found = codes_by_step(model, items, table, steps=steps)
     distance = naive.distances(z, model.projection, model.keys)
     everything = [*range(model.values.shape[2])]
-    retain = [k for k in everything if k not in forget]
-    codes, begin = items.codes.clone(), 0
-    outputs = sweep(model, items, step, steps=steps, forget=forget)
-    for budget, end, (predicted, among_retain) in zip(grid, found.ends, outputs, strict=True):
-        now = (found.row[begin:end].long(), found.codebook[begin:end].long())
-        assert torch.equal(codes[now], found.old[begin:end])
-        codes[now] = found.new[begin:end]
-        begin = end
+    outputs = sweep(model, items, table, steps=steps, forget=[forget for _, _, forget in sets])
+    for f, (position, grid, forget) in enumerate(sets):
+        retain = [k for k in everything if k not in forget]
+        for g in range(steps):
+            codes = found[f, g]
+            predicted, among_retain = (output[f, g].long() for output in outputs)
+            mask = position < grid[min(g, len(grid) - 1)]
+            plain = model.masked(mask)
+            expected = naive.nearest(distance, model.selectable & ~mask)
+            naive.assert_same_codes(codes, expected, distance, tolerance=tolerance)
+            assert torch.equal(codes, plain.codes(z))
 
-        mask = position < budget
-        plain = model.masked(mask)
-        expected = naive.nearest(distance, model.selectable & ~mask)
-        naive.assert_same_codes(codes, expected, distance, tolerance=tolerance)
-        naive.assert_same_codes(plain.codes(z), expected, distance, tolerance=tolerance)
-
-        logits = naive.decode(codes, model.values)
-        naive.assert_argmax(predicted, logits, everything)
-        naive.assert_argmax(among_retain, logits, retain)
-        if torch.equal(codes, plain.codes(z)):
+            logits = naive.decode(codes, model.values)
+            naive.assert_argmax(predicted, logits, everything)
+            naive.assert_argmax(among_retain, logits, retain)
             assert_equal_but_for_ties(predicted, plain.logits(z), everything)
             assert_equal_but_for_ties(among_retain, plain.logits(z), retain)
-        mute = (codes < 0).all(1)
-        assert (predicted[mute] == 0).all()
-        assert (among_retain[mute] == retain[0]).all()
-    assert begin == len(found.row)
+            mute = (codes < 0).all(1)
+            assert (predicted[mute] == 0).all()
+            assert (among_retain[mute] == retain[0]).all()
 
 
 def assert_equal_but_for_ties(predicted: torch.Tensor, logits: torch.Tensor, allowed: list[int]) -> None:
@@ -173,9 +183,8 @@ def test_whole_codebooks_lose_all_their_keys_one_after_the_other_until_nobody_vo
 
 def test_items_without_a_vote_are_predicted_as_uniform():
     model, _, _, z = scene(14, c=3, m=5, v=7, n=17)
-    position = torch.zeros(3, 5, dtype=torch.int64)
-    items = watch(model, z, model.codes(z))
-    ((predicted, among_retain),) = sweep(model, items, steps_of(position, [1]), steps=1, forget=[0, 1, 3])
+    table = step_table([np.zeros((3, 5), np.int64)], [[1]])
+    predicted, among_retain = sweep(model, watch(model, z), table, steps=1, forget=[[0, 1, 3]])
     assert (predicted == 0).all()
     assert (among_retain == 2).all()
 
@@ -197,13 +206,12 @@ def test_a_model_without_any_selectable_key_is_uniform_throughout():
 
 def test_a_sweep_that_removes_nothing_yields_the_original_predictions():
     model, _, _, z = scene(17, c=3, m=7, v=5, n=17)
-    items = watch(model, z, model.codes(z))
-    step = torch.full((3, 7), 4)
-    outputs = [(one.clone(), other.clone()) for one, other in sweep(model, items, step, steps=4, forget=[2])]
-    assert len(outputs) == 4
-    for predicted, among_retain in outputs:
-        assert torch.equal(predicted, model.logits(z).argmax(1))
-        assert torch.equal(among_retain, retain_predictions(model.logits(z), [2]))
+    table = np.full((3, 7, 1), NEVER_STEP, np.uint8)
+    predicted, among_retain = sweep(model, watch(model, z), table, steps=4, forget=[[2]])
+    assert predicted.shape == among_retain.shape == (1, 4, 17)
+    for g in range(4):
+        assert torch.equal(predicted[0, g].long(), model.logits(z).argmax(1))
+        assert torch.equal(among_retain[0, g].long(), retain_predictions(model.logits(z), [2]))
 
 
 def test_a_sweep_of_no_items_yields_empty_predictions():
@@ -216,28 +224,23 @@ def test_removing_pairs_that_nobody_watched_selects_changes_nothing():
     model, _, _, z = scene(19, c=3, m=31, v=5, n=5, all_keys=True)
     own = class_counts(model.codes(z), torch.zeros(5, dtype=torch.int64), classes=1, m=31)[0] > 0
     position = torch.where(own, 99, 0)
-    found = changes(model, watch(model, z, model.codes(z)), steps_of(position, [1]), steps=1)
-    assert len(found.row) == 0
+    found = codes_by_step(model, watch(model, z), step_table([position.numpy()], [[1]]), steps=1)
+    assert torch.equal(found[0, 0], model.codes(z))
     assert_sweep_is_plain(model, z, position, [1], forget=[0])
 
 
 def test_the_watched_items_can_be_swept_again_and_nothing_of_the_model_changes():
     model, train, labels, z = scene(20, c=3, m=7, v=5, n=37)
     before = {name: getattr(model, name).clone() for name in ("projection", "keys", "values", "selectable")}
-    items = watch(model, z, model.codes(z))
-    codes, logits = items.codes.clone(), items.logits.clone()
+    items = watch(model, z)
+    kept_items = items.z.clone(), items.codes.clone(), items.neighbours.clone()
     position, available = order_of(model, train, labels, method="global", forget=[2])
-    step = steps_of(position, [*range(available + 1)])
-    kept = step.clone()
-
-    def run() -> list[torch.Tensor]:
-        return [torch.stack(output) for output in sweep(model, items, step, steps=available + 1, forget=[2])]
-
-    first, second = run(), run()
+    table = step_table([position.numpy()], [[*range(available + 1)]])
+    kept = table.copy()
+    first, second = (sweep(model, items, table, steps=available + 1, forget=[[2]]) for _ in range(2))
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
-    assert torch.equal(items.codes, codes)
-    assert torch.equal(items.logits, logits)
-    assert torch.equal(step, kept)
+    assert all(map(torch.equal, kept_items, (items.z, items.codes, items.neighbours)))
+    assert (table == kept).all()
     for name, tensor in before.items():
         assert torch.equal(getattr(model, name), tensor)
 
@@ -248,67 +251,75 @@ def test_half_precision_embeddings_are_swept_like_the_forward_pass_reads_them():
     assert_sweep_is_plain(model, z.half(), position, [0, available // 3, available], forget=[2])
 
 
-def test_watched_items_stand_where_the_forward_pass_puts_them():
-    model, _, _, z = scene(22, c=3, m=7, v=5, n=37)
-    items = watch(model, z, model.codes(z))
-    assert torch.equal(items.logits, model.logits(z))
-    assert torch.equal(items.codes, model.codes(z))
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("sets", [1, 3])
+def test_more_items_than_a_block_holds_are_swept(monkeypatch, threads, sets):
+    # Blocks of 16 items and the last of fewer; the plain pass is the oracle here.
+    monkeypatch.setattr("dkvb.sweep.ENTRIES", 16)
+    model, _, _, z = scene(23, c=2, m=7, v=5, n=61, integer=True)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        gen = torch.Generator().manual_seed(1)
+        assert_sweeps_are_plain(
+            model, z, [(torch.randperm(14, generator=gen).view(2, 7), [0, 3, 7, 11], [2])] * sets, exact=True
+        )
+    finally:
+        torch.set_num_threads(before)
 
 
-def test_more_items_than_a_tile_holds_are_swept():
-    # Every pair falls, so every item is looked at, over three tiles; the plain pass is the oracle here.
-    model, _, _, z = scene(23, c=2, m=7, v=5, n=2 * BLOCK + 11, integer=True)
-    position = torch.randperm(14, generator=torch.Generator().manual_seed(1)).view(2, 7)
-    grid = [0, 3, 7, 11]
-    items = watch(model, z, model.codes(z))
-    outputs = sweep(model, items, steps_of(position, grid), steps=len(grid), forget=[2])
-    for budget, (predicted, _) in zip(grid, outputs, strict=True):
-        assert_equal_but_for_ties(predicted, model.masked(position < budget).logits(z), [*range(5)])
-
-
-def test_thousands_of_changes_leave_the_running_logits_close_to_the_plain_ones():
-    # One removal a step: the running sums take hundreds of updates an item.
+def test_hundreds_of_changes_leave_the_running_logits_close_to_the_plain_ones():
+    # An item's running sums take some two hundred updates.
     model, _, _, z = scene(24, c=31, m=37, v=5, n=101, all_keys=True)
-    size = 31 * 37
-    position = torch.randperm(size, generator=torch.Generator().manual_seed(1)).view(31, 37)
-    grid = [*range(size)]
-    items = watch(model, z, model.codes(z))
-    outputs = sweep(model, items, steps_of(position, grid), steps=size, forget=[2])
-    for budget, (predicted, _) in zip(grid, outputs, strict=True):
-        if budget % 101 == 0 or budget > size - 5:
-            assert_equal_but_for_ties(predicted, model.masked(position < budget).logits(z), [*range(5)])
+    position = torch.randperm(31 * 37, generator=torch.Generator().manual_seed(1)).view(31, 37)
+    grid = [*range(3, 31 * 37, 5)]
+    table = step_table([position.numpy()], [grid])
+    predicted, _ = sweep(model, watch(model, z), table, steps=len(grid), forget=[[2]])
+    for g in [*range(0, len(grid), 23), *range(len(grid) - 5, len(grid))]:
+        assert_equal_but_for_ties(predicted[0, g].long(), model.masked(position < grid[g]).logits(z), [*range(5)])
 
 
-# --- the path of one codebook ---
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    integer=st.booleans(),
+    r=st.sampled_from([1, 2, 5, 19]),
+    grids=st.lists(st.lists(st.integers(0, 40), min_size=1, max_size=5), min_size=1, max_size=5),
+)
+def test_many_forget_sets_of_any_size_are_swept_together_with_lists_of_any_length(seed, integer, r, grids):
+    model, _, _, z = scene(seed, c=3, m=17, v=7, n=41, integer=integer, all_keys=True)
+    gen = torch.Generator().manual_seed(seed)
+    sets = []
+    for grid in grids:
+        forget = torch.randperm(7, generator=gen)[: 1 + int(torch.randint(6, (), generator=gen))].tolist()
+        sets.append((torch.randperm(51, generator=gen).view(3, 17), sorted(grid), forget))
+    assert_sweeps_are_plain(model, z, sets, exact=integer, r=r)
 
 
-@settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 10**6), integer=st.booleans(), steps=st.integers(1, 5))
-def test_codes_by_step_equal_the_naive_nearest_of_what_remains(seed, integer, steps):
-    model = naive.random_bottleneck(seed, c=1, m=11, v=2, d_z=3, d_k=3, integer=integer)
-    x, keys = naive.random_items(seed, 13, d_z=3, integer=integer), model.keys[0]
-    step = torch.randint(-1, steps + 1, (11,), generator=torch.Generator().manual_seed(seed))
-    found = codes_by_step(x, keys, step, steps=steps)
-    assert found.shape == (13, steps)
-    assert found.dtype == torch.int16
-    distance = naive.distances(x, np.eye(3)[None], keys[None])
-    for g in range(steps):
-        expected = naive.nearest(distance, (step > g)[None])
-        naive.assert_same_codes(found[:, g : g + 1], expected, distance, tolerance=0 if integer else 1e-5)
+def test_embeddings_that_lie_column_after_column_are_searched_all_the_same():
+    model, _, _, z = scene(26, c=2, m=7, v=5, n=37, all_keys=True)
+    items = watch(model, z, r=1)
+    table = step_table([np.arange(14).reshape(2, 7)], [[3, 7, 11]])
+    expected = codes_by_step(model, items, table, steps=3)
+    other = Items(z.T.contiguous().T, items.codes, items.neighbours)
+    assert torch.equal(codes_by_step(model, other, table, steps=3), expected)
 
 
-def test_ties_across_and_within_steps_go_to_the_lowest_index():
-    x = torch.zeros(1, 2)
-    keys = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0], [1.0, 0.0]])
-    # Removed: key 1 at step 0, keys 0 and 2 at step 1, key 4 at step 2; key 3 stays.
-    found = codes_by_step(x, keys, torch.tensor([1, 0, 1, 3, 2]), steps=3)
-    assert found.tolist() == [[0, 3, 3]]
-    found = codes_by_step(x, keys, torch.tensor([1, 0, 2, 2, 3]), steps=3)
-    assert found.tolist() == [[0, 2, 4]]
+# --- what is refused ---
 
 
-def test_a_path_ends_without_a_vote_when_every_key_falls():
-    keys = torch.tensor([[0.0], [1.0], [2.0]])
-    found = codes_by_step(torch.tensor([[0.0]]), keys, torch.tensor([0, 2, 1]), steps=4)
-    assert found.tolist() == [[1, 1, -1, -1]]
-    assert codes_by_step(torch.tensor([[0.0]]), keys, torch.full((3,), -1), steps=2).tolist() == [[-1, -1]]
+def test_a_grid_with_more_steps_than_a_byte_tells_apart_is_refused():
+    with pytest.raises(BadBudget, match="256 budgets"):
+        step_table([np.zeros((2, 3), np.int64)], [range(256)])
+
+
+def test_a_table_of_another_model_and_lists_of_other_items_are_refused():
+    model, _, _, z = scene(25, c=3, m=7, v=5, n=17)
+    items = watch(model, z)
+    with pytest.raises(ShapeMismatch, match="table"):
+        sweep(model, items, np.zeros((3, 5, 1), np.uint8), steps=1, forget=[[0]])
+    with pytest.raises(ShapeMismatch, match="table"):
+        sweep(model, items, np.zeros((3, 7, 2), np.uint8), steps=1, forget=[[0]])
+    other = Items(z, items.codes, items.neighbours[:5])
+    with pytest.raises(ShapeMismatch, match="neighbours"):
+        sweep(model, other, np.zeros((3, 7, 1), np.uint8), steps=1, forget=[[0]])

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from dkvb.errors import BadSetting
 from dkvb.linear import EmbeddingFeatures
-from dkvb.training import Features, TrainSettings, errors, train
+from dkvb.training import Features, TrainSettings, accelerate, errors, errors_, train
 from dkvb.values import CodeFeatures
 from tests.dkvb import naive
 
@@ -59,6 +59,9 @@ class Recording:
 
     def direction(self, error: Tensor) -> Tensor:
         return self.features.direction(error)
+
+    def accelerate(self, weights: Tensor, velocity: Tensor, error: Tensor, *, lr: float, momentum: float) -> None:
+        self.features.accelerate(weights, velocity, error, lr=lr, momentum=momentum)
 
     def descend(self, weights: Tensor, error: Tensor, *, lr: float, clip: float) -> None:
         self.features.descend(weights, error, lr=lr, clip=clip)
@@ -292,3 +295,63 @@ def test_training_is_deterministic_and_deaf_to_the_global_generator(
     one, other = results
     assert torch.equal(one.weights, other.weights)
     assert (one.epochs, one.validation) == (other.epochs, other.validation)
+
+
+# --- in place ---
+
+
+@pytest.mark.parametrize("block", [1, 7, 53, 4096])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_errors_in_place_equal_autograd_whatever_the_blocks(monkeypatch, block, label_smoothing):
+    logits = (3 * torch.randn(N, V, generator=gen(1))).requires_grad_()
+    labels = random_labels(2)
+    cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="sum").backward()
+    whole = errors(logits.detach(), labels, label_smoothing)
+    monkeypatch.setattr("dkvb.training.BLOCK", block)
+    own = logits.detach().clone()
+    found = errors_(own, labels, label_smoothing)
+    assert found is own
+    assert torch.allclose(found, logits.grad, atol=1e-6)
+    assert torch.equal(found, whole)
+    assert torch.equal(errors(logits.detach(), labels, label_smoothing), whole)
+
+
+def test_errors_in_place_of_a_part_leave_the_rest_of_the_logits_alone():
+    logits, labels = torch.randn(N, V, generator=gen(1)), random_labels(2)
+    own = logits.clone()
+    errors_(own[7:20], labels[7:20], 0.1)
+    assert torch.equal(own[7:20], errors(logits[7:20], labels[7:20], 0.1))
+    assert torch.equal(own[:7], logits[:7])
+    assert torch.equal(own[20:], logits[20:])
+
+
+def test_errors_of_no_items_are_none():
+    assert errors_(torch.empty(0, V), torch.empty(0, dtype=torch.int64), 0.1).shape == (0, V)
+
+
+def test_an_accelerated_step_moves_weights_and_velocity_by_the_direction():
+    weights, velocity, direction = torch.randn(3, M, V, generator=gen(1)).unbind()
+    expected_weights, expected_velocity = weights.clone(), velocity.clone()
+    for row in range(M):
+        for k in range(V):
+            expected_weights[row, k] -= 0.7 * direction[row, k]
+            expected_velocity[row, k] = 0.9 * velocity[row, k] - 0.7 * direction[row, k]
+    kept = direction.clone()
+    accelerate(weights, velocity, direction, lr=0.7, momentum=0.9)
+    assert torch.allclose(weights, expected_weights, atol=1e-6)
+    assert torch.allclose(velocity, expected_velocity, atol=1e-6)
+    assert torch.equal(direction, kept)
+
+
+@BOTH
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_features_accelerate_by_their_own_direction(features_of, momentum):
+    features, labels = features_of(1), random_labels(2)
+    weights, velocity = features.weights(V), features.weights(V)
+    plain_weights, plain_velocity = features.weights(V), features.weights(V)
+    for _ in range(3):
+        error = errors(features.forward(weights), labels, 0.1)
+        features.accelerate(weights, velocity, error, lr=0.7, momentum=momentum)
+        accelerate(plain_weights, plain_velocity, features.direction(error), lr=0.7, momentum=momentum)
+        assert torch.allclose(weights, plain_weights, atol=1e-6)
+        assert torch.allclose(velocity, plain_velocity, atol=1e-6)

@@ -133,7 +133,7 @@ def test_a_run_prints_results_to_stdout_and_progress_to_stderr(dkvb, run_words, 
     again = dkvb(*run_words())
     assert again.code == 0
     assert again.out == ended.out
-    assert again.err.count("stood already") == 11
+    assert again.err.count("stood already") == 13
 
 
 def test_what_a_plan_says_before_and_after(dkvb, finished, spec_file, images):
@@ -145,7 +145,7 @@ def test_what_a_plan_says_before_and_after(dkvb, finished, spec_file, images):
     assert {step["step"]: step["digest"] for step in about["steps"]} == finished.steps
     assert {step["state"] for step in about["steps"]} == {"stands"}
     text = dkvb("plan", spec_file(), "--images", images, "--root", finished.root)
-    assert text.out.count("stands") == 11
+    assert text.out.count("stands") == 13
     assert text.err == ""
 
 
@@ -163,7 +163,7 @@ def test_the_status_of_a_finished_root(dkvb, finished):
     assert {row["state"] for row in rows} == {"done"}
     assert next(row for row in rows if row["step"] == "embeddings[train]")["units"] == 4
     text = dkvb("status", finished.root).out
-    assert len(text.splitlines()) == 11
+    assert len(text.splitlines()) == 13
     assert "4 of 4 units" in text
 
 
@@ -249,7 +249,7 @@ def test_several_experiments_on_a_root_are_told_apart(dkvb, own):
     assert "2 experiments (other, tiny); say which with --experiment NAME" in told(dkvb("table", own.root), 2)
     assert "did you mean 'tiny'" in told(dkvb("table", own.root, "--experiment", "tinny"), 2)
     assert dkvb("table", own.root, "--experiment", "other").code == 0
-    assert len(strict(dkvb("status", own.root, "--json").out)) == 22
+    assert len(strict(dkvb("status", own.root, "--json").out)) == 26
 
 
 @pytest.mark.slow

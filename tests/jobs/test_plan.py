@@ -15,8 +15,9 @@ from store.errors import ImagesMissing
 MANIFESTS = {"manifest[train]", "manifest[test]"}
 EMBEDDINGS = {"embeddings[train]", "embeddings[test]"}
 CODES = {"codes[train]", "codes[test]"}
+NEIGHBOURS = {"neighbours[train]", "neighbours[test]"}
 HEADS = {"values", "counts", "sweep"}
-FROM_KEYS = {"keys", *CODES, *HEADS}
+FROM_KEYS = {"keys", *CODES, *NEIGHBOURS, *HEADS}
 ALL = MANIFESTS | EMBEDDINGS | FROM_KEYS | {"linear"}
 
 
@@ -59,7 +60,7 @@ def test_no_two_steps_share_a_folder(digests):
         ({"values.epochs": 3}, {"values", "sweep"}),
         ({"values.optimizer": "sgd"}, {"values", "sweep"}),
         ({"linear.epochs": 3}, {"linear"}),
-        ({"bottleneck.selectable": "all"}, {"codes[test]", "values", "sweep"}),
+        ({"bottleneck.selectable": "all"}, {"codes[test]", *NEIGHBOURS, "values", "sweep"}),
         ({"keys.epochs": 3}, FROM_KEYS),
         ({"keys.sample": 23}, FROM_KEYS),
         ({"bottleneck.m": 17}, FROM_KEYS),
@@ -87,7 +88,7 @@ def test_a_new_training_image_changes_everything_but_the_manifest_of_the_test_sp
 def test_a_new_test_image_changes_what_reads_test_images(digests, own_images, painted):
     before = digests(folder=own_images)
     painted(own_images / "test", {"ant": 1}, first=500)
-    expected = {"manifest[test]", "embeddings[test]", "codes[test]", "linear", "sweep"}
+    expected = {"manifest[test]", "embeddings[test]", "codes[test]", "neighbours[test]", "linear", "sweep"}
     assert differing(before, digests(folder=own_images)) == expected
 
 
@@ -133,7 +134,7 @@ def test_digests_are_the_same_in_another_process(digests, spec_file, images):
 def test_a_raised_version_changes_what_follows(digests, monkeypatch):
     before = digests()
     monkeypatch.setattr(MODULES["codes"], "VERSION", 10**6)
-    assert differing(before, digests()) == CODES | HEADS
+    assert differing(before, digests()) == CODES | NEIGHBOURS | HEADS
 
 
 def test_images_that_are_needed_and_not_given_are_asked_for(make_spec):
@@ -190,8 +191,9 @@ def test_the_cost_is_what_the_sizes_say(make_spec):
         "images": 56,
         "embeddings_bytes": 2 * 56 * 1280,
         "key_distances": 2 * 23 * 11 * 13,
-        "code_distances": 56 * 11 * 13,
+        "code_distances": 2 * 56 * 11 * 13,
         "codes_bytes": 2 * 56 * 11,
+        "neighbours_bytes": 2 * 56 * 11 * 16,
         "keys_bytes": 4 * 11 * 13 * 3,
         "values_bytes": 4 * 11 * 13 * 3,
         "projection_bytes": 4 * 11 * 1280 * 3,

@@ -37,7 +37,7 @@ def stamps(root):
 
 
 def test_every_step_ends(finished):
-    assert len(finished.steps) == 11
+    assert len(finished.steps) == 13
     assert all(finished.artefact(label).done for label in finished.steps)
 
 
@@ -125,23 +125,28 @@ def expected_mask(experiment, row):
 
 
 def test_a_row_of_the_sweep_is_what_the_plain_masked_model_scores(finished):
-    model, rows = checkpoint(finished), sweep_rows(finished)
+    model, rows, checked = checkpoint(finished), sweep_rows(finished), 0
     for row in rows.iter_rows(named=True):
         masked, k = model.masked(expected_mask(finished, row)), row["class"]
         assert row["pairs_masked"] == int(expected_mask(finished, row).sum())
         for split in SPLITS:
             labels = torch.from_numpy(rows_of(finished, split, "labels"))
             logits = masked.logits(torch.from_numpy(rows_of(finished, split, "embeddings")))
-            right = logits.argmax(1) == labels
-            logits[:, k] = -torch.inf
-            right_among = logits.argmax(1) == labels
+            among = logits.clone()
+            among[:, k] = -torch.inf
             forget = labels == k
-            expected = {
-                f"{split}_forget": right[forget].double().mean().item(),
-                f"{split}_retain": right[~forget].double().mean().item(),
-                f"{split}_retain_among_retain": right_among[~forget].double().mean().item(),
-            }
-            assert {name: row[name] for name in expected} == pytest.approx(expected), row
+            for name, scores, items in (
+                ("forget", logits, forget),
+                ("retain", logits, ~forget),
+                ("retain_among_retain", among, ~forget),
+            ):
+                best = scores[items].sort(dim=1).values
+                ties = ((best[:, -1] - best[:, -2]) < 1e-6).double().mean().item()  # may fall either way
+                right = (scores[items].argmax(1) == labels[items]).double().mean().item()
+                assert abs(row[f"{split}_{name}"] - right) <= ties + 1e-6, (row, name)
+                if not ties:
+                    checked += 1
+    assert checked > 100  # most have no tie
 
 
 def test_the_sweep_has_one_row_a_class_method_seed_and_budget(finished):

@@ -127,7 +127,12 @@ def test_the_unlearned_checkpoint_holds_no_trace_of_what_was_masked(own):
         content = Path(done["checkpoint"]).read_bytes()
         gone = [row.numpy().tobytes() for row in model[name][mask] if row.any()]
         kept = {row.numpy().tobytes() for row in model[name][~mask]}
-        traced = [row for row in gone if row not in kept and row in content]
+        # Equal numbers may also meet where one row that is kept ends and the next begins: that is no trace.
+        standing = left[name].numpy().tobytes()
+        aligned = {row.numpy().tobytes() for row in left[name].flatten(0, 1)}
+        traced = [
+            row for row in gone if row not in kept and (row in aligned or content.count(row) > standing.count(row))
+        ]
         assert len(gone) > 5
         assert traced == []
     assert not left["selectable"][mask].any()

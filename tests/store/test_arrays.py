@@ -50,6 +50,7 @@ SHAPES = {
     "projection": (11, 5, 3),
     "keys": (11, 13, 3),
     "codes": (17, 11),
+    "neighbours": (17, 11, 5),
     "counts": (3, 11, 13),
     "counts_by_codebook": (3, 11, 13),
 }
