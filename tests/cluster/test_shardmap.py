@@ -319,14 +319,15 @@ def test_work_starts_although_some_workers_cannot_be_placed(ray_executor):
 
 
 @ray_only
-def test_a_worker_has_one_thread_per_cpu_and_sees_no_gpu_it_does_not_hold(ray_executor):
+def test_a_worker_has_one_thread_per_cpu_keeps_freed_memory_and_sees_no_gpu_it_does_not_hold(ray_executor):
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+    names += ("MALLOC_TRIM_THRESHOLD_",)
 
     def factory():
         return lambda unit: [os.environ.get(name) for name in names]
 
     outcomes, _ = run(ray_executor, factory, ["a"])
-    assert outcomes["a"].value == [str(ray_executor.cpus_per_worker)] * 3 + [""]
+    assert outcomes["a"].value == [str(ray_executor.cpus_per_worker)] * 3 + ["", str(1 << 30)]
     wide = RayExecutor(workers=1, cpus_per_worker=5, gpus_per_worker=0.5).actor_options()
     assert wide["runtime_env"]["env_vars"]["OMP_NUM_THREADS"] == "5"
     assert "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO" not in wide["runtime_env"]["env_vars"]
