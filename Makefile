@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export RAY_USAGE_STATS_ENABLED := 0
+# What runs compiled code, which without bounds checks would read past an array in silence.
+KERNELS := $(addprefix tests/dkvb/test_,codes.py keys.py metrics.py neighbours.py projection.py sweep.py tiles.py values.py)
 
 .PHONY: demo test test-slow test-all lint bench clean
 
@@ -13,6 +15,7 @@ test: lint
 
 test-slow: .venv/.dev
 	$(BIN)/pytest -q -m "slow and not gpu and not network"
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=.numba-checked $(BIN)/pytest -q $(KERNELS)
 
 test-all: test test-slow
 
@@ -22,8 +25,12 @@ lint: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.dev
-	for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script --size quick || exit 1; done
+bench: .venv/.bench
+	$(BIN)/python tests/benchmarks/table.py --size quick
+
+.venv/.bench: .venv/.dev
+	$(BIN)/pip install --quiet --editable ".[report,dev,bench]"
+	touch $@
 
 .venv/.demo: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -36,4 +43,4 @@ bench: .venv/.dev
 	touch $@ .venv/.demo
 
 clean:
-	rm -rf .venv dkvb-demo build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .numba-checked dkvb-demo build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,55 +1,103 @@
-"""The sweep of one class over 20 budgets, against 20 masked forward passes with the same codes kernel.
+"""The sweep of every class over 20 budgets, up to all pairs it activates, against as many masked forward passes.
 
-Read `ratio` as how many times faster; `entries` is the share of item-codebook entries whose key is ever masked, the
-only ones the sweep looks at; `of limit` compares with one distance pass over just these at the matrix-product rate.
+A pass finds all codes anew with the same kernel and decodes them; three are timed, on up to 10,000 items, and
+multiplied. `with lists` counts the time in which the ordered neighbours are found, `lists standing` does not. Read
+`ratio` as how many times faster; `of limit` compares with reading, at copy speed, one row of values a change of a code.
+`touched` is the share of item-codebook entries whose key ever falls, `searched` the share whose whole list does; both
+of the first classes. `not equal`: predictions other than the masked pass gives, of three classes at three budgets.
 """
 
+import numpy as np
 import torch
-from timing import clustered, matmul_rate, median, report, size
+from synthetic import Scene, scene
+from timing import copy_rate, median, once, peak_bytes, report, size
 
-from dkvb.bottleneck import Bottleneck
 from dkvb.codes import encode
-from dkvb.counts import class_counts
-from dkvb.masks import activation_positions, budgets, steps_of
-from dkvb.projection import project, random_projection
-from dkvb.sweep import sweep, watch
+from dkvb.masks import activated_pairs, activation_positions, budgets
+from dkvb.neighbours import neighbours
+from dkvb.sweep import Items, step_table, sweep
 
-D_K = 14
+GRID = [k / 20 for k in range(1, 21)]
+CLASSES = 62
+"""Classes swept together, as the step does."""
+BLOCK = 8192
+FEW = 10_000
+
+
+def grid_of(built: Scene, k: int) -> list[int]:
+    """The budgets of one class."""
+    return budgets(GRID, activated_pairs(built.counts[k]), shares=True, what="pairs")
+
+
+def table_of(built: Scene, classes: range) -> np.ndarray:
+    """When each class loses which pair."""
+    parts = [step_table([activation_positions(built.counts[k])], [grid_of(built, k)]) for k in classes]
+    return np.concatenate(parts, axis=2)
+
+
+def differences(built: Scene, items: Items, classes: list[int]) -> float:
+    """Share of predictions that are not those of the masked pass."""
+    few = items.take(slice(0, 1000))
+    wrong = []
+    for k in classes:
+        predicted, _ = sweep(built.model, few, table_of(built, range(k, k + 1)), steps=len(GRID), forget=[[k]])
+        for g in (4, 11, 19):
+            mask = torch.from_numpy(activation_positions(built.counts[k]) < grid_of(built, k)[g])
+            wrong.append((built.model.masked(mask).logits(few.z).argmax(1) != predicted[0, g]).double().mean().item())
+    return sum(wrong) / len(wrong)
 
 
 def main() -> None:
     """Time both on the same model."""
     s = size(__doc__ or "")
-    n, c, m, v = s["n"], s["c"], s["m"], s["v"]
-    z, labels = clustered(n, s["d_z"], v)
-    projection = random_projection(range(c), s["d_z"], D_K, seed=0)
-    seed_items = torch.randint(n, (c, m))
-    keys = torch.stack([project(z, projection[j])[seed_items[j]] for j in range(c)])
-    codes = encode(z, projection, keys)
-    model = Bottleneck(projection, keys, torch.randn(c, m, v), torch.ones(c, m, dtype=torch.bool), {})
-    counts = class_counts(codes, labels, classes=v, m=m)
-    position = torch.from_numpy(activation_positions(counts[0].numpy()))
-    grid = budgets([k / 20 for k in range(1, 21)], int((counts[0] > 0).sum()), shares=True, what="pairs")
-    step = torch.from_numpy(steps_of(position.numpy(), grid))
-    items = watch(model, z, codes)
+    n, v = s["n"], s["v"]
+    built = scene(s)
+    model, z = built.model, built.z
+    codes = encode(z, model.projection, model.keys, selectable=model.selectable)
+    some = neighbours(z[:64], model.projection, model.keys, selectable=model.selectable)  # compiles
+    lists = torch.empty(n, s["c"], some.shape[2], dtype=torch.int16)
 
-    def swept() -> list[torch.Tensor]:
-        return [predicted.clone() for predicted, _ in sweep(model, items, step, steps=len(grid), forget=[0])]
+    def find_lists() -> None:
+        for rows in torch.arange(n).split(BLOCK):
+            part = slice(int(rows[0]), int(rows[-1]) + 1)
+            lists[part] = neighbours(z[part], model.projection, model.keys, selectable=model.selectable)
 
-    last = model.masked(position < grid[-1])
-    agree = (swept()[-1] == last.logits(z).argmax(1)).double().mean().item()
-    taken, one = median(swept), median(lambda: last.logits(z), runs=1)
-    entries = torch.stack([step[j][codes[:, j].long()] < len(grid) for j in range(c)]).double().mean().item()
-    limit = 2 * D_K * n * c * m * entries / matmul_rate()
-    row = {
-        "seconds": taken,
-        "20 forward passes": 20 * one,
-        "ratio": 20 * one / taken,
-        "entries": entries,
-        "of limit": limit / taken,
-        "equal predictions": agree,
+    items = Items(z, codes, lists)
+
+    def sweep_all() -> None:
+        for begin in range(0, v, CLASSES):
+            classes = range(begin, min(begin + CLASSES, v))
+            table, forget = table_of(built, classes), [[k] for k in classes]
+            for lo in range(0, n, BLOCK):
+                sweep(model, items.take(slice(lo, lo + BLOCK)), table, steps=len(GRID), forget=forget)
+
+    listing = once(find_lists)
+    sweep(model, items.take(slice(0, 64)), table_of(built, range(1)), steps=len(GRID), forget=[[0]])  # compiles
+    sweeping = median(sweep_all) if v <= 10 else once(sweep_all)
+    few = z[: min(n, FEW)]
+    one = median(lambda: model.masked(~model.selectable).logits(few[:64])) and once(lambda: model.logits(few))
+    passes = len(GRID) * v * sum([one, once(lambda: model.logits(few)), once(lambda: model.logits(few))]) / 3
+    passes *= n / len(few)
+    tables = table_of(built, range(min(v, 3)))
+    index, rows = np.arange(s["c"])[None, :], slice(0, 1000)
+    touched = np.mean(tables[index, codes[rows].numpy()] < len(GRID))
+    searched = np.mean((tables[index[:, :, None], lists[rows].numpy()] < len(GRID)).all(axis=2))
+    limit = touched * n * s["c"] * v * 4 * v / copy_rate()
+    shared = {
+        "touched": touched,
+        "searched": searched,
+        "not equal": differences(built, items, [0, v // 2, v - 1]),
     }
-    report("sweep", [row], **s)
+    report(
+        "sweep",
+        [
+            {"what": what, "seconds": taken, "passes s": passes, "ratio": passes / taken, "of limit": limit / taken}
+            | shared
+            for what, taken in (("with lists", listing + sweeping), ("lists standing", sweeping))
+        ],
+        peak_GB=round(peak_bytes() / 2**30, 2),
+        **s,
+    )
 
 
 if __name__ == "__main__":

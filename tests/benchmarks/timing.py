@@ -10,20 +10,22 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 SIZES = {
-    "quick": {"n": 1000, "c": 32, "m": 1024, "v": 10, "d_z": 256},
-    "cifar": {"n": 10000, "c": 256, "m": 4096, "v": 10, "d_z": 1280},
-    "imagenet1k": {"n": 50000, "c": 256, "m": 4096, "v": 1000, "d_z": 512},
+    "quick": {"n": 1000, "c": 32, "m": 1024, "v": 10, "d_z": 256, "per_class": 500, "strength": 0.4},
+    "cifar": {"n": 10000, "c": 256, "m": 4096, "v": 10, "d_z": 1280, "per_class": 5000, "strength": 0.4},
+    "imagenet1k": {"n": 50000, "c": 256, "m": 4096, "v": 1000, "d_z": 512, "per_class": 1281, "strength": 1.0},
 }
+"""n: items watched; per_class: training items of a class; strength: how far apart the classes lie (`synthetic.items`),
+chosen so that a class activates about as large a share of the pairs as on real images of that size."""
 
 
-def size(about: str) -> dict[str, int]:
+def size(about: str) -> dict[str, Any]:
     """The size asked for on the command line."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--size", choices=SIZES, default="quick")
-    return dict(SIZES[parser.parse_args().size])
+    name = parser.parse_args().size
+    return {"name": name, **SIZES[name]}
 
 
 def median(work: Callable[[], Any], *, runs: int = 3) -> float:
@@ -50,22 +52,28 @@ def copy_rate() -> float:
     return 2 * a.nbytes / median(lambda: b.copy_(a))
 
 
-def clustered(n: int, d_z: int, v: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Embeddings with class structure: (n, d_z) float32 around one centre a class, and labels (n,) int64."""
-    gen = torch.Generator().manual_seed(seed)
-    labels = torch.randint(v, (n,), generator=gen)
-    centres = torch.randn(v, d_z, generator=gen)
-    return centres[labels] + torch.randn(n, d_z, generator=gen), labels
+def once(work: Callable[[], Any]) -> float:
+    """Seconds of one run, without a warm-up."""
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
 
 
-def report(name: str, rows: list[dict[str, Any]], **facts: Any) -> None:
+def peak_bytes() -> int:
+    """The most memory this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def report(benchmark: str, rows: list[dict[str, Any]], **facts: Any) -> None:
     """A table for people, then JSON."""
     columns = list(rows[0])
-    print(f"\n{name}: {facts}")
-    cells = [columns, *([f"{value:.4g}" for value in row.values()] for row in rows)]
+    print(f"\n{benchmark}: {facts}")
+    cells = [
+        columns,
+        *([value if isinstance(value, str) else f"{value:.4g}" for value in row.values()] for row in rows),
+    ]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     for row in cells:
         print("  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     machine = {"threads": torch.get_num_threads(), "processor": platform.processor(), "torch": torch.__version__}
-    print(json.dumps({"benchmark": name, "rows": rows, "peak_bytes": peak, **facts, **machine}))
+    print(json.dumps({"benchmark": benchmark, "rows": rows, "peak_bytes": peak_bytes(), **facts, **machine}))

@@ -1,0 +1,183 @@
+"""Embeddings through actors: the real step in a real session on this machine, against a bare loop in plain processes.
+
+Both read, decode, transform and embed the same JPEG files (scikit-learn's digits, enlarged and repeated) through the
+same pretrained network, in turns, with the same batch, number of processes, environment and niceness. Start-up is left
+out: the clock runs from when every process has done one shard. Read `ratio` as the actors' images a second over those
+of the bare loop, which writes nothing and does one thing after the other; `of limit` as the actors' share of the
+forward passes alone, on pixels made beforehand: where every core holds a process, the rest is decoding and
+transforming. `equal` is the share of shards that came out alike bit for bit. All of it yields to whatever else the
+machine does (niceness 15), so `seconds` has every round: they must be near each other to mean anything.
+"""
+
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from io import BytesIO
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+from timing import report, size
+from torch import Tensor
+
+from cluster.session import session
+from cluster.shardmap import Executor, RayExecutor, SerialExecutor
+from dkvb.backbones import Backbone, BackboneSpec, embed, load_backbone
+from jobs import data, embeddings
+from jobs.plan import make_plan
+from jobs.progress import Reporter
+from jobs.run import do_units, open_unit, run_step
+from jobs.spec import Spec, build
+from jobs.step import Task, Work
+from store import arrays
+from store.artefacts import open_root
+
+ROUNDS = 5
+SHARDS = 10
+EDGE = 256
+"""Pixels of a file's edge: about what a loader of photographs decodes."""
+NICE = 15
+"""Of Ray's workers, and so of the plain processes."""
+PATIENCE_S = 600
+HELD: dict[str, Work] = {}
+"""In a plain process: what it can do, by name."""
+
+
+def write_images(folder: Path, n: int) -> None:
+    """n digits as class folders; a test split of one image a class beside them."""
+    digits = load_digits()
+    files = []
+    for pixels in digits.images[:n]:
+        grey = Image.fromarray((pixels * 15.9375).astype(np.uint8))
+        grey.convert("RGB").resize((EDGE, EDGE)).save(file := BytesIO(), "JPEG", quality=95)
+        files.append(file.getvalue())
+    for split, count in (("train", n), ("test", 10)):
+        for number in range(count):
+            which = number % len(files)
+            path = folder / split / str(digits.target[which]) / f"{number:06d}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(files[which])
+
+
+def prepare(folder: Path, n: int, image_size: int) -> Task:
+    """The step's task, its manifest and arrays made."""
+    write_images(folder / "images", n)
+    table = {
+        "name": "bench",
+        "images": {"kind": "folder", "shard_items": n // SHARDS},
+        "backbone": {"library": "efficientnet-lite", "name": "lite0", "image_size": image_size},
+        "sweep": {"uva": {"shares": [1.0]}},
+    }
+    plan = make_plan(build(Spec, table, ""), str(folder / "images"))
+    root = open_root(folder / "root", create=True)
+    manifest = plan.step("manifest[train]")
+    run_step(manifest, manifest.task(root), SerialExecutor(), Reporter(root))
+    task = plan.step("embeddings[train]").task(root)
+    task.output.declare(embeddings.prepare(task))
+    return task
+
+
+def warmed(factory: Callable[[], Work], unit: str, workers: int, arrived: Path) -> Work:
+    """In an actor: the work, once every actor has done one unit."""
+    work = factory()
+    work(unit)
+    (arrived / str(os.getpid())).touch()
+    while len(list(arrived.iterdir())) < workers:
+        time.sleep(0.005)
+    return work
+
+
+def through_actors(task: Task, units: list[str], executor: Executor) -> float:
+    """Seconds the step takes for all units, from when the last actor was warm."""
+    with tempfile.TemporaryDirectory() as name:
+        arrived, workers = Path(name), min(executor.workers, len(units))
+        factory = partial(warmed, partial(open_unit, "embeddings", task), units[0], workers, arrived)
+        failed = do_units(factory, units, task, executor, lambda _: None)
+        assert not failed, failed
+        return time.time() - max(path.stat().st_mtime for path in arrived.iterdir())
+
+
+def stacked(task: Task, backbone: Backbone, unit: str) -> Iterator[Tensor]:
+    """The batches of a shard as the backbone takes them."""
+    shard = data.read_manifest(task).shards[int(unit)]
+    for items in embeddings.batches(data.images_of(task).read(shard), task.spec["batch"]):
+        pixels = torch.stack([backbone.transform(item.image) for item in items if item.image is not None])
+        yield pixels.contiguous(memory_format=torch.channels_last)
+
+
+def hold(task: Task, unit: str, ready: Barrier) -> None:
+    """Start a plain process: load the backbone, do one unit each way, wait for the others."""
+    os.nice(NICE)
+    torch.set_num_threads(1)
+    backbone = load_backbone(BackboneSpec(**task.spec["backbone"]))
+    backbone.module.to(memory_format=torch.channels_last)
+    pixels = list(stacked(task, backbone, unit))
+
+    def bare_loop(unit: str) -> int:
+        z = [embed(backbone, pixels).numpy().astype(np.float16) for pixels in stacked(task, backbone, unit)]
+        return zlib.crc32(np.concatenate(z))
+
+    def forward_alone(_: str) -> None:
+        for batch in pixels:
+            embed(backbone, batch)
+
+    HELD.update(bare_loop=bare_loop, forward_alone=forward_alone)
+    for work in HELD.values():
+        work(unit)
+    ready.wait(PATIENCE_S)
+
+
+def held(kind: str, unit: str) -> tuple[str, int | None]:
+    """In a plain process: do one unit."""
+    return unit, HELD[kind](unit)
+
+
+def main() -> None:
+    """Time the three in turns."""
+    s = size(__doc__ or "")
+    image_size = 96 if s["n"] <= 1000 else 128
+    taken: dict[str, list[float]] = {"actors": [], "bare_loop": [], "forward_alone": []}
+    crc: dict[str, int | None] = {}
+    with tempfile.TemporaryDirectory() as name, session() as executor:
+        task = prepare(Path(name), s["n"], image_size)
+        units = task.output.units() or []
+        workers = min(executor.workers, len(units))
+        assert isinstance(executor, RayExecutor)
+        os.environ.update(executor.actor_options()["runtime_env"]["env_vars"])  # of the plain processes too
+        context = multiprocessing.get_context("spawn")
+        ready = context.Barrier(workers + 1)
+        with context.Pool(workers, hold, (task, units[0], ready)) as pool:
+            ready.wait(PATIENCE_S)
+            for turn in range(ROUNDS):
+                for kind in list(taken)[:: 1 if turn % 2 == 0 else -1]:
+                    if kind == "actors":
+                        taken[kind].append(through_actors(task, units, executor))
+                        continue
+                    begin = time.perf_counter()
+                    results = dict(pool.imap_unordered(partial(held, kind), units))
+                    taken[kind].append(time.perf_counter() - begin)
+                    crc = results if kind == "bare_loop" else crc
+        equal = [crc[unit] == zlib.crc32(arrays.read(task.output.data, f"embeddings/{unit}")) for unit in units]
+    seconds = {kind: statistics.median(runs) for kind, runs in taken.items()}
+    row = {
+        "images/s": s["n"] / seconds["actors"],
+        "bare loop": s["n"] / seconds["bare_loop"],
+        "ratio": seconds["bare_loop"] / seconds["actors"],
+        "forward alone": s["n"] / seconds["forward_alone"],
+        "of limit": seconds["forward_alone"] / seconds["actors"],
+        "equal": sum(equal) / len(equal),
+    }
+    facts = {"n": s["n"], "image_size": image_size, "batch": task.spec["batch"], "shards": len(units)}
+    report("embeddings", [row], **facts, workers=workers, seconds=taken)
+
+
+if __name__ == "__main__":
+    main()
