@@ -82,9 +82,11 @@ def ema_step(state: KeyState, x: Tensor, settings: KeySettings, *, gen: torch.Ge
     dead = (state.count < threshold).nonzero()[:, 0]
     if len(dead):
         chosen = torch.randint(len(x), (len(dead),), generator=gen).to(x.device)
-        state.keys[dead] = x[chosen]
-        state.count[dead] = threshold
-        state.total[dead] = x[chosen] * threshold
+        if x.device.type == "cpu":
+            arrays = (state.keys.numpy(), state.count.numpy(), state.total.numpy(), x.numpy())
+            _replace(*arrays, dead.numpy(), chosen.numpy(), threshold)
+        else:
+            state.keys[dead], state.count[dead], state.total[dead] = x[chosen], threshold, x[chosen] * threshold
 
 
 def average(state: KeyState, x: Tensor, code: Tensor, settings: KeySettings) -> None:
@@ -127,6 +129,16 @@ def _average(keys: Any, count: Any, total: Any, x: Any, code: Any, decay: float,
         smoothed = np.float32((count[k] + smoothing) * rescale)
         for d in range(keys.shape[1]):
             keys[k, d] = total[k, d] / smoothed
+
+
+@kernel
+def _replace(keys: Any, count: Any, total: Any, x: Any, dead: Any, chosen: Any, threshold: float) -> None:
+    """Put dead keys where the chosen items are, each with the count of the threshold."""
+    for k in range(len(dead)):
+        count[dead[k]] = threshold
+        for d in range(keys.shape[1]):
+            keys[dead[k], d] = x[chosen[k], d]
+            total[dead[k], d] = x[chosen[k], d] * np.float32(threshold)
 
 
 def fit_keys(z: Tensor, directions: Tensor, m: int, *, codebook: int, seed: int, settings: KeySettings) -> Tensor:

@@ -30,6 +30,7 @@ from dkvb.tiles import (
     exchange,
     fill_tiles,
     kernel,
+    largest_of,
     lowest_bit,
     maxima_of_tile,
     pack,
@@ -334,7 +335,7 @@ def _apply(
     pairs = values.reshape(-1, v)
     last, changes = np.empty(steps, np.int32), np.empty((c * steps, 3), np.int32)
     start = np.full((-(-v // LANES), LANES), -np.inf, np.float32)
-    sums = start.copy()
+    sums, bound = start.copy(), np.empty(LANES, np.float32)
     search = 0
     for i in range(n):
         start.reshape(-1)[:v] = 0
@@ -343,10 +344,10 @@ def _apply(
             if codes[i, j] >= 0:
                 votes += 1
                 add_row(start, pairs, j * m + codes[i, j])
-        before = _argmax(start)
+        before = _argmax(start, bound)
         for f in range(sets):
             search = _path(codes, lists, table, searches, found, i, f, search, last, changes)
-            now, among, left = before, _argmax_among(start, before, gone[f]), votes
+            now, among, left = before, _argmax_among(start, before, gone[f], bound), votes
             sums[:] = start
             for g in range(steps):
                 change = last[g]
@@ -362,29 +363,25 @@ def _apply(
                         change = changes[change, 2]
                     if left == 0:
                         sums.reshape(-1)[:v] = 0
-                    now = _argmax(sums)
-                    among = _argmax_among(sums, now, gone[f])
+                    now = _argmax(sums, bound)
+                    among = _argmax_among(sums, now, gone[f], bound)
                 predicted[f, g, i] = now
                 among_retain[f, g, i] = among
 
 
 @kernel
-def _argmax(sums: Any) -> Any:
-    """The first of the largest of (blocks, 16)."""
-    largest = sums[0].copy()
-    for b in range(1, len(sums)):
-        for lane in range(LANES):
-            largest[lane] = max(largest[lane], sums[b, lane])
-    largest[:] = largest.max()
+def _argmax(sums: Any, bound: Any) -> Any:
+    """The first of the largest of (blocks, 16); bound (16,) is scratch."""
+    bound[:] = largest_of(sums)
     for b in range(len(sums)):
-        bits = reaching(sums, b, largest)
+        bits = reaching(sums, b, bound)
         if bits:
             return b * LANES + lowest_bit(bits)
     return 0  # of numbers that are none
 
 
 @kernel
-def _argmax_among(sums: Any, best: int, gone: Any) -> Any:
+def _argmax_among(sums: Any, best: int, gone: Any, bound: Any) -> Any:
     """The first of the largest that is not gone; best: the first of the largest of all."""
     for k in gone:
         if k == best:
@@ -392,5 +389,5 @@ def _argmax_among(sums: Any, best: int, gone: Any) -> Any:
             for out in gone:
                 if out >= 0:
                     kept[out // LANES, out % LANES] = -np.inf
-            return _argmax(kept)
+            return _argmax(kept, bound)
     return best

@@ -297,6 +297,28 @@ def add_row(typing_context: Any, sums: Any, rows: Any, index: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def largest_of(typing_context: Any, sums: Any) -> Any:
+    """The largest of (blocks, 16) float32, at least one block."""
+    del typing_context
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        (sums,) = _arrays(context, builder, signature, arguments)
+        lanes = _Lanes(builder)
+        cell = cgutils.alloca_once(builder, lanes.vector)
+        builder.store(lanes.load(sums, ir.Constant(ir.IntType(64), 0)), cell)
+        with cgutils.for_range(builder, builder.extract_value(sums.shape, 0)) as block:
+            found = lanes.load(sums, lanes.offset(block.index, 0))
+            builder.store(lanes.larger(builder.load(cell), found), cell)
+        rest = builder.load(cell)
+        for half in (8, 4, 2, 1):  # the upper lanes onto the lower ones
+            places = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [lane ^ half for lane in range(LANES)])
+            rest = lanes.larger(rest, builder.shuffle_vector(rest, ir.Constant(lanes.vector, ir.Undefined), places))
+        return builder.extract_element(rest, ir.Constant(ir.IntType(32), 0))
+
+    return numba.float32(sums), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def lowest_bit(typing_context: Any, bits: Any) -> Any:
     """Place of the lowest bit of an integer that is not 0."""
     del typing_context

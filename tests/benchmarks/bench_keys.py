@@ -30,14 +30,14 @@ def one_hot_step(x: Tensor, keys: Tensor, count: Tensor, total: Tensor) -> None:
 def main() -> None:
     """Time both on the same items."""
     s = size(__doc__ or "")
-    n, c, m = min(s["n"], 4 * BATCH), s["c"], s["m"]
+    n, c, m = min(s["n"], 40 * BATCH), s["c"], s["m"]
     z = items(some_labels(n, s["v"], seed=3), s, seed=4)
     projection, settings = random_projection(range(c), s["d_z"], D_K, seed=0), KeySettings(batch=BATCH, epochs=1)
 
     def epoch() -> None:
         each(lambda j: fit_keys(z, projection[j], m, codebook=j, seed=0, settings=settings), range(c))
 
-    taken = median(epoch)
+    taken = median(epoch, runs=1)
     keys = codebooks(s)[1]
     count, total = torch.ones(c, m), keys.clone()
     x = torch.einsum("nz,czk->nck", z[:32].float(), projection)

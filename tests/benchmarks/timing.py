@@ -7,6 +7,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -62,6 +63,21 @@ def once(work: Callable[[], Any]) -> float:
 def peak_bytes() -> int:
     """The most memory this process has held so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def peak_over(work: Callable[[], Any]) -> int:
+    """Bytes that the work takes at most over what is held before it, as Linux counts; 0 elsewhere."""
+    status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not status.exists():
+        return 0
+    clear.write_text("5")  # the kernel's high-water mark begins anew
+
+    def read(field: str) -> int:
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(field)) * 1024
+
+    before = read("VmRSS")
+    work()
+    return read("VmHWM") - before
 
 
 def report(benchmark: str, rows: list[dict[str, Any]], **facts: Any) -> None:
