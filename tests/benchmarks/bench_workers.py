@@ -89,7 +89,10 @@ def by_processes(task: Task, units: list[str], processes: int) -> float:
     context = multiprocessing.get_context("spawn")
     with context.Pool(processes, hold, (task, units[0])) as pool:
         pool.map(time.sleep, [1.0] * processes, chunksize=1)
-        return once(lambda: pool.map(do, units, chunksize=1))
+        seconds = once(lambda: pool.map(do, units, chunksize=1))
+        pool.close()
+        pool.join()
+        return seconds
 
 
 def main() -> None:
