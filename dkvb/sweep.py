@@ -23,6 +23,7 @@ from torch import Tensor
 from dkvb.bottleneck import Bottleneck
 from dkvb.codes import NO_VOTE, pack_keys
 from dkvb.errors import BadBudget, ShapeMismatch
+from dkvb.masks import steps_of
 from dkvb.tiles import (
     LANES,
     add_row,
@@ -75,7 +76,7 @@ def step_table(positions: Sequence[NDArray[np.int64]], grids: Sequence[Sequence[
     for k, (position, grid) in enumerate(zip(positions, grids, strict=True)):
         if len(grid) > NEVER_STEP:
             raise BadBudget(f"grid: found {len(grid)} budgets, expected at most {NEVER_STEP}")
-        step = np.searchsorted(np.asarray(grid, np.int64), position, side="right")
+        step = steps_of(position, list(grid))
         table[:, :, k] = np.where(step == len(grid), NEVER_STEP, step)
     return table
 

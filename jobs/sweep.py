@@ -240,21 +240,15 @@ def watch(bench: Bench, split: Split, start: int, classes: list[int], runs: Sequ
 
 def run_rows(bench: Bench, run: Run) -> Iterator[dict[str, Any]]:
     """The result rows of one method and seed."""
+    sizes = {split.name: split.sizes(len(bench.names)) for split in bench.splits}
     for i, case in enumerate(run.cases):
-        found = {
-            split.name: scores(
-                run.right[split.name][i], run.among[split.name][i], split.sizes(len(bench.names)), case.k
-            )
-            for split in bench.splits
-        }
+        found = {split: scores(run.right[split][i], run.among[split][i], sizes[split], case.k) for split in SPLITS}
         damage = found["test"].by_class[0] - found["test"].by_class
         damage[:, case.k] = -np.inf
         damage = np.nan_to_num(damage, nan=-np.inf)
+        accuracies = {f"{split}_{name}": values for split in SPLITS for name, values in found[split].accuracies.items()}
         for g, number in enumerate(case.budgets):
-            now = {f"{split}_{name}": values[g] for split in SPLITS for name, values in found[split].accuracies.items()}
-            before = {
-                f"{split}_{name}": values[0] for split in SPLITS for name, values in found[split].accuracies.items()
-            }
+            now = {name: values[g] for name, values in accuracies.items()}
             yield {
                 "class": case.k,
                 "name": bench.names[case.k],
@@ -267,7 +261,7 @@ def run_rows(bench: Bench, run: Run) -> Iterator[dict[str, Any]]:
                 "forget_hit_share": case.forget_share[g],
                 "retain_hit_share": case.retain_share[g],
                 **now,
-                **{f"{name}_relative": ratio(now[name], before[name]) for name in RELATIVE},
+                **{f"{name}_relative": ratio(now[name], accuracies[name][0]) for name in RELATIVE},
                 "worst_neighbour": int(damage[g].argmax()),
                 "neighbour_damage": damage[g].max(),
                 "digest": bench.task.output.digest,

@@ -75,8 +75,7 @@ def main() -> None:
     sweep(model, items.take(slice(0, 64)), table_of(built, range(1)), steps=len(GRID), forget=[[0]])  # compiles
     sweeping = median(sweep_all) if v <= 10 else once(sweep_all)
     few = z[: min(n, FEW)]
-    one = median(lambda: model.masked(~model.selectable).logits(few[:64])) and once(lambda: model.logits(few))
-    passes = len(GRID) * v * sum([one, once(lambda: model.logits(few)), once(lambda: model.logits(few))]) / 3
+    passes = len(GRID) * v * median(lambda: model.logits(few))
     passes *= n / len(few)
     tables = table_of(built, range(min(v, 3)))
     index, rows = np.arange(s["c"])[None, :], slice(0, 1000)
