@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from dkvb import efficientnet_lite
 from dkvb.errors import BackboneSpecError, BackboneWeightsInvalid, BackboneWeightsMissing, BadImages
 from dkvb.preprocessing import SMALLEST_IMAGE, Preprocessing, describe
-from dkvb.weights import CHECKPOINT_SUFFIXES, does_not_fit, from_hub, read_checkpoint
+from dkvb.weights import CHECKPOINT_SUFFIXES, brief, does_not_fit, from_hub, read_checkpoint
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
@@ -292,7 +292,10 @@ def _timm_weights(spec: BackboneSpec) -> tuple[str, Path | None, str]:
     config = folder / "config.json"
     if not config.is_file():
         raise BackboneWeightsMissing(f"{config} does not exist; weights = {spec.weights!r} needs a folder of timm's")
-    found = json.loads(config.read_text(encoding="utf-8")).get("architecture")
+    try:
+        found = json.loads(config.read_text(encoding="utf-8")).get("architecture")
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise BackboneWeightsInvalid(f"{config}: not a readable description of a timm model: {brief(error)}") from error
     if found != _architecture(spec):
         raise BackboneWeightsInvalid(f"{config}: architecture {found!r}, expected {_architecture(spec)!r} (the name)")
     return f"local-dir:{folder}", file, spec.weights

@@ -109,6 +109,15 @@ def check_m(m: int) -> None:
         raise ShapeMismatch(f"keys: found m = {m} pairs per codebook, expected 1 to 32768 (codes are int16)")
 
 
+def check_below(what: str, numbers: Tensor, most: int) -> None:
+    """Whether numbers from elsewhere name what there is: compiled code follows them without a look.
+
+    raises: ShapeMismatch.
+    """
+    if numbers.numel() and (largest := int(numbers.max())) >= most:
+        raise ShapeMismatch(f"{what}: found {largest}, expected numbers below {most}")
+
+
 def block_size(n: int) -> int:
     """Items of a block: whole tiles, at most BLOCK, and work for every thread."""
     share = -(-n // (torch.get_num_threads() * LANES)) * LANES

@@ -1,5 +1,6 @@
 """Keys: fitted once by vector quantisation with exponential moving averages, then frozen."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +10,9 @@ from torch import Tensor
 
 from dkvb.codes import nearest
 from dkvb.errors import BadSetting
-from dkvb.projection import project
+from dkvb.projection import project, random_projection
 from dkvb.seeds import generator
-from dkvb.tiles import kernel
+from dkvb.tiles import each, kernel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,3 +158,29 @@ def fit_keys(z: Tensor, directions: Tensor, m: int, *, codebook: int, seed: int,
         for rows in order.split(settings.batch):
             ema_step(state, x[rows], settings, gen=gen)
     return state.keys
+
+
+def fit_codebooks(
+    z: Tensor, codebooks: Sequence[int], size: tuple[int, int], *, seed: int, settings: KeySettings
+) -> tuple[Tensor, Tensor]:
+    """Draw the projections of some codebooks and fit their keys, on as many threads as torch may use.
+
+    z: (n, d_z) float, embeddings of the init data.
+    size: m keys a codebook, and their width d_k.
+    returns: projection (codebooks, d_z, d_k) and keys (codebooks, m, d_k), float32.
+    """
+    m, d_k = size
+    projection, keys = random_projection(codebooks, z.shape[1], d_k, seed=seed), torch.empty(len(codebooks), m, d_k)
+
+    def fit(i: int) -> None:
+        keys[i] = fit_keys(z, projection[i], m, codebook=codebooks[i], seed=seed, settings=settings)
+
+    each(fit, range(len(codebooks)))
+    return projection, keys
+
+
+def sampled(n: int, sample: int | None, *, seed: int) -> Tensor:
+    """Which of n items the keys are fitted on: all of them, or a sample in order; (k,) int64."""
+    if sample is None or sample >= n:
+        return torch.arange(n)
+    return torch.randperm(n, generator=generator(seed, "key sample"))[:sample].sort().values

@@ -55,6 +55,10 @@ class EmbeddingFeatures:
         gradient = self.x.T @ (error / len(self))
         weights.sub_(gradient * (lr * (clip / (gradient.norm() + 1e-6)).clamp(max=1)))
 
+    def add_squared_gradient(self, total: Tensor, error: Tensor) -> None:
+        """Add the square of the gradient that an error (n, v), d loss / d logits, gives; total: as weights."""
+        total.add_((self.x.T @ error).square_())
+
 
 def fit_linear(z: Tensor, labels: Tensor, settings: TrainSettings, *, v: int, seed: int) -> Trained:
     """Train the linear head.

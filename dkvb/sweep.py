@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dkvb.bottleneck import Bottleneck
-from dkvb.codes import NO_VOTE, pack_keys
+from dkvb.codes import NO_VOTE, check_below, pack_keys
 from dkvb.errors import BadBudget, ShapeMismatch
 from dkvb.masks import steps_of
 from dkvb.tiles import (
@@ -99,9 +99,15 @@ def sweep(
         raise ShapeMismatch.between("table (c, m, f)", table.shape, "selectable (c, m)", bottleneck.selectable.shape)
     if items.neighbours.shape[:2] != (n, c) or c != len(table):
         raise ShapeMismatch.between("codes (n, c)", items.codes.shape, "neighbours (n, c, r)", items.neighbours.shape)
+    if len(items.z) != n or items.z.shape[1] != bottleneck.projection.shape[1]:
+        raise ShapeMismatch.between("z (n, d_z)", items.z.shape, "codes (n, c)", items.codes.shape)
+    m, v = bottleneck.values.shape[1:]
+    check_below("codes", items.codes, m)
+    check_below("neighbours", items.neighbours, m)
     gone = np.full((len(forget), max(map(len, forget))), -1)
     for k, classes in enumerate(forget):
         gone[k, : len(classes)] = classes
+    check_below("forget", torch.from_numpy(gone), v)
     predicted = np.empty((len(forget), steps, n), np.int16)
     among_retain = np.empty_like(predicted)
     size = max(LANES, min(8192, ENTRIES // len(forget), -(-n // torch.get_num_threads())))

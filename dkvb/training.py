@@ -93,6 +93,10 @@ class Features(Protocol):
         """One plain step on the gradient of the mean loss, its norm clipped, in place."""
         ...
 
+    def add_squared_gradient(self, total: Tensor, error: Tensor) -> None:
+        """Add the square of the gradient that an error (n, v), d loss / d logits, gives; total: as weights."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Trained:

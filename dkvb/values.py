@@ -154,6 +154,12 @@ class CodeFeatures:
         scale = (clip / (gradient.norm() + 1e-6)).clamp(max=1)
         weights.index_add_(0, touched, gradient * (-lr * scale))
 
+    def add_squared_gradient(self, total: Tensor, error: Tensor) -> None:
+        """Add the square of the gradient that an error (n, v), d loss / d logits, gives; total: (c * m, v)."""
+        self._check("error (n, v)", error, len(self))
+        self._check("total (c * m, v)", total, self.size)
+        _add_squares(self.codes.numpy(), error.numpy(), total.view(self.codes.shape[1], self.m, -1).numpy())
+
 
 @kernel
 def _forward(codes: Any, weights: Any, logits: Any) -> None:
@@ -244,6 +250,31 @@ def _descend(codes: Any, error: Any, weights: Any, lr: float, clip: float) -> No
                 place[codes[i, j]] = -1
         norm = np.sqrt(square) / (c * n)
         scale = np.float32(lr / (c * n) * min(1.0, clip / (norm + 1e-6)))
+
+
+@kernel
+def _add_squares(codes: Any, error: Any, total: Any) -> None:
+    """Add the squared gradient of a batch of codes (n, c) to total (c, m, v)."""
+    n, c = codes.shape
+    v = total.shape[2]
+    place = np.full(total.shape[1], -1, np.int32)
+    gradient = np.empty((n, v), np.float32)
+    for j in range(c):
+        rows = 0
+        for i in range(n):
+            if place[codes[i, j]] < 0:
+                place[codes[i, j]] = rows
+                gradient[rows] = 0
+                rows += 1
+            row, own = gradient[place[codes[i, j]]], error[i]
+            for k in range(v):
+                row[k] += own[k]
+        for i in range(n):
+            if place[codes[i, j]] >= 0:
+                row, sums = gradient[place[codes[i, j]]], total[j, codes[i, j]]
+                for k in range(v):
+                    sums[k] += np.float32((row[k] / c) ** 2)
+                place[codes[i, j]] = -1
 
 
 def fit_values(

@@ -323,3 +323,24 @@ def test_a_table_of_another_model_and_lists_of_other_items_are_refused():
     other = Items(z, items.codes, items.neighbours[:5])
     with pytest.raises(ShapeMismatch, match="neighbours"):
         sweep(model, other, np.zeros((3, 7, 1), np.uint8), steps=1, forget=[[0]])
+
+
+def test_codes_beyond_the_keys_are_refused_before_compiled_code_follows_them():
+    c, m, d_z, d_k, v, n = 3, 5, 7, 2, 4, 6
+    model = Bottleneck(
+        torch.zeros(c, d_z, d_k), torch.zeros(c, m, d_k), torch.zeros(c, m, v), torch.ones(c, m, dtype=torch.bool), {}
+    )
+    good = Items(torch.zeros(n, d_z).half(), torch.zeros(n, c).short(), torch.zeros(n, c, 2).short())
+    table = np.zeros((c, m, 1), np.uint8)
+    sweep(model, good, table, steps=1, forget=[[3]])
+    hostile = [
+        Items(good.z, torch.full((n, c), 32767).short(), good.neighbours),
+        Items(good.z, good.codes, torch.full((n, c, 2), m).short()),
+        Items(good.z[:2], good.codes, good.neighbours),
+        Items(good.z[:, :3], good.codes, good.neighbours),
+    ]
+    for items in hostile:
+        with pytest.raises(ShapeMismatch):
+            sweep(model, items, table, steps=1, forget=[[3]])
+    with pytest.raises(ShapeMismatch):
+        sweep(model, good, table, steps=1, forget=[[v]])

@@ -1,0 +1,91 @@
+"""What work costs on this machine: its time when warm, the memory it adds, and when it has paid off."""
+
+import ctypes
+import gc
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+from dkvb.errors import BadSetting
+
+PROC = Path("/proc/self")
+"""Where Linux tells a process its memory, and lets it reset the mark of the most it has held (proc(5), clear_refs)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Warm runs of one piece of work."""
+
+    median: float
+    """Seconds."""
+    least: float
+    most: float
+    peak_bytes: int | None
+    """The most resident memory of this process in a run, less that before it; None where it is not told (`PROC`)."""
+
+
+def measure(work: Callable[[], object], *, repeats: int = 5) -> Timing:
+    """Time some work, then watch its memory.
+
+    One run warms up, ``repeats`` runs are timed, and one more is watched: for that one, memory that earlier runs have
+    freed is given back first, which would slow a timed run down. The memory of other processes and of other devices is
+    not seen; work that another device does must wait for it.
+
+    raises: BadSetting; and whatever the work raises.
+    """
+    if repeats < 1:
+        raise BadSetting(f"repeats: found {repeats}, expected 1 or more")
+    work()
+    seconds = []
+    for _ in range(repeats):
+        begin = perf_counter()
+        result = work()
+        seconds.append(perf_counter() - begin)
+        del result  # not within the time, and not beside the next
+    return Timing(median(seconds), min(seconds), max(seconds), _peak(work))
+
+
+def break_even(*, train_seconds: float, retrain_seconds: float, unlearn_seconds: float) -> float:
+    """After how many requests a bottleneck has paid off against retraining at every request.
+
+    train_seconds: what it cost beforehand, and retraining does without.
+    retrain_seconds, unlearn_seconds: what a request costs without and with it.
+    returns: train / (retrain - unlearn); inf where unlearning takes as long as retraining, or longer.
+    raises: BadSetting.
+    """
+    for name, seconds in (("train", train_seconds), ("retrain", retrain_seconds), ("unlearn", unlearn_seconds)):
+        if not 0 <= seconds < math.inf:
+            raise BadSetting(f"{name}_seconds: found {seconds}, expected 0 or more, and finite")
+    saved = retrain_seconds - unlearn_seconds
+    return train_seconds / saved if saved > 0 else math.inf
+
+
+def _peak(work: Callable[[], object]) -> int | None:
+    """Bytes that one run adds at most to what is resident: the kernel's high-water mark, which misses nothing."""
+    gc.collect()
+    try:
+        with (PROC / "clear_refs").open("w", encoding="ascii") as mark:
+            _trim()
+            mark.write("5")  # it begins anew
+        before = _resident("VmRSS")
+    except OSError:
+        return None
+    result = work()
+    peak = _resident("VmHWM")
+    del result
+    return max(0, peak - before)
+
+
+def _resident(field: str) -> int:
+    lines = (PROC / "status").read_text(encoding="ascii", errors="replace").splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+
+
+def _trim() -> None:
+    """Give back what earlier runs have freed: kept by the C library, it would hide what the next run needs."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -1,0 +1,422 @@
+"""Unlearning by gradients: its oracle is each recipe in plain torch, by autograd, in float64, on a dense head."""
+
+from dataclasses import astuple
+from math import log
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy, one_hot
+
+from dkvb import baselines
+from dkvb.baselines import Dampen, FineTune, NegGrad, Problem, Scrub
+from dkvb.descent import descent
+from dkvb.errors import BadSetting, ShapeMismatch
+from dkvb.linear import EmbeddingFeatures
+from dkvb.training import Features, TrainSettings, train
+from dkvb.values import CodeFeatures
+from tests.dkvb import naive
+
+C, M, V, N, D_Z = 3, 7, 5, 149, 11
+FORGET, BATCH = 2, 13
+
+heads = pytest.mark.parametrize("head", ["linear", "values"])
+Steps = list[tuple[torch.Tensor, torch.Tensor]]
+
+
+def gen(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def raw_items(head: str) -> torch.Tensor:
+    """Embeddings, or codes."""
+    if head == "linear":
+        return naive.random_items(1, N, d_z=D_Z)
+    return torch.randint(M, (N, C), generator=gen(1))
+
+
+def features_of(head: str, items: torch.Tensor) -> Features:
+    return EmbeddingFeatures.of(items) if head == "linear" else CodeFeatures.of(items, M)
+
+
+def problem_of(head: str, items: torch.Tensor | None = None, labels: torch.Tensor | None = None) -> Problem:
+    features = features_of(head, raw_items(head) if items is None else items)
+    known = torch.randint(V, (N,), generator=gen(2))
+    weights = 0.5 * torch.randn(features.weights(V).shape, generator=gen(3))
+    return Problem(features, known if labels is None else labels, weights, (known == FORGET).nonzero().flatten())
+
+
+def dense(features: Features) -> torch.Tensor:
+    """Whatever the head, logits = dense @ weights: (n, features) float64."""
+    if isinstance(features, EmbeddingFeatures):
+        return features.x.double()
+    return one_hot(features.codes.long(), M).double().flatten(1) / C
+
+
+def divergence(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+    """KL(teacher || student) T^2, summed over items."""
+    p, q = (teacher / temperature).softmax(1), (student / temperature).softmax(1)
+    return (p * (p.log() - q.log())).sum() * temperature**2
+
+
+def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
+    scale = expected.detach().abs().max().item()
+    np.testing.assert_allclose(found, expected.detach(), rtol=0, atol=1e-5 * (1 + scale))
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
+    """The rows and the errors of every step that a method takes."""
+    taken: Steps = []
+
+    def watched(*args, **kwargs):
+        going = descent(*args, **kwargs)
+        step = going.step
+
+        def look(rows: torch.Tensor, error: torch.Tensor) -> None:
+            taken.append((rows.clone(), error.clone()))
+            step(rows, error)
+
+        going.step = look
+        return going
+
+    monkeypatch.setattr("dkvb.baselines.descent", watched)
+    return taken
+
+
+class Torch:
+    """A head that goes down any loss by torch.optim.SGD."""
+
+    def __init__(self, problem: Problem, lr: float, momentum: float, decay: float) -> None:
+        self.x, self.labels = dense(problem.features), problem.labels
+        self.weights = problem.weights.double().requires_grad_()
+        self.optimizer = torch.optim.SGD([self.weights], lr=lr, momentum=momentum, weight_decay=decay)
+
+    def logits(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.x[rows] @ self.weights
+
+    def ce(self, rows: torch.Tensor) -> torch.Tensor:
+        return cross_entropy(self.logits(rows), self.labels[rows])
+
+    def descend(self, loss: torch.Tensor) -> None:
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+
+def assert_passes(batches: list[torch.Tensor], rows: torch.Tensor, size: int) -> None:
+    """Every pass takes every row once, in batches of one size but for the last, in an order of its own."""
+    parts = [len(part) for part in rows.split(size)]
+    for begin in range(0, len(batches) - len(parts) + 1, len(parts)):
+        own = batches[begin : begin + len(parts)]
+        assert [len(batch) for batch in own] == parts
+        assert torch.equal(torch.cat(own).sort().values, rows)
+        assert not torch.equal(torch.cat(own), rows)
+
+
+# --- SCRUB ---
+
+
+def test_settings_are_those_of_the_authors_unless_given():
+    assert astuple(Scrub()) == (5e-4, 3, 2, 0.99, 0.001, 4.0, 0.9, 5e-4, 512, 256)
+    assert astuple(NegGrad()) == (0.01, 10, 0.95, 0.9, 5e-4, 256)
+    assert astuple(FineTune()) == (0.01, 10, 0.9, 5e-4, 256)
+    assert astuple(Dampen()) == (10.0, 1.0, 64)
+
+
+def test_the_derivative_of_the_divergence_by_hand():
+    # T = 2; teacher logits (2 ln 3, 0): at T its probabilities are (3/4, 1/4); the student's are (1/2, 1/2).
+    # d/ds KL(t || s) T^2 = T (s - t) = 2 (-1/4, 1/4). KL(s || t) T^2 would have (ln(2/3) - ln(4/3) / 2, ...) = -0.549.
+    student, teacher = torch.zeros(1, 2), torch.tensor([[2 * log(3), 0.0]])
+    found = baselines.distillation_error(student, teacher, 2.0)
+    np.testing.assert_allclose(found, [[-0.5, 0.5]], atol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_derivatives_by_the_logits_equal_those_of_autograd(temperature):
+    student, teacher = (torch.randn(17, V, generator=gen(seed), dtype=torch.float64) for seed in (1, 2))
+    labels, kept = torch.arange(17) % V, student.clone()
+    free = student.clone().requires_grad_()
+    (by_divergence,) = torch.autograd.grad(divergence(free, teacher, temperature), free)
+    (by_ce,) = torch.autograd.grad(cross_entropy(free, labels, reduction="sum"), free)
+    assert torch.allclose(baselines.distillation_error(student, teacher, temperature), by_divergence)
+    assert torch.allclose(baselines.cross_entropy_error(student, labels), by_ce)
+    assert torch.equal(student, kept)
+
+
+@heads
+@pytest.mark.parametrize("max_epochs", [0, 2])
+def test_two_epochs_of_scrub_by_hand(steps, head, max_epochs):
+    # All items have the same logits w, first (2 ln 3, 0): a teacher of (3/4, 1/4) at T = 2, (9/10, 1/10) at T = 1.
+    # Epoch 1, forget: student = teacher, so the error is 0. Retain, label 1: CE alone, 1/2 * (9/10, -9/10); with
+    #   lr = ln 3 / 0.45 it leads to w = (2 ln 3 - ln 3, 0 + ln 3), where the student says (1/2, 1/2) at any T.
+    # Epoch 2, forget: away from the teacher, -T (s - t) = -2 (1/2 - 3/4, 1/2 - 1/4) = (1/2, -1/2).
+    #   Without that pass, retain: gamma (1/2, -1/2) + alpha T (s - t) = (1/4, -1/4) + 1/4 (-1/2, 1/2) = (1/8, -1/8).
+    linear = head == "linear"
+    items = torch.zeros(3, 1, dtype=torch.float32 if linear else torch.int64)
+    features = EmbeddingFeatures.of(items) if linear else CodeFeatures.of(items, 1)
+    weights = torch.tensor([[0.0, 0.0], [2 * log(3), 0.0]])[-len(features.weights(2)) :]
+    problem = Problem(features, torch.tensor([0, 1, 0]), weights, torch.tensor([0, 2]))
+    lr = log(3) / 0.45
+    weighted = {"gamma": 0.5, "alpha": 0.25, "temperature": 2.0}
+    settings = Scrub(lr=lr, epochs=2, max_epochs=max_epochs, momentum=0.0, decay=0.0, **weighted)
+    first, second = baselines.scrub(problem, settings, seed=1)
+    np.testing.assert_allclose(first[-1], [log(3), log(3)], atol=1e-6)
+    if max_epochs:
+        # Of two forget items, each with half the error: B = 2.
+        expected = [[[0, 0]] * 2, [[0.45, -0.45]], [[0.25, -0.25]] * 2]
+        found = [error for _, error in steps[:3]]
+    else:
+        expected = [[[0.45, -0.45]], [[0.125, -0.125]]]
+        found = [error for _, error in steps]
+        np.testing.assert_allclose(second[-1], [log(3) - lr / 8, log(3) + lr / 8], atol=1e-6)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@heads
+@pytest.mark.parametrize(("momentum", "decay"), [(0.0, 0.0), (0.9, 0.01)])
+def test_scrub_equals_its_recipe_by_autograd(steps, head, momentum, decay):
+    # Eleven epochs see all three falls of the step size; batches divide neither set.
+    problem = problem_of(head)
+    sizes = {"epochs": 11, "max_epochs": 6, "forget_batch": 11, "retain_batch": 23}
+    weighted = {"gamma": 0.7, "alpha": 0.3, "temperature": 2.0}
+    settings = Scrub(lr=1.0, momentum=momentum, decay=decay, **sizes, **weighted)
+    found = list(baselines.scrub(problem, settings, seed=1))
+    taken = iter([rows for rows, _ in steps])
+    student = Torch(problem, settings.lr, momentum, decay)
+    teacher = student.logits(torch.arange(N)).detach().clone()
+    for epoch, weights in enumerate(found, 1):
+        student.optimizer.param_groups[0]["lr"] = 0.1 ** sum(epoch > fall for fall in (3, 5, 9))
+        if epoch <= 6:
+            batches = [next(taken) for _ in problem.forget.split(11)]
+            assert_passes(batches, problem.forget, 11)
+            for rows in batches:
+                student.descend(-divergence(student.logits(rows), teacher[rows], 2.0) / len(rows))
+        batches = [next(taken) for _ in problem.retain.split(23)]
+        assert_passes(batches, problem.retain, 23)
+        for rows in batches:
+            apart = divergence(student.logits(rows), teacher[rows], 2.0) / len(rows)
+            student.descend(0.7 * student.ce(rows) + 0.3 * apart)
+        assert_close(weights, student.weights)
+    assert next(taken, None) is None
+    assert len(found) == 11
+
+
+def test_rewinding_goes_back_to_the_epoch_nearest_to_the_held_out_error():
+    assert baselines.rewind([0.1, 0.5, 0.75], 0.5) == 1
+    assert baselines.rewind([0.1, 0.5, 0.75], 0.7) == 2
+    assert baselines.rewind([0.1, 0.5, 0.75], 0.0) == 0
+    assert baselines.rewind([0.25, 0.75, 0.25, 0.75, 1.0], 0.5) == 3  # four as near: the latest
+    with pytest.raises(BadSetting, match="found no epoch"):
+        baselines.rewind([], 0.5)
+
+
+# --- NegGrad+, fine-tuning, retraining ---
+
+
+@heads
+def test_neggrad_equals_its_recipe_by_autograd_and_forget_batches_cycle(steps, head):
+    problem = problem_of(head)
+    settings = NegGrad(lr=0.5, epochs=5, alpha=0.8, momentum=0.9, decay=0.01, batch=BATCH)
+    found = list(baselines.neggrad(problem, settings, seed=1))
+    kept = [rows[~torch.isin(rows, problem.forget)] for rows, _ in steps]
+    gone = [rows[torch.isin(rows, problem.forget)] for rows, _ in steps]
+    a_pass = len(problem.retain.split(BATCH))
+    assert len(steps) == 5 * a_pass
+    assert a_pass % len(problem.forget.split(BATCH))  # so a round goes on into the next epoch
+    assert_passes(kept, problem.retain, BATCH)
+    assert_passes(gone, problem.forget, BATCH)
+    other = Torch(problem, 0.5, 0.9, 0.01)
+    for step, (r, f) in enumerate(zip(kept, gone, strict=True), 1):
+        other.descend(0.8 * other.ce(r) - (1 - 0.8) * other.ce(f))
+        if step % a_pass == 0:
+            assert_close(found[step // a_pass - 1], other.weights)
+
+
+@heads
+def test_fine_tuning_equals_its_recipe_by_autograd(steps, head):
+    problem = problem_of(head)
+    settings = FineTune(lr=0.5, epochs=3, momentum=0.9, decay=0.01, batch=BATCH)
+    found = list(baselines.fine_tune(problem, settings, seed=1))
+    other, a_pass = Torch(problem, 0.5, 0.9, 0.01), len(problem.retain.split(BATCH))
+    assert len(steps) == 3 * a_pass
+    assert_passes([rows for rows, _ in steps], problem.retain, BATCH)
+    for step, (rows, _) in enumerate(steps, 1):
+        other.descend(other.ce(rows))
+        if step % a_pass == 0:
+            assert_close(found[step // a_pass - 1], other.weights)
+
+
+@heads
+@pytest.mark.parametrize(
+    "settings",
+    [TrainSettings(epochs=7, validation=0), TrainSettings(optimizer="sgd", epochs=3, batch=17, validation=0)],
+)
+def test_retraining_is_a_fresh_training_that_never_saw_the_forget_items(head, settings):
+    problem = problem_of(head)
+    found = baselines.retrain(problem, settings, seed=1)
+    fresh = features_of(head, raw_items(head)[problem.retain])
+    expected = train(fresh, problem.labels[problem.retain], settings, v=V, seed=1).weights
+    assert torch.allclose(found, expected, atol=1e-6)
+    others = raw_items(head).flip(1)
+    others[problem.retain] = raw_items(head)[problem.retain]
+    assert torch.equal(baselines.retrain(problem_of(head, others), settings, seed=1), found)
+
+
+# --- selective synaptic dampening ---
+
+
+@heads
+def test_importance_is_the_mean_over_batches_of_the_squared_gradient_of_autograd(head):
+    problem = problem_of(head)
+    found = baselines.importance(problem.features, problem.labels, problem.weights, batch=Dampen().batch)
+    other, total = Torch(problem, 1.0, 0.0, 0.0), torch.zeros(problem.weights.shape, dtype=torch.float64)
+    for rows in (range(64), range(64, 128), range(128, N)):  # the last batch, of 21, counts as much
+        (gradient,) = torch.autograd.grad(other.ce(torch.tensor(rows)), other.weights)
+        total += gradient**2 / 3
+    np.testing.assert_allclose(found, total, rtol=1e-4, atol=1e-9)
+    assert found.max() > 1e-4
+
+
+def test_dampening_by_hand():
+    #                              20 > 10 * 1   10 = 10 * 1   I_D = 0   I_f = 0   both 0   25 > 10 * 2
+    important = torch.tensor([[1.0, 1.0, 0.0, 1.0, 0.0, 2.0]])
+    of_forget = torch.tensor([[20.0, 10.0, 3.0, 0.0, 0.0, 25.0]])
+    weights = torch.tensor([[8.0, 8.0, 8.0, 8.0, 8.0, -8.0]])
+    kept = weights.clone()
+    found = baselines.dampen(weights, important, of_forget, Dampen())
+    np.testing.assert_allclose(found, [[8 / 20, 8, 0, 8, 8, -8 * 2 / 25]], rtol=1e-6)
+    # lambda 15: 15 * 1 / 20 = 3/4; 15 * 2 / 25 > 1 leaves a weight alone.
+    found = baselines.dampen(weights, important, of_forget, Dampen(lam=15.0))
+    np.testing.assert_allclose(found, [[6, 8, 0, 8, 8, -8]], rtol=1e-6)
+    # alpha 5: 10 > 5 * 1 as well.
+    found = baselines.dampen(weights, important, of_forget, Dampen(alpha=5.0))
+    np.testing.assert_allclose(found, [[8 / 20, 8 / 10, 0, 8, 8, -8 * 2 / 25]], rtol=1e-6)
+    assert torch.equal(weights, kept)
+    with pytest.raises(ShapeMismatch, match="importance"):
+        baselines.dampen(weights, important, of_forget[:, :1], Dampen())
+
+
+# --- controls ---
+
+
+@heads
+def test_without_its_column_a_class_has_a_logit_of_zero_and_without_its_logit_none(head):
+    problem = problem_of(head)
+    before = problem.weights.clone()
+    logits = problem.features.forward(problem.weights)
+    kept, others = logits.clone(), [0, 2, 3]
+    zero = problem.features.forward(baselines.without_column(problem.weights, [1, 4]))
+    gone = baselines.without_logit(logits, [1, 4])
+    assert (zero[:, [1, 4]] == 0).all()
+    assert (gone[:, [1, 4]] == -torch.inf).all()
+    assert torch.equal(gone[:, others], logits[:, others])
+    assert torch.allclose(zero[:, others], logits[:, others], atol=1e-6)
+    assert torch.equal(problem.weights, before)
+    assert torch.equal(logits, kept)
+
+
+def test_a_random_mask_has_as_many_pairs_in_each_codebook_among_those_that_may_be_drawn():
+    like = torch.rand(C, 53, generator=gen(1)) < torch.tensor([[0.0], [0.1], [0.4]])
+    drawn = torch.zeros(C, 53)
+    for seed in range(200):
+        mask = baselines.random_mask(like, ~like, seed=seed)
+        assert mask.dtype == torch.bool
+        assert torch.equal(mask.sum(1), like.sum(1))
+        assert not (mask & like).any()
+        assert torch.equal(mask, baselines.random_mask(like, ~like, seed=seed))
+        drawn += mask
+    share = like.sum(1, keepdim=True) / (~like).sum(1, keepdim=True)
+    expected = torch.where(like, 0.0, 200 * share.expand(like.shape))
+    assert ((drawn - expected).abs() <= 5 * (200 * share * (1 - share)).sqrt()).all()
+    assert torch.equal(baselines.random_mask(like, like, seed=1), like)  # all that may be drawn
+    anywhere = baselines.random_mask(like, torch.ones_like(like), seed=1)
+    assert torch.equal(anywhere.sum(1), like.sum(1))
+    assert (anywhere & like).any()
+
+
+def test_a_random_mask_of_more_pairs_than_may_be_drawn_is_refused():
+    like = torch.ones(C, M, dtype=torch.bool)
+    among = like.clone()
+    among[1, 3] = among[2, 4] = False
+    with pytest.raises(BadSetting, match="too few pairs in 2 codebooks"):
+        baselines.random_mask(like, among, seed=1)
+    with pytest.raises(ShapeMismatch, match="among"):
+        baselines.random_mask(like, among[:, :-1], seed=1)
+
+
+# --- laws of all methods ---
+
+
+@heads
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        (baselines.scrub, Scrub(lr=0.5, forget_batch=BATCH, retain_batch=23)),
+        (baselines.neggrad, NegGrad(lr=0.5, epochs=3, batch=BATCH)),
+        (baselines.fine_tune, FineTune(lr=0.5, epochs=3, batch=BATCH)),
+    ],
+)
+def test_a_seed_decides_everything_and_the_head_before_stays_as_it_was(head, method, settings):
+    problem = problem_of(head)
+    kept = [tensor.clone() for tensor in (problem.weights, problem.labels, problem.forget, dense(problem.features))]
+    one, again, other = (list(method(problem, settings, seed=seed)) for seed in (1, 1, 2))
+    assert len(one) == 3
+    assert all(map(torch.equal, one, again))
+    assert not any(map(torch.equal, one, other))
+    assert not any(map(torch.equal, one, one[1:]))  # each epoch's weights are a tensor of their own
+    assert all(w.isfinite().all() and w.shape == problem.weights.shape and w.dtype == torch.float32 for w in one)
+    now = problem.weights, problem.labels, problem.forget, dense(problem.features)
+    assert all(map(torch.equal, kept, now))
+
+
+# --- what is refused ---
+
+
+@heads
+@pytest.mark.parametrize(
+    ("rows", "error", "found"),
+    [
+        ([], BadSetting, f"0 of {N} items"),
+        (list(range(N)), BadSetting, f"{N} of {N} items"),
+        ([3, N], ShapeMismatch, f"rows from 3 to {N}"),
+        ([-1, 3], ShapeMismatch, "rows from -1 to 3"),
+        ([3, 5, 3], ShapeMismatch, "shape"),
+        ([[3, 5]], ShapeMismatch, "shape"),
+    ],
+)
+def test_forgetting_nothing_or_all_or_what_no_item_is_is_refused(head, rows, error, found):
+    problem = problem_of(head)
+    with pytest.raises(error, match=f"forget: found {found}"):
+        Problem(problem.features, problem.labels, problem.weights, torch.tensor(rows, dtype=torch.int64))
+
+
+@heads
+def test_labels_of_other_items_and_importance_of_no_items_are_refused(head):
+    problem = problem_of(head)
+    with pytest.raises(ShapeMismatch, match="labels"):
+        Problem(problem.features, problem.labels[1:], problem.weights, problem.forget)
+    none = torch.arange(0)
+    for labels, features in ((problem.labels[1:], problem.features), (none, problem.features.take(none))):
+        with pytest.raises(ShapeMismatch, match="labels"):
+            baselines.importance(features, labels, problem.weights, batch=64)
+    with pytest.raises(BadSetting, match="batch"):
+        baselines.importance(problem.features, problem.labels, problem.weights, batch=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "bad"),
+    [
+        *[(kind, name, 0) for kind in (NegGrad, FineTune) for name in ("epochs", "batch")],
+        *[(Scrub, name, 0) for name in ("epochs", "forget_batch", "retain_batch", "temperature")],
+        *[(Scrub, name, -1) for name in ("max_epochs", "gamma", "alpha", "temperature")],
+        *[(Scrub, name, float("nan")) for name in ("gamma", "alpha", "temperature")],
+        *[(NegGrad, "alpha", bad) for bad in (-0.1, 1.1, float("nan"))],
+        *[(Dampen, name, bad) for name in ("alpha", "lam") for bad in (-0.1, float("nan"), float("inf"))],
+        (Dampen, "batch", 0),
+    ],
+)
+def test_settings_that_no_method_knows_are_refused(kind, name, bad):
+    with pytest.raises(BadSetting, match=f"{name}: found {bad}"):
+        kind(**{name: bad})
