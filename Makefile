@@ -3,21 +3,24 @@ PYTHON ?= python3
 BIN := .venv/bin
 export RAY_USAGE_STATS_ENABLED := 0
 # What runs compiled code, which without bounds checks would read past an array in silence.
-KERNELS := $(addprefix tests/dkvb/test_,codes.py keys.py metrics.py neighbours.py projection.py sweep.py tiles.py values.py)
+KERNELS := $(addprefix tests/dkvb/test_,codes.py descent.py baselines.py keys.py metrics.py neighbours.py projection.py sweep.py tiles.py values.py)
 
-.PHONY: demo test test-slow test-all lint bench clean
+.PHONY: demo test test-slow test-faults test-all lint bench clean
 
 demo: .venv/.demo
 	$(BIN)/dkvb demo --root dkvb-demo
 
 test: lint
-	$(BIN)/pytest -q -m "not slow and not gpu and not network"
+	$(BIN)/pytest -q -m "not slow and not faults and not gpu and not network"
 
 test-slow: .venv/.dev
-	$(BIN)/pytest -q -m "slow and not gpu and not network"
+	$(BIN)/pytest -q -m "slow and not faults and not gpu and not network"
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=.numba-checked $(BIN)/pytest -q $(KERNELS)
 
-test-all: test test-slow
+test-faults: .venv/.dev
+	$(BIN)/pytest -q -m "faults and not gpu and not network"
+
+test-all: test test-slow test-faults
 
 lint: .venv/.dev
 	$(BIN)/ruff format --check --quiet .
@@ -29,7 +32,7 @@ bench: .venv/.bench
 	$(BIN)/python tests/benchmarks/table.py --size quick
 
 .venv/.bench: .venv/.dev
-	$(BIN)/pip install --quiet --editable ".[report,dev,bench]"
+	$(BIN)/pip install --quiet --editable ".[report,s3,dev,bench]"
 	touch $@
 
 .venv/.demo: pyproject.toml
@@ -39,7 +42,7 @@ bench: .venv/.bench
 
 .venv/.dev: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --editable ".[report,dev]"
+	$(BIN)/pip install --quiet --editable ".[report,s3,dev]"
 	touch $@ .venv/.demo
 
 clean:

@@ -35,3 +35,16 @@ class WorkerLost(ClusterError, ChildProcessError):
 
 class LeaseExpired(ClusterError, TimeoutError):
     """The unit gave no answer within the policy's lease, on the last attempt the policy allows."""
+
+
+class SubmissionRefused(ClusterError, RuntimeError):
+    """A cluster's job server that answers, and does not take a job."""
+
+
+class UnreadableYaml(ClusterError, ValueError):
+    """A text that is no YAML, or none that anyone would write by hand."""
+
+    def __init__(self, *, line: int, problem: str) -> None:
+        super().__init__(f"line {line}: {problem}")
+        self.line = line
+        self.problem = problem

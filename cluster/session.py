@@ -1,13 +1,11 @@
 """Sessions: the only place that connects to Ray, here or at an address, and the rules for doing so."""
 
 import atexit
-import ipaddress
 import logging
 import os
 import secrets
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -16,24 +14,25 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from cluster.errors import ClusterError, ClusterUnreachable, InsecureCluster, InvalidRequest, NoWorkers, SessionClosed
+from cluster.address import (
+    CONNECT_S,
+    authentication,
+    check_address,
+    environment,
+    reload_authentication,
+    token_is_configured,
+)
+from cluster.errors import ClusterError, ClusterUnreachable, InvalidRequest, NoWorkers, SessionClosed
 from cluster.shardmap import Executor, RayExecutor, SerialExecutor
 
 _log = logging.getLogger(__name__)
 
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_AUTO_CONNECT": "0"}
-_CONNECT_S = 5.0
-"""Seconds a cluster may take to accept a connection."""
 _OBJECT_STORE_BYTES = 200_000_000
 """Of a local cluster: nothing large goes through Ray."""
 _SOCKET_ROOT_LENGTH = 40
 """Longest root for Ray's files: it adds up to 66 characters, and a unix socket's path ends at 107."""
-_TOKEN_REMEDY = (
-    "put the cluster's token into ~/.ray/auth_token (chmod 600), or name it in RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN, "
-    "and start the cluster with RAY_AUTH_MODE=token; `ray get-auth-token --generate` makes one"
-)
 
 
 @contextmanager
@@ -75,7 +74,7 @@ def _local(*, workers: int | None) -> Iterator[None]:
         variables["RAY_AUTH_TOKEN_PATH"] = str(_private_token())
     root = Path(tempfile.mkdtemp(prefix="dkvb-", dir=_socket_root()))
     try:
-        with _environment(_QUIET | variables):
+        with environment(_QUIET | variables):
             options: dict[str, Any] = {
                 "num_cpus": max(_usable_cpus(), workers or 1),
                 "object_store_memory": _OBJECT_STORE_BYTES,
@@ -95,12 +94,10 @@ def _remote(address: str) -> Iterator[None]:
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS") or "auto"
     if address != "auto":
-        _check_address(address)
+        check_address(address)
     # Else a cluster that turns this driver away is asked twenty times, once a second.
-    variables = {"RAY_gcs_server_port_wait_time_s": f"{_CONNECT_S:.0f}"}
-    if token_is_configured():
-        variables["RAY_AUTH_MODE"] = os.environ.get("RAY_AUTH_MODE", "token")
-    with _environment(_QUIET | variables), _connected(address, {}):
+    variables = {"RAY_gcs_server_port_wait_time_s": f"{CONNECT_S:.0f}", **authentication()}
+    with environment(_QUIET | variables), _connected(address, {}):
         yield
 
 
@@ -110,7 +107,7 @@ def _connected(address: str, options: dict[str, Any]) -> Iterator[None]:
 
     if ray.is_initialized():
         raise SessionClosed("session: a session is already open in this process; use its executor")
-    _reload_authentication()
+    reload_authentication()
     with _stdout_left_alone():
         try:
             with _interrupt_held():  # Ray would leave half a cluster behind
@@ -145,7 +142,7 @@ def _connect(address: str, options: dict[str, Any]) -> None:
         if address == "auto":
             # Resolved here, so that the same rules hold for what it stands for.
             address = ray._private.services.canonicalize_bootstrap_address("auto")
-            _check_address(address)
+            check_address(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except ClusterError:
         raise
@@ -158,50 +155,6 @@ def _connect(address: str, options: dict[str, Any]) -> None:
         ) from error
 
 
-def _check_address(address: str) -> None:
-    """raises: InvalidRequest, InsecureCluster, ClusterUnreachable; all of it before Ray is asked, which takes long."""
-    host, port = _host_and_port(address)
-    if os.environ.get("RAY_AUTH_MODE", "token") != "token":
-        has_token, remedy = False, "unset RAY_AUTH_MODE, which turns the token off, or set it to `token`"
-    else:
-        has_token, remedy = token_is_configured(), _TOKEN_REMEDY
-    if not has_token and not _is_loopback(host):
-        raise InsecureCluster(
-            f"session: {address} is not on this machine's loopback interface and no authentication token is in use, "
-            f"so anyone on the way could run code as you; {remedy}"
-        )
-    try:
-        socket.create_connection((host, port), timeout=_CONNECT_S).close()
-    except OSError as error:
-        raise ClusterUnreachable(f"session: nothing answers at {address}: {error}; is the cluster up?") from error
-
-
-def _host_and_port(address: str) -> tuple[str, int]:
-    try:
-        parts = urlsplit(address if "://" in address else f"//{address}")
-        if parts.scheme in ("", "ray") and parts.hostname and parts.port and not parts.path:
-            return parts.hostname, parts.port
-    except ValueError:  # a port that is no number, a broken IPv6 address
-        pass
-    raise InvalidRequest(f"session: address {address!r} is none of host:port, ray://host:port or auto")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def token_is_configured() -> bool:
-    """Whether the user has a Ray authentication token, in any of the three places where Ray looks for one."""
-    if os.environ.get("RAY_AUTH_TOKEN"):
-        return True
-    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
-    return path.is_file() and path.stat().st_size > 0
-
-
 @cache
 def _private_token() -> Path:
     """A token for this process's own clusters; one for its life, as Ray's threads read it even after a session."""
@@ -211,28 +164,6 @@ def _private_token() -> Path:
     path.touch(mode=0o600)
     path.write_text(secrets.token_hex(32))
     return path
-
-
-def _reload_authentication() -> None:
-    """Ray reads the mode at import and keeps the token; an earlier session may have used others."""
-    import ray
-
-    ray._raylet.Config.initialize("")
-    ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
-
-
-@contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @contextmanager

@@ -232,7 +232,7 @@ class _Run:
         return [one for one in settled if one is not None]
 
     def _next_due(self) -> float:
-        due = [slot.since + self._policy.lease_s for slot in self._slots if slot.flight]
+        due = [slot.since + self._policy.lease(slot.flight[0][0]) for slot in self._slots if slot.flight]
         due += [when for when, _ in self._delayed[:1]]
         if not any(slot.ready is None for slot in self._slots):
             due.append(self._last_live + self._policy.deadline_s)
@@ -306,14 +306,14 @@ class _Run:
     def _is_overdue(self, slot: _Slot) -> bool:
         import ray
 
-        if not slot.flight or time.monotonic() - slot.since <= self._policy.lease_s:
+        if not slot.flight or time.monotonic() - slot.since <= self._policy.lease(slot.flight[0][0]):
             return False
         return not ray.wait([slot.flight[0][1]], timeout=0)[0]  # the driver itself may have been away
 
     def _expire(self, slot: _Slot) -> Outcome | None:
         (head, _), *queued = slot.flight
         seconds = time.monotonic() - slot.since
-        text = f"no answer from {slot.name} within the lease of {self._policy.lease_s:g} s"
+        text = f"no answer from {slot.name} within the lease of {self._policy.lease(head):g} s"
         self._emit(Event(kind="lease_expired", unit=head, worker=slot.name, text=text))
         self._todo.extendleft(unit for unit, _ in reversed(queued))
         self._replace(slot)

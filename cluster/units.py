@@ -4,7 +4,7 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -26,6 +26,8 @@ class Policy:
     """Starts of one unit before it is reported as failed; 1 means no second chance."""
     lease_s: float = 900.0
     """Seconds one start of a unit may take before its worker is killed and replaced."""
+    leases: Mapping[str, float] = field(default_factory=dict)
+    """The same for units with a lease of their own, by name."""
     deadline_s: float = 120.0
     """Seconds without a live worker before NoWorkers; more than an autoscaler needs to bring up a node."""
     in_flight: int = 2
@@ -37,6 +39,10 @@ class Policy:
         for name in ("attempts", "lease_s", "deadline_s", "in_flight", "backoff_s"):
             if not getattr(self, name) > 0:
                 raise InvalidRequest(f"Policy: {name} is {getattr(self, name)}, expected a positive number")
+
+    def lease(self, unit: str) -> float:
+        """Seconds one start of this unit may take."""
+        return self.leases.get(unit, self.lease_s)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -7,17 +7,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import BadRequest, nearest
+from jobs.shown import shown
 
 
 def class_indexes(classes: Sequence[str], wanted: Sequence[str]) -> list[int]:
     """Indexes of class names, in order, each once; raises: BadRequest naming the nearest known name."""
     for name in wanted:
         if name not in classes:
-            shown = f"there: {', '.join(classes)}" if len(classes) <= 20 else f"{len(classes)} classes there"
-            raise BadRequest(f"no class {name!r}{nearest(name, classes)} ({shown})")
+            there = (
+                f"there: {', '.join(map(shown, classes))}" if len(classes) <= 20 else f"{len(classes)} classes there"
+            )
+            raise BadRequest(f"no class {name!r}{nearest(name, classes)} ({there})")
     return sorted({classes.index(name) for name in wanted})
 
 
 def class_hits(counts: Any, k: int) -> NDArray[np.int64]:
     """(c, m) int64 hits of one class, from the open array of counts; reads that class alone."""
     return np.asarray(counts[k]).astype(np.int64)
+
+
+def total_hits(counts: Any) -> NDArray[np.int64]:
+    """(c, m) int64: the hits of all classes, added class by class so that one class is in memory at a time."""
+    total = np.zeros(counts.shape[1:], np.int64)
+    for k in range(counts.shape[0]):
+        total += class_hits(counts, k)
+    return total

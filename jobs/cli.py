@@ -11,14 +11,13 @@ import click
 
 from cluster.errors import ClusterError
 from dkvb.errors import BadBudget, DkvbError
+from jobs.cli_cluster import cluster
+from jobs.cli_data import data
+from jobs.cli_jobs import jobs, submit
 from jobs.errors import BadRequest, BadSpec, JobsError
+from jobs.options import EXPERIMENT, IMAGES, JSON, ROOT, TABLE_NAMES, WORKERS, place
+from jobs.shown import say, shown
 from store.errors import StoreError
-
-ROOT = click.argument("root", type=click.Path(path_type=Path))
-EXPERIMENT = click.option("--experiment", metavar="NAME", help="Which experiment, where the root holds several.")
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-IMAGES = click.option("--images", metavar="DIR", help="Where the images lie: a folder or an fsspec URL.")
-WORKERS = click.option("--workers", type=click.IntRange(1), help="Worker processes (default: one a CPU).")
 
 
 def main() -> NoReturn:
@@ -38,6 +37,8 @@ def main() -> NoReturn:
         _fail(str(error), 2)
     except (ClusterError, DkvbError, JobsError, StoreError) as error:
         _fail(str(error), 1)
+    except MemoryError as error:
+        _fail(f"not enough memory{f': {error}' if str(error) else ''}; what was finished stands", 1)
     except BrokenPipeError:
         sys.stdout = None  # Who read us has gone; say nothing more.
         sys.exit(1)
@@ -52,7 +53,7 @@ def _end_at_once(message: str) -> NoReturn:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"dkvb: {message}", err=True)
+    say(f"dkvb: {message}", err=True)
     sys.exit(code)
 
 
@@ -66,21 +67,20 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--root", type=click.Path(path_type=Path), default=Path("dkvb-demo"), show_default=True)
+@click.option("--root", type=place, default="dkvb-demo", show_default=True, help="Folder of all artefacts.")
 @WORKERS
 @JSON
-def demo(root: Path, workers: int | None, *, as_json: bool) -> None:
+def demo(root: Any, workers: int | None, *, as_json: bool) -> None:
     """The whole pipeline on scikit-learn's digits, on this machine: table, figure, what to try next.
 
     Example: dkvb demo --root /tmp/demo
     """
-    from jobs.spec import load_spec
+    from jobs.spec import load_specs
 
-    experiment = _run(load_spec("digits"), root, None, workers=workers)
-    _show_summary(experiment, as_json=as_json)
+    _show_summaries(_run(load_specs("digits"), root, None, workers=workers), as_json=as_json)
     if as_json:
         return
-    click.echo(f"""Try next:
+    say(f"""Try next:
   dkvb table {root} --table classes            every class, both methods
   dkvb unlearn {root} --class 7                a mask and a checkpoint that has forgotten the sevens
   dkvb demo --root {root}                      again: everything stands already
@@ -90,43 +90,44 @@ def demo(root: Path, workers: int | None, *, as_json: bool) -> None:
 @cli.command()
 @click.argument("spec")
 @IMAGES
-@click.option("--root", type=click.Path(path_type=Path), help="Show what stands there already.")
+@click.option("--root", type=place, help="Show what stands there already.")
 @JSON
-def plan(spec: str, images: str | None, root: Path | None, *, as_json: bool) -> None:
+def plan(spec: str, images: str | None, root: Any | None, *, as_json: bool) -> None:
     """Steps, digests, what stands, and what it will cost. SPEC is a TOML file or the name of a shipped spec.
 
     Example: dkvb plan imagenet1k-clip
     """
-    from jobs.plan import describe, describe_text
-    from jobs.spec import load_spec
+    from jobs.description import describe, describe_text
+    from jobs.spec import load_specs
 
-    about = describe(load_spec(spec), images, root)
-    click.echo(json.dumps(about, indent=2) if as_json else describe_text(about))
+    about = [describe(one, images, root) for one in load_specs(spec)]
+    whole = about[0] if len(about) == 1 else about
+    say(json.dumps(whole, indent=2) if as_json else describe_text(about))
 
 
 @cli.command()
 @click.argument("spec")
-@click.option("--root", type=click.Path(path_type=Path), required=True, help="Folder of all artefacts.")
+@click.option("--root", type=place, required=True, help="Folder or s3:// address of all artefacts.")
 @IMAGES
 @click.option("--address", metavar="A", help="A Ray cluster (host:port, ray://..., auto); default: here.")
 @WORKERS
 @click.option("--gpus", type=click.FloatRange(0), default=0, help="GPUs a worker holds.")
 @click.option("--serial", is_flag=True, help="In this process, without Ray: for debugging.")
 @JSON
-def run(spec: str, root: Path, images: str | None, *, as_json: bool, **where: Any) -> None:
+def run(spec: str, root: Any, images: str | None, *, as_json: bool, **where: Any) -> None:
     """Run or resume an experiment; what stands is skipped. SPEC is a TOML file or the name of a shipped spec.
 
     Example: dkvb run cifar10 --root roots/cifar10 --images data/cifar10
     """
-    from jobs.spec import load_spec
+    from jobs.spec import load_specs
 
-    _show_summary(_run(load_spec(spec), root, images, **where), as_json=as_json)
+    _show_summaries(_run(load_specs(spec), root, images, **where), as_json=as_json)
 
 
 @cli.command()
 @ROOT
 @JSON
-def status(root: Path, *, as_json: bool) -> None:
+def status(root: Any, *, as_json: bool) -> None:
     """How far a root is, from what is on disk.
 
     Example: dkvb status roots/cifar10
@@ -135,12 +136,12 @@ def status(root: Path, *, as_json: bool) -> None:
 
     rows = read_status(root)
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        say(json.dumps(rows, indent=2))
     elif not rows:
-        click.echo(f"{root}: no experiment yet; `dkvb run SPEC --root {root}` makes one")
+        say(f"{root}: no experiment yet; `dkvb run SPEC --root {root}` makes one")
     for row in () if as_json else rows:
         units = "" if row["units"] is None else f"{row['standing']} of {row['units']} units"
-        click.echo(f"{row['experiment']:<16} {row['step']:<18} {row['state']:<11} {units:<20} {row['digest']}")
+        say(f"{shown(row['experiment']):<16} {shown(row['step']):<18} {row['state']:<11} {units:<20} {row['digest']}")
 
 
 @cli.command()
@@ -148,7 +149,7 @@ def status(root: Path, *, as_json: bool) -> None:
 @click.option(
     "--table",
     "name",
-    type=click.Choice(["summary", "classes", "sweep"]),
+    type=click.Choice(TABLE_NAMES),
     default="summary",
     show_default=True,
 )
@@ -162,15 +163,16 @@ def status(root: Path, *, as_json: bool) -> None:
 @click.option("--json", "form", flag_value="json", help="The same as --format json.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write; standard output unless given.")
 @EXPERIMENT
-def table(root: Path, name: str, form: str, output: Path | None, experiment: str | None) -> None:
-    """Result tables: one line a method, one a class, or one a class, method, N and seed.
+def table(root: Any, name: str, form: str, output: Path | None, experiment: str | None) -> None:
+    """Result tables: of the sweep (summary, classes, sweep), and of what a spec's [compare] asks for (all others).
 
     Example: dkvb table roots/cifar10 --table classes --format latex -o classes.tex
     """
+    from jobs import proof, summary
     from jobs.experiment import find
-    from jobs.summary import FORMATS, TABLES
 
-    made: str | bytes = FORMATS[form](TABLES[name](find(root, experiment)))
+    tables = {**summary.TABLES, **proof.TABLES}
+    made: str | bytes = summary.FORMATS[form](tables[name](find(root, experiment)))
     data = made.encode() if isinstance(made, str) else made
     if output is None:
         sys.stdout.buffer.write(data)
@@ -199,7 +201,7 @@ def table(root: Path, name: str, form: str, output: Path | None, experiment: str
 @EXPERIMENT
 @JSON
 def unlearn(
-    root: Path, experiment: str | None, classes: tuple[str, ...], *, mask_only: bool, as_json: bool, **asked: Any
+    root: Any, experiment: str | None, classes: tuple[str, ...], *, mask_only: bool, as_json: bool, **asked: Any
 ) -> None:
     """Write a mask and a checkpoint that has forgotten the given classes together.
 
@@ -213,25 +215,26 @@ def unlearn(
     if asked["budget"] is None and asked["share"] is None:
         asked["share"] = DEFAULT_SHARE
     done = unlearn(find(root, experiment), Request(classes=list(classes), **asked), mask_only=mask_only)
-    click.echo(json.dumps(done, indent=2) if as_json else told(done))
+    say(json.dumps(done, indent=2) if as_json else told(done))
 
 
-def _run(spec: Any, root: Path, images: str | None, **where: Any) -> Any:
-    """Run a spec in a session, then find it on its root."""
+def _run(specs: list[Any], root: Any, images: str | None, **where: Any) -> list[Any]:
+    """Run specs in a session, then find their experiments on the root."""
     from cluster.session import session
     from jobs.experiment import find
     from jobs.plan import make_plan
     from jobs.progress import Reporter
-    from jobs.run import run as run_plan
+    from jobs.run import run as run_plans
     from store.artefacts import open_root
 
-    steps = make_plan(spec, images)
+    plans = [make_plan(spec, images) for spec in specs]
     open_root(root, create=True)
     where["gpus_per_worker"] = where.pop("gpus", 0)
-    where["serial"] = where.get("serial", False) or steps.stands(root)  # Nothing to do: no cluster for that.
+    stands = all(plan.stands(root) for plan in plans)
+    where["serial"] = where.get("serial", False) or stands  # Nothing to do: no cluster for that.
     with _second_interrupt_ends(), session(**where) as executor:
-        run_plan(steps, root, executor, Reporter(root))
-    return find(root, spec.name)
+        run_plans(plans, root, executor, Reporter(root=root))
+    return [find(root, spec.name) for spec in specs]
 
 
 class _second_interrupt_ends:
@@ -252,29 +255,43 @@ class _second_interrupt_ends:
         _end_at_once("interrupted twice; ended at once, what was finished stands")
 
 
-def _show_summary(experiment: Any, *, as_json: bool) -> None:
-    """The summary table, the yardstick and the figure."""
+def _show_summaries(experiments: list[Any], *, as_json: bool) -> None:
+    """The summary table, the yardstick and the figure of each experiment."""
+    from jobs.summary import TABLES, heads, records
+
+    if as_json:
+        summaries = [
+            {"name": one.name, "test_accuracy": heads(one), "summary": records(TABLES["summary"](one))}
+            for one in experiments
+        ]
+        say(json.dumps(summaries[0] if len(summaries) == 1 else summaries, indent=2))
+        return
+    for one in experiments:
+        _show_summary(one)
+
+
+def _show_summary(experiment: Any) -> None:
     from jobs.report import figure
-    from jobs.summary import TABLES, heads, markdown, records, side_by_side, sweep_table
+    from jobs.summary import TABLES, heads, markdown, side_by_side, sweep_table
 
     reached = heads(experiment)
-    if as_json:
-        summary = records(TABLES["summary"](experiment))
-        click.echo(json.dumps({"name": experiment.name, "test_accuracy": reached, "summary": summary}, indent=2))
-        return
-    click.echo(f"\n{experiment.name}: test accuracy {reached['dkvb']:.2f} %, linear head {reached['linear']:.2f} %")
-    click.echo("Each class forgotten by itself, at the smallest N that does it (percent; changes in points):\n")
-    click.echo(markdown(side_by_side(TABLES["summary"](experiment))))
+    say(f"\n{experiment.name}: test accuracy {reached['dkvb']:.2f} %, linear head {reached['linear']:.2f} %")
+    say("Each class forgotten by itself, at the smallest N that does it (percent; changes in points):\n")
+    say(markdown(side_by_side(TABLES["summary"](experiment))))
     path = experiment.root / f"{experiment.name}.png"
     try:
         figure(sweep_table(experiment), path, title=f"{experiment.name}: forgetting each class by itself")
-        click.echo(f"Figure: {path}")
+        say(f"Figure: {path}")
     except BadRequest as error:
-        click.echo(f"No figure: {error}")
+        say(f"No figure: {error}")
+    if "tuning" in experiment.steps:
+        say(f"""Compared with baselines, controls and oracles:
+  dkvb table {experiment.root} --table compare --experiment {experiment.name}
+  and in place of compare: oracle_gap, attacks, selection, costs, scope""")
 
 
 def _write(path: Path, data: bytes) -> None:
-    from store.artefacts import write_atomic
+    from store.places import write_atomic
 
     try:
         if path.exists() and not path.is_file():  # a pipe or a device is written to, not replaced
@@ -284,6 +301,9 @@ def _write(path: Path, data: bytes) -> None:
     except OSError as error:
         raise BadRequest(f"{path}: cannot be written: {error.strerror}") from error
 
+
+for command in (submit, jobs, cluster, data):
+    cli.add_command(command)
 
 if __name__ == "__main__":
     main()

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from dkvb.counts import count_codes
+from dkvb.training import TrainSettings
+from jobs.classes import class_indexes
 from jobs.errors import BadRequest
 from jobs.step import Task
 from store import arrays
@@ -67,3 +69,23 @@ def check_alike(task: Task) -> None:
             f"{task.inputs['test'].path}: test and training images were embedded in different ways (not alike in: "
             f"{', '.join(differ)}), which changes codes; delete that folder and run again in one environment"
         )
+
+
+def wanted_classes(task: Task) -> list[int]:
+    """Indexes of the classes a task asks for: those it names or all, and of these the first so many if it says so."""
+    names = read_manifest(task).classes
+    found = [*range(len(names))] if task.spec["classes"] is None else class_indexes(names, task.spec["classes"])
+    return found[: task.spec.get("first")]
+
+
+def oracle_classes(task: Task) -> list[int]:
+    """Classes for which an oracle's keys were fitted without them, in the order of its arrays; none without one."""
+    if "oracles" not in task.inputs:
+        return []
+    return list(read_json(task.inputs["oracles"].path / "provenance.json")["facts"]["classes"])
+
+
+def settings_of(task: Task, head: str) -> TrainSettings:
+    """How a head ("values" or "linear") was trained, to the number of epochs: the recipe of whoever trains it again."""
+    asked = read_json(task.inputs[head].path / "spec.json")["spec"]["settings"]
+    return TrainSettings(**{**asked, "epochs": task.inputs[head].marks()[head]["epochs"], "validation": 0.0})

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from dkvb.backbones import BackboneSpec, embed, embedding_width, load_backbone
@@ -94,10 +94,13 @@ def open_work(task: Task) -> Work:
     images, manifest = data.images_of(task), data.read_manifest(task)
     skip = task.spec["images"]["on_error"] == "skip"
 
+    def transform(image: Image.Image) -> Tensor:
+        return backbone.transform(ImageOps.mirror(image) if task.spec.get("flip") else image)
+
     def ready(shard: Shard) -> Iterator[Batch]:
         for items in batches(images.read(shard), task.spec["batch"]):
             left_out = problems(shard, items, skip=skip)
-            yield make_ready(items, left_out, backbone.transform)
+            yield make_ready(items, left_out, transform)
 
     def embed_shard(unit: str) -> Facts:
         shard = manifest.shards[int(unit)]

@@ -13,7 +13,14 @@ class BadSpec(JobsError, ValueError):
 
 
 class StepFailed(JobsError, RuntimeError):
-    """Units of a step failed; what stands stays, and the same command goes on from there."""
+    """Units of a step failed; what stands stays, and the same command goes on from there.
+
+    unreachable: whether it was only that a store did not answer.
+    """
+
+    def __init__(self, message: str, *, unreachable: bool = False) -> None:
+        super().__init__(message)
+        self.unreachable = unreachable
 
 
 class BadRequest(JobsError, ValueError):

@@ -1,20 +1,20 @@
 """What stands on a root: its experiments, their artefacts and how far each is."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from dkvb.checkpoint import read_header
 from jobs.errors import BadRequest, nearest
-from store.artefacts import Artefact, open_root, read_json
+from store.artefacts import Artefact, as_written, open_root, read_json
 from store.layout import CHECKPOINT
+from store.places import Place, names
 
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
     """One experiment as recorded on a root."""
 
-    root: Path
+    root: Place
     name: str
     spec: dict[str, Any]
     steps: dict[str, str]
@@ -22,7 +22,9 @@ class Experiment:
 
     def artefact(self, label: str) -> Artefact:
         """The artefact of a step; raises: BadRequest when it does not stand yet."""
-        artefact = Artefact(self.root, label.partition("[")[0], self.steps[label])
+        with as_written(self.root / "experiments" / f"{self.name}.json"):
+            artefact = Artefact(self.root, label.partition("[")[0], self.steps[label])
+        artefact.check_own()
         if not artefact.done:
             raise BadRequest(
                 f"{self.root}: {self.name}: step {label} is not finished; run `dkvb run` on this root first "
@@ -33,41 +35,57 @@ class Experiment:
     @property
     def classes(self) -> list[str]:
         """Names of the classes, as the model says them: the manifest, with a label for every image, is long to read."""
-        return list(read_header(self.artefact("values").path / CHECKPOINT)["classes"])
+        path = self.artefact("values").path / CHECKPOINT
+        with as_written(path):
+            return texts(read_header(path)["classes"])
 
     def facts(self, label: str) -> dict[str, Any]:
         """What a finished step said of itself."""
-        return dict(read_json(self.artefact(label).path / "provenance.json")["facts"])
+        path = self.artefact(label).path / "provenance.json"
+        with as_written(path):
+            return dict(read_json(path)["facts"])
 
 
-def experiments(root: Path) -> list[Experiment]:
+def texts(found: Any) -> list[str]:
+    """A list of texts; raises: TypeError."""
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise TypeError("expected a list of texts")
+    return found
+
+
+def experiments(root: Place) -> list[Experiment]:
     """All experiments of a root, by name; raises: NotARoot."""
     open_root(root, create=False)
     found = []
-    for path in sorted((root / "experiments").glob("[!.]*.json")):
-        about = read_json(path)
-        found.append(Experiment(root, about["name"], about["spec"], about["steps"]))
+    for name in names(root / "experiments", ".json"):
+        path = root / "experiments" / name
+        with as_written(path):
+            about = read_json(path)
+            if about["name"] != name.removesuffix(".json") or not isinstance(about["spec"], dict):
+                raise ValueError("its name is another, or its spec no table")
+            texts([*about["steps"].values()])
+            found.append(Experiment(root, about["name"], about["spec"], about["steps"]))
     return sorted(found, key=lambda experiment: experiment.name)
 
 
-def find(root: Path, name: str | None) -> Experiment:
+def find(root: Place, name: str | None) -> Experiment:
     """One experiment of a root: the one named, or the only one.
 
     raises: BadRequest when there is none, or none of that name, or several and no name; NotARoot.
     """
     there = experiments(root)
-    names = ", ".join(experiment.name for experiment in there)
+    known = ", ".join(experiment.name for experiment in there)
     if not there:
         raise BadRequest(f"{root}: no experiment there yet; `dkvb run SPEC --root {root}` makes one")
     if name is None and len(there) > 1:
-        raise BadRequest(f"{root}: holds {len(there)} experiments ({names}); say which with --experiment NAME")
+        raise BadRequest(f"{root}: holds {len(there)} experiments ({known}); say which with --experiment NAME")
     for experiment in there:
         if name in (None, experiment.name):
             return experiment
-    raise BadRequest(f"{root}: no experiment {name!r}{nearest(name or '', names.split(', '))} (there: {names})")
+    raise BadRequest(f"{root}: no experiment {name!r}{nearest(name or '', known.split(', '))} (there: {known})")
 
 
-def status(root: Path) -> list[dict[str, Any]]:
+def status(root: Place) -> list[dict[str, Any]]:
     """How far every step of every experiment is: one row a step, read from the disk alone."""
     rows = []
     for experiment in experiments(root):

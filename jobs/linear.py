@@ -7,8 +7,8 @@ from dkvb.metrics import accuracy
 from dkvb.training import TrainSettings
 from jobs import data
 from jobs.step import Facts, Task, Work, use_one_core
-from store.artefacts import write_atomic
 from store.layout import LINEAR
+from store.places import write_atomic
 
 VERSION = 1
 LEASE_S = 86400

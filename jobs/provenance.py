@@ -4,7 +4,7 @@ import os
 import platform
 import subprocess
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +22,33 @@ PACKAGES = (
 )
 
 
+def version_of(package: str) -> str | None:
+    """Its version; None where it is not installed, as on a cluster that was sent the code alone."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
 @cache
 def surroundings() -> dict[str, Any]:
     """Code version, package versions and hardware of this process."""
     return {
         "commit": commit(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": {name: version_of(name) for name in PACKAGES},
         "machine": {"system": platform.platform(), "processor": processor(), "cpus": os.cpu_count()},
     }
 
 
 def commit() -> str | None:
-    """The git commit of the running code, "+dirty" if it was changed; None outside a checkout."""
+    """The git commit of the running code, "+dirty" if it was changed; None outside a checkout.
+
+    Code that a submission carries says it by DKVB_COMMIT.
+    """
     here = Path(__file__).parents[1]
     if not (here / ".git").exists():
-        return None
+        return os.environ.get("DKVB_COMMIT") or None
     try:
         ask = ["git", "-C", str(here), "describe", "--always", "--dirty=+dirty", "--abbrev=40", "--exclude=*"]
         return subprocess.run(ask, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

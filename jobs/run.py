@@ -1,22 +1,36 @@
-"""Running a plan on a root: skip what stands, do the rest unit by unit, lose nothing when killed."""
+"""Running plans on a root: skip what stands, do the rest unit by unit, lose nothing when killed.
 
+Steps that do not wait for each other are mapped together, those with the fewest units first, so that a step of one
+unit does not leave all workers but one idle.
+"""
+
+import secrets
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 
 from cluster.shardmap import Event, Executor, Outcome, Policy
-from jobs.errors import StepFailed
-from jobs.plan import MODULES, Plan
+from cluster.units import here
+from dkvb.errors import DkvbError
+from jobs.errors import BadRequest, BadSpec, StepFailed
+from jobs.graph import MODULES
+from jobs.plan import Plan, waves
 from jobs.provenance import surroundings
+from jobs.shown import shown
 from jobs.step import Step, Task, Work
-from store.artefacts import open_root, read_json, write_json
+from store.artefacts import as_written, open_root, read_json, write_json
+from store.errors import ImageDataError
+from store.places import Journal, Place, absolute, exists, reported
 
 DEADLINE_S = 1800
 """Seconds without a worker that is set up before a run gives up: a node must boot, weights must be fetched."""
+
+FRESH_S = 30.0
+"""Seconds for which a driver that wrote progress.json counts as being at work."""
 
 SHOWN = 20
 """Failed units named in an error."""
@@ -28,8 +42,8 @@ class Progress(Protocol):
     def step(self, label: str, total: int, standing: int) -> None:
         """A step begins, some of its units standing already."""
 
-    def unit(self, outcome: Outcome) -> None:
-        """A unit ended."""
+    def unit(self, label: str, outcome: Outcome) -> None:
+        """A unit of a step ended."""
 
     def note(self, text: str) -> None:
         """Something the user should know."""
@@ -38,26 +52,36 @@ class Progress(Protocol):
         """A step ended."""
 
 
-def run(plan: Plan, root: Path, executor: Executor, progress: Progress) -> None:
-    """Run or resume an experiment.
+def run(plans: Sequence[Plan], root: Place, executor: Executor, progress: Progress) -> None:
+    """Run or resume experiments; what they share is done once.
 
-    raises: StepFailed when units failed, after all others of the step were done; StoreError; ClusterError.
+    raises: StepFailed when units failed, after all others that could be done were done; StoreError; ClusterError.
     """
-    root = open_root(root, create=True).resolve()  # Workers have working directories of their own.
-    if changed := record(plan, root):
-        progress.note(f"{plan.spec.name} ran here before with another spec (differs in {', '.join(changed)})")
-    for step in plan.steps:
-        run_step(step, step.task(root), executor, progress)
+    root = absolute(open_root(root, create=True))  # Workers have working directories of their own.
+    for plan in plans:
+        if changed := record(plan, root):
+            progress.note(f"{plan.spec.name} ran here before with another spec (differs in {', '.join(changed)})")
+    for wave in waves(plans):
+        run_steps(wave, root, executor, progress)
 
 
-def record(plan: Plan, root: Path) -> list[str]:
+def another_driver(root: Place) -> bool:
+    """Whether another driver was at work on the root some seconds ago."""
+    path = root / "progress.json"
+    with as_written(path):
+        last: dict[str, Any] = read_json(path) if exists(path) else {"time": 0.0}
+        return time.time() - float(last["time"]) < FRESH_S and last.get("driver") != here()
+
+
+def record(plan: Plan, root: Place) -> list[str]:
     """Write down which artefacts make up the experiment, so that it can be found by name.
 
     returns: the spec keys in which it differs from what ran under this name before; the newer one takes the name.
     """
     path = root / "experiments" / f"{plan.spec.name}.json"
     about: dict[str, Any] = {"name": plan.spec.name, "spec": asdict(plan.spec), "steps": plan.digests()}
-    before = flat(read_json(path)["spec"]) if path.exists() else flat(about["spec"])
+    with as_written(path):
+        before = flat(read_json(path)["spec"]) if exists(path) else flat(about["spec"])
     now = flat(about["spec"])
     write_json(path, about)
     return sorted(key for key in before | now if before.get(key) != now.get(key))
@@ -71,67 +95,169 @@ def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def open_unit(kind: str, task: Task) -> Work:
-    """In a worker: the step's work, each unit marked once its data stand."""
-    work = MODULES[kind].open_work(task)
+@dataclass(slots=True, kw_only=True)
+class Running:
+    """One step while its units are mapped."""
 
-    def do(unit: str) -> dict[str, Any]:
-        task.output.mark(unit, work(unit))
-        return {}
+    label: str
+    step: Step
+    task: Task
+    units: list[str]
+    open: set[str]
+    """Units without an outcome."""
+    failed: list[Outcome]
+    journal: Journal
+    began: datetime
+    clock: float
+
+
+def run_steps(steps: Mapping[str, Step], root: Place, executor: Executor, progress: Progress) -> None:
+    """Run steps that do not wait for each other to their ends; those that stand are skipped.
+
+    steps: by the label under which progress is told of them.
+    """
+    shared = another_driver(root)  # asked before this one writes that it is at work
+    running: dict[str, Running] = {}
+    refused: list[Exception] = []
+    with ExitStack() as stack:
+        for label, step in steps.items():
+            try:
+                one = begin(label, step, step.task(root), progress)
+            except (BadSpec, BadRequest, DkvbError, ImageDataError) as error:  # what was asked is wrong, for this step
+                refused.append(error)
+                continue
+            if one is not None:
+                running[label] = one
+                stack.enter_context(one.journal)
+        for one in running.values():
+            if not one.open:
+                close(one, progress)
+        map_units(running, executor, progress, apart=shared)
+    if failed := [report(one.label, one.failed, len(one.units)) for one in running.values() if one.failed]:
+        causes = [outcome.exception for one in running.values() for outcome in one.failed]
+        raise StepFailed(
+            "\n".join([*failed, "what was finished stands; mend the cause and run the same command again"]),
+            unreachable=all(isinstance(cause, ConnectionError) for cause in causes),
+        )
+    if refused:
+        raise refused[0]
+
+
+def begin(label: str, step: Step, task: Task, progress: Progress) -> Running | None:
+    """Prepare a step and see what of it stands; None where all of it does."""
+    output, began, clock = task.output, datetime.now(UTC), time.perf_counter()
+    if output.done:
+        output.check_own()  # others read it; of one that is not done, `prepare` sees to it
+        total = len(output.units() or [])
+        progress.step(label, total, total)
+        progress.done(label, 0.0)
+        return None
+    output.prepare(step.identity)
+    if (units := output.units()) is None:
+        units = list(MODULES[step.kind].prepare(task))
+        output.declare(units)
+    pending = set(units) - output.standing()
+    progress.step(label, len(units), len(units) - len(pending))
+    return Running(
+        label=label,
+        step=step,
+        task=task,
+        units=units,
+        open=pending,
+        failed=[],
+        journal=output.journal(),
+        began=began,
+        clock=clock,
+    )
+
+
+def map_units(running: Mapping[str, Running], executor: Executor, progress: Progress, *, apart: bool) -> None:
+    """Map the open units of all steps, keep the event logs, close each step with its last unit.
+
+    apart: begin somewhere in the middle: two drivers on one root that both begin with the first unit do all twice.
+    """
+    todo = sorted((one for one in running.values() if one.open), key=lambda one: len(one.open))
+    if not todo:
+        return
+    leases = {
+        f"{one.label}/{unit}": MODULES[one.step.kind].LEASE_S
+        for one in todo
+        for unit in rotated(sorted(one.open), apart=apart)
+    }
+
+    def log(event: Event) -> None:
+        label, _, unit = event.unit.rpartition("/")
+        for one in [running[label]] if label else todo:
+            one.journal.write(asdict(replace(event, unit=unit)))
+
+    factory = partial(open_units, {one.label: (one.step.kind, one.task) for one in todo})
+    policy = Policy(leases=leases, deadline_s=DEADLINE_S)
+    for outcome in executor.map(factory, list(leases), policy=policy, on_event=log):
+        label, _, unit = outcome.unit.rpartition("/")
+        one, outcome.unit = running[label], unit
+        one.open.discard(unit)
+        one.journal.write(unit_event(outcome))
+        progress.unit(label, outcome)
+        if not outcome.ok:
+            one.failed.append(outcome)
+        if not one.open and not one.failed:
+            close(one, progress)
+
+
+def rotated(units: list[str], *, apart: bool) -> list[str]:
+    """The units from a random one on, and then those before it, if asked."""
+    first = secrets.randbelow(len(units)) if apart else 0
+    return units[first:] + units[:first]
+
+
+def open_units(tasks: Mapping[str, tuple[str, Task]]) -> Work:
+    """In a worker: the work of several steps, one of them open at a time; the first is opened at once.
+
+    tasks: kind and task, by label; a unit's name is label/unit.
+    """
+    held: dict[str, Work] = {}
+
+    def work_of(label: str) -> Work:
+        if label not in held:
+            held.clear()  # what the last step held makes room first
+            held[label] = open_unit(*tasks[label])
+        return held[label]
+
+    work_of(next(iter(tasks)))
+
+    def do(name: str) -> Any:
+        label, _, unit = name.rpartition("/")
+        return work_of(label)(unit)
 
     return do
 
 
-def run_step(step: Step, task: Task, executor: Executor, progress: Progress) -> None:
-    """Run one step to its end, or skip it when it stands."""
-    output, module = task.output, MODULES[step.kind]
-    if output.done:
-        total = len(output.units() or [])
-        progress.step(step.label, total, total)
-        progress.done(step.label, 0.0)
-        return
-    began, clock = datetime.now(UTC), time.perf_counter()
-    output.prepare(step.identity)
-    if (units := output.units()) is None:
-        units = list(module.prepare(task))
-        output.declare(units)
-    standing = output.standing()
-    pending = [unit for unit in units if unit not in standing]
-    progress.step(step.label, len(units), len(units) - len(pending))
-    failed = do_units(partial(open_unit, step.kind, task), pending, task, executor, progress.unit)
-    if failed:
-        raise StepFailed(report(step.label, failed, len(units)))
-    facts = module.finish(task)
+def open_unit(kind: str, task: Task) -> Work:
+    """In a worker: the step's work, each unit marked once its data stand."""
+    with reported(task.output.path):
+        work = MODULES[kind].open_work(task)
+
+    def do(unit: str) -> dict[str, Any]:
+        if task.output.stands(unit):  # another driver on this root was quicker
+            return {}
+        with reported(task.output.path):
+            facts = work(unit)
+            task.output.mark(unit, facts)
+        return {"images": facts["items"]} if kind == "embeddings" else {}
+
+    return do
+
+
+def close(one: Running, progress: Progress) -> None:
+    """The last unit of a step stands: bring its parts together."""
+    facts = MODULES[one.step.kind].finish(one.task)
     if left_out := facts.get("left_out"):
-        first = "; ".join(f"{one['shard']}: {one['item']}: {one['reason']}" for one in left_out[:3])
-        progress.note(f"{step.label}: left out {len(left_out)} items or shards ({first}); all in provenance.json")
-    seconds = time.perf_counter() - clock
-    times = {"began": began.isoformat(), "ended": datetime.now(UTC).isoformat(), "seconds": round(seconds, 3)}
-    output.finish({"facts": facts, "times": times, **surroundings()})
-    progress.done(step.label, seconds)
-
-
-def do_units(
-    factory: Callable[[], Work],
-    pending: list[str],
-    task: Task,
-    executor: Executor,
-    on_unit: Callable[[Outcome], None],
-) -> list[Outcome]:
-    """Map the units, keep the event log, return the outcomes that failed."""
-    failed = []
-
-    def log(event: Event) -> None:
-        task.output.log([asdict(event)])
-
-    if pending:
-        policy = Policy(lease_s=MODULES[task.output.step].LEASE_S, deadline_s=DEADLINE_S)
-        for outcome in executor.map(factory, pending, policy=policy, on_event=log):
-            task.output.log([unit_event(outcome)])
-            on_unit(outcome)
-            if not outcome.ok:
-                failed.append(outcome)
-    return failed
+        first = "; ".join(shown(f"{item['shard']}: {item['item']}: {item['reason']}") for item in left_out[:3])
+        progress.note(f"{one.label}: left out {len(left_out)} items or shards ({first}); all in provenance.json")
+    seconds = time.perf_counter() - one.clock
+    times = {"began": one.began.isoformat(), "ended": datetime.now(UTC).isoformat(), "seconds": round(seconds, 3)}
+    one.task.output.finish({"facts": facts, "times": times, **surroundings()})
+    progress.done(one.label, seconds)
 
 
 def unit_event(outcome: Outcome) -> dict[str, Any]:
@@ -147,15 +273,9 @@ def unit_event(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def report(label: str, failed: list[Outcome], total: int) -> str:
+def report(label: str, failed: Sequence[Outcome], total: int) -> str:
     """Which units of a step failed, and why."""
     lines = [f"  {outcome.unit}: {outcome.error} (attempts: {outcome.attempts})" for outcome in failed[:SHOWN]]
     if len(failed) > SHOWN:
         lines.append(f"  and {len(failed) - SHOWN} more")
-    return "\n".join(
-        [
-            f"{label}: {len(failed)} of {total} units failed",
-            *lines,
-            "what was finished stands; mend the cause and run the same command again",
-        ]
-    )
+    return "\n".join([f"{label}: {len(failed)} of {total} units failed", *lines])

@@ -2,7 +2,9 @@
 
 import re
 import tomllib
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -14,6 +16,7 @@ from dkvb.masks import SCOPES
 from dkvb.training import TrainSettings
 from jobs.errors import BadSpec, nearest
 from store.images import KINDS
+from store.places import has_password
 
 SHIPPED = Path(__file__).parent / "specs"
 
@@ -172,6 +175,60 @@ class SweepSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CompareSpec:
+    """What the masks are compared with, and how often."""
+
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    """Each gives a model of its own: projections, keys, values, linear head; baselines are tuned on the first's."""
+    classes: list[str] | None = None
+    """Names of the classes, each forgotten by itself; those of the sweep unless given."""
+    trials: int = 8
+    """Settings that each baseline may try, on either head."""
+    tuning_classes: int = 3
+    """Classes, the first that are compared, that settings are chosen on; for a class that is one of them, the others
+    decide. The comparison on another data set's keys is done for as many."""
+    oracle_kv: list[str] | None = None
+    """Classes for which an oracle's keys are fitted without them too; all that are compared unless given."""
+    tau: float = 0.95
+    """Share of the class's activations that a mask by the label-free rule holds: as `dkvb unlearn` without --budget."""
+    taus: list[float] = field(default_factory=lambda: [0.7, 0.8, 0.9, 0.95, 0.98, 0.99])
+    """Label-free rule: the smallest N whose pairs hold this share of the class's activations."""
+    weights: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.5, 1.0])
+    """Label-free ranking by n_f - weight * n_r; 0 ranks by n_f alone."""
+
+    lira_heads: int = 64
+    """Heads that U-LiRA trains with the class, and as many without; 0 leaves it out."""
+    lira_items: int = 10000
+    """Training items that they are trained on, drawn by the seed; a head sees the class and half of the others."""
+    lira_classes: int = 1
+    """Classes, the first that are compared, for which that is done."""
+    proxies: dict[str, str] = field(default_factory=dict)
+    """Class -> class of the other data set whose images stand for it."""
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "taus", "weights"):
+            given = getattr(self, name)
+            distinct = len(set(given)) == len(given)
+            _check(bool(given) and distinct, f"compare.{name}: found {given}, expected one or more, all different")
+        _check(min(self.seeds) >= 0, f"compare.seeds: found {self.seeds}, expected 0 or more")
+        _check(0 < self.tau <= 1, f"compare.tau: found {self.tau}, expected a share above 0, at most 1")
+        _check(
+            self.lira_heads == 0 or self.lira_heads > 3,
+            f"compare.lira_heads: found {self.lira_heads}, expected 0, or 4 and more (64 is usual)",
+        )
+        for name in ("lira_items", "lira_classes"):
+            _check(getattr(self, name) > 0, f"compare.{name}: found {getattr(self, name)}, expected 1 or more")
+        _check(self.trials > 0, f"compare.trials: found {self.trials}, expected 1 or more")
+        few = f"compare.tuning_classes: found {self.tuning_classes}, expected 2 or more: one must be another class"
+        _check(self.tuning_classes > 1, few)
+        _check(
+            all(0 < tau <= 1 for tau in self.taus),
+            f"compare.taus: found {self.taus}, expected shares above 0, at most 1",
+        )
+        _check(min(self.weights) >= 0, f"compare.weights: found {self.weights}, expected 0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """An experiment."""
 
@@ -187,31 +244,52 @@ class Spec:
     keys: KeysSpec = field(default_factory=KeysSpec)
     values: TrainSettings = field(default_factory=TrainSettings)
     linear: TrainSettings = field(default_factory=TrainSettings)
+    compare: CompareSpec | None = None
+    other: ImagesSpec | None = None
+    """Another data set, below the same location: keys are fitted on its training split too, proxies taken from it."""
 
     def __post_init__(self) -> None:
-        _check(
-            bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name)),
-            f"name: found {self.name!r}, expected letters, digits, '.', '_' and '-', a letter or digit first",
-        )
+        check_name("name", self.name)
+        both = self.sweep.uva is not None and self.sweep.uve is not None
+        _check(self.compare is None or both, "compare: found one method, expected [sweep.uva] and [sweep.uve]")
+        alone = self.other is not None and self.compare is None
+        _check(not alone, "other: found another data set and nothing to do with it, expected [compare]")
+
+
+def check_name(where: str, name: str) -> None:
+    """Names become files; raises: BadSpec."""
+    _check(
+        bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name)),
+        f"{where}: found {name!r}, expected up to 100 letters, digits, '.', '_' and '-', a letter or digit first",
+    )
 
 
 def build(cls: Any, table: Any, where: str) -> Any:
     """Make a spec dataclass of a TOML table, every key and type checked; where names the table in errors."""
     if not isinstance(table, dict):
         raise BadSpec(f"{where}: found {table!r}, expected a table")
-    hints = get_type_hints(cls)
+    hints, at = get_type_hints(cls), f"{where}: " if where else ""
     for key in table:
         if key not in hints:
-            raise BadSpec(f"{where}: unknown key {key!r}{nearest(key, hints)} (known: {', '.join(hints)})")
+            raise BadSpec(f"{at}unknown key {key!r}{nearest(key, hints)} (known: {', '.join(hints)})")
     for spec_field in fields(cls):
         required = spec_field.default is MISSING and spec_field.default_factory is MISSING
         if required and spec_field.name not in table:
-            raise BadSpec(f"{where}: key {spec_field.name!r} is missing")
+            raise BadSpec(f"{at}key {spec_field.name!r} is missing")
     made = {key: convert(hints[key], value, f"{where}.{key}" if where else key) for key, value in table.items()}
     try:
         return cls(**made)
     except DkvbError as error:
-        raise BadSpec(f"{where}: {error}") from error
+        raise BadSpec(f"{at}{error}") from error
+
+
+def as_table(spec: Spec) -> dict[str, Any]:
+    """The table of which `build` makes the spec; what was not set is left out, as TOML has it."""
+    return _set(asdict(spec))
+
+
+def _set(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: _set(value) if isinstance(value, dict) else value for key, value in table.items() if value is not None}
 
 
 def convert(hint: Any, value: Any, where: str) -> Any:
@@ -226,6 +304,8 @@ def convert(hint: Any, value: Any, where: str) -> Any:
         return {key: convert(get_args(hint)[1], item, f"{where}.{key}") for key, item in value.items()}
     if hint is float and type(value) is int:
         return float(value)
+    if isinstance(value, str) and has_password(value):
+        raise BadSpec(f"{where}: an address with a password in it; a spec is kept and shown, credentials are neither")
     if type(value) is not hint:
         raise BadSpec(f"{where}: found {value!r}, expected {describe(hint)}")
     return value
@@ -245,7 +325,14 @@ def shipped() -> list[str]:
 
 
 def load_spec(name: str) -> Spec:
-    """Read a spec: a TOML file, or the name of a shipped one.
+    """The experiment of a spec that holds one; raises: BadSpec."""
+    specs = load_specs(name)
+    _check(len(specs) == 1, f"{name}: holds {len(specs)} experiments, expected one")
+    return specs[0]
+
+
+def load_specs(name: str) -> list[Spec]:
+    """Read the experiments of a spec: a TOML file, or the name of a shipped one.
 
     raises: BadSpec naming file, table and key.
     """
@@ -259,8 +346,52 @@ def load_spec(name: str) -> Spec:
         raise BadSpec(f"{path}: cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise BadSpec(f"{path}: not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise BadSpec(f"{path}: not a spec: nested too deeply") from error
     try:
-        spec: Spec = build(Spec, table, "")
+        made = []
+        for i, experiment in enumerate(experiments(table)):
+            with _within(f"experiments[{i}]" if "experiments" in table else ""):
+                made.append(build(Spec, experiment, ""))
     except BadSpec as error:
-        raise BadSpec(f"{path}: {str(error).removeprefix(': ')}") from error
-    return spec
+        raise BadSpec(f"{path}: {error}") from error
+    return made
+
+
+@contextmanager
+def _within(where: str) -> Iterator[None]:
+    """A mistake that is found within says where, if that is not plain."""
+    try:
+        yield
+    except BadSpec as error:
+        raise BadSpec(f"{where}: {error}" if where else str(error)) from error
+
+
+def experiments(table: dict[str, Any]) -> list[dict[str, Any]]:
+    """The experiments that a spec's table stands for: itself, or one for each of its `[[experiments]]`.
+
+    Each of them is the table with some keys set anew, and its name behind the table's.
+    raises: BadSpec.
+    """
+    base = {key: value for key, value in table.items() if key != "experiments"}
+    found = table.get("experiments", [{}])
+    _check(isinstance(found, list) and len(found) > 0, "experiments: expected tables, each headed [[experiments]]")
+    made = []
+    for i, one in enumerate(found):
+        _check(isinstance(one, dict), f"experiments[{i}]: found {one!r}, expected a table")
+        if "experiments" in table:
+            _check(isinstance(one.get("name"), str), f"experiments[{i}]: key 'name' is missing, expected a text")
+            one = {**one, "name": f"{base.get('name', '')}-{one['name']}"}
+        made.append(_over(base, one))
+    names = [one.get("name") for one in made]
+    _check(len(set(names)) == len(names), f"experiments: found the names {names}, expected different ones")
+    return made
+
+
+def _over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The base with the changes made, table by table."""
+    both = {
+        key: _over(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+        for key, value in changes.items()
+    }
+    return {**base, **both}

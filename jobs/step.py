@@ -14,12 +14,12 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from store.artefacts import Artefact, digest
+from store.places import Place
 
 Facts = Mapping[str, Any]
 """A small JSON object."""
@@ -59,7 +59,7 @@ class Step:
         inputs = {name: f"{step.kind}/{step.digest}" for name, step in self.inputs.items()}
         return {"step": self.kind, "version": self.version, "spec": self.spec, "inputs": inputs}
 
-    def task(self, root: Path) -> "Task":
+    def task(self, root: Place) -> "Task":
         """The step on one root: everything a worker needs."""
         inputs = {name: Artefact(root, step.kind, step.digest) for name, step in self.inputs.items()}
         return Task(Artefact(root, self.kind, self.digest), inputs, self.spec, self.where)
@@ -74,7 +74,7 @@ class Task:
     spec: dict[str, Any]
     where: dict[str, Any]
 
-    def path(self, name: str) -> Path:
+    def path(self, name: str) -> Place:
         """The Zarr group of an input."""
         return self.inputs[name].data
 

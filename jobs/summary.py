@@ -8,7 +8,9 @@ from typing import Any
 import polars as pl
 
 from jobs.experiment import Experiment
-from store.layout import SWEEP_TABLE
+from jobs.shown import shown
+from store.artefacts import as_written
+from store.layout import SWEEP, SWEEP_TABLE
 from store.tables import read_table
 
 GONE = 0.005
@@ -18,20 +20,22 @@ GONE = 0.005
 def sweep_table(experiment: Experiment) -> pl.DataFrame:
     """All rows of the sweep, with the seconds of each class, method and seed (a unit's, shared out)."""
     artefact = experiment.artefact("sweep")
-    seconds = [
-        {
-            "class": k,
-            "method": run.partition("/")[0],
-            "seed": int(run.partition("/")[2]),
-            "seconds": taken / len(mark["classes"]),
-        }
-        for mark in artefact.marks().values()
-        for run, taken in mark["seconds"].items()
-        for k in mark["classes"]
-    ]
     schema = {"class": pl.Int32, "method": pl.String, "seed": pl.Int32, "seconds": pl.Float64}
-    rows = read_table(artefact.path / SWEEP_TABLE)
-    return rows.join(pl.DataFrame(seconds, schema=schema), on=["class", "method", "seed"], how="left")
+    with as_written(artefact.path / "units"):
+        seconds = [
+            {
+                "class": k,
+                "method": run.partition("/")[0],
+                "seed": int(run.partition("/")[2]),
+                "seconds": taken / len(mark["classes"]),
+            }
+            for mark in artefact.marks().values()
+            for run, taken in mark["seconds"].items()
+            for k in mark["classes"]
+        ]
+        times = pl.DataFrame(seconds, schema=schema)
+    rows = read_table(artefact.path / SWEEP_TABLE, SWEEP)
+    return rows.join(times, on=["class", "method", "seed"], how="left")
 
 
 def by_class(rows: pl.DataFrame) -> pl.DataFrame:
@@ -114,7 +118,8 @@ def half_interval(values: pl.Series) -> float | None:
 def heads(experiment: Experiment) -> dict[str, float]:
     """Test accuracy in percent of the linear head and of the bottleneck before anything is forgotten."""
     steps = {"linear": "linear", "dkvb": "sweep"}
-    return {head: 100 * experiment.facts(step)["accuracy"]["test"] for head, step in steps.items()}
+    with as_written(experiment.root):
+        return {head: 100 * float(experiment.facts(step)["accuracy"]["test"]) for head, step in steps.items()}
 
 
 TABLES: dict[str, Callable[[Experiment], pl.DataFrame]] = {
@@ -125,24 +130,28 @@ TABLES: dict[str, Callable[[Experiment], pl.DataFrame]] = {
 """The tables there are, by name."""
 
 
-def shown(value: Any) -> str:
+def cell(value: Any) -> str:
     """A cell for people."""
     if isinstance(value, float):
         return f"{value:.2f}"
-    return "" if value is None else str(value)
+    return "" if value is None else shown(str(value))
 
 
 def side_by_side(table: pl.DataFrame) -> pl.DataFrame:
     """A summary turned on its side for a terminal: one line a measure, one column a method."""
     measures = [name for name in table.columns if name != "method"]
-    columns = {row["method"]: [shown(row[name]) for name in measures] for row in table.iter_rows(named=True)}
+    columns = {row["method"]: [cell(row[name]) for name in measures] for row in table.iter_rows(named=True)}
     return pl.DataFrame({"": measures, **columns})
 
 
+MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\|`<[*"})
+"""Columns, code, HTML, links and emphasis; not "_", which inside a word means nothing and is common in names."""
+
+
 def markdown(table: pl.DataFrame) -> str:
-    """A table in Markdown, columns aligned; a bar in a name is escaped."""
-    cells = [table.columns, *([shown(v) for v in row] for row in table.iter_rows())]
-    cells = [[cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for cell in row] for row in cells]
+    """A table in Markdown, columns aligned; what would make a name more than text in it is escaped."""
+    cells = [table.columns, *([cell(v) for v in row] for row in table.iter_rows())]
+    cells = [[text.translate(MARKDOWN) for text in row] for row in cells]
     widths = [max(len(row[i]) for row in cells) for i in range(len(table.columns))]
     numeric = [dtype.is_numeric() for dtype in table.dtypes]
 
@@ -160,8 +169,8 @@ LATEX = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"\\": r"\textbackslash
 def latex(table: pl.DataFrame) -> str:
     """A table in LaTeX (booktabs)."""
     columns = "".join("r" if dtype.is_numeric() else "l" for dtype in table.dtypes)
-    rows = [table.columns, *([shown(v) for v in row] for row in table.iter_rows())]
-    head, *body = (" & ".join(cell.translate(LATEX).replace("±", r"$\pm$") for cell in row) + r" \\" for row in rows)
+    rows = [table.columns, *([cell(v) for v in row] for row in table.iter_rows())]
+    head, *body = (" & ".join(text.translate(LATEX).replace("±", r"$\pm$") for text in row) + r" \\" for row in rows)
     return (
         "\n".join(
             [
@@ -179,8 +188,17 @@ def latex(table: pl.DataFrame) -> str:
 
 
 def csv(table: pl.DataFrame) -> str:
-    """A table in CSV, at full precision."""
-    return table.write_csv()
+    """A table in CSV, at full precision. A name that a spreadsheet would take for a formula begins with an apostrophe.
+
+    Parquet and JSON keep every name as it is.
+    """
+    plain = pl.selectors.string().map_elements(plain_cell, return_dtype=pl.String, skip_nulls=True)
+    return table.with_columns(plain).write_csv()
+
+
+def plain_cell(text: str) -> str:
+    """A text for a spreadsheet."""
+    return f"'{shown(text)}" if text.lstrip()[:1] in ("=", "+", "-", "@") else shown(text)
 
 
 def records(table: pl.DataFrame) -> list[dict[str, Any]]:

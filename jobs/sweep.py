@@ -15,11 +15,12 @@ from dkvb.bottleneck import Bottleneck
 from dkvb.metrics import right_by_class
 from dkvb.sweep import Items, step_table, sweep
 from jobs import data
-from jobs.classes import class_hits, class_indexes
+from jobs.classes import class_hits, total_hits
 from jobs.errors import BadRequest
 from jobs.step import Facts, Task, Work, blocks, use_cores
 from store import arrays
 from store.layout import BLOCK, CHECKPOINT, SWEEP, SWEEP_TABLE
+from store.places import on_disk
 from store.tables import compact, write_rows
 
 VERSION = 3
@@ -37,7 +38,7 @@ SPLITS = ("train", "test")
 
 def prepare(task: Task) -> list[str]:
     """Blocks of the classes asked for; refuses a grid that asks for more than a class has."""
-    names, wanted = data.read_manifest(task).classes, wanted_classes(task)
+    names, wanted = data.read_manifest(task).classes, data.wanted_classes(task)
     data.check_alike(task)
     labels = data.labels(task, "train")
     counts = arrays.open_array(task.path("counts"), "counts")
@@ -48,12 +49,6 @@ def prepare(task: Task) -> list[str]:
         for method, grid in task.spec["methods"].items():
             _budgets(method, grid, hits, int((labels == k).sum()), name=names[k])
     return blocks(len(wanted), block_size(len(wanted)))
-
-
-def wanted_classes(task: Task) -> list[int]:
-    """Indexes of the classes asked for."""
-    names = data.read_manifest(task).classes
-    return [*range(len(names))] if task.spec["classes"] is None else class_indexes(names, task.spec["classes"])
 
 
 def block_size(classes: int) -> int:
@@ -150,10 +145,11 @@ def open_work(task: Task) -> Work:
         )
         for split in SPLITS
     )
-    bottleneck = Bottleneck.load(task.inputs["values"].path / CHECKPOINT)
+    with on_disk(task.inputs["values"].path / CHECKPOINT) as file:
+        bottleneck = Bottleneck.load(file)
     names = data.read_manifest(task).classes
     bench = Bench(task, bottleneck, splits, counts, total_hits(counts), np.asarray(splits[0].codes[...]), names)
-    wanted = wanted_classes(task)
+    wanted = data.wanted_classes(task)
     size = block_size(len(wanted))
 
     def sweep_block(unit: str) -> Facts:
@@ -180,14 +176,6 @@ def open_work(task: Task) -> Work:
         }
 
     return sweep_block
-
-
-def total_hits(counts: Any) -> NDArray[np.int64]:
-    """(c, m) int64: the hits of all classes, added class by class so that one class is in memory at a time."""
-    total = np.zeros(counts.shape[1:], np.int64)
-    for k in range(counts.shape[0]):
-        total += class_hits(counts, k)
-    return total
 
 
 def make_run(

@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,9 +20,12 @@ from jobs.classes import class_hits, class_indexes
 from jobs.errors import BadRequest
 from jobs.experiment import Experiment
 from jobs.provenance import surroundings
+from jobs.shown import shown
 from store import arrays
-from store.artefacts import Artefact, digest, write_atomic
-from store.layout import CHECKPOINT, MASK, SWEEP_TABLE
+from store.artefacts import Artefact, as_written, digest
+from store.errors import NotARoot
+from store.layout import CHECKPOINT, MASK, SWEEP, SWEEP_TABLE
+from store.places import Place, on_disk, write_atomic
 from store.tables import read_table
 
 VERSION = 2
@@ -70,6 +72,8 @@ def make_mask(
     raises: BadBudget when N is larger than what there is.
     """
     counts = arrays.open_array(experiment.artefact("counts").data, "counts")
+    if counts.shape[0] != len(experiment.classes):
+        raise NotARoot(f"{experiment.root}: counts of {counts.shape[0]} classes, a model of {len(experiment.classes)}")
     hits = reduce(np.add, (class_hits(counts, k) for k in forget))
     if request.method == "uva":
         available = masks.activated_pairs(hits, scope=request.scope)
@@ -99,10 +103,14 @@ def example_mask(
     """The union of the masks of each class's first N examples."""
     codes = arrays.open_array(experiment.artefact("codes[train]").data, "codes")
     labels = arrays.read_shards(experiment.artefact("embeddings[train]").data, "labels")
+    if codes.shape[0] != len(labels):
+        raise NotARoot(f"{experiment.root}: codes of {codes.shape[0]} training items, labels of {len(labels)}")
     grid, shares = ([request.share], True) if request.share is not None else ([float(request.budget or 0)], False)
     mask, most = np.zeros((codes.shape[1], m), np.bool_), 0
     for k, name in forget.items():
         own = codes.oindex[np.flatnonzero(labels == k)]  # reads the chunks that hold such items, no others
+        if own.size and own.max() >= m:
+            raise NotARoot(f"{experiment.root}: codes that name key {own.max()} of {m}")
         what = f"training items of class {name!r}"
         (budget,) = masks.budgets(grid, len(own), shares=shares, what=what)
         mask |= masks.example_positions(own, m, seed=request.seed) < budget
@@ -116,10 +124,11 @@ def swept(experiment: Experiment, asked: dict[str, Any]) -> dict[str, Any] | Non
     Only said, never used to choose. None where the sweep does not stand or holds no such case.
     """
     artefact = Artefact(experiment.root, "sweep", experiment.steps["sweep"])
-    grid = (experiment.spec["sweep"][asked["method"]] or {}) if artefact.done else {}
+    with as_written(experiment.root):
+        grid = dict(experiment.spec["sweep"][asked["method"]] or {}) if artefact.done else {}
     if len(asked["classes"]) != 1 or not grid or grid.get("scope") != asked["scope"]:
         return None
-    rows = read_table(artefact.path / SWEEP_TABLE).filter(
+    rows = read_table(artefact.path / SWEEP_TABLE, SWEEP).filter(
         pl.col("name") == asked["classes"][0],
         pl.col("method") == asked["method"],
         pl.col("seed") == (asked["seed"] or 0),
@@ -168,13 +177,14 @@ def unlearn(experiment: Experiment, request: Request, *, mask_only: bool = False
     }
 
 
-def write_checkpoint(experiment: Experiment, mask: NDArray[np.bool_], said: dict[str, Any], path: Path) -> None:
+def write_checkpoint(experiment: Experiment, mask: NDArray[np.bool_], said: dict[str, Any], path: Place) -> None:
     """Write the unlearned model; said: what its header tells of the request."""
     import torch
 
     from dkvb.bottleneck import Bottleneck
 
-    bottleneck = Bottleneck.load(experiment.artefact("values").path / CHECKPOINT)
+    with on_disk(experiment.artefact("values").path / CHECKPOINT) as file:
+        bottleneck = Bottleneck.load(file)
     bottleneck.header["unlearned"] = said
     write_atomic(path, bottleneck.masked(torch.from_numpy(mask)).parts())
 
@@ -190,7 +200,7 @@ def told(done: dict[str, Any]) -> str:
     )
     return "\n".join(
         [
-            f"masked: {', '.join(done['classes'])} ({done['method']}, N = {done['budget']})",
+            f"masked: {', '.join(map(shown, done['classes']))} ({done['method']}, N = {done['budget']})",
             f"  masked pairs  {done['pairs_masked']} ({100 * done['pairs_masked_share']:.2f} % of all), holding "
             f"{100 * done['forget_hit_share']:.1f} % of the classes' training activations",
             f"  in the sweep  {tested}",

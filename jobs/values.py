@@ -8,8 +8,9 @@ from dkvb.training import TrainSettings
 from dkvb.values import fit_values
 from jobs import data
 from jobs.step import Facts, Task, Work, use_cores
-from store.artefacts import read_json, write_atomic
+from store.artefacts import read_json
 from store.layout import CHECKPOINT
+from store.places import write_atomic
 
 VERSION = 2
 LEASE_S = 604800

@@ -7,15 +7,26 @@ A folder holds ``spec.json`` (what was asked), ``units.json`` (its parts, writte
 
 import hashlib
 import json
-import os
 import re
-import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from store.errors import ArtefactMissing, NotARoot, RootUnusable
+from store.errors import ArtefactMissing, NotARoot, PlaceUnreachable, RootUnusable, StoreError
+from store.places import (
+    Journal,
+    Place,
+    check_own,
+    exists,
+    from_json,
+    names,
+    read_all,
+    read_bytes,
+    read_journal,
+    write_atomic,
+)
 
 Json = Mapping[str, Any]
 
@@ -35,66 +46,77 @@ def file_digest(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_atomic(path: Path, data: bytes | Iterable[bytes | memoryview]) -> None:
-    """Write a file so that it is there whole or not at all, whatever dies when.
-
-    data: its content, or the parts of it in order.
-    raises: OSError as the system gives it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with temporary.open("xb") as file:
-            file.writelines([data] if isinstance(data, bytes) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Place, content: Any) -> None:
     """Write JSON atomically, for people too: indented, keys in the order given."""
-    write_atomic(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    write_atomic(path, as_json(content))
 
 
-def read_json(path: Path) -> Any:
+def as_json(content: Any) -> bytes:
+    """A file of JSON."""
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def read_json(path: Place) -> Any:
     """Read JSON; raises: ArtefactMissing when the file is not there or not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        data = read_bytes(path)
     except FileNotFoundError:
         raise ArtefactMissing(f"{path}: not there; run `dkvb run` on this root first") from None
+    return parsed(path, data)
+
+
+def parsed(path: Place, data: bytes) -> Any:
+    """The JSON of a file that was read; raises: ArtefactMissing."""
+    try:
+        return from_json(data)
     except ValueError as error:
         raise ArtefactMissing(f"{path}: not readable as JSON ({error}); delete it and run again") from error
 
 
-def open_root(path: Path, *, create: bool) -> Path:
-    """The root folder of artefacts, checked.
+@contextmanager
+def as_written(path: Place) -> Iterator[None]:
+    """Reading what a file of a root must hold; raises: NotARoot where it holds something else."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise NotARoot(
+            f"{path}: holds something else than dkvb writes ({type(error).__name__}: {error}); it was changed, or made "
+            "by another version"
+        ) from error
+
+
+def open_root(path: Place, *, create: bool) -> Place:
+    """The root of artefacts, checked: a folder, or an address on an object store.
 
     create: make it when it is missing or empty; otherwise it must be a root already.
     raises: NotARoot for a folder that is none; RootUnusable when it cannot be written.
     """
-    if re.match(r"[a-z0-9]+:/", str(path)):
-        raise NotARoot(f"{path}: an address; a root is a folder on a disk that every worker sees")
     marker = path / ROOT_FILE
     try:
-        if not marker.exists():
-            if path.exists() and not path.is_dir():
+        if not exists(marker):
+            if isinstance(path, Path) and path.exists() and not path.is_dir():
                 raise NotARoot(f"{path}: is a file, expected a folder")
             if not create:
                 raise NotARoot(
                     f"{path}: no {ROOT_FILE} there, so it is not a root; `dkvb run SPEC --root {path}` makes one"
                 )
-            if path.exists() and any(not entry.name.startswith(f".{ROOT_FILE}.") for entry in path.iterdir()):
+            if any(name != ROOT_FILE for name in names(path)):
                 raise NotARoot(f"{path}: holds other files and no {ROOT_FILE}; give an empty or a new folder as root")
             write_json(marker, {"format": ROOT_FORMAT})
+    except PlaceUnreachable:
+        raise
     except OSError as error:
         raise RootUnusable(
-            f"{path}: cannot be used as root: {error.strerror}; choose a folder you can write"
+            f"{path}: cannot be used as root: {error.strerror or error}; choose a folder you can write"
         ) from error
-    if (found := read_json(marker).get("format")) != ROOT_FORMAT:
-        raise NotARoot(f"{marker}: format found {found!r}, expected {ROOT_FORMAT!r}; use the version that wrote it")
+    with as_written(marker):
+        if (found := read_json(marker).get("format")) != ROOT_FORMAT:
+            raise NotARoot(f"{marker}: format found {found!r}, expected {ROOT_FORMAT!r}; use the version that wrote it")
+    for folder in (path, path / "experiments"):
+        if isinstance(folder, Path) and folder.is_dir():
+            check_own(folder, deep=False)
     return path
 
 
@@ -102,32 +124,56 @@ def open_root(path: Path, *, create: bool) -> Path:
 class Artefact:
     """One artefact folder. Holds no state: every answer is read from the disk."""
 
-    root: Path
+    root: Place
     step: str
     digest: str
 
+    def __post_init__(self) -> None:
+        # Both come out of files too, and must not lead elsewhere.
+        with as_written(self.root):
+            if not re.fullmatch(r"[a-z_]+", self.step) or not re.fullmatch(r"[0-9a-f]{16}", self.digest):
+                raise NotARoot(
+                    f"{self.root}: names an artefact {self.step!r}/{self.digest!r}, which no step of ours writes"
+                )
+        if isinstance(self.path, Path) and self.path.is_symlink():
+            raise NotARoot(f"{self.path}: is a link, which dkvb never writes; what a root holds lies in it itself")
+
     @property
-    def path(self) -> Path:
+    def path(self) -> Place:
         """The folder."""
         return self.root / self.step / self.digest
 
     @property
-    def data(self) -> Path:
+    def data(self) -> Place:
         """The Zarr group of its arrays."""
         return self.path / "data.zarr"
 
     @property
     def done(self) -> bool:
         """Whether everything stands."""
-        return (self.path / "DONE").exists()
+        return exists(self.path / "DONE")
 
     def units(self) -> list[str] | None:
         """Names of its units in order, or None before it was prepared."""
         path = self.path / "units.json"
-        return list(read_json(path)) if path.exists() else None
+        try:
+            data = read_bytes(path)
+        except FileNotFoundError:
+            return None
+        with as_written(path):
+            units = list(parsed(path, data))
+        if odd := [unit for unit in units if not (isinstance(unit, str) and re.fullmatch(r"[A-Za-z0-9_-]+", unit))]:
+            raise NotARoot(f"{path}: names a unit {odd[0]!r}, which no step of ours writes")
+        return units
+
+    def check_own(self) -> None:
+        """Whether its files are its own (`store.places.check_own`), on a disk; raises: NotARoot."""
+        if isinstance(self.path, Path) and self.path.is_dir():
+            check_own(self.path)
 
     def prepare(self, spec: Json) -> None:
-        """Begin: write what was asked."""
+        """Begin: write what was asked; raises: NotARoot where something there leads elsewhere."""
+        self.check_own()
         write_json(self.path / "spec.json", spec)
 
     def declare(self, units: list[str]) -> None:
@@ -138,30 +184,26 @@ class Artefact:
         """Say that a unit stands; called after its data was written."""
         write_json(self.path / "units" / f"{unit}.json", facts)
 
+    def stands(self, unit: str) -> bool:
+        """Whether one unit is finished."""
+        return exists(self.path / "units" / f"{unit}.json")
+
     def marks(self) -> dict[str, Any]:
         """The facts of every finished unit, by unit name."""
-        return {path.stem: read_json(path) for path in sorted((self.path / "units").glob("[!.]*.json"))}
+        folder = self.path / "units"
+        return {unit: parsed(folder / f"{unit}.json", data) for unit, data in read_all(folder, ".json").items()}
 
     def standing(self) -> set[str]:
         """Names of the finished units."""
-        return {path.stem for path in (self.path / "units").glob("[!.]*.json")}
+        return {name.removesuffix(".json") for name in names(self.path / "units", ".json")}
 
-    def log(self, events: list[dict[str, Any]]) -> None:
-        """Append to the event log (one writer: the driver)."""
-        with (self.path / "events.jsonl").open("a+b") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                file.write(b"" if file.read() == b"\n" else b"\n")  # a kill may have torn the last line
-            file.writelines(json.dumps(event).encode() + b"\n" for event in events)
+    def journal(self) -> Journal:
+        """The event log, to write (one writer a run: the driver)."""
+        return Journal(self.path / "events.jsonl")
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """The event log; a last line torn by a kill is left out."""
-        path = self.path / "events.jsonl"
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-            try:
-                yield json.loads(line)
-            except ValueError:
-                continue
+        """The event log; a line torn by a kill is left out."""
+        return read_journal(self.path / "events.jsonl")
 
     def finish(self, provenance: Json) -> None:
         """Close: write where it came from, then DONE."""

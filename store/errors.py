@@ -35,3 +35,19 @@ class NotARoot(StoreError, ValueError):
 
 class RootUnusable(StoreError, PermissionError):
     """A root that cannot be read or written."""
+
+
+class BadAddress(StoreError, ValueError):
+    """An address of a store that cannot be meant, or whose file system is not installed."""
+
+
+class PlaceUnreachable(StoreError, ConnectionError):
+    """An object store that does not answer, or turns this process away."""
+
+
+class PlaceTaken(StoreError, FileExistsError):
+    """A folder that was to be made is there already, and holds something else."""
+
+
+class NotWritten(StoreError, OSError):
+    """A data set that could not be written; nothing of it was left."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from store.errors import ImageDataError, ImageSourceError, ShardChanged
-from store.locations import Location, ShardFile, Source
+from store.locations import Location, ShardFile, Source, check_inside
 from store.readers import Problem, Reader, Sample, make_reader
 
 __all__ = ["KINDS", "Images", "Item", "Manifest", "Problem", "Shard", "ShardFile", "open_images"]
@@ -83,12 +83,21 @@ class Manifest:
     def from_json(cls, data: dict[str, Any]) -> Self:
         """The manifest that `to_json` wrote. raises: ImageDataError when `data` is not one."""
         try:
-            return cls(
+            made = cls(
                 classes=tuple(data["classes"]),
                 shards=tuple(Shard(name=s["name"], labels=tuple(s["labels"]), keys=s["keys"]) for s in data["shards"]),
                 problems=tuple(Problem(p["shard"], p["item"], p["reason"]) for p in data["problems"]),
             )
-        except (KeyError, TypeError) as error:
+            texts = [*made.classes, *(text for s in made.shards for text in (s.name, s.keys))]
+            if not set(map(type, texts)) <= {str}:
+                raise TypeError("a name is no text")
+            if any(
+                {*map(type, s.labels)} - {int} or not -1 <= min(s.labels) <= max(s.labels) < len(made.classes)
+                for s in made.shards
+            ):
+                raise ValueError("a label is not the number of a class")
+            return made
+        except (KeyError, TypeError, ValueError) as error:
             raise ImageDataError(f"not an image manifest ({error!r}); write it again with Images.scan") from error
 
 
@@ -132,6 +141,8 @@ def open_images(
         raise ImageSourceError(f"{kind} images bring their class names; leave out class_file {class_file!r}")
     if kind in ("cifar10", "cifar100", "digits") and pattern not in ("train", "test"):
         raise ImageSourceError(f"{kind} images: pattern is {pattern!r}; expected 'train' or 'test'")
+    for name in (pattern, class_file or ""):
+        check_inside(name)
     if shard_items < 1:
         raise ImageSourceError(f"{kind} images: shard_items is {shard_items}; expected 1 or more")
     location = "" if kind == "digits" else location
@@ -196,7 +207,7 @@ class Images:
             if index == shard.items or label != shard.labels[index]:
                 break
             keys.update(_key_bytes(sample.key))
-            image, flaw = _decoded(sample.pixels)
+            image, flaw = decoded(sample.pixels)
             problem = "; ".join(text for text in (fault, flaw) if text) or None
             yield Item(index=index, key=sample.key, label=label, image=image, problem=problem)
             index += 1
@@ -259,7 +270,7 @@ def _judged(sample: Sample, classes: tuple[str, ...] | None) -> tuple[int, str |
     return -1, f"label {sample.label} is outside the classes 0 to {most - 1}"
 
 
-def _decoded(pixels: bytes | NDArray[np.uint8] | None) -> tuple[Image.Image | None, str | None]:
+def decoded(pixels: bytes | NDArray[np.uint8] | None) -> tuple[Image.Image | None, str | None]:
     """The RGB image, or None and why there is none. EXIF, its orientation too, is left aside."""
     if pixels is None:
         return None, "no image bytes"

@@ -15,6 +15,9 @@ LINEAR = "linear.safetensors"
 MASK = "mask.safetensors"
 SWEEP_TABLE = "sweep.parquet"
 
+HEADS = 16
+"""Heads of a batch of U-LiRA: its unit of work and its chunk."""
+
 BLOCK = 8192
 """Rows of a block of codes: its unit of work and its chunk."""
 
@@ -91,6 +94,24 @@ ARRAYS = {
         chunk={"codebook": 1},
         meaning="counts, laid out for one key",
     ),
+    "oracle_logits_train": Layout(
+        dims=("forget class", "item", "class"),
+        dtype="float32",
+        chunk={"forget class": 1},
+        meaning="logits of a model whose keys and values never saw the class, on training items that are not skipped",
+    ),
+    "oracle_logits_test": Layout(
+        dims=("forget class", "item", "class"),
+        dtype="float32",
+        chunk={"forget class": 1},
+        meaning="the same on the test items",
+    ),
+    "margins": Layout(
+        dims=("head", "method", "item"),
+        dtype="float32",
+        chunk={"head": HEADS},
+        meaning="log odds of an item's own class in nats, of one forget class under heads that forgot it",
+    ),
 }
 
 SWEEP = {
@@ -120,3 +141,121 @@ SWEEP = {
 }
 """Columns of the sweep's result table: one row a class, method, N and seed. Seconds stand in the unit's marker, so
 that equal work gives equal bytes; `dkvb table` joins them."""
+
+ABOUT = {
+    "class": pl.Int32,  # index of the forget class
+    "name": pl.String,  # its name
+    "seed": pl.Int32,  # of the model: projections, keys, values, linear head
+}
+"""The first columns of every table of the comparison; its last is the digest of the artefact."""
+
+ATTACKS = {
+    **ABOUT,
+    "head": pl.String,
+    "method": pl.String,
+    "attack": pl.String,
+    "measure": pl.String,
+    "value": pl.Float64,
+    "oracle": pl.Float64,  # the same attack on the head trained without the class
+    "digest": pl.String,
+}
+"""One row a class, head, method, attack and measure."""
+
+COMPARE_TABLES = {
+    "compare": {
+        **ABOUT,
+        "head": pl.String,  # linear or values
+        "method": pl.String,
+        "setting": pl.String,  # JSON: budget, step size, epoch that were chosen
+        "train_forget": pl.Float64,  # accuracies in [0, 1]
+        "train_retain": pl.Float64,
+        "train_retain_among_retain": pl.Float64,  # argmax over the retain classes only
+        "test_forget": pl.Float64,
+        "test_retain": pl.Float64,
+        "test_retain_among_retain": pl.Float64,
+        "test": pl.Float64,  # all test items
+        "worst_neighbour": pl.Int32,  # the retain class that lost most test accuracy
+        "neighbour_damage": pl.Float64,  # and how much it lost
+        "tow": pl.Float64,  # against the head trained without the class (Oracle-V)
+        "aus": pl.Float64,  # on the test items
+        "js_forget": pl.Float64,  # divergence from that oracle on the training items of the class, in [0, 1]
+        "tow_kv": pl.Float64,  # the same two against Oracle-KV; null where there is none
+        "js_forget_kv": pl.Float64,
+        "digest": pl.String,
+    },
+    "oracle_gap": {
+        **ABOUT,
+        "train_forget_v": pl.Float64,  # accuracies of Oracle-V: same keys, values that never saw the class
+        "train_retain_v": pl.Float64,
+        "test_forget_v": pl.Float64,
+        "test_retain_v": pl.Float64,
+        "test_v": pl.Float64,
+        "train_forget_kv": pl.Float64,  # and of Oracle-KV: keys that never saw it either
+        "train_retain_kv": pl.Float64,
+        "test_forget_kv": pl.Float64,
+        "test_retain_kv": pl.Float64,
+        "test_kv": pl.Float64,
+        "tow": pl.Float64,  # of V against KV
+        "js_forget": pl.Float64,
+        "digest": pl.String,
+    },
+    "attacks": ATTACKS,
+    "selection": {
+        **ABOUT,
+        "weight": pl.Float64,  # pairs ranked by n_f - weight * n_r
+        "tau": pl.Float64,  # the smallest N that holds this share of the removable activations
+        "budget": pl.Int64,  # that N
+        "best_budget": pl.Int64,  # the N of the grid with the highest ToW by test labels
+        "tow": pl.Float64,
+        "best_tow": pl.Float64,
+        "regret": pl.Float64,  # best_tow - tow
+        "test_forget": pl.Float64,  # accuracies at N
+        "test_retain": pl.Float64,
+        "train_forget": pl.Float64,
+        "train_retain": pl.Float64,
+        "digest": pl.String,
+    },
+}
+"""The tables of the compare step: one row a class, head and method (compare), or attack (attacks), or rule
+(selection)."""
+
+COSTS = {
+    **ABOUT,
+    "head": pl.String,
+    "method": pl.String,
+    "flops_forward": pl.Int64,  # of a request on cached codes or embeddings, as torch's FlopCounterMode counts
+    "flops_backward": pl.Int64,
+    "flops_uncached": pl.Int64,  # both, and each image it needs once through backbone and coding
+    "bytes_read": pl.Int64,  # of the arrays it reads, as they lie in memory
+    "flops_ratio": pl.Float64,  # FLOPs of retraining the same head over these; null where there are none
+    "seconds": pl.Float64,  # median of warm runs, evaluation excluded
+    "seconds_least": pl.Float64,
+    "seconds_most": pl.Float64,
+    "peak_bytes": pl.Int64,  # resident memory it adds; null where the system does not tell
+    "retrain_ratio": pl.Float64,  # seconds of retraining the same head over its own
+    "requests_to_pay": pl.Float64,  # after which training the bottleneck has paid against retraining this head
+    "digest": pl.String,
+}
+"""One row a head and method: a request to forget one class. Seconds make two runs differ."""
+
+SCOPE = {
+    "kind": pl.String,  # classes, sequence forward or backward, instances, proxy split, flipped or other
+    "size": pl.Float64,  # classes, requests so far, share of the class's items, or images counted
+    "names": pl.String,  # JSON: the classes that are gone
+    "seed": pl.Int32,
+    "head": pl.String,
+    "method": pl.String,
+    "setting": pl.String,  # JSON
+    "train_forget": pl.Float64,  # accuracies in [0, 1]; NaN over no items
+    "train_retain": pl.Float64,
+    "test_forget": pl.Float64,
+    "test_retain": pl.Float64,
+    "test_retain_among_retain": pl.Float64,
+    "test": pl.Float64,
+    "tow": pl.Float64,  # against the head trained without the forget set
+    "js_forget": pl.Float64,
+    "jaccard": pl.Float64,  # of a proxy's mask with the mask of the class's own counts; null elsewhere
+    "mia_auc": pl.Float64,  # instances: by loss, against test items of the class; null elsewhere
+    "digest": pl.String,
+}
+"""One row a forget set, head and method."""

@@ -10,7 +10,8 @@ from functools import cached_property
 
 from fsspec.core import url_to_fs
 
-from store.errors import ImageDataError, ImagesMissing, ImageSourceError
+from store.errors import BadAddress, ImageDataError, ImagesMissing, ImageSourceError
+from store.places import options
 
 BRACE_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 NAMES_SHOWN = 6
@@ -41,7 +42,9 @@ class Location:
     def __init__(self, source: Source, folder: str = "") -> None:
         self.source = source
         try:
-            self.fs, root = url_to_fs(source.location)
+            self.fs, root = url_to_fs(source.location, **options(source.location))
+        except BadAddress:
+            raise  # it may hold a password, and does not repeat it
         except ValueError as error:
             raise ImageSourceError(f"location {source.location!r}: {error}") from error
         self.root: str = f"{root.rstrip('/')}/{folder.strip('/')}".rstrip("/")
@@ -51,8 +54,9 @@ class Location:
         return Location(self.source, folder)
 
     def path(self, name: str) -> str:
-        """The full path of a name below the root; an absolute name stands for itself."""
-        return name if name.startswith("/") else f"{self.root}/{name}"
+        """The full path of a name below the root; raises: ImageSourceError for one that leads out of it."""
+        check_inside(name)
+        return f"{self.root}/{name}"
 
     def name(self, path: str) -> str:
         """The name below the root of a full path."""
@@ -101,6 +105,12 @@ class Location:
             except (UnicodeDecodeError, ImageDataError) as error:
                 raise ImageDataError(f"class file {entry.name!r}: {error}") from error
         return None
+
+
+def check_inside(name: str) -> None:
+    """Whether a name, or a pattern, stays below the location; raises: ImageSourceError."""
+    if name.startswith("/") or ".." in name.split("/"):
+        raise ImageSourceError(f"{name!r} leads out of the images' location; name what lies below it")
 
 
 def class_names(text: str) -> tuple[str, ...]:

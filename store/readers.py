@@ -4,7 +4,7 @@ Scanning and reading run the same `samples`, so the positions of a manifest are 
 """
 
 import itertools
-import json
+import os
 import re
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +16,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from store.cifar import batch, published
 from store.errors import ImageDataError, ImageSourceError
 from store.locations import Location, ShardFile, Source, some
+from store.places import from_json
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "bmp", "webp")
 PARQUET_BATCH = 256  # rows decoded at a time within a row group
@@ -252,24 +254,22 @@ def load_cifar(place: "Location") -> tuple[NDArray[np.uint8], list[int], tuple[s
     raises: ImageDataError when a file's checksum is not the published one.
     """
     cifar_files(place)
-    source, published = place.source, _cifar(place.source.kind)
-    try:
-        data = published(place.root, train=source.pattern == "train", download=False)
-    except RuntimeError as error:  # all files are there, so torchvision means their checksums
-        raise ImageDataError(
-            f"{source.kind} images at {source.location!r}: a file in {published.base_folder!r} does not have "
-            f"its published checksum; fetch the archive again"
-        ) from error
-    return data.data, [int(label) for label in data.targets], tuple(data.classes)
+    known = _cifar(place.source.kind)
+    folder = Path(place.root, known.base_folder)
+    names = published(folder / known.meta["filename"], known.meta["md5"])[known.meta["key"]]
+    files = known.train_list if place.source.pattern == "train" else known.test_list
+    batches = [batch(folder / name, checksum) for name, checksum in files]
+    labels = [label for _, own in batches for label in own]
+    return np.concatenate([pixels for pixels, _ in batches]), labels, tuple(map(str, names))
 
 
 def cifar_files(place: "Location") -> list[ShardFile]:
     """The published files with their sizes. raises: ImagesMissing when one is not there."""
     if not getattr(place.fs, "local_file", False):
         raise ImageSourceError(f"location {place.source.location!r}: CIFAR is read from a local folder")
-    published = _cifar(place.source.kind)
-    parts = [*(name for name, _ in published.train_list + published.test_list), published.meta["filename"]]
-    names = [f"{published.base_folder}/{part}" for part in parts]
+    known = _cifar(place.source.kind)
+    parts = [*(name for name, _ in known.train_list + known.test_list), known.meta["filename"]]
+    names = [f"{known.base_folder}/{part}" for part in parts]
     if absent := [name for name in names if not Path(place.root, name).is_file()]:
         raise place.missing(f"file {some(absent)}")
     return [ShardFile(name=name, bytes=Path(place.root, name).stat().st_size) for name in names]
@@ -288,8 +288,11 @@ def parquet_columns(schema: Any) -> tuple[str, str, tuple[str, ...] | None]:
     """
     from pyarrow import types
 
-    info = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    features = {k: v for k, v in info.get("info", {}).get("features", {}).items() if isinstance(v, dict)}
+    try:
+        info = from_json((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = {k: v for k, v in info.get("info", {}).get("features", {}).items() if isinstance(v, dict)}
+    except (AttributeError, ValueError) as error:
+        raise ImageDataError(f"its metadata entry 'huggingface' is not readable: {error}") from error
     structs = [f.name for f in schema if types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0]
     integers = [f.name for f in schema if types.is_integer(f.type)]
     named = [name for name in integers if features.get(name, {}).get("_type") == "ClassLabel"]
@@ -297,7 +300,9 @@ def parquet_columns(schema: Any) -> tuple[str, str, tuple[str, ...] | None]:
     image = _only(marked or structs, ("image", "img"), f"image column struct<bytes, path> in {schema.names}")
     label = _only(named or integers, ("label", "fine_label"), f"integer label column in {schema.names}")
     names = features.get(label, {}).get("names")
-    return image, label, tuple(map(str, names)) if names else None
+    if names and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ImageDataError(f"the class names of its label column {label!r} are no list of texts")
+    return image, label, tuple(names) if names else None
 
 
 def _only(candidates: Sequence[str], preferred: Sequence[str], what: str) -> str:
@@ -358,12 +363,18 @@ def _cls_label(content: bytes | None) -> tuple[int | None, str | None]:
     return None, f"label {content[:20].decode(errors='replace')!r} is not an integer"
 
 
-def _files(fs: Any, folder: str) -> Iterator[dict[str, Any]]:
-    """Every file below a folder; unlike fsspec's walk it follows links and does not pass over errors."""
+def _files(fs: Any, folder: str, above: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
+    """Every file below a folder; unlike fsspec's walk it follows links and does not pass over errors.
+
+    raises: ImageDataError for a link back to a folder above it, which has no end.
+    """
+    own = os.path.realpath(folder) if getattr(fs, "local_file", False) else folder
+    if own in above:
+        raise ImageDataError(f"{folder}: a link that leads back to {own}; remove it")
     for info in fs.ls(folder, detail=True):
         path = info["name"].rstrip("/")
         if _is_folder(fs, info) and path != folder:
-            yield from _files(fs, path)
+            yield from _files(fs, path, (*above, own))
         elif path != folder:  # object stores list a folder's own placeholder
             yield info
 

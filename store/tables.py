@@ -2,34 +2,47 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from store.artefacts import write_atomic
-from store.errors import ArtefactMissing
+from store.errors import ArtefactMissing, NotARoot
+from store.places import Place, read_bytes, write_atomic
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], schema: Mapping[str, Any]) -> None:
+def write_rows(path: Place, rows: Sequence[Mapping[str, Any]], schema: Mapping[str, Any]) -> None:
     """Write rows as parquet, atomically; every row has every column of the schema."""
     write_table(path, pl.DataFrame(list(rows), schema=dict(schema), strict=True))
 
 
-def write_table(path: Path, table: pl.DataFrame) -> None:
+def write_table(path: Place, table: pl.DataFrame) -> None:
     """Write a table as parquet, atomically."""
     buffer = io.BytesIO()
     table.write_parquet(buffer)
     write_atomic(path, buffer.getvalue())
 
 
-def read_table(path: Path) -> pl.DataFrame:
-    """Read a table; raises: ArtefactMissing."""
-    if not path.exists():
-        raise ArtefactMissing(f"{path}: no table there; run `dkvb run` on this root first")
-    return pl.read_parquet(path)
+def read_table(path: Place, schema: Mapping[str, Any] | None = None) -> pl.DataFrame:
+    """Read a table.
+
+    schema: the columns and types it must have; looked at before any of its data.
+    raises: ArtefactMissing; NotARoot for another table, or none.
+    """
+    try:
+        data = read_bytes(path)
+    except FileNotFoundError:
+        raise ArtefactMissing(f"{path}: no table there; run `dkvb run` on this root first") from None
+    try:
+        found = pl.read_parquet_schema(io.BytesIO(data))
+        if schema is not None and dict(found) != dict(schema):
+            raise NotARoot(f"{path}: a table of other columns or types than dkvb writes; it was changed")
+        return pl.read_parquet(io.BytesIO(data))
+    except (pl.exceptions.PolarsError, ValueError) as error:
+        if isinstance(error, NotARoot):
+            raise
+        raise NotARoot(f"{path}: not a readable table: {error}; it was changed or damaged") from error
 
 
-def compact(parts: Sequence[Path], target: Path) -> None:
+def compact(parts: Sequence[Place], target: Place) -> None:
     """Put the units' tables into one, in the order given."""
     write_table(target, pl.concat([read_table(part) for part in parts]))

@@ -54,6 +54,8 @@ HEAVY = {
     "store.arrays": ("torch", "ray", "timm"),
     "store.images": ("torch", "ray", "torchvision", "pyarrow", "sklearn"),
     "dkvb.masks": ("torch", "ray", "timm", "open_clip", "zarr", "polars"),
+    "dkvb.selection": ("torch", "ray", "timm", "open_clip", "zarr", "polars", "scipy"),
+    "dkvb.statistics": ("torch", "ray", "timm", "open_clip", "zarr", "polars", "scipy"),
     "jobs.unlearn": ("torch", "ray", "timm", "open_clip", "sklearn", "matplotlib", "pyarrow", "PIL"),
     "jobs.plan": ("ray", "timm", "open_clip", "matplotlib"),
     "jobs.run": ("ray", "timm", "open_clip", "matplotlib"),
@@ -140,6 +142,9 @@ def test_every_command_of_the_readme_exists_with_its_options():
         if name.startswith("-"):
             continue
         command = cli.commands[name]
+        if isinstance(command, click.Group):
+            assert words[1] in command.commands, f"dkvb {line}: there is no such command"
+            command = command.commands[words[1]]
         assert isinstance(command, click.Command)
         known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         known |= {"-h", "--help"}

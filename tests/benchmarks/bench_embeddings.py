@@ -16,6 +16,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import partial
 from io import BytesIO
 from multiprocessing.synchronize import Barrier
@@ -29,12 +30,12 @@ from timing import report, size
 from torch import Tensor
 
 from cluster.session import session
-from cluster.shardmap import Executor, RayExecutor, SerialExecutor
+from cluster.shardmap import Executor, Policy, RayExecutor, SerialExecutor
 from dkvb.backbones import Backbone, BackboneSpec, embed, load_backbone
 from jobs import data, embeddings
 from jobs.plan import make_plan
 from jobs.progress import Reporter
-from jobs.run import do_units, open_unit, run_step
+from jobs.run import run_steps
 from jobs.spec import Spec, build
 from jobs.step import Task, Work
 from store import arrays
@@ -79,7 +80,7 @@ def prepare(folder: Path, n: int, image_size: int) -> Task:
     plan = make_plan(build(Spec, table, ""), str(folder / "images"))
     root = open_root(folder / "root", create=True)
     manifest = plan.step("manifest[train]")
-    run_step(manifest, manifest.task(root), SerialExecutor(), Reporter(root))
+    run_steps({manifest.label: manifest}, root, SerialExecutor(), Reporter(root=root))
     task = plan.step("embeddings[train]").task(root)
     task.output.declare(embeddings.prepare(task))
     return task
@@ -95,13 +96,25 @@ def warmed(factory: Callable[[], Work], unit: str, workers: int, arrived: Path) 
     return work
 
 
+def marked(task: Task) -> Work:
+    """The step's work with its markers, every unit done however often it was."""
+    work = embeddings.open_work(task)
+
+    def do(unit: str) -> dict[str, int]:
+        task.output.mark(unit, work(unit))
+        return {}
+
+    return do
+
+
 def through_actors(task: Task, units: list[str], executor: Executor) -> float:
     """Seconds the step takes for all units, from when the last actor was warm."""
     with tempfile.TemporaryDirectory() as name:
         arrived, workers = Path(name), min(executor.workers, len(units))
-        factory = partial(warmed, partial(open_unit, "embeddings", task), units[0], workers, arrived)
-        failed = do_units(factory, units, task, executor, lambda _: None)
-        assert not failed, failed
+        factory = partial(warmed, partial(marked, task), units[0], workers, arrived)
+        with task.output.journal() as journal:
+            mapped = executor.map(factory, units, policy=Policy(), on_event=lambda event: journal.write(asdict(event)))
+            assert all(outcome.ok for outcome in mapped)
         return time.time() - max(path.stat().st_mtime for path in arrived.iterdir())
 
 

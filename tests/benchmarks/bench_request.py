@@ -23,8 +23,9 @@ from dkvb.bottleneck import Bottleneck
 from jobs.experiment import find
 from jobs.unlearn import Request, unlearn
 from store import arrays
-from store.artefacts import Artefact, open_root, write_atomic, write_json
+from store.artefacts import Artefact, open_root, write_json
 from store.layout import CHECKPOINT
+from store.places import write_atomic
 
 STEPS = {"values": "0" * 16, "counts": "1" * 16, "sweep": "2" * 16}
 RUNS = 9

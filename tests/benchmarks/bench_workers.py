@@ -23,9 +23,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 from cluster.session import session
 from cluster.shardmap import Policy, RayExecutor, SerialExecutor
+from jobs import sweep
 from jobs.plan import make_plan
 from jobs.progress import Reporter
-from jobs.run import open_unit, run
+from jobs.run import run
 from jobs.spec import load_spec
 from jobs.step import Task, Work
 
@@ -37,7 +38,7 @@ HELD: list[Work] = []
 def experiment(name: str, images: str | None, root: Path) -> tuple[Task, list[str]]:
     """The sweep's task on a root where all that it needs stands, and its units."""
     plan = make_plan(load_spec(name), images)
-    run(plan, root, SerialExecutor(), Reporter(root))
+    run([plan], root, SerialExecutor(), Reporter(root=root))
     task = plan.step("sweep").task(root.resolve())
     return task, task.output.units() or []
 
@@ -51,7 +52,7 @@ def copied(task: Task, folder: Path) -> Task:
 
 def warmed(task: Task, unit: str, arrived: Path, workers: int) -> Work:
     """In an actor: the work, once every actor has done one unit."""
-    work = open_unit("sweep", task)
+    work = sweep.open_work(task)
     work(unit)
     (arrived / str(os.getpid())).touch()
     while len(list(arrived.iterdir())) < workers:
@@ -75,7 +76,7 @@ def by_ray(task: Task, units: list[str], workers: int) -> float:
 
 def hold(task: Task, unit: str) -> None:
     """In a plain process: be ready."""
-    HELD.append(open_unit("sweep", task))
+    HELD.append(sweep.open_work(task))
     HELD[0](unit)
 
 

@@ -1,9 +1,11 @@
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from cluster.findings import Finding
 from cluster.session import session
 from cluster.shardmap import Executor, SerialExecutor
 
@@ -42,3 +44,35 @@ def is_alive() -> Callable[[int], bool]:
         return True
 
     return ask
+
+
+@pytest.fixture
+def one_version_of_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shipped file names one Ray, whichever is installed here."""
+    from cluster import images, manifests
+
+    monkeypatch.setattr(manifests, "installed_ray", lambda: "2.60.0")
+    monkeypatch.setattr(images, "installed_ray", lambda: "2.60.0")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with a token, as someone has who followed docs/cluster.md."""
+    token = tmp_path / "home" / ".ray" / "auth_token"
+    token.parent.mkdir(parents=True)
+    token.write_text("no secret")
+    token.chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def findings_of(tmp_path: Path) -> Callable[[str], list[Finding]]:
+    from cluster.checks import check
+
+    def findings(text: str) -> list[Finding]:
+        path = tmp_path / "cluster.yaml"
+        path.write_text(text)
+        return check(path)
+
+    return findings

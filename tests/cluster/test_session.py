@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.address import token_is_configured
 from cluster.errors import (
     ClusterError,
     ClusterUnreachable,
@@ -18,7 +19,7 @@ from cluster.errors import (
     NoWorkers,
     SessionClosed,
 )
-from cluster.session import cpus_each, places, session, token_is_configured
+from cluster.session import cpus_each, places, session
 from cluster.shardmap import Policy, RayExecutor, SerialExecutor
 
 TOKEN = "5f" * 32

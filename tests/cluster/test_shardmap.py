@@ -192,13 +192,15 @@ def test_a_policy_with_a_number_that_is_not_positive_is_refused(name):
 
 
 @ray_only
-def test_five_hundred_tiny_units_equal_the_serial_map_and_use_both_workers(ray_executor):
-    def factory():
-        return lambda unit: unit[::-1]
+def test_five_hundred_tiny_units_equal_the_serial_map_and_use_both_workers(ray_executor, tmp_path, eventually):
+    def together(unit):
+        (tmp_path / f"pid-{os.getpid()}").touch()
+        eventually(lambda: len(pids_in(tmp_path)) == 2)  # or one could be done before the other has started
+        return unit[::-1]
 
     units = [f"shard-{number:04d}" for number in range(503)]
-    parallel, _ = run(ray_executor, factory, units)
-    serial, _ = run(SerialExecutor(), factory, units)
+    parallel, _ = run(ray_executor, lambda: together, units)
+    serial, _ = run(SerialExecutor(), lambda: lambda unit: unit[::-1], units)
     assert {unit: one.value for unit, one in parallel.items()} == {unit: one.value for unit, one in serial.items()}
     assert len({outcome.worker for outcome in parallel.values()}) == 2
 

@@ -149,7 +149,10 @@ def test_what_a_plan_says_before_and_after(dkvb, finished, spec_file, images):
     assert text.err == ""
 
 
-@pytest.mark.parametrize("name", ["digits", "imagenet1k-clip", "imagenet1k-resnet50"])
+@pytest.mark.parametrize(
+    "name",
+    ["digits", "cifar100", "lacuna100", "cifar10-compare", "digits-compare", "imagenet1k-clip", "imagenet1k-resnet50"],
+)
 def test_a_shipped_spec_can_be_planned_by_name(name, dkvb):
     ended = dkvb("plan", name)
     assert ended.code == 0

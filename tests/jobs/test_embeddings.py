@@ -14,7 +14,7 @@ from dkvb.backbones import BackboneSpec, embed, load_backbone
 from jobs import data, embeddings
 from jobs.embeddings import ahead
 from jobs.plan import make_plan
-from jobs.run import run_step
+from jobs.run import run_steps
 from store import arrays
 from store.artefacts import open_root
 from store.errors import ImageDataError, ShardChanged
@@ -116,9 +116,8 @@ def digits_plan(make_spec):
 def digits(digits_plan, tmp_path, watched):
     """The task of the test split, its manifests made and its arrays prepared."""
     root = open_root(tmp_path / "root", create=True)
-    for label in ("manifest[train]", "manifest[test]"):
-        step = digits_plan.step(label)
-        run_step(step, step.task(root), SerialExecutor(), watched)
+    manifests = {label: digits_plan.step(label) for label in ("manifest[train]", "manifest[test]")}
+    run_steps(manifests, root, SerialExecutor(), watched)
     task = digits_plan.step("embeddings[test]").task(root)
     embeddings.prepare(task)
     return task

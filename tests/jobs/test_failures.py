@@ -125,7 +125,7 @@ def test_images_as_the_spec_expects_are_taken(make_spec, images, tmp_path, watch
 
     plan = make_plan(make_spec({"images.expect": {"train": 41, "test": 15, "classes": 3}}), str(images))
     manifests = replace(plan, steps=tuple(step for step in plan.steps if step.kind == "manifest"))
-    run(manifests, tmp_path / "root", SerialExecutor(), watched)
+    run([manifests], tmp_path / "root", SerialExecutor(), watched)
     assert set(watched.ended) == {"manifest[train]", "manifest[test]"}
 
 

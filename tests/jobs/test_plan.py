@@ -6,9 +6,13 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from jobs.description import cost, describe, describe_text
 from jobs.errors import BadSpec
-from jobs.plan import MODULES, cost, describe, describe_text, make_plan, sketch
+from jobs.graph import MODULES
+from jobs.plan import make_plan, sketch, waves
 from jobs.spec import load_spec
 from store.errors import ImagesMissing
 
@@ -32,11 +36,12 @@ def differing(one, other):
 
 
 def test_the_steps_are_those_of_the_method_in_an_order_in_which_they_can_run(make_spec, images):
-    plan = make_plan(make_spec(), str(images))
+    plan, compared = (make_plan(make_spec(changes), str(images)) for changes in ({}, {"compare": {}}))
     assert {step.label for step in plan.steps} == ALL
-    assert {step.kind for step in plan.steps} == set(MODULES)
+    assert {step.kind for step in compared.steps} == set(MODULES)
+    assert plan.digests().items() < compared.digests().items()
     seen = []
-    for step in plan.steps:
+    for step in compared.steps:
         assert all(needed in seen for needed in step.inputs.values()), step.label
         seen.append(step)
 
@@ -162,14 +167,14 @@ def test_a_description_without_images_promises_no_digest(make_spec):
     assert {step["digest"] for step in about["steps"]} == {None}
     assert {step["state"] for step in about["steps"]} == {"unknown"}
     assert about["cost"] is None
-    assert "give --images DIR" in describe_text(about)
+    assert "give --images DIR" in describe_text([about])
 
 
 def test_a_description_tells_what_stands(finished, make_spec, images):
     about = describe(make_spec({"sweep.uva.shares": [0.5]}), str(images), finished.root)
     assert {step["step"] for step in about["steps"] if step["state"] == "to do"} == {"sweep"}
     assert {step["step"] for step in about["steps"] if step["state"] == "stands"} == ALL - {"sweep"}
-    text = describe_text(about)
+    text = describe_text([about])
     for step in about["steps"]:
         assert step["digest"] in text
 
@@ -181,7 +186,7 @@ def test_the_imagenet_specs_are_described_without_images(name, width):
     assert about["cost"]["embeddings_bytes"] == 2 * 1331167 * width
     assert about["cost"]["values_bytes"] == 4 * 256 * 4096 * 1000
     assert about["cost"]["codes_bytes"] == 2 * 1331167 * 256
-    assert "1,331,167 images through the backbone" in describe_text(about)
+    assert "1,331,167 images through the backbone" in describe_text([about])
     assert json.loads(json.dumps(about)) == about
 
 
@@ -200,5 +205,72 @@ def test_the_cost_is_what_the_sizes_say(make_spec):
     }
 
 
+def test_the_cost_of_a_comparison_counts_all_its_models(make_spec):
+    sizes = {"train": 41, "test": 15, "classes": 3}
+    plain = cost(make_spec(), sizes)
+    asked = {"compare.seeds": [0, 5, 9], "compare.oracle_kv": ["ant", "bee"]}
+    found = cost(make_spec(asked), sizes)
+    assert found["images"] == plain["images"] + 41  # flipped
+    assert found["values_bytes"] == 3 * plain["values_bytes"]
+    assert found["key_distances"] == (3 + 6) * plain["key_distances"]
+    assert found["code_distances"] == 3 * plain["code_distances"] + 6 * 56 * 11 * 13
+    assert found["oracles_bytes"] == 6 * 56 * 3 * 4
+    everything = cost(make_spec({"compare.seeds": [1]}), sizes)
+    assert everything["key_distances"] == (2 + 3) * plain["key_distances"]
+
+
 def test_every_unit_of_work_has_a_lease_of_minutes_at_least():
     assert all(module.LEASE_S >= 600 for module in MODULES.values())
+
+
+# Several experiments as one graph.
+
+VARIANTS = {
+    "": {},
+    "seed": {"sweep.uve.seeds": [7]},
+    "keys": {"keys.epochs": 1},
+    "all": {"images.shard_items": 7},
+    "values": {"values.epochs": 3, "sweep.classes": ["ant"]},
+}
+
+
+@pytest.fixture(scope="module")
+def variants(make_spec, images):
+    """Plans of one spec, changed at different depths."""
+    return {
+        name: make_plan(make_spec({"name": f"tiny{name}", **changes}), str(images))
+        for name, changes in VARIANTS.items()
+    }
+
+
+@given(st.lists(st.sampled_from(list(VARIANTS)), min_size=1, unique=True))
+def test_waves_hold_each_step_once_and_after_what_it_needs(variants, chosen):
+    plans = [variants[name] for name in chosen]
+    made = waves(plans)
+    stands, labels = set(), []
+    for wave in made:
+        for step in wave.values():
+            assert {needed.digest for needed in step.inputs.values()} <= stands, step.label
+        found = [step.digest for step in wave.values()]
+        assert stands.isdisjoint(found)
+        stands |= set(found)
+        labels += list(wave)
+    assert stands == {step.digest for plan in plans for step in plan.steps}
+    assert sum(len(wave) for wave in made) == len(stands)
+    assert len(set(labels)) == len(labels)
+
+
+def test_waves_of_one_experiment_have_plain_labels_and_steps_that_do_not_wait_stand_together(variants):
+    assert [set(wave) for wave in waves([variants[""]])] == [
+        MANIFESTS,
+        EMBEDDINGS,
+        {"keys", "linear"},
+        {"codes[train]"},
+        {"codes[test]", *NEIGHBOURS, "values", "counts"},
+        {"sweep"},
+    ]
+
+
+def test_what_two_experiments_share_has_a_plain_label_and_the_rest_the_name_of_its_own(variants):
+    labels = {label for wave in waves([variants[""], variants["seed"]]) for label in wave}
+    assert labels == ALL - {"sweep"} | {"tiny sweep", "tinyseed sweep"}

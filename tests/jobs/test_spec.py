@@ -1,11 +1,12 @@
 """Specs: what ships loads; what is wrong is refused with file, table, key, and the nearest that is known."""
 
+import json
 import re
 
 import pytest
 
 from jobs.errors import BadSpec, nearest
-from jobs.spec import Spec, UvaSpec, build, load_spec, shipped
+from jobs.spec import Spec, UvaSpec, as_table, build, load_spec, load_specs, shipped
 
 
 def refusal(path):
@@ -28,7 +29,16 @@ def test_a_shipped_spec_loads(name):
 
 
 def test_the_specs_that_readme_and_demo_rely_on_are_shipped():
-    assert {"digits", "cifar10", "imagenet1k-clip", "imagenet1k-resnet50"} <= set(shipped())
+    assert {
+        "digits",
+        "cifar10",
+        "cifar100",
+        "lacuna100",
+        "cifar10-compare",
+        "digits-compare",
+        "imagenet1k-clip",
+        "imagenet1k-resnet50",
+    } <= set(shipped())
 
 
 def test_a_file_says_what_was_asked(spec_file):
@@ -251,7 +261,7 @@ def test_a_folder_is_refused(tmp_path):
 
 
 def test_an_unknown_name_is_refused_with_the_nearest():
-    text = refusal("cifar100")
+    text = refusal("cifar11")
     assert text.startswith("neither a file nor a shipped spec; did you mean 'cifar10'?")
     for name in shipped():
         assert name in text
@@ -276,3 +286,74 @@ def test_a_table_is_built_into_the_same_spec_as_its_file(spec_file, asks):
 def test_nothing_is_suggested_for_what_is_like_nothing():
     assert nearest("zzzz", ["seed", "name"]) == ""
     assert nearest("sead", ["seed", "name"]) == "; did you mean 'seed'?"
+
+
+# Several experiments in a spec.
+
+
+@pytest.fixture
+def several(tmp_path, asks, as_toml):
+    """The tiny spec as a file, with what is written below it."""
+
+    def write(more):
+        path = tmp_path / "several.toml"
+        path.write_text(f"{as_toml(asks())}\n{more}", encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_each_experiment_is_the_spec_with_some_keys_set_anew(several, make_spec):
+    path = several("""
+        [[experiments]]
+        name = "small"
+        bottleneck = { m = 7 }
+        [[experiments]]
+        name = "one"
+        seed = 3
+        [experiments.sweep]
+        classes = ["ant"]
+        uve = { seeds = [5] }
+    """)
+    small, one = load_specs(str(path))
+    assert small == make_spec({"name": "tiny-small", "bottleneck.m": 7})
+    changes = {"name": "tiny-one", "seed": 3, "sweep.classes": ["ant"], "sweep.uve.seeds": [5]}
+    assert one == make_spec(changes)
+    with pytest.raises(BadSpec, match="holds 2 experiments, expected one"):
+        load_spec(str(path))
+
+
+def test_a_spec_without_experiments_is_one(spec_file):
+    assert load_specs(str(spec_file())) == [load_spec(str(spec_file()))]
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("[[experiments]]\nseed = 3", "experiments[0]: key 'name' is missing, expected a text"),
+        ("[[experiments]]\nname = 7", "experiments[0]: key 'name' is missing, expected a text"),
+        ("[experiments]\nname = 'a'", "experiments: expected tables, each headed [[experiments]]"),
+        (
+            "[[experiments]]\nname = 'a'\n[[experiments]]\nname = 'a'",
+            "experiments: found the names ['tiny-a', 'tiny-a']",
+        ),
+        ("[[experiments]]\nname = 'a/b'", "experiments[0]: name: found 'tiny-a/b', expected up to 100 letters"),
+        (
+            "[[experiments]]\nname = 'a'\n[[experiments]]\nname = 'b'\nkeys = { epoch = 3 }",
+            "experiments[1]: keys: unknown key 'epoch'; did you mean 'epochs'?",
+        ),
+        ("[[experiments]]\nname = 'a'\nseeds = 3", "experiments[0]: unknown key 'seeds'; did you mean 'seed'?"),
+        ("[[experiments]]\nname = 'a'\nkeys = 3", "experiments[0]: keys: found 3, expected a table"),
+        ("[[experiments]]\nname = 'a'\n[[experiments.experiments]]\nname = 'b'", "unknown key 'experiments'"),
+    ],
+)
+def test_a_mistake_in_an_experiment_is_told_with_its_place(more, expected, several):
+    with pytest.raises(BadSpec) as caught:
+        load_specs(str(several(more)))
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_a_spec_travels_as_a_table(name):
+    for spec in load_specs(name):
+        assert build(Spec, json.loads(json.dumps(as_table(spec))), "") == spec

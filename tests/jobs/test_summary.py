@@ -167,16 +167,15 @@ def odd():
 def cells(line):
     """The cells of a Markdown line, split at bars that are not escaped."""
     inner = line.removeprefix("| ").removesuffix(" |")
-    return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\) \| ", inner)]
+    return [re.sub(r"\\(.)", r"\1", cell.strip()) for cell in re.split(r"(?<!\\) \| ", inner)]
 
 
 def test_markdown_keeps_its_columns_whatever_a_name_holds(odd):
-    text = FORMATS["md"](odd.filter(pl.col("name") != r"back\slash"))
+    text = FORMATS["md"](odd)
     head, rule, *lines = text.splitlines()
     assert cells(head) == ["name", "n", "share %"]
     assert re.fullmatch(r"\|-+\|-+:\|-+:\|", rule)
-    names = [name.replace("\n", " ") for name in ODD if name != r"back\slash"]
-    assert [cells(line)[0] for line in lines] == names
+    assert [cells(line)[0] for line in lines] == [name.replace("\n", "\\n") for name in ODD]
     assert len({len(line) for line in (head, rule, *lines)}) == 1
     assert cells(lines[0])[2] == "0.33"
 
@@ -213,7 +212,45 @@ def test_latex_escapes_what_it_would_take_for_a_command(name):
 
 
 def test_csv_reads_back_at_full_precision(odd):
-    assert_frame_equal(pl.read_csv(io.StringIO(FORMATS["csv"](odd))), odd)
+    there = odd.with_columns(pl.col("name").str.replace("\n", "\\n", literal=True))
+    assert_frame_equal(pl.read_csv(io.StringIO(FORMATS["csv"](odd))), there)
+
+
+@pytest.mark.parametrize("name", ["=1+2", "+1", "-1", "@SUM(A1)", "\t=1", " =1"])
+def test_csv_keeps_a_name_from_being_taken_for_a_formula(name):
+    table = pl.DataFrame({"name": [name, "cat", None], "change": [-1.5, 2.0, 3.0]})
+    read = pl.read_csv(io.StringIO(FORMATS["csv"](table)))
+    assert read["name"][0].startswith("'")
+    assert read["name"][1:].to_list() == ["cat", None]
+    assert read["change"].to_list() == [-1.5, 2.0, 3.0]
+    assert json.loads(FORMATS["json"](table))[0]["name"] == name, "other programs get the name itself"
+
+
+EVIL = "\x1b]0;owned\x07\x1b[2Jcat\u202e\n\rdog\x00\x9b31m"
+"""A title, a cleared screen, text from right to left, a line of its own, a colour by C1."""
+
+
+@pytest.mark.parametrize("form", ["md", "csv", "latex", "json"])
+def test_no_table_holds_what_a_terminal_would_obey(form):
+    text = FORMATS[form](pl.DataFrame({"name": [EVIL], "n": [1]}))
+    assert [each for each in text if not each.isprintable() and each != "\n"] == []
+    assert "dog" in text
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "[x](javascript:alert(1))", "![x](//e/)", "`a`", "*b*"])
+def test_markdown_shows_markup_in_a_name_as_text(name):
+    (line,) = FORMATS["md"](pl.DataFrame({"name": [name]})).splitlines()[2:]
+    assert not re.search(r"(?<!\\)[<`*\[]", line)
+    assert cells(line) == [name]
+
+
+def test_a_figure_takes_every_name_for_plain_text(tmp_path):
+    from jobs.report import figure
+
+    names = [r"$\undefined{$", "_cat", "$a$"]
+    rows = [row("a", "uva", n, 0.5, 0.5) | {"class": k, "name": names[k]} for k in range(3) for n in (0, 2)]
+    figure(frame(rows), tmp_path / "figure.png", title="odd")
+    assert (tmp_path / "figure.png").stat().st_size > 10000
 
 
 def test_parquet_reads_back_as_it_was(odd):

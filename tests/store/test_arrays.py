@@ -100,14 +100,18 @@ def test_what_was_never_written_reads_as_missing(data):
     assert (arrays.read(data, "labels/00000") == -1).all()
 
 
-def test_creating_again_starts_from_nothing(data):
+def test_creating_again_keeps_what_was_written(data):
     arrays.create(data, "codes", (7, 3))
     arrays.write(data, "codes", np.ones((7, 3), np.int16))
-    arrays.create(data, "keys", (2, 3, 5))
-    arrays.create(data, "codes", (5, 3))
-    assert arrays.read(data, "codes").shape == (5, 3)
-    assert (arrays.read(data, "codes") == -1).all()
-    assert arrays.read(data, "keys").shape == (2, 3, 5), "a neighbour of the group was wiped"
+    arrays.create(data, "codes", (7, 3))
+    assert (arrays.read(data, "codes") == 1).all(), "what another driver wrote was wiped"
+
+
+def test_an_array_of_another_shape_is_refused_and_kept(data):
+    arrays.create(data, "codes", (7, 3))
+    with pytest.raises(ChunkMismatch, match=r"shape \(7, 3\), expected \(5, 3\)"):
+        arrays.create(data, "codes", (5, 3))
+    assert arrays.read(data, "codes").shape == (7, 3)
 
 
 def test_counts_take_two_bytes_while_they_fit():

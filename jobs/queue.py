@@ -1,0 +1,252 @@
+"""The queue: a folder of small files, most of them created once and never changed; a job's state is read off them.
+
+    <queue>/dkvb-queue.json                  says that this is a queue
+    <queue>/<job>/job.json                   what was asked
+    <queue>/<job>/orders/<n>.json            what people said since: stop, retry, priority
+    <queue>/<job>/attempts/<n>/attempt.json  somebody decided on the n-th attempt: of many reconcilers, one
+    <queue>/<job>/attempts/<n>/started.json  its driver lives: of many drivers, one
+    <queue>/<job>/attempts/<n>/plan.json     the artefacts it is to make
+    <queue>/<job>/attempts/<n>/heartbeat.json   written again every few seconds
+    <queue>/<job>/attempts/<n>/end.json      how it ended, said by its driver, or by a reconciler that found it dead
+    <queue>/<job>/attempts/<n>/log.jsonl     its log
+
+The queue is a place as every root is: a shared disk, or an object store.
+"""
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from cluster.units import here
+from jobs.errors import BadRequest, nearest
+from store.artefacts import as_json, as_written
+from store.errors import NotARoot
+from store.places import Place, check_own, create, exists, from_json, names, read_tree
+
+QUEUE_FILE = "dkvb-queue.json"
+QUEUE_FORMAT = "dkvb-queue/1"
+FORMAT = "dkvb-job/1"
+
+JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""What a job's folder is named; it leads nowhere else."""
+
+ASKED = {"name", "specs", "root", "images", "address", "priority", "attempts", "commit", "time", "by"}
+"""Without these a job's file is none."""
+
+STALE_S = 90.0
+"""Seconds without a heartbeat after which an attempt is lost."""
+
+START_S = 900.0
+"""Seconds from the decision on an attempt to its first heartbeat: a cluster may have to fetch the code first."""
+
+StateName = Literal["queued", "running", "succeeded", "failed", "stopped", "lost"]
+Order = Literal["stop", "retry", "priority"]
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What a job is now, and why."""
+
+    name: StateName
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try of a job, as its files say."""
+
+    number: int
+    place: Place
+    decided: Json
+    started: Json | None = None
+    plan: Json | None = None
+    heartbeat: Json | None = None
+    end: Json | None = None
+
+    @property
+    def submission(self) -> str:
+        """Its name on a cluster; taken from the files, so that submitting it twice cannot start it twice."""
+        return f"dkvb-{self.place.parent.parent.name}-{self.number}"
+
+    def silence(self, now: float) -> float:
+        """Seconds since it was last heard of, beyond what it may be silent; negative while all is well."""
+        if self.heartbeat is not None:
+            return now - float(self.heartbeat["time"]) - STALE_S
+        if self.started is not None:
+            return now - float(self.started["time"]) - STALE_S
+        return now - float(self.decided["time"]) - START_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job as its files say; nothing else is known of it."""
+
+    id: str
+    place: Place
+    asked: Json
+    orders: list[Json] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+
+    @property
+    def priority(self) -> int:
+        """Higher goes first."""
+        said_last = [order["value"] for order in self.orders if order["order"] == "priority"][-1:]
+        return int((said_last or [self.asked["priority"]])[0])
+
+    @property
+    def rank(self) -> tuple[int, float, str]:
+        """Sorts jobs in the order in which they are started."""
+        return -self.priority, float(self.asked["time"]), self.id
+
+    @property
+    def stop_ordered(self) -> bool:
+        """Whether the last word was to stop."""
+        last = [order["order"] for order in self.orders if order["order"] in ("stop", "retry")]
+        return last[-1:] == ["stop"]
+
+    @property
+    def charged(self) -> int:
+        """Attempts since the last retry."""
+        before = next((int(o["attempts"]) for o in reversed(self.orders) if o["order"] == "retry"), 0)
+        return len(self.attempts) - before
+
+    @property
+    def open_attempt(self) -> Attempt | None:
+        """The attempt that has not ended."""
+        last = self.attempts[-1] if self.attempts else None
+        return last if last is not None and last.end is None else None
+
+    def state(self, now: float) -> State:
+        """What the job is."""
+        last, limit = (self.attempts[-1] if self.attempts else None), int(self.asked["attempts"])
+        if any(attempt.end is not None and attempt.end["state"] == "succeeded" for attempt in self.attempts):
+            return State(name="succeeded")
+        if last is not None and last.end is None:
+            if last.silence(now) > 0:
+                return State(name="lost", why=f"attempt {last.number} was not heard of for too long")
+            why = "starting" if last.started is None else ""
+            return State(name="running", why="stopping" if self.stop_ordered else why)
+        if self.stop_ordered:
+            return State(name="stopped")
+        if last is None or last.end is None or self.charged == 0:
+            return State(name="queued")
+        why = f"attempt {last.number}: {last.end['why']}"
+        if last.end["state"] == "failed" and last.end["final"]:
+            return State(name="failed", why=why)
+        if self.charged >= limit:
+            return State(name="failed", why=f"{why} (the last of {limit})")
+        return State(name="lost" if last.end["state"] == "lost" else "queued", why=why)
+
+
+def said(**content: Any) -> bytes:
+    """The content of a file that is created once: who, when, and a word by which a writer knows its own."""
+    return as_json({**content, "time": time.time(), "by": here(), "token": secrets.token_hex(8)})
+
+
+def add(queue: Place, asked: Json) -> Job:
+    """Put a job into the queue.
+
+    asked: name, specs, root, images, address, priority, attempts, workers, gpus, commit.
+    raises: BadRequest for a folder that holds something else.
+    """
+    if names(queue) and not exists(queue / QUEUE_FILE):
+        raise BadRequest(f"{queue}: holds other files and no {QUEUE_FILE}; give an empty or a new folder as queue")
+    create(queue / QUEUE_FILE, said(format=QUEUE_FORMAT))
+    while True:
+        job = queue / f"{asked['name']}-{secrets.token_hex(3)}"
+        if create(job / "job.json", said(**{"format": FORMAT, **asked})):
+            return find_job(queue, job.name)
+
+
+def order(job: Job, what: Order, **more: Any) -> None:
+    """Add to what people said of a job."""
+    number = len(job.orders) + 1
+    while not create(job.place / "orders" / f"{number:04d}.json", said(order=what, **more)):
+        number += 1
+
+
+def decide(job: Job, address: str) -> Attempt | None:
+    """Decide on the job's next attempt; None where another was quicker."""
+    number = len(job.attempts) + 1
+    place = job.place / "attempts" / f"{number:04d}"
+    content = said(address=address)
+    if not create(place / "attempt.json", content):
+        return None
+    return Attempt(number=number, place=place, decided=json.loads(content))
+
+
+def end(attempt: Attempt, state: Literal["succeeded", "failed", "stopped", "lost"], *, why: str, **more: Any) -> bool:
+    """Say how an attempt ended; False where it was said already, and stays."""
+    return create(attempt.place / "end.json", said(state=state, why=why, **more))
+
+
+def read_queue(queue: Place) -> list[Job]:
+    """All jobs, in the order in which they are started; what else lies there is passed over.
+
+    raises: BadRequest for a folder that is no queue.
+    """
+    if not exists(queue / QUEUE_FILE):
+        raise BadRequest(f"{queue}: no {QUEUE_FILE} there, so it is not a queue; `dkvb submit` makes and names one")
+    files: dict[str, dict[str, bytes]] = {}
+    for path, data in read_tree(queue, ".json").items():
+        folder, _, name = path.partition("/")
+        if JOB_ID.fullmatch(folder):
+            files.setdefault(folder, {})[name] = data
+    jobs = []
+    for folder, found in files.items():
+        with suppress(NotARoot):  # one that is not as written must not keep the others from being seen
+            jobs += [job] if (job := _job(queue / folder, found)) is not None else []
+    return sorted(jobs, key=lambda job: job.rank)
+
+
+def find_job(queue: Place, name: str) -> Job:
+    """One job by its id; raises: BadRequest naming the nearest."""
+    if JOB_ID.fullmatch(name) and exists(queue / name / "job.json"):
+        job = _job(queue / name, read_tree(queue / name, ".json"))
+        if job is not None:
+            return job
+    there = [job.id for job in read_queue(queue)]
+    known = f"there: {', '.join(there)}" if len(there) <= 20 else f"{len(there)} jobs there"
+    raise BadRequest(f"{queue}: no job {name!r}{nearest(name, there)} ({known if there else 'the queue is empty'})")
+
+
+def _json(data: bytes) -> Json:
+    """Content of a file of the queue; nothing for one that is torn, or another's."""
+    try:
+        content = from_json(data)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _job(place: Place, files: Mapping[str, bytes]) -> Job | None:
+    """A job of its files by their paths; None where they are none of ours."""
+    content = {name: found for name, data in files.items() if (found := _json(data))}
+    asked = content.get("job.json", {})
+    if asked.get("format") != FORMAT or not asked.keys() >= ASKED:
+        return None
+    in_order = [content[name] for name in sorted(content) if name.startswith("orders/")]
+    orders = [one for one in in_order if one.get("order") in get_args(Order)]
+    attempts: list[Attempt] = []
+    for number in count(1):
+        folder = f"attempts/{number:04d}"
+        if (decided := content.get(f"{folder}/attempt.json")) is None:
+            break
+        parts = {name: content.get(f"{folder}/{name}.json") for name in ("started", "plan", "heartbeat", "end")}
+        attempts.append(Attempt(number=number, place=place / folder, decided=decided, **parts))
+    if isinstance(place, Path):
+        check_own(place)
+        if place.is_symlink():
+            raise NotARoot(f"{place}: is a link, which dkvb never writes; what a queue holds lies in it itself")
+    with as_written(place):
+        job = Job(id=place.name, place=place, asked=asked, orders=orders, attempts=attempts)
+        _ = job.rank, job.state(0.0)  # they look into every file
+    return job

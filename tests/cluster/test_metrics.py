@@ -1,0 +1,47 @@
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from cluster import metrics
+from cluster.session import session
+
+
+def tell():
+    metrics.count(metrics.UNITS, {"step": "keys", "result": "done"})
+    metrics.count(metrics.UNITS, {"step": "keys", "result": "done"})
+    metrics.gauge(metrics.IMAGES, 17.5, {"step": "embeddings[train]"})
+    metrics.gauge(metrics.QUEUE, 3)
+
+
+def test_without_a_session_metrics_go_nowhere_and_ray_is_not_loaded(monkeypatch):
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    tell()
+    assert "ray" not in sys.modules
+
+
+@pytest.mark.ray
+def test_counters_and_gauges_reach_the_cluster_s_exporter():
+    with session(workers=1):
+        import ray
+
+        port = ray.nodes()[0]["MetricsExportPort"]
+        end, text = time.monotonic() + 60, ""
+        tell()
+        while "dkvb_queue_length" not in text:
+            assert time.monotonic() < end, text[-2000:]
+            time.sleep(0.5)
+            with urllib.request.urlopen(f"http://{ray.util.get_node_ip_address()}:{port}/metrics", timeout=5) as answer:
+                text = answer.read().decode()
+        lines = [line for line in text.splitlines() if line.startswith("ray_dkvb_")]
+    (units,) = [line for line in lines if line.startswith("ray_dkvb_units_total{")]
+    assert 'step="keys"' in units
+    assert 'result="done"' in units
+    assert units.endswith(" 2.0")
+    assert [line for line in lines if "images_per_second" in line and line.endswith(" 17.5")]
+    assert [line for line in lines if "queue_length" in line and line.endswith(" 3.0")]
+
+
+def test_every_metric_says_what_it_means():
+    assert set(metrics.MEANING) == {metrics.UNITS, metrics.IMAGES, metrics.QUEUE}

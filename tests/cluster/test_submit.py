@@ -1,0 +1,79 @@
+"""The client of a job server: a server of HTTP on loopback that is slow, or says no; real clusters: tests/jobs."""
+
+import socket
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from cluster import submit
+from cluster.errors import ClusterUnreachable, SubmissionRefused
+from cluster.submit import packed_code, ray_jobs
+
+
+class Server(BaseHTTPRequestHandler):
+    """As much of a job server as a client asks for: a version, no submission known, none taken."""
+
+    def do_GET(self):
+        if self.path == "/api/version":
+            self.answer(200, '{"ray_version": "2.60.0", "version": "4", "ray_commit": "x", "session_name": "s"}')
+        elif self.path.startswith("/api/packages"):
+            self.answer(200, "{}")
+        elif self.path.endswith("/logs"):
+            self.answer(404, "no logs")
+        elif "broken" in self.path:
+            self.answer(500, "out of memory")
+        else:
+            self.answer(404, "Job dkvb-x-1 does not exist")
+
+    def do_POST(self):
+        self.answer(*((404, "does not exist") if self.path.endswith("/stop") else (400, "the quota is used up")))
+
+    def answer(self, code, text):
+        self.send_response(code)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as made:
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{made.server_port}"
+        made.shutdown()
+
+
+def test_a_server_that_takes_no_job_is_told_from_one_that_does_not_answer(server):
+    jobs = ray_jobs(server)
+    assert jobs.phase("dkvb-x-1") is None
+    with pytest.raises(SubmissionRefused, match=r"dkvb-x-1: .*the quota is used up"):
+        jobs.submit("dkvb-x-1", ["jobs.drive"], variables={})
+    jobs.stop("dkvb-x-1")
+    assert jobs.output("dkvb-x-1") == ""
+
+
+def test_a_server_that_fails_is_unreachable_in_one_line(server):
+    with pytest.raises(ClusterUnreachable, match=r"the job server failed: .*out of memory"):
+        ray_jobs(server).phase("broken")
+
+
+def test_a_server_that_accepts_and_says_nothing_is_not_waited_for_for_ever(monkeypatch):
+    monkeypatch.setattr(submit, "ANSWER_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        began = time.monotonic()
+        with pytest.raises(ClusterUnreachable, match="no Ray job server answers"):
+            ray_jobs(f"127.0.0.1:{deaf.getsockname()[1]}")
+        assert time.monotonic() - began < 20
+
+
+def test_what_is_sent_is_the_code_alone():
+    with packed_code() as folder:
+        assert {path.name for path in folder.iterdir()} == {"cluster", "dkvb", "jobs", "store"}
+        assert (folder / "jobs" / "drive.py").is_file()
+        assert (folder / "jobs" / "specs" / "digits.toml").is_file()
+        assert not list(folder.rglob("__pycache__"))
+    assert not folder.exists()

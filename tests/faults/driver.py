@@ -1,0 +1,48 @@
+"""`dkvb` with something changed for a fault: ``python -m tests.faults.driver NAME=VALUE... -- WORDS...``.
+
+lease: seconds of a lease of a shard. slow: seconds that a shard of the training images takes longer, so that a fault
+finds it at work. poison: name of the one that kills its worker, each time.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jobs.embeddings
+import jobs.run
+from jobs.cli import main
+
+
+def changed(asked: Mapping[str, str], tasks: Mapping[str, Any]) -> Callable[[str], Any]:
+    """In a worker: the usual work, but for the shards of the training images."""
+    from jobs import embeddings
+    from jobs.run import open_units
+
+    usual = getattr(embeddings, "usual", embeddings.open_work)  # the last map in this process changed it too
+
+    def open_work(task: Any) -> Callable[[str], Any]:
+        work = usual(task)
+
+        def do(unit: str) -> Any:
+            time.sleep(float(asked.get("slow", 0)))
+            if unit == asked.get("poison"):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return work(unit)
+
+        return do if len(task.output.units()) > 1 else work
+
+    embeddings.usual, embeddings.open_work = usual, open_work
+    return open_units(tasks)
+
+
+if __name__ == "__main__":
+    split = sys.argv.index("--")
+    asked = dict(word.split("=") for word in sys.argv[1:split])
+    jobs.embeddings.LEASE_S = int(asked.get("lease", jobs.embeddings.LEASE_S))
+    jobs.run.open_units = partial(changed, asked)
+    sys.argv = ["dkvb", *sys.argv[split + 1 :]]
+    main()

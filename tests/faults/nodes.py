@@ -1,0 +1,91 @@
+"""Faults of nodes: one killed whole, one cut off."""
+
+import shutil
+import subprocess
+import time
+from contextlib import suppress
+from functools import cache
+
+from tests.faults.measures import Measures, busy, events, lost_done, measure, moment, pid_of, until
+from tests.faults.raylets import QUICK, Node, ended, head, link, member, token
+from tests.faults.stage import Command, Stage, draw, wait
+
+CUT_S = 30.0
+"""Seconds a node is cut off."""
+
+
+def kill_node(stage: Stage, seed: int) -> Measures:
+    """kill -9 of all processes of the node that a worker is at work on; recovered when what it had in hand stands."""
+    chance, root = draw(seed), stage.folder() / "root"
+    first = head(stage, {**token(stage), **QUICK}, cpus=1)
+    second = member(stage, first, host="127.0.0.2")
+    with ended(first, second):
+        first.start()
+        second.start()
+        began = time.time()
+        words = stage.words(root, "--workers", 2, "--address", first.address)
+        run = stage.start(stage.changed(words, slow=1), **first.variables)
+        until(root, chance.randint(3, 5), run)
+        wait(lambda: at_work(root, second), 60, "a worker at work on the second node", command=run)
+        struck = moment(root)
+        second.kill()
+        code = run.ended()
+        assert code == 0, run.err
+        assert events(root, "worker_lost")
+        recovered = lost_done(root, struck)
+        return measure(stage, root, struck, began=began, recovered=recovered, says=f"exit {code}")
+
+
+def at_work(root: object, node: Node) -> list[str]:
+    """Units in the hands of a node's workers."""
+    there = node.processes()
+    return [unit for unit, worker in busy(root).items() if pid_of(worker) in there]
+
+
+def alive_there(node: Node) -> list[str]:
+    """A node's raylet and workers; its agents and its log monitor hold nothing."""
+    return [command for command in node.processes().values() if "raylet/raylet " in command or "ShardWorker" in command]
+
+
+@cache
+def no_namespaces() -> str:
+    """Why no node can be cut off here; empty where it can."""
+    if shutil.which("ip") is None:
+        return "needs the command ip"
+    with suppress(subprocess.CalledProcessError), link():
+        return ""
+    return "may not make network namespaces; root may"
+
+
+def partition_node(stage: Stage, seed: int) -> Measures:
+    """A node cut off for 30 s while a worker is at work there; recovered when what it had in hand stands.
+
+    Its disk is reached all the time, so that what it finishes in the dark lies on the root too.
+    """
+    chance, root = draw(seed), stage.folder() / "root"
+    with link() as way:
+        first = head(stage, {**token(stage), **QUICK}, cpus=1, host=way.near)
+        second = member(stage, first, host=way.far, inside=way.namespace)
+        with ended(first, second):
+            first.start()
+            second.start()
+            began = time.time()
+            words = stage.words(root, "--workers", 2, "--address", first.address)
+            run = stage.start(stage.changed(words, slow=3), **first.variables)
+            until(root, chance.randint(3, 5), run)
+            wait(lambda: at_work(root, second), 60, "a worker at work on the far node", command=run)
+            struck = moment(root)
+            way.cut()
+            cut_off(run, struck.time)
+            way.mend()
+            code = run.ended()
+            assert code == 0, run.err
+            recovered = lost_done(root, struck)
+            wait(lambda: not alive_there(second), 60, "the far node ends when it hears that it was given up")
+            return measure(stage, root, struck, began=began, recovered=recovered, says=f"exit {code}")
+
+
+def cut_off(run: Command, since: float) -> None:
+    """Sleep until the time is over, whether or not the run goes on that long."""
+    time.sleep(max(0.0, since + CUT_S - time.time()))
+    assert run.process.poll() in (None, 0), run.err

@@ -1,0 +1,52 @@
+"""Tables of the comparison: ranks and intervals that can be worked out by hand."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from jobs.proof import crossed, ranked
+
+SCORES = {"none": 0.0, "retrain": 1.0, "good": 0.9, "near": 0.9, "bad": 0.5}
+
+
+def rows(scores, noise=0.0, seeds=3):
+    drawn = np.random.default_rng(0)
+    return pl.DataFrame(
+        [
+            {"class": k, "seed": seed, "head": "values", "method": m, "tow": score + 0.01 * k + noise * drawn.normal()}
+            for k in range(5)
+            for seed in range(seeds)
+            for m, score in scores.items()
+        ]
+    )
+
+
+def test_scores_are_laid_out_by_class_and_seed():
+    table = rows({"good": 0.9}).sample(fraction=1, shuffle=True, seed=1)
+    expected = 0.9 + 0.01 * np.arange(5)[:, None] + np.zeros(3)
+    np.testing.assert_allclose(crossed(table, "tow"), expected)
+
+
+def test_the_best_is_told_from_the_others_and_never_from_its_equal():
+    found = {row["method"]: row for row in ranked(rows(SCORES), "tow").iter_rows(named=True)}
+    assert [found[m]["best"] for m in SCORES] == [None, None, True, True, False]
+    assert found["bad"]["behind"] == pytest.approx(0.4)
+    assert found["bad"]["at least"] == pytest.approx(0.4)
+    assert found["near"]["behind"] == 0.0
+
+
+def test_a_difference_within_the_noise_is_no_difference():
+    found = ranked(rows({"one": 0.9, "other": 0.895}, noise=0.05), "tow")
+    assert found["best"].to_list() == [True, True]
+    clear = ranked(rows({"one": 0.9, "other": 0.7}, noise=0.05), "tow")
+    assert sorted(clear["best"].to_list()) == [False, True]
+
+
+def test_neither_the_model_before_nor_the_oracle_is_ranked():
+    found = ranked(rows({"none": 0.99, "retrain": 1.0, "only": 0.2}), "tow")
+    assert found.filter(pl.col("method") == "only")["best"].to_list() == [True]
+
+
+def test_every_head_has_a_best_of_its_own():
+    both = pl.concat([rows({"a": 0.9}), rows({"a": 0.2}).with_columns(pl.lit("linear").alias("head"))])
+    assert ranked(both, "tow")["best"].to_list() == [True, True]
