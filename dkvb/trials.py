@@ -37,7 +37,7 @@ PATIENCE = 2
 
 DECADES = {"linear": (-2.0, 2.0), "values": (-0.5, 3.5), "ssd": (-2.0, 2.0)}
 """Powers of ten by which trials multiply a step size on a head, or dampening's alpha. A value moves by 1/c of an
-error, so its step sizes are multiplied by c besides."""
+error, so its step sizes are multiplied by c besides, and its weight decay divided by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,8 @@ def trials(method: str, head: str, *, count: int, codebooks: int = 1) -> list[Se
     if isinstance(settings, Dampen):
         return [replace(settings, alpha=settings.alpha * factor) for factor in factors]
     scale = codebooks if head == "values" else 1
-    return [replace(settings, lr=settings.lr * scale * factor) for factor in factors]
+    decay = settings.decay / scale  # so that a step shrinks the weights as it does on the linear head
+    return [replace(settings, lr=settings.lr * scale * factor, decay=decay) for factor in factors]
 
 
 def run(problem: Problem, settings: Settings, *, seed: int, important: Tensor | None = None) -> Iterator[Tensor]:

@@ -82,6 +82,7 @@ class Scope:
         self.names = data.read_manifest(task).classes
         self.tried = task.inputs["tuning"].marks()
         self.order = torch.randperm(self.v, generator=generator(self.seed, "class order")).tolist()
+        self.oracles: dict[tuple[str, bytes], Tensor] = {}
         self.class_of_instances = data.wanted_classes(task)[0]
 
     # Judging.
@@ -94,9 +95,15 @@ class Scope:
         train = np.zeros(len(self.labels["train"]), bool)
         train[rows.numpy()] = True
         like = np.isin(self.labels["test"].numpy(), list(classes)) if test is None else test
-        weights = baselines.retrain(head.problem(rows), head.settings, seed=self.seed)
-        oracle, before = model(head, "retrain", weights), model(head, "none", head.weights)
+        oracle, before = model(head, "retrain", self.oracle(head, rows)), model(head, "none", head.weights)
         return Judge(self.labels, {"train": train, "test": like}, classes, before, oracle)
+
+    def oracle(self, head: Head, rows: Tensor) -> Tensor:
+        """Weights of the head trained without the rows; kept, as several units ask for the same."""
+        asked = head.name, rows.numpy().tobytes()
+        if asked not in self.oracles:
+            self.oracles[asked] = baselines.retrain(head.problem(rows), head.settings, seed=self.seed)
+        return self.oracles[asked]
 
     def row(self, judge: Judge, one: Model, kind: str, size: float, **more: Any) -> dict[str, Any]:
         """One row of the table."""

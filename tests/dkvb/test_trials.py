@@ -48,6 +48,7 @@ def test_a_single_trial_is_the_authors_setting_and_on_values_c_times_its_step():
     assert trials.trials("ssd", "values", count=1, codebooks=64) == [Dampen()]
     (made,) = trials.trials("finetune", "values", count=1, codebooks=64)
     assert made.lr == 64 * FineTune().lr
+    assert made.lr * made.decay == pytest.approx(FineTune().lr * FineTune().decay)
 
 
 @pytest.mark.parametrize(
