@@ -35,7 +35,7 @@ METHODS: dict[str, Settings] = {"scrub": Scrub(), "neggrad+": NegGrad(), "finetu
 PATIENCE = 2
 """Epochs without a better score after which a method is stopped."""
 
-DECADES = {"linear": (-2.0, 2.0), "values": (-0.5, 3.5), "ssd": (-2.0, 2.0)}
+DECADES = {"linear": (-2.0, 2.0), "values": (0.5, 4.5), "ssd": (-2.0, 2.0)}
 """Powers of ten by which trials multiply a step size on a head, or dampening's alpha. A value moves by 1/c of an
 error, so its step sizes are multiplied by c besides, and its weight decay divided by it."""
 

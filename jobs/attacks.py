@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dkvb import membership, metrics, probes
@@ -28,7 +29,7 @@ CAP = 30
 OPENED = ("none", "uva", "uve", "uva by tau", "scrub", "neggrad+", "finetune", "ssd", "column", "retrain")
 """Methods whose models are probed and taught again; membership is asked of all."""
 
-ITEMS = 2000
+ITEMS = 1000
 """Training items of the class, and as many of the others, that a probe is fitted on; half as many test items."""
 
 LOWEST = -1e4
@@ -46,6 +47,7 @@ def attacks(judge: Judge, models: Sequence[Model], k: int, *, seed: int) -> Iter
     for one in (judge.oracle, *models):
         found = dict(memberships(judge, one, seed=seed))
         if one.method in OPENED:
+            found |= dict(public_attacks(judge, one, seed=seed))
             found |= {(f"recovery {s} shots", "steps"): recovery(one, probed, s, goal=goal) for s in SHOTS}
             found |= dict(probed.scores(one, seed=seed))
         measured[id(one)] = found
@@ -63,30 +65,43 @@ def attacks(judge: Judge, models: Sequence[Model], k: int, *, seed: int) -> Iter
 
 
 def memberships(judge: Judge, one: Model, *, seed: int) -> Iterator[tuple[tuple[str, str], float]]:
-    """Whether what a model says of an item tells that it was trained on: on the items to forget."""
-    finite = {split: logits.clamp(min=LOWEST) for split, logits in one.logits.items()}
-    out = {split: torch.from_numpy(judge.forget[split]) for split in finite}
-    members = finite["train"][out["train"]], judge.labels["train"][out["train"]]
-    others = finite["test"][out["test"]], judge.labels["test"][out["test"]]
+    """Whether what a model says of an item tells that it was trained on: the items to forget against test items."""
+    members, others = (
+        outputs(judge, one, "train", judge.forget["train"]),
+        outputs(judge, one, "test", judge.forget["test"]),
+    )
     for score, found in membership.population_attack(members, others, seed=seed).items():
         yield (f"population {score}", "auc"), found.auc
         yield (f"population {score}", "balanced accuracy"), found.balanced_accuracy
         yield (f"population {score}", "tpr at 1 % fpr"), found.tpr
-    retain = some((~out["train"]).nonzero().flatten(), len(others[1]), seed, "svc")
-    kept = (~out["test"]).nonzero().flatten()
-    test = some(kept, len(others[1]), seed, "svc test")
-    share = membership.svc_confidence_attack(
-        (finite["train"][retain], judge.labels["train"][retain]),
-        (finite["test"][test], judge.labels["test"][test]),
-        members,
+
+
+def public_attacks(judge: Judge, one: Model, *, seed: int) -> Iterator[tuple[tuple[str, str], float]]:
+    """The membership attacks of public code (`dkvb.membership`), on as many items as the class has test items."""
+    members, others = (
+        outputs(judge, one, "train", judge.forget["train"]),
+        outputs(judge, one, "test", judge.forget["test"]),
     )
-    yield ("svc confidence", "share called members"), share
+    retain, test = (
+        outputs(judge, one, split, some(~judge.forget[split], len(others[1]), seed, f"svc {split}"))
+        for split in ("train", "test")
+    )
+    yield ("svc confidence", "share called members"), membership.svc_confidence_attack(retain, test, members)
     yield ("loss of the class", "accuracy"), membership.loss_logistic_attack(members, others, seed=seed)
 
 
-def some(rows: Tensor, count: int, seed: int, purpose: str) -> Tensor:
-    """As many rows at most, drawn by a seed, in order."""
-    return rows[torch.randperm(len(rows), generator=generator(seed, purpose))[:count].sort().values]
+def outputs(judge: Judge, one: Model, split: str, wanted: NDArray[np.bool_]) -> membership.Outputs:
+    """Logits, finite, and labels of some items; wanted: (n,) bool."""
+    rows = torch.from_numpy(wanted)
+    return one.logits[split][rows].clamp(min=LOWEST), judge.labels[split][rows]
+
+
+def some(wanted: NDArray[np.bool_], count: int, seed: int, purpose: str) -> NDArray[np.bool_]:
+    """As many of the wanted items at most, drawn by a seed: (n,) bool."""
+    rows = torch.from_numpy(wanted.nonzero()[0])
+    chosen = np.zeros_like(wanted)
+    chosen[rows[torch.randperm(len(rows), generator=generator(seed, purpose))[:count]].numpy()] = True
+    return chosen
 
 
 class Probed:
@@ -94,15 +109,15 @@ class Probed:
 
     def __init__(self, judge: Judge, k: int, *, seed: int) -> None:
         labels = judge.labels
-        own = {split: (labels[split] == k).nonzero().flatten() for split in labels}
-        rest = {split: (labels[split] != k).nonzero().flatten() for split in labels}
-        size = {"train": ITEMS, "test": ITEMS // 2}
-        pick = {s: [some(part[s], size[s], seed, f"probe {i} {s}") for i, part in enumerate((own, rest))] for s in size}
-        self.rows = {split: torch.cat(parts) for split, parts in pick.items()}
-        self.forget = {s: np.repeat([True, False], [len(part) for part in parts]) for s, parts in pick.items()}
-        self.shots = some(own["train"], max(SHOTS), seed, "shots")
-        self.test_forget = own["test"]
-        self.own = labels["test"][own["test"]]
+        own = {split: (labels[split] == k).numpy() for split in labels}
+        self.rows, self.forget = {}, {}
+        for split, size in (("train", ITEMS), ("test", ITEMS // 2)):
+            sides = (some(side, size, seed, f"probe {split}") for side in (own[split], ~own[split]))
+            rows = np.flatnonzero(np.logical_or(*sides))
+            self.rows[split], self.forget[split] = torch.from_numpy(rows), own[split][rows]
+        self.shots = torch.from_numpy(np.flatnonzero(some(own["train"], max(SHOTS), seed, "shots")))
+        self.test_forget = torch.from_numpy(np.flatnonzero(own["test"]))
+        self.own = labels["test"][self.test_forget]
 
     def scores(self, one: Model, *, seed: int) -> Iterator[tuple[tuple[str, str], float]]:
         """Balanced accuracy of linear probes for the class against the rest, on what a model holds of the items."""

@@ -232,8 +232,9 @@ class Comparison:
             steps = slice(len(order.grid))
             own, own_among = ({split: kind[split][i, steps] for split in SPLITS} for kind in (predicted, among))
             found = accuracies(own, own_among, self.labels, self.forget)
-            budget = order.grid[best_step(found)]
-            at[name] = budget, order.position < budget
+            if not name.startswith("contrast"):  # these are there for their rules alone
+                budget = order.grid[best_step(found)]
+                at[name] = budget, order.position < budget
             selections += list(self.regrets(name, order, found, judge))
         rule = self.budget(self.spec["tau"], 0.0)
         at["uva by tau"] = rule, orders["uva"].position < rule
