@@ -60,43 +60,43 @@ def open_work(task: Task) -> Work:
         pixels: Any = backbone.facts["size"]
         image = {"linear": flops.backbone(backbone.module, (3, *pixels))}
         image["values"] = image["linear"] + flops.coding(**size)
-        rows = []
+        found: list[Cost] = []
         for head_name in HEADS:
             head = read_head(task, head_name)
             out = (head.labels["train"] == k).nonzero().flatten()
-            found = [
+            found += [
                 *gradient_costs(task, head, out),
                 *(mask_costs(task, head, out, k) if head_name == "values" else ()),
             ]
-            took = {cost.method: costs.measure(cost.work) for cost in found}
-            flops_of = {cost.method: cost.flops.total for cost in found}
-            for cost in found:
-                with_images = cost.flops.total + cost.images * image[head_name]
-                rows.append(
-                    {
-                        "class": k,
-                        "name": name,
-                        "seed": task.spec["seed"],
-                        "head": head_name,
-                        "method": cost.method,
-                        "flops_forward": cost.flops.forward,
-                        "flops_backward": cost.flops.backward,
-                        "flops_uncached": with_images,
-                        "bytes_read": cost.bytes_read,
-                        "flops_ratio": ratio(flops_of["retrain"], cost.flops.total),
-                        "digest": task.output.digest,
-                        "seconds": took[cost.method].median,
-                        "seconds_least": took[cost.method].least,
-                        "seconds_most": took[cost.method].most,
-                        "peak_bytes": took[cost.method].peak_bytes,
-                        "retrain_ratio": took["retrain"].median / took[cost.method].median,
-                        "requests_to_pay": costs.break_even(
-                            train_seconds=bottleneck_seconds(task),
-                            retrain_seconds=took["retrain"].median,
-                            unlearn_seconds=took[cost.method].median,
-                        ),
-                    }
-                )
+        took = {(cost.head, cost.method): costs.measure(cost.work) for cost in found}
+        again = {cost.head: cost.flops.total for cost in found if cost.method == "retrain"}
+        rows = []
+        for cost in found:
+            taken, linear = took[cost.head, cost.method], took["linear", "retrain"]
+            masks_pay = costs.break_even(
+                train_seconds=bottleneck_seconds(task), retrain_seconds=linear.median, unlearn_seconds=taken.median
+            )
+            rows.append(
+                {
+                    "class": k,
+                    "name": name,
+                    "seed": task.spec["seed"],
+                    "head": cost.head,
+                    "method": cost.method,
+                    "flops_forward": cost.flops.forward,
+                    "flops_backward": cost.flops.backward,
+                    "flops_uncached": cost.flops.total + cost.images * image[cost.head],
+                    "bytes_read": cost.bytes_read,
+                    "flops_ratio": ratio(again[cost.head], cost.flops.total),
+                    "digest": task.output.digest,
+                    "seconds": taken.median,
+                    "seconds_least": taken.least,
+                    "seconds_most": taken.most,
+                    "peak_bytes": taken.peak_bytes,
+                    "retrain_ratio": took[cost.head, "retrain"].median / taken.median,
+                    "requests_to_pay": masks_pay if cost.method in ("uva", "uve") else None,
+                }
+            )
         write_rows(task.output.path / "costs.parquet", rows, COSTS)
         return {"rows": len(rows), "flops of an image": image, "bottleneck_seconds": bottleneck_seconds(task)}
 

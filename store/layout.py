@@ -233,7 +233,7 @@ COSTS = {
     "seconds_most": pl.Float64,
     "peak_bytes": pl.Int64,  # resident memory it adds; null where the system does not tell
     "retrain_ratio": pl.Float64,  # seconds of retraining the same head over its own
-    "requests_to_pay": pl.Float64,  # after which training the bottleneck has paid against retraining this head
+    "requests_to_pay": pl.Float64,  # masks: after which the bottleneck has paid against retraining a linear head
     "digest": pl.String,
 }
 """One row a head and method: a request to forget one class. Seconds make two runs differ."""

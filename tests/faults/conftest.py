@@ -1,13 +1,19 @@
-"""One stage for all faults."""
+"""One stage for all faults; what a fault that failed has left at work is ended before the next."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.stage import Stage, stage
+from tests.faults.stage import Stage, kill_all, stage
 
 
 @pytest.fixture(scope="session")
-def held() -> Iterator[Stage]:
+def one_stage() -> Iterator[Stage]:
     with stage() as one:
         yield one
+
+
+@pytest.fixture
+def held(one_stage: Stage) -> Iterator[Stage]:
+    yield one_stage
+    kill_all(one_stage.session.marker)

@@ -2,7 +2,7 @@
 
 How to read it: "units repeated" is work that stood before the fault and was done again (must be 0), "begun twice" are
 units that were in flight at the fault. What "seconds to recover" runs from and to is said where the fault is defined.
-A run that is not as it must be ends the script with its reason.
+A run that is not as it must be is told with its reason, and the script then fails at its end.
 """
 
 import argparse
@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.faults.catalogue import FAULTS
 from tests.faults.measures import Measures
-from tests.faults.stage import stage
+from tests.faults.stage import kill_all, stage
 
 HEAD = ("fault", "runs", "units repeated", "begun twice", "seconds to recover", "seconds in all", "identical", "says")
 
@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--only", choices=[fault.__name__ for fault in FAULTS], action="append")
     asked = parser.parse_args()
     print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}", flush=True)
+    failed = False
     with stage() as held:
         for fault, why_not in FAULTS.items():
             if asked.only and fault.__name__ not in asked.only:
@@ -57,9 +58,17 @@ def main() -> None:
             runs = []
             for seed in range(asked.repeats):
                 began = time.monotonic()
-                runs.append(fault(held, seed))
+                try:
+                    runs.append(fault(held, seed))
+                except AssertionError as error:
+                    print(f"| {fault.__name__} {seed} | FAILED | | | | | | {error} |", flush=True)
+                    failed = True
+                    kill_all(held.session.marker)
+                    continue
                 print(f"{fault.__name__} {seed}: {time.monotonic() - began:.0f} s, {runs[-1]}", file=sys.stderr)
-            print(row(fault.__name__, runs), flush=True)
+            if runs:
+                print(row(fault.__name__, runs), flush=True)
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

@@ -232,6 +232,8 @@ def test_costs_tell_that_a_mask_needs_no_gradient_and_retraining_does(compared):
     for head in ("linear", "values"):
         assert by_method[head, "retrain"]["flops_backward"] > 0
         assert by_method[head, "retrain"]["retrain_ratio"] == 1
+    pays = {method for (_, method), row in by_method.items() if row["requests_to_pay"] is not None}
+    assert pays == {"uva", "uve"}
     item = 2 * 11 * 3  # 11 rows of 3 numbers, forward and back
     again = by_method["values", "retrain"]
     assert (again["flops_forward"] + again["flops_backward"]) % (item // 2) == 0
