@@ -202,6 +202,7 @@ def test_the_cost_is_what_the_sizes_say(make_spec):
         "keys_bytes": 4 * 11 * 13 * 3,
         "values_bytes": 4 * 11 * 13 * 3,
         "projection_bytes": 4 * 11 * 1280 * 3,
+        "oracles_bytes": 0,
     }
 
 
