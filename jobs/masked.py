@@ -103,19 +103,22 @@ def accuracies(
     among: Mapping[str, NDArray[Any]],
     labels: Mapping[str, Tensor],
     forget: Mapping[str, NDArray[np.bool_]],
+    retain: Mapping[str, NDArray[np.bool_]] | None = None,
 ) -> Accuracies:
     """Accuracies of predictions (..., n) by split.
 
     forget: split -> (n,) bool, the items that were to be forgotten, or are like them.
+    retain: the others; all but those of forget unless given.
     """
     found: Accuracies = {}
     for split in SPLITS:
         own = labels[split].numpy()
         right, right_among = predicted[split] == own, among[split] == own
         out = forget[split]
+        kept = ~out if retain is None else retain[split]
         found[f"{split}_forget"] = _mean(right[..., out])
-        found[f"{split}_retain"] = _mean(right[..., ~out])
-        found[f"{split}_retain_among_retain"] = _mean(right_among[..., ~out])
+        found[f"{split}_retain"] = _mean(right[..., kept])
+        found[f"{split}_retain_among_retain"] = _mean(right_among[..., kept])
     found["test"] = _mean(right)
     return found
 

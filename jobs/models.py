@@ -58,6 +58,8 @@ class Judge:
     """Of the same head, trained without the forget set."""
     never: Mapping[str, Tensor] | None = None
     """Split -> (n, v) logits of an oracle whose keys never saw the class either, where there is one."""
+    retain: Mapping[str, NDArray[np.bool_]] | None = None
+    """Split -> (n,) bool, the items that were to stay; all but those of forget unless given."""
 
     def accuracies(self, one: Model) -> Accuracies:
         """See `jobs.masked.accuracies`."""
@@ -67,7 +69,7 @@ class Judge:
         """Accuracies of logits (n, v) by split."""
         predicted = {split: logits[split].argmax(1).numpy() for split in SPLITS}
         among = {split: metrics.retain_predictions(logits[split], list(self.classes)).numpy() for split in SPLITS}
-        return accuracies(predicted, among, self.labels, self.forget)
+        return accuracies(predicted, among, self.labels, self.forget, self.retain)
 
     def row(self, one: Model) -> dict[str, Any]:
         """Accuracies, and how near the model comes to the oracle."""

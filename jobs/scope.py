@@ -40,7 +40,11 @@ SHARES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0]
 
 def prepare(task: Task) -> list[str]:
     """Sizes, the sequence forward and backward, shares of items, proxies."""
-    half = max(1, len(data.read_manifest(task).classes) // 2)
+    names = data.read_manifest(task).classes
+    half = max(1, len(names) // 2)
+    if "other" in task.inputs:  # a name that is none is told before anything is done
+        class_indexes(names, list(task.spec["proxies"]))
+        class_indexes(data.read_manifest(task, "other_manifest").classes, list(task.spec["proxies"].values()))
     sizes = sorted({*(size for size in SIZES if size < half), half})
     proxies = ["split", *(name for name in ("flipped", "other") if name in task.inputs)]
     return [
@@ -94,9 +98,11 @@ class Scope:
         """
         train = np.zeros(len(self.labels["train"]), bool)
         train[rows.numpy()] = True
-        like = np.isin(self.labels["test"].numpy(), list(classes)) if test is None else test
+        gone = np.isin(self.labels["test"].numpy(), list(classes))
+        like = gone if test is None else test
         oracle, before = model(head, "retrain", self.oracle(head, rows)), model(head, "none", head.weights)
-        return Judge(self.labels, {"train": train, "test": like}, classes, before, oracle)
+        stay = {"train": ~train, "test": ~gone}  # what a proxy was counted on is neither
+        return Judge(self.labels, {"train": train, "test": like}, classes, before, oracle, retain=stay)
 
     def oracle(self, head: Head, rows: Tensor) -> Tensor:
         """Weights of the head trained without the rows; kept, as several units ask for the same."""

@@ -53,6 +53,9 @@ SHAPES = {
     "neighbours": (17, 11, 5),
     "counts": (3, 11, 13),
     "counts_by_codebook": (3, 11, 13),
+    "oracle_logits_train": (2, 17, 3),
+    "oracle_logits_test": (2, 7, 3),
+    "margins": (19, 4, 5),
 }
 
 
