@@ -160,13 +160,20 @@ class Scope:
             for method, (position, there) in found.items()
         }
 
-    def scrubbed(self, head: Head, rows: Tensor, *, forget: int = -1, weights: Tensor | None = None) -> Model:
-        """SCRUB with the setting chosen on the tuning classes, from the head or from other weights."""
-        place, _ = chosen(self.tried, head.name, "scrub", forget=forget)
+    def scrubbed(
+        self, head: Head, rows: Tensor, *, weights: Tensor | None = None, earlier: Sequence[int] = ()
+    ) -> Model:
+        """SCRUB with the setting chosen on the tuning classes, from the head or from other weights.
+
+        earlier: classes that were forgotten before: their items are gone, or they would be learnt again.
+        """
+        place, _ = chosen(self.tried, head.name, "scrub", forget=-1)
         settings = trials.trials("scrub", head.name, count=self.spec["trials"], codebooks=head.codebooks)[place]
         problem = head.problem(rows)
         if weights is not None:
-            problem = baselines.Problem(problem.features, problem.labels, weights, rows)
+            there = torch.from_numpy(np.flatnonzero(~np.isin(problem.labels.numpy(), list(earlier))))
+            forget = torch.searchsorted(there, rows)
+            problem = baselines.Problem(problem.features.take(there), problem.labels[there], weights, forget)
         kept = trials.best_epoch(problem, trials.run(problem, settings, seed=self.seed))
         return model(head, "scrub", kept.weights, setting={"epoch": kept.epoch})
 
@@ -210,7 +217,7 @@ class Scope:
             made["uve"] |= hits > 0
             made["uva recounted"] |= self.rule(self.hits(codes[own]))
             codes = self.seen.codes([made["uva recounted"]], splits=["train"])[0]["train"]
-            scrub = self.scrubbed(head, own, weights=weights)
+            scrub = self.scrubbed(head, own, weights=weights, earlier=wanted[:i])
             weights = scrub.weights
             models = [self.masked(method, mask, pairs=int(mask.sum())) for method, mask in made.items()]
             for one in (judge.before, judge.oracle, scrub, *models):
