@@ -11,7 +11,7 @@ from torch import Tensor
 from dkvb.codes import nearest
 from dkvb.errors import BadSetting
 from dkvb.projection import project, random_projection
-from dkvb.seeds import generator
+from dkvb.seeds import drawn, generator
 from dkvb.tiles import each, kernel
 
 
@@ -183,4 +183,4 @@ def sampled(n: int, sample: int | None, *, seed: int) -> Tensor:
     """Which of n items the keys are fitted on: all of them, or a sample in order; (k,) int64."""
     if sample is None or sample >= n:
         return torch.arange(n)
-    return torch.randperm(n, generator=generator(seed, "key sample"))[:sample].sort().values
+    return drawn(n, sample, seed, "key sample")

@@ -114,6 +114,15 @@ def smallest_budget(counts: NDArray[Any], share: float) -> int:
     return int((held < wanted).sum()) + 1 if wanted else 0
 
 
+def holding(counts: NDArray[Any], share: float) -> NDArray[np.bool_]:
+    """The mask of Unlearning via Activations by that rule.
+
+    counts, share: as in `smallest_budget`.
+    returns: (c, m) bool.
+    """
+    return activation_positions(counts) < smallest_budget(counts, share)
+
+
 def hit_share(counts: NDArray[Any], mask: NDArray[np.bool_]) -> float:
     """Share of hits that fall on masked pairs, in [0, 1]; NaN without hits.
 

@@ -32,6 +32,17 @@ def generator(seed: int, *purpose: str | int) -> "torch.Generator":
     return torch.Generator().manual_seed(stream(seed, *purpose))
 
 
+def drawn(n: int, count: int, seed: int, *purpose: str | int) -> "torch.Tensor":
+    """As many of n items at most, drawn without replacement, in order.
+
+    seed, purpose: as in `stream`.
+    returns: (min(n, count),) int64.
+    """
+    import torch
+
+    return torch.randperm(n, generator=generator(seed, *purpose))[:count].sort().values
+
+
 def numpy_generator(seed: int, *purpose: str | int) -> np.random.PCG64:
     """The same for NumPy, without torch.
 

@@ -12,10 +12,11 @@ from dkvb import membership, metrics, probes
 from dkvb.baselines import cross_entropy_error
 from dkvb.descent import descent
 from dkvb.linear import EmbeddingFeatures
-from dkvb.seeds import generator
+from dkvb.seeds import drawn
 from dkvb.training import Features
 from dkvb.values import CodeFeatures
 from jobs.models import Judge, Model
+from jobs.step import SPLITS
 
 SHOTS = (1, 5, 10, 50)
 """Forget items that a recovery may learn from."""
@@ -45,9 +46,10 @@ def attacks(judge: Judge, models: Sequence[Model], k: int, *, seed: int) -> Iter
     goal = RECOVERED * metrics.accuracy(judge.before.logits["test"][probed.test_forget].argmax(1), probed.own)
     measured: dict[int, dict[tuple[str, str], float]] = {}
     for one in (judge.oracle, *models):
-        found = dict(memberships(judge, one, seed=seed))
+        members, others = (outputs(judge, one, split, judge.forget[split]) for split in SPLITS)
+        found = dict(memberships(members, others, seed=seed))
         if one.method in OPENED:
-            found |= dict(public_attacks(judge, one, seed=seed))
+            found |= dict(public_attacks(judge, one, members, others, seed=seed))
             found |= {(f"recovery {s} shots", "steps"): recovery(one, probed, s, goal=goal) for s in SHOTS}
             found |= dict(probed.scores(one, seed=seed))
         measured[id(one)] = found
@@ -64,27 +66,22 @@ def attacks(judge: Judge, models: Sequence[Model], k: int, *, seed: int) -> Iter
             }
 
 
-def memberships(judge: Judge, one: Model, *, seed: int) -> Iterator[tuple[tuple[str, str], float]]:
+def memberships(
+    members: membership.Outputs, others: membership.Outputs, *, seed: int
+) -> Iterator[tuple[tuple[str, str], float]]:
     """Whether what a model says of an item tells that it was trained on: the items to forget against test items."""
-    members, others = (
-        outputs(judge, one, "train", judge.forget["train"]),
-        outputs(judge, one, "test", judge.forget["test"]),
-    )
     for score, found in membership.population_attack(members, others, seed=seed).items():
         yield (f"population {score}", "auc"), found.auc
         yield (f"population {score}", "balanced accuracy"), found.balanced_accuracy
         yield (f"population {score}", "tpr at 1 % fpr"), found.tpr
 
 
-def public_attacks(judge: Judge, one: Model, *, seed: int) -> Iterator[tuple[tuple[str, str], float]]:
+def public_attacks(
+    judge: Judge, one: Model, members: membership.Outputs, others: membership.Outputs, *, seed: int
+) -> Iterator[tuple[tuple[str, str], float]]:
     """The membership attacks of public code (`dkvb.membership`), on as many items as the class has test items."""
-    members, others = (
-        outputs(judge, one, "train", judge.forget["train"]),
-        outputs(judge, one, "test", judge.forget["test"]),
-    )
     retain, test = (
-        outputs(judge, one, split, some(~judge.forget[split], len(others[1]), seed, f"svc {split}"))
-        for split in ("train", "test")
+        outputs(judge, one, split, some(~judge.forget[split], len(others[1]), seed, f"svc {split}")) for split in SPLITS
     )
     yield ("svc confidence", "share called members"), membership.svc_confidence_attack(retain, test, members)
     yield ("loss of the class", "accuracy"), membership.loss_logistic_attack(members, others, seed=seed)
@@ -98,9 +95,9 @@ def outputs(judge: Judge, one: Model, split: str, wanted: NDArray[np.bool_]) -> 
 
 def some(wanted: NDArray[np.bool_], count: int, seed: int, purpose: str) -> NDArray[np.bool_]:
     """As many of the wanted items at most, drawn by a seed: (n,) bool."""
-    rows = torch.from_numpy(wanted.nonzero()[0])
+    rows = wanted.nonzero()[0]
     chosen = np.zeros_like(wanted)
-    chosen[rows[torch.randperm(len(rows), generator=generator(seed, purpose))[:count]].numpy()] = True
+    chosen[rows[drawn(len(rows), count, seed, purpose).numpy()]] = True
     return chosen
 
 

@@ -7,7 +7,7 @@ once it has ended.
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dkvb import baselines, masks, metrics, selection, trials
+from dkvb.codes import NO_VOTE
 from dkvb.sweep import step_table, sweep
 from dkvb.values import CodeFeatures
 from jobs import data
 from jobs.attacks import RECOVERED, attacks
 from jobs.classes import class_hits, total_hits
-from jobs.heads import HEADS, SPLITS, Head, chosen, read_head, spelled
+from jobs.heads import HEADS, Head, importance_of, read_head, tuned
 from jobs.masked import Accuracies, Order, Watched, accuracies, best_step
 from jobs.models import Judge, Model, model, tow
-from jobs.step import Facts, Task, Work, use_one_core
+from jobs.step import SPLITS, Facts, Task, Work, use_one_core
 from store import arrays
 from store.layout import COMPARE_TABLES
 from store.tables import compact, write_rows
@@ -96,12 +97,6 @@ def open_work(task: Task) -> Work:
     return compare_class
 
 
-def importance_of(head: Head) -> Tensor:
-    """For all training items."""
-    features, labels = head.features["train"], head.labels["train"]
-    return baselines.importance(features, labels, head.weights, batch=baselines.Dampen().batch)
-
-
 class Comparison:
     """One class, forgotten by every method on both heads."""
 
@@ -120,7 +115,7 @@ class Comparison:
         for name in HEADS:
             head = self.bench.heads[name]
             judge = self.judge(head)
-            models = [judge.before, *self.unlearned(head), *self.controls(head), judge.oracle]
+            models = [judge.before, *self.unlearned(head), *self.controls(head, judge.before), judge.oracle]
             if name == "values":
                 models += self.masked(head, judge, made["selection"], made["attacks"])
                 made["oracle_gap"] += list(self.gap(judge))
@@ -154,14 +149,12 @@ class Comparison:
         problem = head.problem(self.rows)
         for method in trials.METHODS:
             clock = time.perf_counter()
-            place, edge = chosen(self.bench.tried, head.name, method, forget=self.k)
-            count = self.spec["trials"]
-            settings = trials.trials(method, head.name, count=count, codebooks=head.codebooks)[place]
+            settings, edge = tuned(self.bench.tried, head, method, forget=self.k)
             passes = trials.run(problem, settings, seed=self.spec["seed"], important=self.bench.important[head.name])
             epochs: list[Tensor] = []
             kept = trials.best_epoch(problem, remembered(passes, epochs))
             self.spend(f"{head.name}/{method}", clock)
-            about: dict[str, Any] = {**spelled(settings), "epoch": kept.epoch, "edge": edge}
+            about: dict[str, Any] = {**asdict(settings), "epoch": kept.epoch, "edge": edge}
             yield model(head, method, kept.weights, setting=about)
             if method == "scrub":
                 yield self.rewound(head, [*epochs, *passes], about)
@@ -175,12 +168,11 @@ class Comparison:
         place = baselines.rewind(errors, 1 - metrics.accuracy(last, head.labels["test"][held_out]))
         return model(head, "scrub+r", epochs[place], setting={**about, "epoch": place + 1})
 
-    def controls(self, head: Head) -> Iterator[Model]:
+    def controls(self, head: Head, before: Model) -> Iterator[Model]:
         """What forgets by construction, and learns nothing."""
         yield model(head, "column", baselines.without_column(head.weights, [self.k]))
-        before = model(head, "logit", head.weights)
         logits = {split: baselines.without_logit(before.logits[split], [self.k]) for split in SPLITS}
-        yield Model(head.name, "logit", before.features, before.weights, logits)
+        yield replace(before, method="logit", logits=logits)
 
     def orders(self) -> dict[str, Order]:
         """Orders of removal by name: those of the methods, and those ranked by contrast with the other classes."""
@@ -277,15 +269,11 @@ class Comparison:
         Both divide one sum by different numbers, so their predictions are alike, and so is the best N.
         """
         features, problem = head.features, head.problem(self.rows)
-        _, before = trials.training_accuracies(problem, head.weights)
-        best, chosen_n = -1.0, 0
-        for budget in order.grid:
-            forget, retain = trials.training_accuracies(problem, emptied(head.weights, order.position < budget))
-            score = metrics.aus(retain_before=before, retain_after=retain, forget_after=forget)
-            if score > best:
-                best, chosen_n = score, budget
-        mask = order.position < chosen_n
-        setting = {"budget": chosen_n, "pairs": int(mask.sum())}
+        reached = [trials.training_accuracies(problem, emptied(head.weights, order.position < n)) for n in order.grid]
+        forget, retain = zip(*reached, strict=True)
+        budget = order.grid[best_step({"train_forget": forget, "train_retain": retain})]
+        mask = order.position < budget
+        setting = {"budget": budget, "pairs": int(mask.sum())}
         yield model(head, "uva zero", emptied(head.weights, mask), setting=setting)
         dropped = {split: CodeFeatures(without(features[split], mask), mask.shape[1]) for split in SPLITS}
         yield model(head, "uva drop", head.weights, dropped, setting)
@@ -356,7 +344,7 @@ def without(features: Any, mask: NDArray[np.bool_]) -> Tensor:
     """Codes (n, c), NO_VOTE where the pair is masked."""
     codes = features.codes.numpy()
     gone = mask[np.arange(mask.shape[0]), codes]
-    return torch.from_numpy(np.where(gone, np.int16(-1), codes))
+    return torch.from_numpy(np.where(gone, np.int16(NO_VOTE), codes))
 
 
 def remembered(passes: Iterator[Tensor], into: list[Tensor]) -> Iterator[Tensor]:

@@ -15,7 +15,7 @@ from dkvb.backbones import BackboneSpec, load_backbone
 from dkvb.flops import Flops
 from jobs import data
 from jobs.classes import class_hits
-from jobs.heads import HEADS, Head, chosen, read_bottleneck, read_head
+from jobs.heads import HEADS, Head, read_bottleneck, read_head, tuned
 from jobs.step import Facts, Task, Work, use_cores
 from store import arrays
 from store.artefacts import read_json
@@ -123,8 +123,7 @@ def gradient_costs(task: Task, head: Head, out: Tensor) -> Iterator[Cost]:
     held = features_bytes(head) + head.weights.nbytes
     tried = task.inputs["tuning"].marks()
     for method in trials.METHODS:
-        place, _ = chosen(tried, head.name, method, forget=int(problem.labels[out[0]]))
-        settings = trials.trials(method, head.name, count=task.spec["trials"], codebooks=head.codebooks)[place]
+        settings, _ = tuned(tried, head, method, forget=int(problem.labels[out[0]]))
         epochs = len(trials.best_epoch(problem, trials.run(problem, settings, seed=seed)).history)
         used: Flops
         match settings:
@@ -166,7 +165,7 @@ def mask_costs(task: Task, head: Head, out: Tensor, k: int) -> Iterator[Cost]:
 
     def uva() -> object:
         counts = class_hits(arrays.open_array(path, "counts"), k)
-        return masks.activation_positions(counts) < masks.smallest_budget(counts, task.spec["tau"])
+        return masks.holding(counts, task.spec["tau"])
 
     def uve() -> object:
         return masks.example_positions(own, m, seed=task.spec["seed"]) < len(own)

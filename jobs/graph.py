@@ -35,7 +35,7 @@ from jobs import (
     values,
 )
 from jobs.spec import CompareSpec, ImagesSpec, Spec
-from jobs.step import Step, StepModule
+from jobs.step import SPLITS, Step, StepModule
 from store.artefacts import file_digest
 
 MODULES: Mapping[str, StepModule] = {
@@ -55,8 +55,6 @@ MODULES: Mapping[str, StepModule] = {
     "costs": costs,
     "scope": scope,
 }
-
-SPLITS = ("train", "test")
 
 
 class Graph:
@@ -173,8 +171,12 @@ class Graph:
             for seed in asked.seeds
         }
         first = asked.seeds[0]
-        common: dict[str, Any] = {"classes": classes, "trials": asked.trials}
-        tune = self.add("tuning", asks={**common, "first": asked.tuning_classes, "seed": first}, needs=models[first])
+        common: dict[str, Any] = {"classes": classes}
+        tune = self.add(
+            "tuning",
+            asks={**common, "trials": asked.trials, "first": asked.tuning_classes, "seed": first},
+            needs=models[first],
+        )
         grids = {"methods": methods_of(full["sweep"]), "taus": asked.taus, "weights": asked.weights}
         for seed, model in models.items():
             needs = {**model, "tuning": tune}

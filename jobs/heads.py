@@ -9,17 +9,17 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from dkvb.baselines import Problem
+from dkvb import trials
+from dkvb.baselines import Dampen, Problem, importance
 from dkvb.bottleneck import Bottleneck, decode
 from dkvb.linear import EmbeddingFeatures
 from dkvb.training import Features, TrainSettings
 from dkvb.values import CodeFeatures
 from jobs import data
-from jobs.step import Task
+from jobs.step import SPLITS, Task
 from store.layout import CHECKPOINT, LINEAR
 from store.places import on_disk, read_bytes
 
-SPLITS = ("train", "test")
 HEADS = ("linear", "values")
 
 
@@ -81,11 +81,6 @@ def logits_of(features: Features, weights: Tensor) -> Tensor:
     return features.forward(weights)
 
 
-def spelled(settings: Any) -> dict[str, float]:
-    """A method's settings as JSON, short numbers."""
-    return {name: getattr(settings, name) for name in settings.__dataclass_fields__}
-
-
 def chosen(marks: Mapping[str, Any], head: str, method: str, *, forget: int) -> tuple[int, bool]:
     """The trial whose mean score over the tuning classes other than the forget class is highest.
 
@@ -96,3 +91,16 @@ def chosen(marks: Mapping[str, Any], head: str, method: str, *, forget: int) -> 
     scores = np.array([[trial["score"] for trial in row["trials"]] for row in rows]).mean(0)
     best = int(scores.argmax())
     return best, best in (0, len(scores) - 1) and len(scores) > 1
+
+
+def tuned(marks: Mapping[str, Any], head: Head, method: str, *, forget: int) -> tuple[trials.Settings, bool]:
+    """The settings of that trial, and whether it is the first or last; arguments as of `chosen`."""
+    place, edge = chosen(marks, head.name, method, forget=forget)
+    count = len(next(iter(marks.values()))["trials"])
+    return trials.trials(method, head.name, count=count, codebooks=head.codebooks)[place], edge
+
+
+def importance_of(head: Head) -> Tensor:
+    """Of its weights for all training items, as dampening asks for it: (features, v) float32."""
+    features, labels = head.features["train"], head.labels["train"]
+    return importance(features, labels, head.weights, batch=Dampen().batch)

@@ -14,14 +14,14 @@ from dkvb import masks, metrics, trials, ulira
 from dkvb.baselines import Problem
 from dkvb.bottleneck import decode
 from dkvb.counts import count_codes
-from dkvb.seeds import generator
+from dkvb.seeds import drawn
 from dkvb.values import CodeFeatures, fit_many_values
 from jobs import data
-from jobs.heads import chosen, read_head
+from jobs.heads import read_head, tuned
 from jobs.masked import Watched
 from jobs.step import Facts, Task, Work, use_one_core
 from store import arrays
-from store.layout import ATTACKS, HEADS
+from store.layout import ATTACKS, LIRA_HEADS
 from store.tables import write_rows
 
 VERSION = 1
@@ -38,14 +38,14 @@ def prepare(task: Task) -> list[str]:
     for k in wanted:
         items = len(members(labels[labels >= 0], k, task.spec)[0])
         arrays.create(task.output.data, f"margins/{k:05d}", (heads, len(METHODS), items))
-    return [f"{k:05d}-{start:05d}" for k in wanted for start in range(0, heads, HEADS)]
+    return [f"{k:05d}-{start:05d}" for k in wanted for start in range(0, heads, LIRA_HEADS)]
 
 
 def members(labels: Tensor, k: int, spec: dict[str, Any]) -> tuple[Tensor, Tensor]:
     """The items that heads are trained on: rows of the class, rows of the others; drawn by the seed."""
-    drawn = torch.randperm(len(labels), generator=generator(spec["seed"], "lira items"))[: spec["items"]].sort().values
-    own = labels[drawn] == k
-    return drawn[own], drawn[~own]
+    rows = drawn(len(labels), spec["items"], spec["seed"], "lira items")
+    own = labels[rows] == k
+    return rows[own], rows[~own]
 
 
 def open_work(task: Task) -> Work:
@@ -60,16 +60,15 @@ def open_work(task: Task) -> Work:
         k, start = (int(part) for part in unit.split("-"))
         own, others = members(labels, k, spec)
         rows = torch.cat([own, others])
-        count = min(HEADS, spec["heads"] - start)
+        count = min(LIRA_HEADS, spec["heads"] - start)
         halves = torch.stack([half(len(others), spec["seed"], k, start + i) for i in range(count)], dim=1)
         trained = {}
         for kind in ("none", "retrain"):
             learns = torch.cat([torch.full((len(own), count), kind == "none"), halves])
             trained[kind] = fit_many_values(codes[rows], labels[rows], learns, head.settings, m=m, v=v)
-        place, _ = chosen(tried, "values", "scrub", forget=k)
-        settings = trials.trials("scrub", "values", count=spec["trials"], codebooks=codes.shape[1])[place]
-        mask = forgetting_mask(codes[own], m, spec["tau"])
-        masked = seen.codes([mask.numpy()], splits=["train"])[0]["train"][own]
+        settings, _ = tuned(tried, head, "scrub", forget=k)
+        mask = masks.holding(count_codes(codes[own], m).numpy(), spec["tau"])
+        masked = seen.codes([mask], splits=["train"])[0]["train"][own]
         found = np.empty((count, len(METHODS), len(own)), np.float32)
         for i in range(count):
             weights = trained["none"][i].reshape(-1, v)
@@ -90,14 +89,8 @@ def open_work(task: Task) -> Work:
 def half(n: int, seed: int, k: int, head: int) -> Tensor:
     """(n,) bool, a random half."""
     chosen_rows = torch.zeros(n, dtype=torch.bool)
-    chosen_rows[torch.randperm(n, generator=generator(seed, "lira half", k, head))[: n // 2]] = True
+    chosen_rows[drawn(n, n // 2, seed, "lira half", k, head)] = True
     return chosen_rows
-
-
-def forgetting_mask(codes: Tensor, m: int, tau: float) -> Tensor:
-    """(c, m) bool, Unlearning via Activations by the label-free rule, from the codes of the items to forget."""
-    hits = count_codes(codes, m).numpy()
-    return torch.from_numpy(masks.activation_positions(hits) < masks.smallest_budget(hits, tau))
 
 
 def finish(task: Task) -> Facts:

@@ -13,8 +13,8 @@ from dkvb.bottleneck import Bottleneck
 from dkvb.metrics import aus
 from dkvb.sweep import Items, codes_by_step, step_table, sweep
 from jobs import data
-from jobs.heads import SPLITS, read_bottleneck, watched
-from jobs.step import Task
+from jobs.heads import read_bottleneck, watched
+from jobs.step import SPLITS, Task
 from store import arrays
 from store.layout import BLOCK
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from dkvb import metrics
 from dkvb.training import Features
-from jobs.heads import SPLITS, Head, logits_of
+from jobs.heads import Head, logits_of
 from jobs.masked import Accuracies, accuracies
+from jobs.step import SPLITS
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import BadSpec
-from jobs.graph import SPLITS, steps
+from jobs.graph import steps
 from jobs.spec import Spec
-from jobs.step import Step
+from jobs.step import SPLITS, Step
 from store.artefacts import digest
 from store.errors import StoreError
 from store.images import Images, open_images

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from dkvb.statistics import Interval, interval, paired_bootstrap
+from dkvb.statistics import interval, paired_bootstrap
 from jobs.errors import BadRequest
 from jobs.experiment import Experiment
 from store.layout import ATTACKS, COMPARE_TABLES, COSTS, SCOPE
@@ -88,24 +88,15 @@ def ranked(rows: pl.DataFrame, score: str) -> pl.DataFrame:
         best = max(contest.values(), key=lambda values: float(np.mean(values)))
         for method, values in scores.items():
             mean = interval(values, seed=0)
-            behind = paired_bootstrap(best, values, seed=0) if method in contest else None
-            found.append({"head": head, "method": method, **spread(mean), **rank(behind)})
+            row: dict[str, Any] = {"head": head, "method": method, "low": mean.low, "high": mean.high}
+            if method in contest:
+                gap = paired_bootstrap(best, values, seed=0)
+                row |= {"behind": gap.mean, "at least": gap.low, "best": gap.low <= 0}
+            found.append(row)
     return pl.DataFrame(found, schema={"head": pl.String, "method": pl.String, **RANKED}, strict=False)
 
 
 RANKED = {"low": pl.Float64, "high": pl.Float64, "behind": pl.Float64, "at least": pl.Float64, "best": pl.Boolean}
-
-
-def spread(mean: Interval) -> dict[str, Any]:
-    """The bounds of a mean."""
-    return {"low": mean.low, "high": mean.high}
-
-
-def rank(behind: Interval | None) -> dict[str, Any]:
-    """How far behind the best a method lies, at least, and whether it can be told from it."""
-    if behind is None:
-        return {"behind": None, "at least": None, "best": None}
-    return {"behind": behind.mean, "at least": behind.low, "best": behind.low <= 0}
 
 
 def crossed(rows: pl.DataFrame, score: str) -> NDArray[np.float64]:

@@ -13,15 +13,15 @@ from dkvb import baselines, masks, membership, trials
 from dkvb.codes import encode
 from dkvb.counts import count_codes
 from dkvb.overlap import jaccard
-from dkvb.seeds import generator
+from dkvb.seeds import drawn, generator
 from dkvb.values import CodeFeatures
 from jobs import data
 from jobs.attacks import LOWEST
 from jobs.classes import class_indexes
-from jobs.heads import HEADS, SPLITS, Head, chosen, read_head
+from jobs.heads import HEADS, Head, read_head, tuned
 from jobs.masked import Order, Watched, accuracies, best_step
 from jobs.models import Judge, Model, model
-from jobs.step import Facts, Task, Work, use_one_core
+from jobs.step import SPLITS, Facts, Task, Work, use_one_core
 from store.layout import SCOPE
 from store.tables import compact, write_rows
 
@@ -167,8 +167,7 @@ class Scope:
 
         earlier: classes that were forgotten before: their items are gone, or they would be learnt again.
         """
-        place, _ = chosen(self.tried, head.name, "scrub", forget=-1)
-        settings = trials.trials("scrub", head.name, count=self.spec["trials"], codebooks=head.codebooks)[place]
+        settings, _ = tuned(self.tried, head, "scrub", forget=-1)
         problem = head.problem(rows)
         if weights is not None:
             there = torch.from_numpy(np.flatnonzero(~np.isin(problem.labels.numpy(), list(earlier))))
@@ -225,7 +224,7 @@ class Scope:
 
     def rule(self, hits: NDArray[np.int64]) -> NDArray[np.bool_]:
         """UvA's mask by the label-free rule."""
-        return masks.activation_positions(hits) < masks.smallest_budget(hits, self.spec["tau"])
+        return masks.holding(hits, self.spec["tau"])
 
     def instances(self, percent: str) -> Iterator[dict[str, Any]]:
         """Some items of a class; the class itself stays. Membership is told by test items of the same class."""
@@ -233,7 +232,7 @@ class Scope:
         own = self.rows_of([k])
         share = int(percent) / 100
         count = max(2, round(share * len(own)))
-        rows = own[torch.randperm(len(own), generator=generator(self.seed, "instances"))[:count].sort().values]
+        rows = own[drawn(len(own), count, self.seed, "instances")]
         like = np.zeros(len(self.labels["test"]), bool)
         for name, head in self.heads.items():
             judge = self.judge(head, rows, [], like)
@@ -271,8 +270,7 @@ class Scope:
         wanted = data.wanted_classes(self.task)
         everything = np.ones(len(self.labels["test"]), bool)
         if name == "split":
-            drawn = torch.rand(len(everything), generator=generator(self.seed, "half of the test items"))
-            half = (drawn < 0.5).numpy()
+            half = (torch.rand(len(everything), generator=generator(self.seed, "half of the test items")) < 0.5).numpy()
             for k in wanted:
                 yield k, self.codes["test"][torch.from_numpy(half) & (self.labels["test"] == k)], ~half
         else:

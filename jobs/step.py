@@ -21,6 +21,8 @@ import torch
 from store.artefacts import Artefact, digest
 from store.places import Place
 
+SPLITS = ("train", "test")
+
 Facts = Mapping[str, Any]
 """A small JSON object."""
 

@@ -17,10 +17,10 @@ from dkvb.sweep import Items, step_table, sweep
 from jobs import data
 from jobs.classes import class_hits, total_hits
 from jobs.errors import BadRequest
-from jobs.step import Facts, Task, Work, blocks, use_cores
+from jobs.heads import read_bottleneck
+from jobs.step import SPLITS, Facts, Task, Work, blocks, use_cores
 from store import arrays
-from store.layout import BLOCK, CHECKPOINT, SWEEP, SWEEP_TABLE
-from store.places import on_disk
+from store.layout import BLOCK, SWEEP, SWEEP_TABLE
 from store.tables import compact, write_rows
 
 VERSION = 3
@@ -32,8 +32,6 @@ each."""
 
 UNITS = 16
 """Units at least, where there are as many classes: work for as many workers."""
-
-SPLITS = ("train", "test")
 
 
 def prepare(task: Task) -> list[str]:
@@ -145,8 +143,7 @@ def open_work(task: Task) -> Work:
         )
         for split in SPLITS
     )
-    with on_disk(task.inputs["values"].path / CHECKPOINT) as file:
-        bottleneck = Bottleneck.load(file)
+    bottleneck = read_bottleneck(task)
     names = data.read_manifest(task).classes
     bench = Bench(task, bottleneck, splits, counts, total_hits(counts), np.asarray(splits[0].codes[...]), names)
     wanted = data.wanted_classes(task)

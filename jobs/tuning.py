@@ -3,9 +3,11 @@
 What is found for one class is used on others only: `jobs.heads.chosen` leaves the class that shall be forgotten out.
 """
 
+from dataclasses import asdict
+
 from dkvb import trials
 from jobs import data
-from jobs.heads import HEADS, Head, read_head, spelled
+from jobs.heads import HEADS, Head, importance_of, read_head
 from jobs.step import Facts, Task, Work, use_one_core
 
 VERSION = 1
@@ -32,10 +34,11 @@ def open_work(task: Task) -> Work:
             held[name] = read_head(task, name)
         head = held[name]
         problem = head.problem((head.labels["train"] == int(k)).nonzero().flatten())
+        important = importance_of(head) if method == "ssd" else None
         tried = []
         for settings in trials.trials(method, name, count=task.spec["trials"], codebooks=head.codebooks):
-            kept = trials.best_epoch(problem, trials.run(problem, settings, seed=seed))
-            tried.append({"settings": spelled(settings), "score": kept.score, "history": list(kept.history)})
+            kept = trials.best_epoch(problem, trials.run(problem, settings, seed=seed, important=important))
+            tried.append({"settings": asdict(settings), "score": kept.score, "history": list(kept.history)})
         return {"class": int(k), "head": name, "method": method, "trials": tried}
 
     return try_all

@@ -15,7 +15,7 @@ LINEAR = "linear.safetensors"
 MASK = "mask.safetensors"
 SWEEP_TABLE = "sweep.parquet"
 
-HEADS = 16
+LIRA_HEADS = 16
 """Heads of a batch of U-LiRA: its unit of work and its chunk."""
 
 BLOCK = 8192
@@ -109,7 +109,7 @@ ARRAYS = {
     "margins": Layout(
         dims=("head", "method", "item"),
         dtype="float32",
-        chunk={"head": HEADS},
+        chunk={"head": LIRA_HEADS},
         meaning="log odds of an item's own class in nats, of one forget class under heads that forgot it",
     ),
 }

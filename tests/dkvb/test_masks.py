@@ -17,6 +17,7 @@ from dkvb.masks import (
     budgets,
     example_positions,
     hit_share,
+    holding,
     smallest_budget,
     steps_of,
 )
@@ -301,3 +302,12 @@ def test_the_collateral_of_a_class_is_its_mean_share_of_first_choices_in_the_mas
     shares = [sum(bool(mask[j, code]) for j, code in enumerate(row)) / 3 for row in codes.tolist()]
     counts = naive.class_counts(codes, np.zeros(11, np.int64), 1, 7)[0]
     assert hit_share(counts, mask) == pytest.approx(sum(shares) / len(shares))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.95, 1.0])
+def test_the_mask_that_holds_a_share_is_that_of_the_smallest_budget(share):
+    counts = np.random.default_rng(3).integers(0, 9, (11, 13))
+    mask = holding(counts, share)
+    assert mask.sum() == smallest_budget(counts, share)
+    assert counts[mask].sum() >= share * counts.sum()
+    assert counts[mask].min(initial=9) >= counts[~mask].max(initial=0)
