@@ -126,14 +126,20 @@ def run(spec: str, root: Any, images: str | None, *, as_json: bool, **where: Any
 
 @cli.command()
 @ROOT
+@click.option("--verify", "reads_all", is_flag=True, help="Read every file and compare it with its checksum.")
 @JSON
-def status(root: Any, *, as_json: bool) -> None:
+def status(root: Any, *, reads_all: bool, as_json: bool) -> None:
     """How far a root is, from what is on disk.
 
     Example: dkvb status roots/cifar10
+
+    Is anything damaged? dkvb status roots/cifar10 --verify
     """
     from jobs.experiment import status as read_status
 
+    if reads_all:
+        _verify(root, as_json=as_json)
+        return
     rows = read_status(root)
     if as_json:
         say(json.dumps(rows, indent=2))
@@ -142,6 +148,32 @@ def status(root: Any, *, as_json: bool) -> None:
     for row in () if as_json else rows:
         units = "" if row["units"] is None else f"{row['standing']} of {row['units']} units"
         say(f"{shown(row['experiment']):<16} {shown(row['step']):<18} {row['state']:<11} {units:<20} {row['digest']}")
+    if not as_json and (old := [row for row in rows if row["checksums"] is False]):
+        say(f"no checksums: {len(old)} of these steps, made by an older version; damage to them may go unseen")
+
+
+def _verify(root: Any, *, as_json: bool) -> None:
+    from jobs.integrity import verify
+
+    found = verify(root)
+    say(json.dumps(found.to_json(), indent=2) if as_json else found.text(root))
+    if not found.sound:
+        sys.exit(1)
+
+
+@cli.command()
+@ROOT
+def repair(root: Any) -> None:
+    """Drop damaged files and what was made of them; the run that made them then makes them again.
+
+    Example: dkvb repair roots/cifar10
+    """
+    from jobs.integrity import repair as drop_damaged
+
+    if drop_damaged(root, say).sound:
+        say(f"{root}: nothing is damaged")
+    else:
+        say("the same `dkvb run` as before makes it again")
 
 
 @cli.command()

@@ -30,7 +30,7 @@ def open_work(task: Task) -> Work:
         assert int(counts.sum()) == votes, "a code was counted twice or not at all"
         for name in ("counts", "counts_by_codebook"):
             arrays.write(task.output.data, name, counts.numpy().astype(array.dtype))
-        return {"votes": votes}
+        return {"votes": votes, "hits": counts.sum((1, 2)).tolist()}
 
     return count
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from dkvb.checkpoint import read_header
 from jobs.errors import BadRequest, nearest
-from store.artefacts import Artefact, as_written, open_root, read_json
+from store.artefacts import PROVENANCE, Artefact, as_written, open_root, read_json, read_record
 from store.layout import CHECKPOINT
 from store.places import Place, names
 
@@ -35,13 +35,13 @@ class Experiment:
     @property
     def classes(self) -> list[str]:
         """Names of the classes, as the model says them: the manifest, with a label for every image, is long to read."""
-        path = self.artefact("values").path / CHECKPOINT
-        with as_written(path):
-            return texts(read_header(path)["classes"])
+        facts, path = self.facts("values"), self.artefact("values").path / CHECKPOINT
+        with as_written(path):  # the facts of a version without checksums do not name them
+            return texts(facts["classes"] if "classes" in facts else read_header(path)["classes"])
 
     def facts(self, label: str) -> dict[str, Any]:
         """What a finished step said of itself."""
-        path = self.artefact(label).path / "provenance.json"
+        path = self.artefact(label).path / PROVENANCE
         with as_written(path):
             return dict(read_json(path)["facts"])
 
@@ -60,7 +60,7 @@ def experiments(root: Place) -> list[Experiment]:
     for name in names(root / "experiments", ".json"):
         path = root / "experiments" / name
         with as_written(path):
-            about = read_json(path)
+            about = read_record(path)
             if about["name"] != name.removesuffix(".json") or not isinstance(about["spec"], dict):
                 raise ValueError("its name is another, or its spec no table")
             texts([*about["steps"].values()])
@@ -102,6 +102,7 @@ def status(root: Place) -> list[dict[str, Any]]:
                     "units": len(units) if units is not None else None,
                     "standing": standing,
                     "digest": digest,
+                    "checksums": artefact.has_checksums if artefact.done else None,
                 }
             )
     return rows

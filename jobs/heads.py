@@ -17,8 +17,8 @@ from dkvb.training import Features, TrainSettings
 from dkvb.values import CodeFeatures
 from jobs import data
 from jobs.step import SPLITS, Task
+from store.checksums import checked, checked_on_disk
 from store.layout import CHECKPOINT, LINEAR
-from store.places import on_disk, read_bytes
 
 HEADS = ("linear", "values")
 
@@ -57,7 +57,7 @@ def read_head(task: Task, name: str) -> Head:
     settings = data.settings_of(task, name)
     features: dict[str, Features]
     if name == "linear":
-        part = load(read_bytes(task.inputs["linear"].path / LINEAR))
+        part = load(checked(task.inputs["linear"].path / LINEAR))
         weights = torch.cat([part["weight"], part["bias"][None]])
         features = {split: EmbeddingFeatures.of(data.embeddings(task, split)[kept[split]]) for split in SPLITS}
         return Head(name, features, labels, weights, settings, 1)
@@ -70,7 +70,7 @@ def read_head(task: Task, name: str) -> Head:
 
 def read_bottleneck(task: Task) -> Bottleneck:
     """The bottleneck before anything is forgotten."""
-    with on_disk(task.inputs["values"].path / CHECKPOINT) as file:
+    with checked_on_disk(task.inputs["values"].path / CHECKPOINT) as file:
         return Bottleneck.load(file)
 
 

@@ -22,9 +22,10 @@ from jobs.plan import Plan, waves
 from jobs.provenance import surroundings
 from jobs.shown import shown
 from jobs.step import Step, Task, Work
-from store.artefacts import as_written, open_root, read_json, write_json
+from store.artefacts import as_written, open_root, read_json, read_record, write_record
 from store.errors import ImageDataError
 from store.places import Journal, Place, absolute, exists, reported
+from store.recording import recording
 
 DEADLINE_S = 1800
 """Seconds without a worker that is set up before a run gives up: a node must boot, weights must be fetched."""
@@ -81,9 +82,9 @@ def record(plan: Plan, root: Place) -> list[str]:
     path = root / "experiments" / f"{plan.spec.name}.json"
     about: dict[str, Any] = {"name": plan.spec.name, "spec": asdict(plan.spec), "steps": plan.digests()}
     with as_written(path):
-        before = flat(read_json(path)["spec"]) if exists(path) else flat(about["spec"])
+        before = flat(read_record(path)["spec"]) if exists(path) else flat(about["spec"])
     now = flat(about["spec"])
-    write_json(path, about)
+    write_record(path, about)
     return sorted(key for key in before | now if before.get(key) != now.get(key))
 
 
@@ -240,9 +241,10 @@ def open_unit(kind: str, task: Task) -> Work:
     def do(unit: str) -> dict[str, Any]:
         if task.output.stands(unit):  # another driver on this root was quicker
             return {}
-        with reported(task.output.path):
+        with reported(task.output.path), recording(task.output.path) as files:
             facts = work(unit)
-            task.output.mark(unit, facts)
+        with reported(task.output.path):
+            task.output.mark(unit, facts, files)
         return {"images": facts["items"]} if kind == "embeddings" else {}
 
     return do
@@ -250,13 +252,15 @@ def open_unit(kind: str, task: Task) -> Work:
 
 def close(one: Running, progress: Progress) -> None:
     """The last unit of a step stands: bring its parts together."""
-    facts = MODULES[one.step.kind].finish(one.task)
+    output = one.task.output
+    with recording(output.path) as files:
+        facts = MODULES[one.step.kind].finish(one.task)
     if left_out := facts.get("left_out"):
         first = "; ".join(shown(f"{item['shard']}: {item['item']}: {item['reason']}") for item in left_out[:3])
         progress.note(f"{one.label}: left out {len(left_out)} items or shards ({first}); all in provenance.json")
     seconds = time.perf_counter() - one.clock
     times = {"began": one.began.isoformat(), "ended": datetime.now(UTC).isoformat(), "seconds": round(seconds, 3)}
-    one.task.output.finish({"facts": facts, "times": times, **surroundings()})
+    output.finish({"facts": facts, "times": times, **surroundings()}, files)
     progress.done(one.label, seconds)
 
 

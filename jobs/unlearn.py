@@ -6,6 +6,7 @@ The mask is on disk before torch is imported: that alone takes longer than the r
 import json
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -22,10 +23,13 @@ from jobs.experiment import Experiment
 from jobs.provenance import surroundings
 from jobs.shown import shown
 from store import arrays
+from store.arrays import StoredArray
 from store.artefacts import Artefact, as_written, digest
-from store.errors import NotARoot
+from store.checksums import checked_on_disk, ledger
+from store.errors import ArtefactDamaged, NotARoot
 from store.layout import CHECKPOINT, MASK, SWEEP, SWEEP_TABLE
-from store.places import Place, on_disk, write_atomic
+from store.places import Place, remove, write_atomic
+from store.recording import recording
 from store.tables import read_table
 
 VERSION = 2
@@ -74,7 +78,7 @@ def make_mask(
     counts = arrays.open_array(experiment.artefact("counts").data, "counts")
     if counts.shape[0] != len(experiment.classes):
         raise NotARoot(f"{experiment.root}: counts of {counts.shape[0]} classes, a model of {len(experiment.classes)}")
-    hits = reduce(np.add, (class_hits(counts, k) for k in forget))
+    hits = reduce(np.add, (whole_hits(experiment, counts, k, name) for k, name in forget.items()))
     if request.method == "uva":
         available = masks.activated_pairs(hits, scope=request.scope)
         if request.share is None:
@@ -97,6 +101,26 @@ def make_mask(
     return mask, facts
 
 
+def whole_hits(experiment: Experiment, counts: StoredArray, k: int, name: str) -> NDArray[np.int64]:
+    """(c, m) hits of one class; each of its training items hits one pair in every codebook.
+
+    raises: ArtefactDamaged where the counts say something else, or no hit at all.
+    """
+    hits = class_hits(counts, k)
+    items, total = np.unique(hits.sum(1)), int(hits.sum())
+    with as_written(counts.path):
+        said = experiment.facts("counts").get("hits", [total] * counts.shape[0])[k]  # none by older versions
+    if total == said == 0:
+        raise BadRequest(f"class {name!r} hits no pair: it has no training items to forget")
+    if len(items) != 1 or total != said:
+        raise ArtefactDamaged(
+            f"{counts.path}: class {name!r}: its hits add up to {hits.sum()}, between {items[0]} and {items[-1]} in a "
+            "codebook, expected one for each training item in every codebook: the counts were damaged; delete the "
+            "folder above data.zarr, and `dkvb run` makes it again"
+        )
+    return hits
+
+
 def example_mask(
     experiment: Experiment, request: Request, forget: Mapping[int, str], m: int
 ) -> tuple[NDArray[np.bool_], int]:
@@ -108,7 +132,7 @@ def example_mask(
     grid, shares = ([request.share], True) if request.share is not None else ([float(request.budget or 0)], False)
     mask, most = np.zeros((codes.shape[1], m), np.bool_), 0
     for k, name in forget.items():
-        own = codes.oindex[np.flatnonzero(labels == k)]  # reads the chunks that hold such items, no others
+        own = codes.rows(np.flatnonzero(labels == k))  # reads the chunks that hold such items, no others
         if own.size and own.max() >= m:
             raise NotARoot(f"{experiment.root}: codes that name key {own.max()} of {m}")
         what = f"training items of class {name!r}"
@@ -160,12 +184,15 @@ def unlearn(experiment: Experiment, request: Request, *, mask_only: bool = False
         "counts": experiment.steps["counts"],
     }
     output = Artefact(experiment.root, "unlearned", digest(asked))
+    stood = standing_checkpoint(output)
+    output.reopen()
     output.prepare(asked)
-    write_atomic(output.path / MASK, save({"mask": mask}, {"dkvb": json.dumps({"format": "dkvb-mask/1", **asked})}))
-    mask_seconds = time.perf_counter() - clock
-    if not mask_only:
-        write_checkpoint(experiment, mask, {**asked, **facts}, output.path / CHECKPOINT)
-    output.finish({"facts": facts, **surroundings()})
+    with recording(output.path) as files:
+        write_atomic(output.path / MASK, save({"mask": mask}, {"dkvb": json.dumps({"format": "dkvb-mask/1", **asked})}))
+        mask_seconds = time.perf_counter() - clock
+        if not mask_only:
+            write_checkpoint(experiment, mask, {**asked, **facts}, output.path / CHECKPOINT)
+    output.finish({"facts": facts, **surroundings()}, {**stood, **files})
     return {
         **asked,
         **facts,
@@ -177,14 +204,32 @@ def unlearn(experiment: Experiment, request: Request, *, mask_only: bool = False
     }
 
 
-def write_checkpoint(experiment: Experiment, mask: NDArray[np.bool_], said: dict[str, Any], path: Place) -> None:
-    """Write the unlearned model; said: what its header tells of the request."""
+def standing_checkpoint(output: Artefact) -> dict[str, str]:
+    """The checkpoint that an earlier request for the same left, with its checksum: a mask alone leaves it."""
+    try:
+        known = ledger(output.path)
+    except ArtefactDamaged:  # nobody can tell what it holds
+        remove(output.path / CHECKPOINT)
+        return {}
+    return {name: known.files[name] for name in (CHECKPOINT,) if known is not None and name in known.files}
+
+
+def load_torch() -> Any:
+    """The library, which takes a second to load."""
     import torch
 
-    from dkvb.bottleneck import Bottleneck
+    return torch
 
-    with on_disk(experiment.artefact("values").path / CHECKPOINT) as file:
-        bottleneck = Bottleneck.load(file)
+
+def write_checkpoint(experiment: Experiment, mask: NDArray[np.bool_], said: dict[str, Any], path: Place) -> None:
+    """Write the unlearned model; said: what its header tells of the request."""
+    with ThreadPoolExecutor(1) as thread:
+        torch_at_hand = thread.submit(load_torch)  # takes longer than checking the file meanwhile
+        with checked_on_disk(experiment.artefact("values").path / CHECKPOINT) as file:
+            torch = torch_at_hand.result()
+            from dkvb.bottleneck import Bottleneck
+
+            bottleneck = Bottleneck.load(file)
     bottleneck.header["unlearned"] = said
     write_atomic(path, bottleneck.masked(torch.from_numpy(mask)).parts())
 

@@ -46,7 +46,12 @@ def open_work(task: Task) -> Work:
         selectable = used if spec["selectable"] == "used" else torch.ones_like(used)
         bottleneck = Bottleneck(projection, keys, values, selectable, header)
         write_atomic(task.output.path / CHECKPOINT, bottleneck.parts())
-        return {"epochs": trained.epochs, "validation": trained.validation, "used": int(used.sum())}
+        return {
+            "epochs": trained.epochs,
+            "validation": trained.validation,
+            "used": int(used.sum()),
+            "classes": header["classes"],
+        }
 
     return fit
 

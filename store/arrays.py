@@ -4,50 +4,72 @@ Two writers in one chunk lose data silently, so a worker writes whole chunks onl
 would create what is missing and "w" wipe what is there.
 """
 
+import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.abc.store import Store
+from zarr.abc.store import ByteRequest, Store
 from zarr.codecs import BytesCodec
-from zarr.core.buffer import Buffer
+from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.errors import ContainsArrayError
-from zarr.storage import FsspecStore, LocalStore
+from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
-from store.errors import ArtefactMissing, ChunkMismatch, NotARoot, StoreError
+from store.checksums import checked, ledger_of, listed
+from store.errors import ArtefactDamaged, ArtefactMissing, ChunkMismatch, NotARoot, StoreError
 from store.layout import ARRAYS, Layout
-from store.places import Place, named, names, reported
+from store.places import Place, named, reported, write_atomic
+from store.recording import recorded, sha256
 
 
-class DurableStore(LocalStore):
-    """Zarr on a disk, each chunk on the disk before a marker can say so."""
+class ArtefactStore(WrapperStore[Store]):
+    """Zarr on a disk or an object store: a chunk is there for good before a marker says so, and checked when read."""
+
+    def __init__(self, store: Store, place: Place) -> None:
+        super().__init__(store)
+        self._place = place
+        self._ledger = ledger_of(place) if store.read_only else None
+
+    def _with_store(self, store: Store) -> Self:
+        return type(self)(store, self._place)
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        """Read one file; raises: ArtefactDamaged where it is missing or is not as it was written."""
+        value = await super().get(key, prototype, byte_range)
+        if self._ledger is not None:
+            found = None if value is None else await asyncio.to_thread(sha256, value.to_bytes())
+            self._ledger.check(f"{self._place}/{key}", found)
+        return value
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write one file, and wait for the disk."""
-        with named(self.root / key):
+        if isinstance(self._place, Path):
+            await asyncio.to_thread(write_atomic, self._place / key, value.to_bytes())
+        else:
+            recorded(f"{self._place}/{key}", value.to_bytes())
             await super().set(key, value)
-            descriptor = os.open(self.root / key, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         """Write the file of a group or an array that is made."""
-        with named(self.root / key):
+        if not isinstance(self._place, Path):
+            await super().set_if_not_exists(key, value)
+            return
+        with named(self._place / key):
             await super().set_if_not_exists(key, value)
 
 
 def zarr_store(path: Place) -> Store:
     """Where Zarr reads and writes a place."""
     if isinstance(path, Path):
-        return DurableStore(path)
+        return ArtefactStore(LocalStore(path), path)
     with reported(path):
-        return FsspecStore.from_url(str(path), storage_options=dict(path.storage_options))
+        return ArtefactStore(FsspecStore.from_url(str(path), storage_options=dict(path.storage_options)), path)
 
 
 def count_dtype(largest: int) -> str:
@@ -93,10 +115,62 @@ def create(
                 ) from None
 
 
-def open_array(data: Place, name: str, *, mode: str = "r") -> Any:
-    """Open one array of a group; raises: ArtefactMissing when it is not there."""
+@dataclass(frozen=True, slots=True)
+class StoredArray:
+    """One array on a root, read by its rows; what is not as it was written ends in one message."""
+
+    path: Place
+    _array: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+        return tuple(self._array.shape)
+
+    @property
+    def dtype(self) -> str:
+        """Name of its type."""
+        return str(self._array.dtype)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole array in memory."""
+        return int(self._array.nbytes)
+
+    def __getitem__(self, at: Any) -> NDArray[Any]:
+        """Rows, as NumPy has them; reads the chunks that hold them. raises: ArtefactDamaged."""
+        with self._decoded():
+            return np.asarray(self._array[at])
+
+    def rows(self, at: NDArray[Any]) -> NDArray[Any]:
+        """The rows of those numbers; reads the chunks that hold them. raises: ArtefactDamaged."""
+        with self._decoded():
+            return np.asarray(self._array.oindex[at])
+
+    @contextmanager
+    def _decoded(self) -> Iterator[None]:
+        """Of an artefact without checksums, damage shows only in what the codec says."""
+        try:
+            with reported(self.path):
+                yield
+        except (StoreError, OSError, MemoryError):
+            raise
+        except (RuntimeError, ValueError) as error:
+            raise ArtefactDamaged(
+                f"{self.path}: a chunk cannot be read ({error}): it was damaged; delete the folder above data.zarr, "
+                "and `dkvb run` makes it again"
+            ) from error
+
+
+def open_array(data: Place, name: str) -> StoredArray:
+    """Open one array of a group, to read it; raises: ArtefactMissing, ArtefactDamaged, NotARoot."""
+    return StoredArray(data / name, _opened(data, name, mode="r"))
+
+
+def _opened(data: Place, name: str, *, mode: str) -> Any:
     try:
         if isinstance(data, Path) and not (data / name).exists():  # else Zarr would make the folder
+            checked(data / name / "zarr.json")
             raise FileNotFoundError
         with reported(data):
             array = zarr.open_array(zarr_store(data / name), mode=mode, zarr_format=3)
@@ -130,7 +204,7 @@ def chunk_shape(how: Layout, shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(max(1, min(how.chunk.get(axis, size), size)) for axis, size in zip(how.dims, shape, strict=True))
 
 
-def check_size(array: Any, path: Place) -> None:
+def check_size(array: StoredArray) -> None:
     """Whether an array can be read whole: its shape is what metadata say, and those of some bytes can say anything.
 
     raises: NotARoot.
@@ -138,8 +212,8 @@ def check_size(array: Any, path: Place) -> None:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if array.nbytes > memory:
         raise NotARoot(
-            f"{path}: says it holds {array.nbytes / 2**30:,.0f} GiB, more than the {memory / 2**30:,.0f} GiB of this "
-            "machine's memory"
+            f"{array.path}: says it holds {array.nbytes / 2**30:,.0f} GiB, more than the {memory / 2**30:,.0f} GiB of "
+            "this machine's memory"
         )
 
 
@@ -149,7 +223,8 @@ def write(data: Place, name: str, block: NDArray[Any], *, start: int = 0) -> Non
     start: the first row; the block must begin at a chunk and end at a chunk or at the array's end.
     raises: ChunkMismatch, ArtefactMissing.
     """
-    array = open_array(data, name, mode="r+")
+    with zarr.config.set({"array.write_empty_chunks": True}):  # else a chunk of zeros would be one that is missing
+        array = _opened(data, name, mode="r+")
     stop, chunk = start + len(block), array.chunks[0]
     whole = start % chunk == 0 and (stop % chunk == 0 or stop == array.shape[0])
     if not whole or not 0 <= start <= stop <= array.shape[0] or block.shape[1:] != array.shape[1:]:
@@ -164,9 +239,8 @@ def write(data: Place, name: str, block: NDArray[Any], *, start: int = 0) -> Non
 def read(data: Place, name: str) -> NDArray[Any]:
     """Read one whole array."""
     array = open_array(data, name)
-    check_size(array, data / name)
-    with reported(data):
-        return np.asarray(array[...])
+    check_size(array)
+    return array[...]
 
 
 def read_shards(data: Place, name: str, *, start: int = 0, stop: int | None = None) -> NDArray[Any]:
@@ -176,7 +250,7 @@ def read_shards(data: Place, name: str, *, start: int = 0, stop: int | None = No
     start, stop: rows over all parts together; only the parts they touch are read.
     """
     parts, offset = [], 0
-    keys = [key for key in names(data / name) if key != "zarr.json"]
+    keys = [key for key in listed(data / name) if key != "zarr.json"]
     if not keys:
         raise ArtefactMissing(f"{data / name}: no arrays there; run `dkvb run` on this root first")
     for key in keys:
@@ -184,9 +258,8 @@ def read_shards(data: Place, name: str, *, start: int = 0, stop: int | None = No
         size = part.shape[0]
         lo, hi = max(start - offset, 0), size if stop is None else min(stop - offset, size)
         if lo < hi:
-            check_size(part, data / name / key)
-            with reported(data):
-                parts.append(np.asarray(part[lo:hi]))
+            check_size(part)
+            parts.append(part[lo:hi])
         offset += size
     if not parts:
         raise ArtefactMissing(f"{data / name}: rows {start}:{stop} lie outside the {offset} rows there are")

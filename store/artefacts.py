@@ -1,8 +1,8 @@
 """Artefact folders: ``<root>/<step>/<digest>/``, their units, and what stands.
 
 A folder holds ``spec.json`` (what was asked), ``units.json`` (its parts, written once its arrays exist), the data,
-``units/<unit>.json`` (one marker a finished unit, written after its data), ``events.jsonl``, ``provenance.json`` and
-``DONE``, written last. Nothing else is kept: status is read off these files.
+``units/<unit>.json`` (one marker a finished unit, written after its data), ``events.jsonl``, ``provenance.json``,
+``checksums.json`` and ``DONE``, written last. Nothing else is kept: status is read off these files.
 """
 
 import hashlib
@@ -14,24 +14,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from store.errors import ArtefactMissing, NotARoot, PlaceUnreachable, RootUnusable, StoreError
+from store.checksums import CHECKSUMS, DONE, FILES, UNITS, checked, damaged, listed, marker_files
+from store.errors import ArtefactDamaged, ArtefactMissing, NotARoot, PlaceUnreachable, RootUnusable, StoreError
 from store.places import (
     Journal,
     Place,
     check_own,
     exists,
+    files_below,
     from_json,
     names,
     read_all,
     read_bytes,
     read_journal,
+    remove,
     write_atomic,
 )
+from store.recording import sha256
 
 Json = Mapping[str, Any]
 
 ROOT_FORMAT = "dkvb-root/1"
 ROOT_FILE = "dkvb-root.json"
+SPEC = "spec.json"
+PROVENANCE = "provenance.json"
+EVENTS = "events.jsonl"
+CHECKSUM = "sha256"
+"""Key of a record under which the checksum of the rest of it stands."""
 
 
 def digest(content: Any) -> str:
@@ -57,9 +66,9 @@ def as_json(content: Any) -> bytes:
 
 
 def read_json(path: Place) -> Any:
-    """Read JSON; raises: ArtefactMissing when the file is not there or not JSON."""
+    """Read JSON; raises: ArtefactMissing when the file is not there or not JSON; ArtefactDamaged."""
     try:
-        data = read_bytes(path)
+        data = checked(path)
     except FileNotFoundError:
         raise ArtefactMissing(f"{path}: not there; run `dkvb run` on this root first") from None
     return parsed(path, data)
@@ -71,6 +80,31 @@ def parsed(path: Place, data: bytes) -> Any:
         return from_json(data)
     except ValueError as error:
         raise ArtefactMissing(f"{path}: not readable as JSON ({error}); delete it and run again") from error
+
+
+def write_record(path: Place, content: Json) -> None:
+    """Write JSON that is no artefact's and carries its own checksum."""
+    write_json(path, {**content, CHECKSUM: _record_sha256(content)})
+
+
+def read_record(path: Place) -> dict[str, Any]:
+    """Read what `write_record` wrote, or a version that knew no checksums.
+
+    raises: ArtefactMissing; ArtefactDamaged; NotARoot for another kind of file.
+    """
+    with as_written(path):
+        content = dict(read_json(path))
+        told = content.pop(CHECKSUM, None)
+    if told not in (None, _record_sha256(content)):
+        raise ArtefactDamaged(
+            f"{path}: does not hold what was written: the file was damaged or changed since; delete it, and `dkvb run` "
+            "with the same spec writes it again"
+        )
+    return content
+
+
+def _record_sha256(content: Json) -> str:
+    return sha256(json.dumps(content, sort_keys=True).encode())
 
 
 @contextmanager
@@ -151,13 +185,18 @@ class Artefact:
     @property
     def done(self) -> bool:
         """Whether everything stands."""
-        return exists(self.path / "DONE")
+        return exists(self.path / DONE)
+
+    @property
+    def has_checksums(self) -> bool:
+        """Whether it was finished by a version that writes them."""
+        return exists(self.path / CHECKSUMS)
 
     def units(self) -> list[str] | None:
         """Names of its units in order, or None before it was prepared."""
         path = self.path / "units.json"
         try:
-            data = read_bytes(path)
+            data = checked(path)
         except FileNotFoundError:
             return None
         with as_written(path):
@@ -174,38 +213,62 @@ class Artefact:
     def prepare(self, spec: Json) -> None:
         """Begin: write what was asked; raises: NotARoot where something there leads elsewhere."""
         self.check_own()
-        write_json(self.path / "spec.json", spec)
+        write_json(self.path / SPEC, spec)
 
     def declare(self, units: list[str]) -> None:
         """Name the units; called once the arrays they write into exist."""
         write_json(self.path / "units.json", units)
 
-    def mark(self, unit: str, facts: Json) -> None:
-        """Say that a unit stands; called after its data was written."""
-        write_json(self.path / "units" / f"{unit}.json", facts)
+    def mark(self, unit: str, facts: Json, files: Mapping[str, str] | None = None) -> None:
+        """Say that a unit stands, and what its files hold; called after its data was written."""
+        write_json(self.path / UNITS / f"{unit}.json", {**facts, FILES: files or {}})
 
     def stands(self, unit: str) -> bool:
         """Whether one unit is finished."""
-        return exists(self.path / "units" / f"{unit}.json")
+        return exists(self.path / UNITS / f"{unit}.json")
 
     def marks(self) -> dict[str, Any]:
-        """The facts of every finished unit, by unit name."""
-        folder = self.path / "units"
-        return {unit: parsed(folder / f"{unit}.json", data) for unit, data in read_all(folder, ".json").items()}
+        """The facts of every finished unit, by unit name; raises: ArtefactDamaged, ArtefactMissing."""
+        folder, found = self.path / UNITS, {}
+        for unit in listed(folder, ".json"):
+            with as_written(folder / unit):
+                facts = dict(read_json(folder / unit))
+            facts.pop(FILES, None)
+            found[unit.removesuffix(".json")] = facts
+        return found
 
     def standing(self) -> set[str]:
         """Names of the finished units."""
-        return {name.removesuffix(".json") for name in names(self.path / "units", ".json")}
+        return {name.removesuffix(".json") for name in names(self.path / UNITS, ".json")}
 
     def journal(self) -> Journal:
         """The event log, to write (one writer a run: the driver)."""
-        return Journal(self.path / "events.jsonl")
+        return Journal(self.path / EVENTS)
 
     def events(self) -> Iterator[dict[str, Any]]:
         """The event log; a line torn by a kill is left out."""
-        return read_journal(self.path / "events.jsonl")
+        return read_journal(self.path / EVENTS)
 
-    def finish(self, provenance: Json) -> None:
-        """Close: write where it came from, then DONE."""
-        write_json(self.path / "provenance.json", provenance)
-        write_atomic(self.path / "DONE", b"")
+    def finish(self, provenance: Json, files: Mapping[str, str] | None = None) -> None:
+        """Close: write where it came from, what every file holds, then DONE.
+
+        files: SHA-256 of those that were written after the last unit, by their paths in the folder.
+        raises: ArtefactDamaged where a file of a unit is gone.
+        """
+        write_json(self.path / PROVENANCE, provenance)
+        told: dict[str, str] = {}
+        for unit, data in read_all(self.path / UNITS, ".json").items():
+            told |= marker_files(self.path, unit, data)
+        told |= files or {}
+        there = [name for name in files_below(self.path) if name.partition("/")[0] not in (EVENTS, DONE, CHECKSUMS)]
+        if gone := sorted(told.keys() - set(there)):
+            raise damaged(self.path, self.path / gone[0], "is missing")
+        # The rest are small: spec, markers, Zarr's metadata; or large, where a version without checksums began.
+        whole = {name: told.get(name) or sha256(read_bytes(self.path / name)) for name in there}
+        content = as_json({"algorithm": "sha256", FILES: whole})
+        write_atomic(self.path / CHECKSUMS, content)
+        write_atomic(self.path / DONE, f"sha256 {sha256(content)}\n".encode())
+
+    def reopen(self) -> None:
+        """Take DONE back, before some of its files are written anew."""
+        remove(self.path / DONE)

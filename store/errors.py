@@ -25,6 +25,10 @@ class ArtefactMissing(StoreError, FileNotFoundError):
     """An artefact, array or table that was asked for is not there."""
 
 
+class ArtefactDamaged(StoreError, ValueError):
+    """A file of an artefact that is missing, or no longer holds what was written."""
+
+
 class ChunkMismatch(StoreError, ValueError):
     """A block that is not made of whole chunks: writing it could lose a neighbour's data."""
 

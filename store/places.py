@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast
 
 from store.errors import BadAddress, NotARoot, PlaceUnreachable, StoreError
+from store.recording import recorded
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -124,6 +126,7 @@ def write_atomic(path: Place, data: Data) -> None:
 
     raises: OSError as the system gives it; PlaceUnreachable.
     """
+    data = recorded(path, data)
     if not isinstance(path, Path):
         with reported(path), _spooled(data) as file:
             if isinstance(file, bytes):
@@ -133,6 +136,7 @@ def write_atomic(path: Place, data: Data) -> None:
         return
     with _written(path, data) as temporary:
         temporary.replace(path)
+    sync_folder(path.parent)
 
 
 def create(path: Place, data: bytes) -> bool:
@@ -147,7 +151,8 @@ def create(path: Place, data: bytes) -> bool:
                 path.hardlink_to(temporary)
             except FileExistsError:
                 return False
-            return True
+        sync_folder(path.parent)
+        return True
     with reported(path):
         for attempt in range(CONFLICTS):
             try:
@@ -203,16 +208,35 @@ def read_all(folder: Place, suffix: str) -> dict[str, bytes]:
         return {paths[path]: data for path, data in folder.fs.cat(list(paths)).items()} if paths else {}
 
 
-def read_tree(folder: Place, suffix: str) -> dict[str, bytes]:
-    """The files below a folder, at any depth, that end in the suffix, by their path in it."""
+def files_below(folder: Place, suffix: str = "") -> list[str]:
+    """Paths in a folder of the files below it, at any depth, that end in the suffix; not of those being written."""
     if isinstance(folder, Path):
         there = (path for path in sorted(folder.rglob(f"*{suffix}")) if path.name[0] != ".")
-        found = (path for path in there if path.is_file() and not path.is_symlink())
-        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+        return [path.relative_to(folder).as_posix() for path in there if path.is_file() and not path.is_symlink()]
     with reported(folder):
         start = f"{folder.path}/"
-        paths = [path for path in folder.fs.find(folder.path) if path.endswith(suffix)]
-        return {path.removeprefix(start): data for path, data in folder.fs.cat(paths).items()} if paths else {}
+        return [path.removeprefix(start) for path in folder.fs.find(folder.path) if path.endswith(suffix)]
+
+
+def read_tree(folder: Place, suffix: str) -> dict[str, bytes]:
+    """The files below a folder, at any depth, that end in the suffix, by their path in it."""
+    there = files_below(folder, suffix)
+    if isinstance(folder, Path):
+        return {name: (folder / name).read_bytes() for name in there}
+    with reported(folder):
+        paths = {f"{folder.path}/{name}": name for name in there}
+        return {paths[path]: data for path, data in folder.fs.cat(list(paths)).items()} if paths else {}
+
+
+def remove(path: Place) -> None:
+    """Remove a file, or a folder with all in it; one that is not there is removed already."""
+    with reported(path), suppress(FileNotFoundError):
+        if not isinstance(path, Path):
+            path.fs.rm(path.path, recursive=True)
+        elif path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 @contextmanager
@@ -291,6 +315,24 @@ def check_own(folder: Path, *, deep: bool = True) -> None:
                 raise NotARoot(f"{entry.path}: is {kind}, which dkvb never writes; what a root holds lies in it itself")
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, so that they are there after a power failure too."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk; some file systems know no such thing, and keep their own."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def named(path: Path) -> Iterator[None]:
     """Errors of the system say which file they are about; a full disk's do not by themselves."""
@@ -313,7 +355,7 @@ def _append(path: Path, data: bytes) -> None:
 @contextmanager
 def _written(path: Path, data: Data) -> Iterator[Path]:
     """The data under a temporary name beside the path, on the disk and not only on its way; gone after the block."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with named(path), temporary.open("xb") as file:

@@ -6,8 +6,9 @@ from typing import Any
 
 import polars as pl
 
+from store.checksums import checked
 from store.errors import ArtefactMissing, NotARoot
-from store.places import Place, read_bytes, write_atomic
+from store.places import Place, write_atomic
 
 
 def write_rows(path: Place, rows: Sequence[Mapping[str, Any]], schema: Mapping[str, Any]) -> None:
@@ -26,10 +27,10 @@ def read_table(path: Place, schema: Mapping[str, Any] | None = None) -> pl.DataF
     """Read a table.
 
     schema: the columns and types it must have; looked at before any of its data.
-    raises: ArtefactMissing; NotARoot for another table, or none.
+    raises: ArtefactMissing; ArtefactDamaged; NotARoot for another table, or none.
     """
     try:
-        data = read_bytes(path)
+        data = checked(path)
     except FileNotFoundError:
         raise ArtefactMissing(f"{path}: no table there; run `dkvb run` on this root first") from None
     try:

@@ -234,7 +234,7 @@ def test_an_artefact_is_done_only_at_its_very_end(artefact):
     artefact.finish({"facts": {"rows": 3}})
     assert artefact.done
     assert read_json(artefact.path / "provenance.json") == {"facts": {"rows": 3}}
-    assert names(artefact.path) == ["DONE", "provenance.json", "spec.json", "units", "units.json"]
+    assert names(artefact.path) == ["DONE", "checksums.json", "provenance.json", "spec.json", "units", "units.json"]
 
 
 def test_two_looks_at_one_folder_see_the_same(artefact):

@@ -1,0 +1,180 @@
+"""Damage on a root: found by reading every file, and dropped so that a run makes it again."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobs.errors import BadRequest
+from jobs.run import another_driver
+from store.artefacts import PROVENANCE, SPEC, Artefact, as_written, digest, open_root, parsed, read_json, read_record
+from store.checksums import CHECKSUMS, faults, marker_files
+from store.errors import ArtefactDamaged, ArtefactMissing, NotARoot
+from store.places import Place, names, read_all, read_bytes, remove
+
+UNLEARNED = "unlearned"
+"""Step of the artefacts that requests wrote: no run makes them again."""
+
+
+@dataclass(slots=True)
+class Integrity:
+    """What reading every file of a root showed."""
+
+    damaged: dict[Artefact, dict[str, str]] = field(default_factory=dict)
+    """Artefact -> path in its folder of each damaged file -> what is wrong with it."""
+    records: dict[Place, str] = field(default_factory=dict)
+    """Damaged records of experiments, and what is wrong with them."""
+    artefacts: int = 0
+    unchecked: list[Artefact] = field(default_factory=list)
+    """Artefacts of a version that wrote no checksums: damage to them may go unseen."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether no damage was found."""
+        return not self.damaged and not self.records
+
+    def to_json(self) -> dict[str, Any]:
+        """The same for JSON."""
+        wrong = [text for files in self.damaged.values() for text in files.values()]
+        return {
+            "artefacts": self.artefacts,
+            "damaged": [*wrong, *self.records.values()],
+            "without_checksums": [str(artefact.path) for artefact in self.unchecked],
+        }
+
+    def text(self, root: Place) -> str:
+        """The same for people."""
+        about = self.to_json()
+        lines = [f"{self.artefacts} artefacts read, {len(about['damaged']) or 'no'} damaged files"]
+        lines += [f"  {line}" for line in about["damaged"]]
+        if not self.sound:
+            lines.append(f"`dkvb repair {root}` drops them and what was made of them; `dkvb run` then makes them again")
+        if self.unchecked:
+            count = len(self.unchecked)
+            lines.append(
+                f"{count} artefacts have no checksums (an older version made them): damage may go unseen there"
+            )
+        return "\n".join(lines)
+
+
+def artefacts(root: Place) -> Iterator[Artefact]:
+    """Every artefact folder of a root."""
+    for step in names(root):
+        if re.fullmatch(r"[a-z_]+", step) and step != "experiments":
+            yield from (
+                Artefact(root, step, name) for name in names(root / step) if re.fullmatch(r"[0-9a-f]{16}", name)
+            )
+
+
+def verify(root: Place) -> Integrity:
+    """Read every file of a root and compare it with its checksum; raises: NotARoot."""
+    open_root(root, create=False)
+    found = Integrity()
+    for artefact in artefacts(root):
+        artefact.check_own()
+        found.artefacts += 1
+        wrong = dict(faults(artefact.path))
+        if SPEC not in wrong and (text := wrong_spec(artefact)):
+            wrong[SPEC] = text
+        if wrong:
+            found.damaged[artefact] = wrong
+        elif artefact.done and not artefact.has_checksums:
+            found.unchecked.append(artefact)
+    for name in names(root / "experiments", ".json"):
+        try:
+            read_record(root / "experiments" / name)
+        except (ArtefactDamaged, ArtefactMissing, NotARoot) as error:
+            found.records[root / "experiments" / name] = str(error)
+    return found
+
+
+def wrong_spec(artefact: Artefact) -> str:
+    """What is wrong with an artefact's spec, of which its digest is taken; nothing, mostly."""
+    path = artefact.path / SPEC
+    try:
+        if digest(parsed(path, read_bytes(path))) == artefact.digest:
+            return ""
+    except (ArtefactMissing, FileNotFoundError):
+        pass
+    return f"{path}: is not the spec that the folder is named after"
+
+
+def repair(root: Place, tell: Callable[[str], None]) -> Integrity:
+    """Drop what is damaged, and every artefact that was made of it; what requests wrote stays unless it is damaged.
+
+    tell: is given what is dropped, a line each.
+    raises: BadRequest while a run is at work on the root; NotARoot.
+    """
+    if another_driver(root):
+        raise BadRequest(f"{root}: a run is at work there; wait for its end, or stop it")
+    found = verify(root)
+    changed = [artefact for artefact, wrong in found.damaged.items() if set(wrong) - {CHECKSUMS}]
+    made_of = [artefact for artefact in dependents(root, changed) if artefact not in found.damaged]
+    for artefact, wrong in found.damaged.items():
+        units = units_to_do_again(artefact, wrong)
+        if units is None or artefact.step == UNLEARNED:
+            drop(artefact)
+            again = "; ask for it again with `dkvb unlearn`" if artefact.step == UNLEARNED else ""
+            tell(f"dropped {artefact.path}{again}")
+        else:
+            drop_units(artefact, units)
+            tell(f"dropped {', '.join(sorted(wrong))} of {artefact.path}")
+    for artefact in made_of:
+        drop(artefact)
+        tell(f"dropped {artefact.path}, which was made of it")
+    for path in found.records:
+        remove(path)
+        tell(f"dropped {path}")
+    return found
+
+
+def dependents(root: Place, damaged: Iterable[Artefact]) -> list[Artefact]:
+    """The artefacts that were made of damaged ones, directly or not, themselves left out."""
+    inputs: dict[Artefact, set[str]] = {}
+    for artefact in artefacts(root):
+        try:
+            with as_written(artefact.path / SPEC):
+                inputs[artefact] = set(dict(read_json(artefact.path / SPEC)).get("inputs", {}).values())
+        except (ArtefactDamaged, ArtefactMissing, NotARoot):
+            continue  # it is damaged itself
+    gone = {f"{artefact.step}/{artefact.digest}" for artefact in damaged}
+    made: list[Artefact] = []
+    while more := [one for one, needs in inputs.items() if needs & gone and f"{one.step}/{one.digest}" not in gone]:
+        made += more
+        gone |= {f"{artefact.step}/{artefact.digest}" for artefact in more}
+    return made
+
+
+def units_to_do_again(artefact: Artefact, wrong: Iterable[str]) -> set[str] | None:
+    """The units that mend the damaged files of an artefact; None where all of it must be done again.
+
+    What is written after the last unit (tables, provenance, checksums) is written again in any case.
+    """
+    folder, written = artefact.path / "units", dict[str, str]()
+    for unit, data in read_all(folder, ".json").items():
+        with suppress(ArtefactDamaged):
+            written |= dict.fromkeys(marker_files(artefact.path, unit, data), unit)
+    units: set[str] = set()
+    for name in wrong:
+        if name in written:
+            units.add(written[name])
+        elif name.startswith("units/"):
+            units.add(name.removeprefix("units/").removesuffix(".json"))
+        elif name not in (CHECKSUMS, PROVENANCE, SPEC) and ("/" in name or not name.endswith(".parquet")):
+            return None
+    return units
+
+
+def drop(artefact: Artefact) -> None:
+    """Remove an artefact; a kill in between leaves one that is not done."""
+    artefact.reopen()
+    remove(artefact.path)
+
+
+def drop_units(artefact: Artefact, units: Iterable[str]) -> None:
+    """Take back that units are finished: they are done again, and the artefact is closed anew."""
+    artefact.reopen()
+    remove(artefact.path / CHECKSUMS)
+    for unit in units:
+        remove(artefact.path / "units" / f"{unit}.json")

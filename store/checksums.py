@@ -1,0 +1,228 @@
+"""Checksums: what each file of an artefact held when it was written, and whether it still does.
+
+Whatever a unit writes below its artefact's folder is noted with its SHA-256 (`store.recording`), which is kept in the
+unit's marker and, when the artefact is finished, in ``checksums.json``; the SHA-256 of that file stands in ``DONE``.
+Whoever reads a file of an artefact by way of this package reads it checked: the file's path leads to its artefact.
+
+An artefact that was finished before there were checksums has an empty ``DONE`` and is read as it is.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from store.errors import ArtefactDamaged
+from store.places import Place, from_json, names, on_disk, read_all, read_bytes
+from store.recording import sha256
+
+CHECKSUMS = "checksums.json"
+DONE = "DONE"
+UNITS = "units"
+FILES = "files"
+"""Key of a marker under which its unit's files stand."""
+
+FOLDER = re.compile(r"[0-9a-f]{16}")
+"""What an artefact's folder is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The checksums of an artefact's files, by their paths in its folder."""
+
+    folder: Place
+    files: Mapping[str, str] = field(default_factory=dict)
+    complete: bool = True
+    """Whether every file stands in it: not while the artefact is being made."""
+
+    def name(self, path: Place | str) -> str:
+        """A file's path in the folder."""
+        return str(path).removeprefix(f"{self.folder}/")
+
+    def entries(self, folder: Place) -> set[str]:
+        """Names of the files and folders that must lie in a folder."""
+        start = f"{self.name(folder)}/"
+        return {name.removeprefix(start).partition("/")[0] for name in self.files if name.startswith(start)}
+
+    def check(self, path: Place | str, found: str | None) -> None:
+        """Compare a file's SHA-256, or None where the file is missing; raises: ArtefactDamaged."""
+        expected = self.files.get(self.name(path))
+        if found is not None and expected is None and self.complete:
+            raise damaged(self.folder, path, "nothing says what it should hold")
+        if found is None and (expected is not None or self.complete):
+            raise damaged(self.folder, path, "is missing")
+        if found is not None and expected is not None and found != expected:
+            raise damaged(self.folder, path, "does not hold what was written")
+
+
+def damaged(folder: Place, path: Place | str, what: str) -> ArtefactDamaged:
+    """The error for a damaged file: which, what is wrong, and the remedy."""
+    root = folder.parent.parent
+    return ArtefactDamaged(
+        f"{path}: {what}: the file was damaged or changed since; `dkvb status {root} --verify` names all such files, "
+        f"`dkvb repair {root}` drops them and what was made of them, and `dkvb run` makes them again"
+    )
+
+
+def faults(folder: Place) -> list[tuple[str, str]]:
+    """The damaged files of an artefact, by their paths in its folder, and what is wrong with each; reads everything."""
+    found: list[tuple[str, str]] = []
+    _ledgers.pop(str(folder), None)
+    try:
+        known = ledger(folder)
+    except ArtefactDamaged as error:
+        found.append((CHECKSUMS, str(error)))
+        known = _as_said(folder) or _unfinished(folder)
+    if known is None:
+        return found
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for name, wrong in zip(known.files, threads.map(partial(fault, known), known.files), strict=True):
+            found += [(name, wrong)] if wrong else []
+    return found
+
+
+def _as_said(folder: Place) -> Ledger | None:
+    """The checksums as they lie there, whatever DONE says of them; None where they are not readable."""
+    with suppress(FileNotFoundError, LookupError, TypeError, ValueError, AttributeError):
+        return Ledger(folder, dict(from_json(read_bytes(folder / CHECKSUMS))[FILES]))
+    return None
+
+
+def fault(known: Ledger, name: str) -> str:
+    """What is wrong with a file; nothing, mostly."""
+    path = known.folder / name
+    try:
+        with on_disk(path) as file:
+            known.check(path, file_sha256(file))
+    except FileNotFoundError:
+        return f"{path}: is missing"
+    except ArtefactDamaged:
+        return f"{path}: does not hold what was written"
+    return ""
+
+
+def artefact_folder(path: Place) -> Place | None:
+    """The folder of the artefact that a file belongs to: the nearest above it that is named like one."""
+    return next((parent for parent in path.parents if FOLDER.fullmatch(parent.name)), None)
+
+
+def ledger(folder: Place) -> Ledger | None:
+    """The checksums of an artefact; None for one that was finished before there were any, or holds no marker yet.
+
+    raises: ArtefactDamaged where the checksums themselves are damaged.
+    """
+    try:
+        done = read_bytes(folder / DONE)
+    except FileNotFoundError:
+        return _unfinished(folder)
+    if not done:
+        if CHECKSUMS in names(folder):
+            raise damaged(folder, folder / DONE, "is empty")
+        return None
+    return _finished(folder, done)
+
+
+_ledgers: dict[str, tuple[bytes | list[str], Ledger | None]] = {}
+"""The last ledger of each artefact this process read, and what it was made of."""
+
+
+def _finished(folder: Place, done: bytes) -> Ledger:
+    made_of, known = _ledgers.get(str(folder), (b"", None))
+    if known is not None and made_of == done:
+        return known
+    named = re.fullmatch(rb"sha256 ([0-9a-f]{64})\n", done)
+    if named is None:
+        raise damaged(folder, folder / DONE, "does not hold what was written")
+    try:
+        data = read_bytes(folder / CHECKSUMS)
+    except FileNotFoundError:
+        raise damaged(folder, folder / CHECKSUMS, "is missing") from None
+    if sha256(data).encode() != named[1]:
+        raise damaged(folder, folder / CHECKSUMS, "does not hold what was written")
+    found = Ledger(folder, from_json(data)[FILES])
+    _ledgers[str(folder)] = done, found
+    return found
+
+
+def _unfinished(folder: Place) -> Ledger | None:
+    """What the markers say so far."""
+    units = names(folder / UNITS, ".json")
+    made_of, known = _ledgers.get(str(folder), ([], None))
+    if made_of != units:
+        files: dict[str, str] = {}
+        for unit, data in read_all(folder / UNITS, ".json").items():
+            files |= marker_files(folder, unit, data)
+        known = Ledger(folder, files, complete=False) if files else None
+        _ledgers[str(folder)] = units, known
+    return known
+
+
+def marker_files(folder: Place, unit: str, data: bytes) -> dict[str, str]:
+    """The files that a marker says its unit wrote; raises: ArtefactDamaged for a marker that is none."""
+    try:
+        marker = from_json(data)
+        files = marker.get(FILES, {})
+        if not all(isinstance(name, str) and isinstance(found, str) for name, found in files.items()):
+            raise TypeError
+    except (AttributeError, TypeError, ValueError):
+        raise damaged(folder, folder / UNITS / f"{unit}.json", "is no marker of a unit") from None
+    return dict(files)
+
+
+def ledger_of(path: Place) -> Ledger | None:
+    """The checksums of the artefact that a file belongs to; None where it belongs to none, or has none."""
+    folder = artefact_folder(path)
+    return ledger(folder) if folder is not None else None
+
+
+def listed(folder: Place, suffix: str = "") -> list[str]:
+    """Names of the entries of a folder that end in the suffix, in order: those that lie there, and those that must."""
+    known = ledger_of(folder / "file")
+    must = known.entries(folder) if known is not None else set()
+    return sorted({*names(folder, suffix), *(name for name in must if name.endswith(suffix))})
+
+
+def checked(path: Place) -> bytes:
+    """Read a whole file, checked if it is an artefact's.
+
+    raises: ArtefactDamaged; FileNotFoundError where no checksum says that it was there; OSError; PlaceUnreachable.
+    """
+    known = ledger_of(path)
+    try:
+        data = read_bytes(path)
+    except FileNotFoundError:
+        if known is not None and known.name(path) in known.files:
+            known.check(path, None)
+        raise
+    if known is not None:
+        known.check(path, sha256(data))
+    return data
+
+
+@contextmanager
+def checked_on_disk(path: Place) -> Iterator[Path]:
+    """A file for a library that reads disks only, checked; as `store.places.on_disk`.
+
+    raises: as `checked`.
+    """
+    known = ledger_of(path)
+    try:
+        with on_disk(path) as file:
+            if known is not None:
+                known.check(path, file_sha256(file))
+            yield file
+    except FileNotFoundError:
+        if known is not None and known.name(path) in known.files:
+            known.check(path, None)
+        raise
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, read piece by piece."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
