@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from dkvb import masks
+from dkvb.errors import DkvbError
 from jobs.classes import class_hits, class_indexes
 from jobs.errors import BadRequest
 from jobs.experiment import Experiment
@@ -26,9 +27,9 @@ from store import arrays
 from store.arrays import StoredArray
 from store.artefacts import Artefact, as_written, digest
 from store.checksums import checked_on_disk, ledger
-from store.errors import ArtefactDamaged, NotARoot
+from store.errors import ArtefactDamaged, NotARoot, StoreError
 from store.layout import CHECKPOINT, MASK, SWEEP, SWEEP_TABLE
-from store.places import Place, remove, write_atomic
+from store.places import Place, exists, remove, write_atomic
 from store.recording import recording
 from store.tables import read_table
 
@@ -184,14 +185,19 @@ def unlearn(experiment: Experiment, request: Request, *, mask_only: bool = False
         "counts": experiment.steps["counts"],
     }
     output = Artefact(experiment.root, "unlearned", digest(asked))
-    stood = standing_checkpoint(output)
+    begun, stood = exists(output.path), standing_checkpoint(output)
     output.reopen()
     output.prepare(asked)
     with recording(output.path) as files:
         write_atomic(output.path / MASK, save({"mask": mask}, {"dkvb": json.dumps({"format": "dkvb-mask/1", **asked})}))
         mask_seconds = time.perf_counter() - clock
         if not mask_only:
-            write_checkpoint(experiment, mask, {**asked, **facts}, output.path / CHECKPOINT)
+            try:
+                write_checkpoint(experiment, mask, {**asked, **facts}, output.path / CHECKPOINT)
+            except (DkvbError, StoreError):
+                if not begun:  # a request that is refused leaves nothing
+                    remove(output.path)
+                raise
     output.finish({"facts": facts, **surroundings()}, {**stood, **files})
     return {
         **asked,

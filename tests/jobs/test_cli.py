@@ -16,6 +16,7 @@ from polars.testing import assert_frame_equal
 
 from jobs.cli import cli
 from jobs.summary import TABLES
+from store.artefacts import read_record, write_record
 
 DKVB = Path(sys.executable).with_name("dkvb")
 
@@ -246,9 +247,8 @@ def test_unlearning_prints_what_it_did(dkvb, own):
 
 
 def test_several_experiments_on_a_root_are_told_apart(dkvb, own):
-    record = own.root / "experiments" / "tiny.json"
-    other = {**json.loads(record.read_text()), "name": "other"}
-    (own.root / "experiments" / "other.json").write_text(json.dumps(other))
+    record = read_record(own.root / "experiments" / "tiny.json")
+    write_record(own.root / "experiments" / "other.json", {**record, "name": "other"})
     assert "2 experiments (other, tiny); say which with --experiment NAME" in told(dkvb("table", own.root), 2)
     assert "did you mean 'tiny'" in told(dkvb("table", own.root, "--experiment", "tinny"), 2)
     assert dkvb("table", own.root, "--experiment", "other").code == 0

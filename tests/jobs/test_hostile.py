@@ -74,7 +74,8 @@ def test_an_experiment_of_something_else_ends_in_one_message(content, words, dkv
         ("counts", "data.zarr/counts/zarr.json", DEEP),
     ],
 )
-def test_a_file_of_something_else_ends_in_one_message(label, file, content, dkvb, own, run_words, images):
+def test_a_file_of_something_else_ends_in_one_message(label, file, content, dkvb, own, run_words, images, unsealed):
+    unsealed(own.root)
     path = own.artefact(label).path / file
     path.write_text(content)
     for words in (*COMMANDS, run_words(root=own.root, images=images)):
@@ -84,7 +85,8 @@ def test_a_file_of_something_else_ends_in_one_message(label, file, content, dkvb
             told(ended)
 
 
-def test_a_sweep_with_another_type_of_name_is_refused(dkvb, own):
+def test_a_sweep_with_another_type_of_name_is_refused(dkvb, own, unsealed):
+    unsealed(own.root)
     path = own.artefact("sweep").path / SWEEP_TABLE
     pl.read_parquet(path).with_columns(name=pl.concat_list("name")).write_parquet(path)
     assert "other columns or types" in told(dkvb("table", own.root))
@@ -92,7 +94,8 @@ def test_a_sweep_with_another_type_of_name_is_refused(dkvb, own):
 
 @pytest.mark.parametrize("method", ["uva", "uve"])
 @pytest.mark.parametrize("case", ["classes", "items", "keys", "huge"])
-def test_arrays_that_do_not_fit_each_other_end_in_one_message(case, method, dkvb, own):
+def test_arrays_that_do_not_fit_each_other_end_in_one_message(case, method, dkvb, own, unsealed):
+    unsealed(own.root)
     codes, counts = own.artefact("codes[train]").data, own.artefact("counts").data
     n, c = arrays.open_array(codes, "codes").shape
     if case == "keys":
