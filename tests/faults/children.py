@@ -1,8 +1,7 @@
 """A call in a forked child: begun in milliseconds, held to its time and memory, seen whatever becomes of it.
 
-Importing torch, polars and zarr takes seconds; a process that has imported them, and computed nothing, forks children that
-have them too. Nothing else may have started threads in it, so a script calls `warm` first, and all that computes runs in
-children, the making of inputs too where it computes.
+Importing torch, polars and zarr takes seconds. A process that has imported them forks children that need not; it must
+have no threads of its own, which a child would lack, so whatever computes runs in children too.
 """
 
 import importlib
@@ -75,7 +74,9 @@ class Ended:
         if self.code is not None and self.code < 0:
             return f"ended by {signal.Signals(-self.code).name}"
         ours = re.findall(rf'File "{re.escape(str(REPOSITORY))}/([a-z_]+/[a-z_]+\.py)", line (\d+), in (\S+)', self.err)
-        raised = re.findall(r"^[A-Za-z_][\w.]*(?:Error|Exception|Warning|Problem|Exit)?: .*|^\w+Error$", self.err, flags=re.M)
+        raised = re.findall(
+            r"^[A-Za-z_][\w.]*(?:Error|Exception|Warning|Problem|Exit)?: .*|^\w+Error$", self.err, flags=re.M
+        )
         place = next((f"{file}:{line} {name}" for file, line, name in reversed(ours)), "no line of ours")
         return f"{place}: {(raised or [self.err[-200:]])[-1][:200]}"
 
