@@ -173,8 +173,6 @@ def _code(call: Call) -> int:
         call()
         code = 0
     except SystemExit as done:
-        if isinstance(done.code, str):
-            print(done.code, file=sys.stderr)
         code = done.code if isinstance(done.code, int) else int(done.code is not None)
     except BaseException:
         traceback.print_exc()

@@ -1,9 +1,9 @@
 """Each file of a finished root damaged in turn: ``python -m tests.faults.damage [--seed 0] [--root ROOT | --tiny]``.
 
 A file is deleted, emptied, cut to half or by one byte, filled with zeros, exchanged with another of its kind, or one
-bit of it is flipped. Then a user asks for the state, for tables, and to forget classes (`tests.faults.requests`), and the
-file is put back. ROOT is a finished root of the spec `digits`, copied and never touched; without one it is run, for
-minutes; --tiny takes the tiny experiment of the tests. --resume N also runs it again after N of the damages.
+bit of it is flipped. Then a user asks for the state, for tables, and to forget classes (see `requests`), and the file
+is put back. ROOT is a finished root of the spec `digits`, copied and never touched; without one it is run, for minutes.
+--tiny takes the tiny experiment of the tests; --resume N also runs the experiment again after N of the damages.
 
 How to read it: one line per kind of file and damage, each damage counted under the worst that any command made of it.
 harmless: every number as before. refused: a message that names a place and a remedy. vague: one that lacks either.

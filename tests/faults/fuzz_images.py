@@ -91,7 +91,7 @@ CHANGES: dict[str, Callable[[bytes, random.Random], bytes]] = {
 
 
 class Images:
-    """Each case is a data set of three good images and the damaged one; it is scanned, read, and made ready to embed."""
+    """Each case is a data set of good images and the damaged one; it is scanned, read, and made ready to embed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.made = folder, encoded()
@@ -151,14 +151,17 @@ class Images:
 
 def read(kind: str, place: Path, pattern: str, how: str) -> None:
     """Scan, read and transform; what a reader takes it must give again, whatever lies beside it."""
-    from dkvb.backbones import BackboneSpec, load_backbone
+    from timm.data import create_transform
+
+    from dkvb.preprocessing import Preprocessing
+    from jobs.shown import say
     from store.errors import StoreError
     from store.images import open_images
 
     try:
         images = open_images(kind, str(place), pattern=pattern)
         manifest = images.scan(on_error="fail" if how == "fail" else "skip")
-        transform = load_backbone(BackboneSpec(library="efficientnet-lite", name="lite0", image_size=32)).transform
+        transform = Preprocessing(create_transform((3, 128, 128), is_training=False))  # as a backbone's own
         told = [(problem.item, problem.reason) for problem in manifest.problems]
         for shard in manifest.shards:
             items = list(images.read(shard))
@@ -171,6 +174,7 @@ def read(kind: str, place: Path, pattern: str, how: str) -> None:
                 else:
                     told.append((item.key, item.problem or ""))
         assert json.dumps(manifest.to_json())
-        print(told)
+        say(str(told))
     except StoreError as error:
-        raise SystemExit(f"dkvb: {error}") from None
+        say(f"dkvb: {error}", err=True)
+        raise SystemExit(1) from None

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -94,11 +95,11 @@ def change(table: dict[str, Any], rng: random.Random, odd: list[Any]) -> str:
         where[key] = rng.choice([[before], {"a": before}, [before, before], str(before)])
     elif what == "moved":
         other, at = rng.choice(places(table))
-        where[key], other[at] = json.loads(json.dumps(other[at], default=str)), before
+        where[key], other[at] = deepcopy(other[at]), deepcopy(before)
     elif what == "nudged" and isinstance(before, int | float) and abs(before) < 1e9:
         where[key] = rng.choice([-before, before + 1, before * 10**9, before / 3, before + 0.5, before * 10**40])
     elif what == "deep":
-        for _ in range(rng.choice((3, 30, 300))):
+        for _ in range(rng.choice((3, 30, 90))):
             before = rng.choice(([before], {"a": before}))
         where[key] = before
     else:
@@ -180,6 +181,7 @@ class Specs:
         """Plan it with the digits for images, whatever it names."""
         from jobs.errors import JobsError
         from jobs.plan import make_plan, waves
+        from jobs.shown import say
         from jobs.spec import as_table, load_spec, load_specs
         from store.errors import StoreError
 
@@ -191,4 +193,5 @@ class Specs:
                 waves([plan])
                 as_table(spec)
         except (JobsError, StoreError) as error:
-            raise SystemExit(f"dkvb: {error}") from None
+            say(f"dkvb: {error}", err=True)
+            raise SystemExit(2) from None

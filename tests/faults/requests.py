@@ -73,12 +73,17 @@ def answer(ended: Ended) -> Answers:
     except ValueError:
         return {"text": ended.out}
     if not isinstance(said, dict):
-        return {"text": json.dumps(said)}
+        return {f"row {number}": rounded(row) for number, row in enumerate(said)}
     kept = {name: value for name, value in said.items() if not name.endswith("seconds")}
     for name in ("mask", "checkpoint"):
         path = said.get(name)
         kept[f"{name} file"] = hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None
     return kept
+
+
+def rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a table; the last digits of a mean differ between two runs."""
+    return {name: float(f"{value:.9g}") if isinstance(value, float) else value for name, value in row.items()}
 
 
 def judge(name: str, ended: Ended, expected: Answers, root: Path) -> Judged:
@@ -93,7 +98,7 @@ def judge(name: str, ended: Ended, expected: Answers, root: Path) -> Judged:
     other = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
     if not other:
         return Judged(name, "harmless")
-    return Judged(name, "wrong", "; ".join(differs(key, expected.get(key), found.get(key)) for key in other))
+    return Judged(name, "wrong", "; ".join(differs(key, expected.get(key), found.get(key)) for key in other[:5]))
 
 
 def refused(name: str, ended: Ended, root: Path) -> Judged:
@@ -107,6 +112,8 @@ def refused(name: str, ended: Ended, root: Path) -> Judged:
 
 def differs(key: str, expected: Any, found: Any) -> str:
     """How an answer differs, in a few words."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        return f"{key} {', '.join(name for name in expected if expected[name] != found.get(name))}"
     if isinstance(expected, int | float) and isinstance(found, int | float):
         return f"{key} {found:.6g} for {expected:.6g}"
     return f"{key} differs"
