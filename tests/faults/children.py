@@ -158,7 +158,7 @@ def _child(calls: Sequence[Call], folder: Path, writer: int, room: int) -> NoRet
                 file = os.open(folder / f"{number}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
                 os.dup2(file, descriptor)
                 os.close(file)
-                setattr(sys, f"std{name}", open(descriptor, "w", encoding="utf-8", closefd=False))  # noqa: PTH123, SIM115
+                setattr(sys, f"std{name}", open(descriptor, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
             began = time.monotonic()
             code = _code(call)
             grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - resident

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from statistics import median
 
@@ -48,9 +49,12 @@ DAMAGES: dict[str, Callable[[bytes, random.Random], bytes | None]] = {
     "zeroed": lambda data, rng: bytes(len(data)),
     "flipped": lambda data, rng: flipped(data, rng) if data else data,
 }
-"""What becomes of the bytes of a file; None: there is no file. A swap is done by `damages`."""
+"""What becomes of the bytes of a file; None: there is no file. An exchange needs the other files: see `damaged`."""
+
+SWAPPED = "swapped"
 
 
+@cache
 def kind(file: str) -> str:
     """What kind of file it is: its step, and its name without numbers; the array, of a chunk."""
     step, _, rest = file.partition("/")
@@ -60,19 +64,23 @@ def kind(file: str) -> str:
     return f"{step}: {re.sub(r'[0-9]+', 'N', rest)}" if rest else step
 
 
-def damages(copy: Copy, rng: random.Random) -> Iterator[tuple[str, str, bytes | None]]:
-    """Every file, every damage that changes it, and what it then holds."""
-    files = copy.files()
-    for file in files:
+def damaged(copy: Copy, file: str, name: str, *, seed: int) -> bytes | None:
+    """What a file holds after a damage."""
+    rng, data = random.Random(f"{seed} {file} {name}"), (copy.path / file).read_bytes()
+    if name != SWAPPED:
+        return DAMAGES[name](data, rng)
+    others = [other for other in copy.files() if Path(other).suffix == Path(file).suffix]
+    rng.shuffle(others)
+    others.sort(key=lambda other: (kind(other) != kind(file), Path(other).name != Path(file).name))
+    contents = ((copy.path / other).read_bytes() for other in others)
+    return next((content for content in contents if content != data), data)
+
+
+def damages(copy: Copy, *, seed: int) -> Iterator[tuple[str, str]]:
+    """Every file with every damage that changes it."""
+    for file in copy.files():
         data = (copy.path / file).read_bytes()
-        others = [other for other in files if other != file and kind(other) == kind(file)]
-        rng.shuffle(others)
-        swapped = ((copy.path / other).read_bytes() for other in others)
-        made = {name: damage(data, rng) for name, damage in DAMAGES.items()}
-        made["swapped"] = next((found for found in swapped if found != data), data)
-        for name, holds in made.items():
-            if holds != data:
-                yield file, name, holds
+        yield from ((file, name) for name in (*DAMAGES, SWAPPED) if damaged(copy, file, name, seed=seed) != data)
 
 
 class Tried:
@@ -150,10 +158,13 @@ def main() -> None:
         folder = Path(made)
         source = tiny(folder) if asked.tiny else digits(folder, asked.root)
         tried, began = Tried(source, folder), time.monotonic()
-        every = [one for one in damages(tried.copy, rng) if rng.random() < asked.share]
+        every = [one for one in damages(tried.copy, seed=asked.seed) if rng.random() < asked.share]
         again = set(rng.sample(range(len(every)), min(asked.resume, len(every))))
-        for number, (file, name, holds) in enumerate(every):
+        for number, (file, name) in enumerate(every):
+            holds = damaged(tried.copy, file, name, seed=asked.seed)
             tried.damage(file, name, holds, again=number in again)
+            if number % 100 == 99:
+                print(f"{number + 1} of {len(every)}, {time.monotonic() - began:.0f} s", file=sys.stderr)
         tried.show()
         worst = sum(tried.table.values(), Counter[str]())
         about = {"seed": asked.seed, "files": len(tried.copy.files()), "damages": len(every), "worst": worst}
