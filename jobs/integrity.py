@@ -8,7 +8,21 @@ from typing import Any
 
 from jobs.errors import BadRequest
 from jobs.run import another_driver
-from store.artefacts import PROVENANCE, SPEC, Artefact, as_written, digest, open_root, parsed, read_json, read_record
+from store.artefacts import (
+    PROVENANCE,
+    ROOT_FILE,
+    ROOT_FORMAT,
+    SPEC,
+    Artefact,
+    as_written,
+    digest,
+    open_root,
+    parsed,
+    read_json,
+    read_record,
+    root_format,
+    write_json,
+)
 from store.checksums import CHECKSUMS, faults, marker_files
 from store.errors import ArtefactDamaged, ArtefactMissing, NotARoot
 from store.places import Place, names, read_all, read_bytes, remove
@@ -108,6 +122,9 @@ def repair(root: Place, tell: Callable[[str], None]) -> Integrity:
     """
     if another_driver(root):
         raise BadRequest(f"{root}: a run is at work there; wait for its end, or stop it")
+    if root_format(root / ROOT_FILE) is None and names(root / "experiments", ".json"):
+        write_json(root / ROOT_FILE, {"format": ROOT_FORMAT})
+        tell(f"wrote {root / ROOT_FILE} anew")
     found = verify(root)
     changed = [artefact for artefact, wrong in found.damaged.items() if set(wrong) - {CHECKSUMS}]
     made_of = [artefact for artefact in dependents(root, changed) if artefact not in found.damaged]

@@ -116,8 +116,8 @@ def as_written(path: Place) -> Iterator[None]:
         raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise NotARoot(
-            f"{path}: holds something else than dkvb writes ({type(error).__name__}: {error}); it was changed, or made "
-            "by another version"
+            f"{path}: holds something else than dkvb writes ({type(error).__name__}: {error}); it was changed or "
+            "damaged, or another version made it: put back what was there, or delete it and run again"
         ) from error
 
 
@@ -145,13 +145,22 @@ def open_root(path: Place, *, create: bool) -> Place:
         raise RootUnusable(
             f"{path}: cannot be used as root: {error.strerror or error}; choose a folder you can write"
         ) from error
-    with as_written(marker):
-        if (found := read_json(marker).get("format")) != ROOT_FORMAT:
-            raise NotARoot(f"{marker}: format found {found!r}, expected {ROOT_FORMAT!r}; use the version that wrote it")
+    if (found := root_format(marker)) != ROOT_FORMAT:
+        remedy = f"`dkvb repair {path}` writes it anew" if found is None else "use the version that wrote it"
+        raise NotARoot(f"{marker}: format found {found!r}, expected {ROOT_FORMAT!r}; {remedy}")
     for folder in (path, path / "experiments"):
         if isinstance(folder, Path) and folder.is_dir():
             check_own(folder, deep=False)
     return path
+
+
+def root_format(marker: Place) -> str | None:
+    """The format that the file of a root names; None where it is missing or damaged."""
+    try:
+        found = read_json(marker).get("format")
+    except (AttributeError, ArtefactMissing):
+        return None
+    return found if isinstance(found, str) and re.fullmatch(r"dkvb-root/\d+", found) else None
 
 
 @dataclass(frozen=True, slots=True)

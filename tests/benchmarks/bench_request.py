@@ -1,9 +1,9 @@
 """One request of Unlearning via Activations: from a cold store to the mask on disk, in process and as a command.
 
 The store is dropped from the page cache before every run. Read `cold ms` against 100 and `command s` against 2;
-`without checks ms` is
-the same on a root without checksums; `of limit` is the time of plain file calls that read the class's chunk of counts and write a mask, over the time taken;
-`ratio` is how many times the command would fit into the import of torch alone, which it does without.
+`without checks ms` is the same on a root without checksums; `of limit` is the time of plain file calls that read the
+class's chunk of counts and write a mask, over the time taken; `ratio` is how many times the command would fit into the
+import of torch alone, which it does without.
 """
 
 import json

@@ -106,6 +106,24 @@ def test_a_damaged_record_of_an_experiment_is_refused_and_written_again(dkvb, ro
     assert verify(root).sound
 
 
+@pytest.mark.parametrize("content", [None, b"", b"[]", b'{"formau": "dkvb-root/1"}'])
+def test_the_mark_of_a_root_is_written_anew(content, dkvb, root):
+    marker = root / "dkvb-root.json"
+    marker.unlink()
+    if content is not None:
+        marker.write_bytes(content)
+        assert "dkvb repair" in dkvb("table", root).err
+    assert dkvb("repair", root).code == 0
+    assert dkvb("table", root).code == 0
+
+
+def test_a_root_of_a_later_version_is_left_alone(dkvb, root):
+    (root / "dkvb-root.json").write_text('{"format": "dkvb-root/2"}')
+    for command in ("table", "repair"):
+        assert "use the version that wrote it" in dkvb(command, root).err
+    assert json.loads((root / "dkvb-root.json").read_text()) == {"format": "dkvb-root/2"}
+
+
 def test_what_a_request_wrote_stays_and_a_damaged_one_is_to_be_asked_for_again(dkvb, root):
     sound = json.loads(dkvb("unlearn", root, "--class", "ant", "--json").out)
     torn = json.loads(dkvb("unlearn", root, "--class", "bee", "--json").out)
