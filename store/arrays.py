@@ -179,7 +179,9 @@ def _opened(data: Place, name: str, *, mode: str) -> Any:
     except (StoreError, OSError):
         raise
     except Exception as error:  # what foreign metadata make Zarr raise has no common base
-        raise NotARoot(f"{data / name}: not an array of dkvb's: {error}") from error
+        raise NotARoot(
+            f"{data / name}: not an array of dkvb's: {error}; delete the folder above data.zarr and run again"
+        ) from error
     check_array(array, name, data / name)
     return array
 
