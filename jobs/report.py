@@ -78,7 +78,7 @@ def draw(panel: Any, rows: pl.DataFrame, forget: str) -> dict[str, Any]:
             x, y, linewidth=1.2 if named else 0.6, marker=".", markersize=4 if named else 0, **style
         )[0]
         panel.plot(x[:1], y[:1], "o", markersize=5, color=style["color"], alpha=style.get("alpha", 1))
-        at = {"markeredgecolor": "black" if named else "C3", "markeredgewidth": 0.9}
+        at = {"markeredgecolor": style["color"] if named else "C3", "markeredgewidth": 1.4 if named else 0.8}
         panel.plot(
             100 * ring[forget], 100 * ring["test_retain"], "o", markersize=9 if named else 4, fillstyle="none", **at
         )

@@ -55,6 +55,8 @@ def by_method(classes: pl.DataFrame, items: pl.DataFrame | None = None, *, test_
             pl.col(f"{split} before").mean(),
             pl.col(f"{split} after").mean(),
             pl.col(f"{split} after").max().alias(f"{split} after worst"),
+            pl.col(f"{split} right").sum(),
+            pl.col(f"{split} items").sum(),
             pl.col(f"{split} 95 % high").max().alias(f"{split} 95 % high worst"),
         )
     ]
