@@ -162,11 +162,7 @@ def backbone_of(header: Mapping[str, Any], *, weights: str | None = None) -> Bac
         made = load_backbone(spec, seed=facts["seed"] or 0)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise BadCheckpoint(f"header: found backbone {said!r}, expected what `load_backbone` records") from error
-    ignored = (
-        "weights",
-        "versions",
-        "device",
-    )  # where they came from, and with what: the tensors themselves are hashed
+    ignored = ("weights", "versions", "device")  # where they came from, and with what; the tensors are hashed
     if differ := [key for key in made.facts if key not in ignored and made.facts[key] != facts.get(key)]:
         told = ", ".join(f"{key} {made.facts[key]!r}, expected {facts.get(key)!r}" for key in differ)
         raise BackboneWeightsInvalid(f"{library} {name}: not the backbone of this checkpoint: {told}")

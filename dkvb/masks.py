@@ -21,8 +21,9 @@ SCOPES = ("global", "per-codebook")
 
 TAU = 0.95
 """The rule for N, the same for both methods: the smallest N whose masked pairs hold this share of the forget class's
-training activations. It reads training codes alone, no label of a test item and no prediction. The share was chosen on
-the digits and CIFAR-10; Tiny-ImageNet, which had no part in the choice, confirms it."""
+training activations. It reads training codes alone, no label of a test item and no prediction. The share was chosen
+for Unlearning via Activations on the digits and CIFAR-10, before; Tiny-ImageNet had no part in the choice. At the same
+share Unlearning via Examples can leave more of a small class: its last pairs belong to examples that are not masked."""
 
 
 def activation_positions(counts: NDArray[Any], *, scope: str = "global") -> NDArray[np.int64]:

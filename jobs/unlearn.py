@@ -255,8 +255,13 @@ def told_measured(done: dict[str, Any]) -> list[str]:
         return [
             f"  in the sweep  not measured at this N{f': {how}' if len(done['classes']) == 1 else ', nor together'}"
         ]
-    lines = [f"  {what:<13} {told_share(seen[split])}" for split, what in (("train", "still known"), ("test", ""))]
-    lines = [f"{line} {'training' if i == 0 else 'test'} items of the class" for i, line in enumerate(lines)]
+    lines = [
+        f"  still known   {told_share(seen['train'])} training items of the class",
+        f"                {told_share(seen['test'])} test items",
+    ]
+    worst = max((seen[split]["accuracy"] or 0.0 for split in headline.SPLITS), default=0.0)
+    if worst > headline.GONE:
+        lines.append(f"  NOT forgotten: more than {100 * headline.GONE:g} % of them; give a larger N, up to --share 1")
     if seen["test_retain"] is not None:
         then, now = 100 * seen["test_retain_before"], 100 * seen["test_retain"]
         lines.append(f"  the others    test accuracy {now:.2f} %, before {then:.2f} %")

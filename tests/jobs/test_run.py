@@ -11,6 +11,9 @@ from cluster.session import session
 from dkvb import masks
 from dkvb.backbones import BackboneSpec, embed, load_backbone
 from dkvb.bottleneck import Bottleneck
+from dkvb.codes import encode
+from dkvb.training import TrainSettings
+from dkvb.values import fit_values
 from jobs.headline import at_rule
 from store import arrays
 from store.artefacts import read_json
@@ -194,6 +197,20 @@ def test_the_heads_report_what_they_reach(finished):
     ant = rows.filter((rows["class"] == 0) & (rows["budget"] == 0))
     total = (7 * ant["test_forget"][0] + 8 * ant["test_retain"][0]) / 15
     assert finished.facts("sweep")["accuracy"]["test"] == pytest.approx(total)
+
+
+def test_the_number_of_epochs_is_chosen_by_keys_that_the_other_items_use(finished):
+    model, codes = checkpoint(finished), torch.from_numpy(read(finished, "codes[train]", "codes"))
+    data = finished.artefact("embeddings[train]").data
+    z, labels = (torch.from_numpy(arrays.read_shards(data, name)) for name in ("embeddings", "labels"))
+    asked = TrainSettings(**finished.spec["values"])
+    assert asked.validation > 0
+
+    def recode(rows, used):
+        return encode(z[rows], model.projection, model.keys, selectable=used)
+
+    _, trained = fit_values(codes, labels.long(), asked, m=13, v=3, seed=finished.spec["seed"], recode=recode)
+    assert finished.facts("values")["validation"] == trained.validation
 
 
 def test_the_same_checkpoint_is_the_same_bytes_every_time(finished):
