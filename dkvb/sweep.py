@@ -127,7 +127,7 @@ def warm() -> None:
     Types and memory layouts decide what is compiled, sizes do not: one item of a tiny model will do, with its results
     once in an array of their own and once in a part of a larger one, as blocks of items write them.
     """
-    c, m, d_z, d_k, v, steps = 1, 2, 1, 1, 2, 2
+    c, m, d_z, d_k, v, steps = 2, 3, 2, 3, 2, 2  # an axis of 1 would hide in which order an array lies
     parts = torch.zeros(c, d_z, d_k), torch.zeros(c, m, d_k), torch.zeros(c, m, v), torch.ones(c, m, dtype=torch.bool)
     bottleneck = Bottleneck(*parts, header={})
     items = Items(torch.zeros(1, d_z).half(), torch.zeros(1, c).short(), torch.zeros(1, c, 1).short())
