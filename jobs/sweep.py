@@ -247,9 +247,9 @@ def watch(bench: Bench, split: Split, start: int, classes: list[int], runs: Sequ
         clock = time.perf_counter()
         forget = [[k] for k in classes]
         predicted, among = sweep(bench.bottleneck, items, run.table, steps=run.steps, forget=forget)
+        run.seconds += time.perf_counter() - clock
         run.right[split.name] += right_by_class(predicted, split.labels[rows], len(bench.names))
         run.among[split.name] += right_by_class(among, split.labels[rows], len(bench.names))
-        run.seconds += time.perf_counter() - clock
         if split.name == "test":
             compare_items(run, predicted, split.labels[rows], start, classes)
 

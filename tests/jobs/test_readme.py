@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from dkvb.backbones import BackboneSpec, backbone_of, load_backbone
+from dkvb.backbones import BackboneSpec, load_backbone
 from dkvb.bottleneck import Bottleneck
 from dkvb.errors import BackboneWeightsInvalid, BadCheckpoint
+from dkvb.recorded import backbone_of
 from jobs.unlearn import Request, unlearn
 from store import arrays
 from tests.jobs.conftest import picture
