@@ -79,7 +79,10 @@ class Scrub:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NegGrad:
-    """Settings of NegGrad+ (defaults: as compared with by SCRUB's authors)."""
+    """Settings of NegGrad+ (defaults: ours, near those of SCRUB's authors, who compare with it).
+
+    They descend without momentum, and most of their notebooks have alpha 0.9999.
+    """
 
     lr: float = 0.01
     epochs: int = 10
@@ -97,7 +100,7 @@ class NegGrad:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FineTune:
-    """Settings of fine-tuning on the retain items."""
+    """Settings of fine-tuning on the retain items (defaults: ours, those usual where methods are compared)."""
 
     lr: float = 0.01
     epochs: int = 10

@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from dkvb.checkpoint import FORMAT, UNREADABLE, read_header
+from dkvb.checkpoint import FORMAT, UNREADABLE, identity, read_header, read_mask_header
 from dkvb.codes import encode
 from dkvb.errors import BadCheckpoint, BadSetting, ShapeMismatch
 
@@ -87,6 +87,34 @@ class Bottleneck:
             selectable=self.selectable & ~mask,
             header=dict(self.header),
         )
+
+    def masked_by(self, path: Path | str) -> Self:
+        """The model that has forgotten what a mask file takes; the file must have been made for this very model.
+
+        path: as `dkvb unlearn` wrote it.
+        raises: BadCheckpoint for another model's mask, one that does not say whose it is, or a damaged file.
+        """
+        said = read_mask_header(path)
+        if (found := said.get("model")) is None:
+            raise BadCheckpoint(
+                f"{path}: does not say which model it was made for; make it again with this version of `dkvb unlearn`"
+            )
+        if found != identity(self.header):
+            raise BadCheckpoint(
+                f"{path}: made for another model ({str(found)[:16]}), expected {identity(self.header)[:16]}; its pairs "
+                "mean something else here: take the mask of this model, or the model of this mask"
+            )
+        try:
+            with safe_open(path, "pt") as file:
+                mask = file.get_tensor("mask")
+        except UNREADABLE as error:
+            raise BadCheckpoint(f"{path}: not a readable mask: {error}") from error
+        if mask.dtype != torch.bool or mask.shape != self.selectable.shape:
+            shape = tuple(self.selectable.shape)
+            raise BadCheckpoint(f"{path}: found {mask.dtype} {tuple(mask.shape)}, expected torch.bool {shape} (c, m)")
+        made = self.masked(mask)
+        made.header["unlearned"] = said
+        return made
 
     def to_bytes(self) -> bytes:
         """The checkpoint: a safetensors file whose header says what the model is."""

@@ -1,6 +1,8 @@
 """What a checkpoint says of its model, read without its tensors and without torch."""
 
+import hashlib
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -9,6 +11,7 @@ from safetensors import SafetensorError
 from dkvb.errors import BadCheckpoint
 
 FORMAT = "dkvb-bottleneck/1"
+MASK_FORMAT = "dkvb-mask/1"
 
 LONGEST = 100_000_000
 """Bytes of the longest header that safetensors reads."""
@@ -28,14 +31,38 @@ def read_header(path: Openable | str) -> dict[str, Any]:
 
     raises: BadCheckpoint when the file is missing, damaged, or no bottleneck.
     """
+    return dict(_read(path, FORMAT, "bottleneck checkpoint", lambda said: dict(said["header"])))
+
+
+def read_mask_header(path: Openable | str) -> dict[str, Any]:
+    """What a mask is: the request that it answers, and the model it was made for. Reads the head of the file alone.
+
+    raises: BadCheckpoint when the file is missing, damaged, or no mask.
+    """
+    return dict(_read(path, MASK_FORMAT, "mask", dict))
+
+
+def identity(header: Mapping[str, Any]) -> str:
+    """SHA-256 of what a model is by its header: equal for a checkpoint and for all that was unlearned from it.
+
+    The header holds digests of keys, codes and images, the spec and the backbone's weights.
+    """
+    said = {name: value for name, value in header.items() if name != "unlearned"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Openable | str, form: str, what: str, take: Callable[[Any], Any]) -> Any:
+    """A part of the JSON that a safetensors file of ours has in its metadata."""
     try:
         with (Path(path) if isinstance(path, str) else path).open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if length > LONGEST:
                 raise ValueError("it does not begin with a header")
             said = json.loads(json.loads(file.read(length)).get("__metadata__", {}).get("dkvb", "{}"))
-        if (found := said.get("format")) != FORMAT:
-            raise BadCheckpoint(f"{path}: format found {found!r}, expected {FORMAT!r}")
-        return dict(said["header"])
+        if (found := said.get("format")) != form:
+            raise BadCheckpoint(f"{path}: format found {found!r}, expected {form!r}")
+        return take(said)
+    except BadCheckpoint:
+        raise
     except UNREADABLE as error:
-        raise BadCheckpoint(f"{path}: not a readable bottleneck checkpoint: {error}") from error
+        raise BadCheckpoint(f"{path}: not a readable {what}: {error}") from error

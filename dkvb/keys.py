@@ -17,7 +17,7 @@ from dkvb.tiles import each, kernel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeySettings:
-    """How keys are fitted (defaults: the DKVB authors')."""
+    """How keys are fitted (defaults: the DKVB authors'; what happens to a dead key is ours, see `ema_step`)."""
 
     decay: float = 0.95
     """Share of the old average kept at each batch."""
@@ -70,8 +70,9 @@ def ema_step(state: KeyState, x: Tensor, settings: KeySettings, *, gen: torch.Ge
 
     x: (b, d_k) float32, projected items of the batch.
     gen: draws the items that replace dead keys.
-    source: van den Oord et al., arXiv 1711.00937, appendix A.1; dead-key replacement as in
-        Träuble et al., arXiv 2207.11240 (authors' settings).
+    source: van den Oord et al., arXiv 1711.00937, appendix A.1; Träuble et al., arXiv 2207.11240, for the threshold
+        below which a key is dead. There a replaced key keeps its running averages; here they begin anew with the key,
+        or the next batch would draw it back to where it died.
     """
     m = len(state.keys)
     code = nearest(x, state.keys)

@@ -19,6 +19,12 @@ NEVER = int(np.iinfo(np.int64).max)
 
 SCOPES = ("global", "per-codebook")
 
+TAU = 0.95
+"""The rule for N, the same for both methods: the smallest N whose masked pairs hold this share of the forget class's
+training activations. It reads training codes alone, no label of a test item and no prediction. The share was chosen
+for Unlearning via Activations on the digits and CIFAR-10, before; Tiny-ImageNet had no part in the choice. At the same
+share Unlearning via Examples can leave more of a small class: its last pairs belong to examples that are not masked."""
+
 
 def activation_positions(counts: NDArray[Any], *, scope: str = "global") -> NDArray[np.int64]:
     """Unlearning via Activations: the most activated pairs go first.
@@ -111,6 +117,24 @@ def smallest_budget(counts: NDArray[Any], share: float) -> int:
     """
     held = np.sort(counts[counts > 0])[::-1].cumsum(dtype=np.int64)
     wanted = math.ceil(round(share * int(held[-1]), 6)) if len(held) else 0
+    return int((held < wanted).sum()) + 1 if wanted else 0
+
+
+def smallest_holding(position: NDArray[np.int64], counts: NDArray[Any], share: float) -> int:
+    """The smallest N whose masked pairs hold a share of a class's activations, for any order of removal.
+
+    position: (c, m) int64, the place of a pair in the order (`activation_positions`, `example_positions`).
+    counts: (c, m) integer, hits of the forget class on training items.
+    share: in [0, 1].
+    returns: N; 0 for a share that rounds to no activation, or without hits.
+    raises: BadBudget where the whole order holds less than the share.
+    """
+    removable = position != NEVER
+    held = np.bincount(position[removable], weights=counts[removable]).cumsum()
+    total = int(counts.sum(dtype=np.int64))
+    wanted = math.ceil(round(share * total, 6))
+    if wanted > (held[-1] if len(held) else 0):
+        raise BadBudget(f"share: found {share}, expected at most what all pairs of this order hold")
     return int((held < wanted).sum()) + 1 if wanted else 0
 
 

@@ -4,7 +4,7 @@ Both are convex: features fixed, cross-entropy on top. "nesterov" runs full-batc
 features' own preconditioner, under which a step of 1 never overshoots; "sgd" is the DKVB authors' setting.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, Self
@@ -153,10 +153,20 @@ def epochs(features: Features, labels: Tensor, settings: TrainSettings, *, v: in
         yield weights
 
 
-def train(features: Features, labels: Tensor, settings: TrainSettings, *, v: int, seed: int) -> Trained:
+def train(
+    features: Features,
+    labels: Tensor,
+    settings: TrainSettings,
+    *,
+    v: int,
+    seed: int,
+    held_out: Callable[[Tensor, Tensor], Features] | None = None,
+) -> Trained:
     """Train a head, the number of epochs chosen on held-out training items if the settings say so.
 
     labels: (n,) int64 in [0, v).
+    held_out: rows that are held out, and all other rows -> features of the former as a model sees them that has met the
+        latter alone; as they are in features unless given.
     returns: the weights after the chosen number of epochs on all items.
     source: Nesterov's accelerated gradient in the form of Sutskever et al., ICML 2013; SGD settings of
         Träuble et al., arXiv 2207.11240.
@@ -167,7 +177,7 @@ def train(features: Features, labels: Tensor, settings: TrainSettings, *, v: int
     if held:
         order = torch.randperm(len(features), generator=generator(seed, "validation"))
         out, rest = order[:held].sort().values, order[held:].sort().values
-        watched = features.take(out)
+        watched = features.take(out) if held_out is None else held_out(out, rest)
         search = epochs(features.take(rest), labels[rest], settings, v=v, seed=seed)
         history += [accuracy(watched.forward(weights).argmax(1), labels[out]) for weights in search]
         count = max(range(len(history)), key=history.__getitem__) + 1

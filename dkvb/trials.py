@@ -1,8 +1,8 @@
-"""Tuning what unlearns by gradients: as many trials for each method, and one rule for where each of them stops.
+"""Tuning what unlearns by gradients: as many trials for each such method, and one rule for where each of them stops.
 
 Both read training items alone. How good a model is for the rule is the adaptive unlearning score on the training
 items (`dkvb.metrics.aus`); a method is stopped once two epochs in a row brought nothing better, and its best epoch
-counts. A method's trials spread its one most telling setting evenly over decades around its authors' value: the step
+counts. A method's trials spread its one most telling setting evenly over decades around its default: the step
 size, or for selective synaptic dampening the threshold alpha.
 """
 
@@ -30,7 +30,7 @@ from dkvb.metrics import accuracy, aus
 Settings = Scrub | NegGrad | FineTune | Dampen
 
 METHODS: dict[str, Settings] = {"scrub": Scrub(), "neggrad+": NegGrad(), "finetune": FineTune(), "ssd": Dampen()}
-"""What is tuned, with its authors' settings."""
+"""What is tuned, with its defaults: SCRUB's and dampening's are their authors', the others ours (`dkvb.baselines`)."""
 
 PATIENCE = 2
 """Epochs without a better score after which a method is stopped."""

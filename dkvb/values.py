@@ -6,6 +6,7 @@ items that select it, found through the transposed codes. Both read each row the
 and a result is computed by one thread in one order, so its bits do not depend on the number of threads.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from dkvb.codes import check_m
+from dkvb.counts import count_codes
 from dkvb.errors import BadSetting, ShapeMismatch
 from dkvb.tiles import each, kernel
 from dkvb.training import Trained, TrainSettings, accelerate, errors_, train
@@ -278,17 +280,33 @@ def _add_squares(codes: Any, error: Any, total: Any) -> None:
 
 
 def fit_values(
-    codes: Tensor, labels: Tensor, settings: TrainSettings, *, m: int, v: int, seed: int
+    codes: Tensor,
+    labels: Tensor,
+    settings: TrainSettings,
+    *,
+    m: int,
+    v: int,
+    seed: int,
+    recode: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Trained]:
     """Train the values of a bottleneck.
 
     codes: (n, c) integer in [0, m), of the training items; labels: (n,) int64 in [0, v).
+    recode: rows (k,) and the pairs that may be selected (c, m) bool -> codes (k, c). With it the epoch search judges
+        held-out items as test items are judged: where no other item uses an item's pair, by the next used key. Without
+        it such a pair, which nothing was ever learned for, votes zero.
     returns: (c, m, v) float32 values, and how they were trained.
     raises: ShapeMismatch.
     """
     if labels.shape != codes.shape[:1]:
         raise ShapeMismatch.between("labels (n,)", labels.shape, "codes (n, c)", codes.shape)
-    trained = train(CodeFeatures.of(codes, m), labels, settings, v=v, seed=seed)
+    held_out = None
+    if recode is not None:
+
+        def held_out(out: Tensor, rest: Tensor) -> CodeFeatures:
+            return CodeFeatures.of(recode(out, count_codes(codes[rest], m) > 0), m)
+
+    trained = train(CodeFeatures.of(codes, m), labels, settings, v=v, seed=seed, held_out=held_out)
     return trained.weights.view(codes.shape[1], m, v), trained
 
 

@@ -203,9 +203,11 @@ def table(root: Any, name: str, form: str, output: Path | None, experiment: str 
     from jobs import proof, summary
     from jobs.experiment import find
 
-    tables = {**summary.TABLES, **proof.TABLES}
+    tables, notes = {**summary.TABLES, **proof.TABLES}, {**summary.NOTES, **proof.NOTES}
     made: str | bytes = summary.FORMATS[form](tables[name](find(root, experiment)))
     data = made.encode() if isinstance(made, str) else made
+    if form == "md" and name in notes:
+        data += f"\n{notes[name]}\n".encode()
     if output is None:
         sys.stdout.buffer.write(data)
     else:
@@ -225,7 +227,11 @@ def table(root: Any, name: str, form: str, output: Path | None, experiment: str 
 @click.option("--method", type=click.Choice(["uva", "uve"]), default="uva", show_default=True)
 @click.option("--budget", type=int, metavar="N", help="Pairs (uva) or examples of each class (uve).")
 @click.option(
-    "--share", type=float, metavar="S", help="Share of the class's activations (uva) or items (uve); 0.95 unless given."
+    "--share",
+    type=float,
+    metavar="S",
+    help="Share of the class's activations (uva) or items (uve). Without it and --budget, both methods take the "
+    "smallest N that holds 0.95 of the class's activations.",
 )
 @click.option("--scope", type=click.Choice(["global", "per-codebook"]), default="global", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the order of the examples (uve).")
@@ -242,10 +248,8 @@ def unlearn(
     For a server that holds the model: dkvb unlearn roots/cifar10 --class cat --mask-only
     """
     from jobs.experiment import find
-    from jobs.unlearn import DEFAULT_SHARE, Request, told, unlearn
+    from jobs.unlearn import Request, told, unlearn
 
-    if asked["budget"] is None and asked["share"] is None:
-        asked["share"] = DEFAULT_SHARE
     done = unlearn(find(root, experiment), Request(classes=list(classes), **asked), mask_only=mask_only)
     say(json.dumps(done, indent=2) if as_json else told(done))
 
@@ -288,12 +292,17 @@ class _second_interrupt_ends:
 
 
 def _show_summaries(experiments: list[Any], *, as_json: bool) -> None:
-    """The summary table, the yardstick and the figure of each experiment."""
-    from jobs.summary import TABLES, heads, records
+    """The model before, the summary table and the figure of each experiment."""
+    from jobs.summary import TABLES, heads, model_before, records
 
     if as_json:
         summaries = [
-            {"name": one.name, "test_accuracy": heads(one), "summary": records(TABLES["summary"](one))}
+            {
+                "name": one.name,
+                "model": model_before(one),
+                "test_accuracy": heads(one),
+                "summary": records(TABLES["summary"](one)),
+            }
             for one in experiments
         ]
         say(json.dumps(summaries[0] if len(summaries) == 1 else summaries, indent=2))
@@ -303,16 +312,17 @@ def _show_summaries(experiments: list[Any], *, as_json: bool) -> None:
 
 
 def _show_summary(experiment: Any) -> None:
+    from jobs.headline import by_class, sweep_table
     from jobs.report import figure
-    from jobs.summary import TABLES, heads, markdown, side_by_side, sweep_table
+    from jobs.summary import NOTES, TABLES, headline, left_out_text, markdown, side_by_side
 
-    reached = heads(experiment)
-    say(f"\n{experiment.name}: test accuracy {reached['dkvb']:.2f} %, linear head {reached['linear']:.2f} %")
-    say("Each class forgotten by itself, at the smallest N that does it (percent; changes in points):\n")
+    rows = sweep_table(experiment)
+    say(f"\n{headline(experiment)}\n")
     say(markdown(side_by_side(TABLES["summary"](experiment))))
+    say("".join(f"{line}\n" for line in left_out_text(by_class(rows))) + NOTES["summary"])
     path = experiment.root / f"{experiment.name}.png"
     try:
-        figure(sweep_table(experiment), path, title=f"{experiment.name}: forgetting each class by itself")
+        figure(rows, path, title=f"{experiment.name}: forgetting each class by itself")
         say(f"Figure: {path}")
     except BadRequest as error:
         say(f"No figure: {error}")

@@ -25,6 +25,7 @@ from jobs.classes import class_hits, total_hits
 from jobs.heads import HEADS, Head, importance_of, read_head, tuned
 from jobs.masked import Accuracies, Order, Watched, accuracies, best_step
 from jobs.models import Judge, Model, model, tow
+from jobs.rows import without_nan
 from jobs.step import SPLITS, Facts, Task, Work, use_one_core
 from store import arrays
 from store.layout import COMPARE_TABLES
@@ -90,7 +91,7 @@ def open_work(task: Task) -> Work:
         rows, facts = Comparison(bench, int(unit)).tables()
         for table, schema in COMPARE_TABLES.items():
             about = {"class": int(unit), "name": bench.names[int(unit)], "seed": task.spec["seed"]}
-            made = [{**about, **row, "digest": task.output.digest} for row in rows[table]]
+            made = [without_nan({**about, **row, "digest": task.output.digest}) for row in rows[table]]
             write_rows(task.output.path / table / f"{unit}.parquet", made, schema)
         return facts
 

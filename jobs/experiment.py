@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from dkvb.checkpoint import read_header
+from dkvb.checkpoint import identity, read_header
 from jobs.errors import BadRequest, nearest
 from store.artefacts import PROVENANCE, Artefact, as_written, open_root, read_json, read_record
 from store.layout import CHECKPOINT
@@ -38,6 +38,13 @@ class Experiment:
         facts, path = self.facts("values"), self.artefact("values").path / CHECKPOINT
         with as_written(path):  # the facts of a version without checksums do not name them
             return texts(facts["classes"] if "classes" in facts else read_header(path)["classes"])
+
+    @property
+    def model(self) -> str:
+        """SHA-256 of what the trained model is, as a mask says whose it is."""
+        facts, path = self.facts("values"), self.artefact("values").path / CHECKPOINT
+        with as_written(path):
+            return str(facts["model"] if "model" in facts else identity(read_header(path)))
 
     def facts(self, label: str) -> dict[str, Any]:
         """What a finished step said of itself."""

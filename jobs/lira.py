@@ -19,6 +19,7 @@ from dkvb.values import CodeFeatures, fit_many_values
 from jobs import data
 from jobs.heads import read_head, tuned
 from jobs.masked import Watched
+from jobs.rows import without_nan
 from jobs.step import Facts, Task, Work, use_one_core
 from store import arrays
 from store.layout import ATTACKS, LIRA_HEADS
@@ -107,7 +108,7 @@ def finish(task: Task) -> Facts:
             for measure, value in (beside if method == "retrain" else measured(own, oracle)).items():
                 about = {"class": k, "name": names[k], "seed": task.spec["seed"], "head": "values", "method": method}
                 values = {"value": value, "oracle": beside[measure], "digest": task.output.digest}
-                rows.append({**about, "attack": "u-lira", "measure": measure, **values})
+                rows.append(without_nan({**about, "attack": "u-lira", "measure": measure, **values}))
     write_rows(task.output.path / "attacks.parquet", rows, ATTACKS)
     return {"rows": len(rows), "heads": task.spec["heads"], "items": task.spec["items"]}
 

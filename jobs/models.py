@@ -80,7 +80,7 @@ class Judge:
         )
         return {
             **{name: float(value) for name, value in found.items()},
-            "worst_neighbour": worst,
+            "worst_neighbour": None if worst < 0 else worst,
             "neighbour_damage": damage,
             "tow": tow(found, oracle),
             "aus": metrics.aus(

@@ -21,6 +21,7 @@ from jobs.classes import class_indexes
 from jobs.heads import HEADS, Head, read_head, tuned
 from jobs.masked import Order, Watched, accuracies, best_step
 from jobs.models import Judge, Model, model
+from jobs.rows import without_nan
 from jobs.step import SPLITS, Facts, Task, Work, use_one_core
 from store.layout import SCOPE
 from store.tables import compact, write_rows
@@ -63,7 +64,7 @@ def open_work(task: Task) -> Work:
 
     def measure(unit: str) -> Facts:
         kind, _, size = unit.partition("-")
-        made = list(getattr(scope, kind)(size))
+        made = [without_nan(row) for row in getattr(scope, kind)(size)]
         write_rows(task.output.path / "rows" / f"{unit}.parquet", made, SCOPE)
         return {"rows": len(made)}
 

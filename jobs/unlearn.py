@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from dkvb import masks
+from dkvb.checkpoint import MASK_FORMAT
 from dkvb.errors import DkvbError
+from dkvb.statistics import clopper_pearson
+from jobs import headline
 from jobs.classes import class_hits, class_indexes
 from jobs.errors import BadRequest
 from jobs.experiment import Experiment
@@ -28,16 +31,12 @@ from store.arrays import StoredArray
 from store.artefacts import Artefact, as_written, digest
 from store.checksums import checked_on_disk, ledger
 from store.errors import ArtefactDamaged, NotARoot, StoreError
-from store.layout import CHECKPOINT, MASK, SWEEP, SWEEP_TABLE
+from store.layout import CHECKPOINT, MASK
 from store.places import Place, exists, remove, write_atomic
 from store.recording import recording
-from store.tables import read_table
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same request would give another mask, so that no folder holds a mask and a checkpoint of two."""
-
-DEFAULT_SHARE = 0.95
-"""Enough to forget every class of the digits and of CIFAR-10; a share, so that no test label is needed to choose N."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +48,8 @@ class Request:
     method: str = "uva"
     """ "uva" or "uve"."""
     budget: int | None = None
-    """N: pairs (uva) or examples of each class (uve)."""
+    """N: pairs (uva) or examples of each class (uve). Without budget and share N is that of the rule: the smallest
+    whose pairs hold `dkvb.masks.TAU` of the classes' training activations (uve: of each class's by itself)."""
     share: float | None = None
     """Instead of N: the smallest N whose pairs hold this share of the classes' training activations (uva), or this
     share of each class's training items (uve). With scope "per-codebook" it is held in every codebook."""
@@ -59,7 +59,7 @@ class Request:
     """Of the order of the examples."""
 
     def __post_init__(self) -> None:
-        if (self.budget is None) == (self.share is None):
+        if self.budget is not None and self.share is not None:
             raise BadRequest("give either a budget N or a share")
         if self.share is not None and not 0 < self.share <= 1:
             raise BadRequest(f"share: found {self.share}, expected more than 0 and at most 1")
@@ -74,7 +74,7 @@ def make_mask(
 
     forget: indexes of the classes, and their names.
     returns: (c, m) bool, and JSON facts.
-    raises: BadBudget when N is larger than what there is.
+    raises: BadBudget when N is larger than what there is; BadRequest when the mask would be empty.
     """
     counts = arrays.open_array(experiment.artefact("counts").data, "counts")
     if counts.shape[0] != len(experiment.classes):
@@ -82,17 +82,24 @@ def make_mask(
     hits = reduce(np.add, (whole_hits(experiment, counts, k, name) for k, name in forget.items()))
     if request.method == "uva":
         available = masks.activated_pairs(hits, scope=request.scope)
-        if request.share is None:
-            (budget,) = masks.budgets(
-                [request.budget or 0], available, shares=False, what="pairs these classes activate"
-            )
+        position = masks.activation_positions(hits, scope=request.scope)
+        if request.budget is not None:
+            (budget,) = masks.budgets([request.budget], available, shares=False, what="pairs these classes activate")
+        elif request.share is None:
+            budget = masks.smallest_holding(position, hits, masks.TAU)
         elif request.scope == "global":
             budget = masks.smallest_budget(hits, request.share)
         else:
             budget = max(masks.smallest_budget(row[None], request.share) for row in hits)
-        mask = masks.activation_positions(hits, scope=request.scope) < budget
+        mask = position < budget
     else:
         mask, budget = example_mask(experiment, request, forget, hits.shape[1])
+    if not mask.any():
+        asked = f"share {request.share:g}" if request.share is not None else "this request"
+        raise BadRequest(
+            f"{asked} is less than one of {int(hits.sum())} activations, or than one item: nothing would be masked and "
+            "nothing forgotten; give a larger share, or leave it out for the rule's N"
+        )
     facts = {
         "budget": budget,
         "pairs_masked": int(mask.sum()),
@@ -130,37 +137,62 @@ def example_mask(
     labels = arrays.read_shards(experiment.artefact("embeddings[train]").data, "labels")
     if codes.shape[0] != len(labels):
         raise NotARoot(f"{experiment.root}: codes of {codes.shape[0]} training items, labels of {len(labels)}")
-    grid, shares = ([request.share], True) if request.share is not None else ([float(request.budget or 0)], False)
     mask, most = np.zeros((codes.shape[1], m), np.bool_), 0
     for k, name in forget.items():
         own = codes.rows(np.flatnonzero(labels == k))  # reads the chunks that hold such items, no others
         if own.size and own.max() >= m:
             raise NotARoot(f"{experiment.root}: codes that name key {own.max()} of {m}")
-        what = f"training items of class {name!r}"
-        (budget,) = masks.budgets(grid, len(own), shares=shares, what=what)
-        mask |= masks.example_positions(own, m, seed=request.seed) < budget
+        position = masks.example_positions(own, m, seed=request.seed)
+        budget = class_budget(request, own, position, f"training items of class {name!r}")
+        mask |= position < budget
         most = max(most, budget)
     return mask, most
 
 
-def swept(experiment: Experiment, asked: dict[str, Any]) -> dict[str, Any] | None:
-    """What the sweep saw for such a request: its largest budget that is not above the one asked for.
+def class_budget(request: Request, own: NDArray[Any], position: NDArray[np.int64], what: str) -> int:
+    """N of one class for Unlearning via Examples; own: (n, c) codes of its items; what: names them in the error."""
+    if request.budget is None and request.share is None:
+        hits = np.zeros(position.shape, np.int64)
+        item, codebook = np.nonzero(own >= 0)
+        np.add.at(hits, (codebook, own[item, codebook]), 1)
+        return masks.smallest_holding(position, hits, masks.TAU)
+    asked = request.budget if request.share is None else request.share
+    (budget,) = masks.budgets([asked or 0], len(own), shares=request.share is not None, what=what)
+    return budget
 
-    Only said, never used to choose. None where the sweep does not stand or holds no such case.
+
+def measured(experiment: Experiment, asked: dict[str, Any]) -> dict[str, Any] | None:
+    """What the sweep saw of this very mask: same class, method, N, seed and scope.
+
+    Only said, never used to choose. None where the sweep does not stand or has no such row.
     """
     artefact = Artefact(experiment.root, "sweep", experiment.steps["sweep"])
     with as_written(experiment.root):
         grid = dict(experiment.spec["sweep"][asked["method"]] or {}) if artefact.done else {}
     if len(asked["classes"]) != 1 or not grid or grid.get("scope") != asked["scope"]:
         return None
-    rows = read_table(artefact.path / SWEEP_TABLE, SWEEP).filter(
+    rows = headline.swept_rows(artefact).filter(
         pl.col("name") == asked["classes"][0],
         pl.col("method") == asked["method"],
         pl.col("seed") == (asked["seed"] or 0),
-        pl.col("budget").is_between(1, asked["budget"]),
+        pl.col("budget").is_in([0, asked["budget"]]),
     )
-    seen = rows.sort("budget").tail(1).select("budget", "test_forget", "test_retain").to_dicts()
-    return seen[0] if seen else None
+    if set(rows["budget"]) != {0, asked["budget"]}:
+        return None
+    then, now = rows.sort("budget").to_dicts()
+    items = headline.before(experiment).items
+    counts = {split: items[split][now["class"]] for split in headline.SPLITS}
+    found = {split: share_of(now[f"{split}_forget"], counts[split]) for split in headline.SPLITS}
+    return {**found, "test_retain": now["test_retain"], "test_retain_before": then["test_retain"]}
+
+
+def share_of(accuracy: float | None, items: int) -> dict[str, Any]:
+    """An accuracy as a count with its Clopper-Pearson 95 % bounds; nulls over no items."""
+    if accuracy is None or not items:
+        return {"right": None, "items": items, "accuracy": None, "low": None, "high": None}
+    right = round(accuracy * items)
+    low, high = (float(bound[0]) for bound in clopper_pearson(np.array([right]), np.array([items])))
+    return {"right": right, "items": items, "accuracy": right / items, "low": low, "high": high}
 
 
 def unlearn(experiment: Experiment, request: Request, *, mask_only: bool = False) -> dict[str, Any]:
@@ -179,6 +211,7 @@ def unlearn(experiment: Experiment, request: Request, *, mask_only: bool = False
         "method": request.method,
         "budget": facts["budget"],
         "share": request.share,
+        "tau": masks.TAU if request.budget is None and request.share is None else None,
         "scope": request.scope if request.method == "uva" else None,
         "seed": request.seed if request.method == "uve" else None,
         "bottleneck": experiment.steps["values"],
@@ -188,8 +221,9 @@ def unlearn(experiment: Experiment, request: Request, *, mask_only: bool = False
     begun, stood = exists(output.path), standing_checkpoint(output)
     output.reopen()
     output.prepare(asked)
+    about = {"format": MASK_FORMAT, "model": experiment.model, **asked}
     with recording(output.path) as files:
-        write_atomic(output.path / MASK, save({"mask": mask}, {"dkvb": json.dumps({"format": "dkvb-mask/1", **asked})}))
+        write_atomic(output.path / MASK, save({"mask": mask}, {"dkvb": json.dumps(about)}))
         mask_seconds = time.perf_counter() - clock
         if not mask_only:
             try:
@@ -202,9 +236,10 @@ def unlearn(experiment: Experiment, request: Request, *, mask_only: bool = False
     return {
         **asked,
         **facts,
-        "swept": swept(experiment, asked),
+        "measured": measured(experiment, asked),
         "mask": str(output.path / MASK),
-        "checkpoint": None if mask_only else str(output.path / CHECKPOINT),
+        "checkpoint": str(output.path / CHECKPOINT) if exists(output.path / CHECKPOINT) else None,
+        "mask_only": mask_only,
         "mask_seconds": round(mask_seconds, 4),
         "seconds": round(time.perf_counter() - clock, 4),
     }
@@ -242,20 +277,50 @@ def write_checkpoint(experiment: Experiment, mask: NDArray[np.bool_], said: dict
 
 def told(done: dict[str, Any]) -> str:
     """What was done, for people."""
-    seen = done["swept"]
-    tested = (
-        f"N = {seen['budget']}: test accuracy {100 * seen['test_forget']:.1f} % on the class, "
-        f"{100 * seen['test_retain']:.1f} % on the others"
-        if seen
-        else "not swept: measure before you rely on it"
-    )
+    if done["tau"] is not None:
+        chosen = f", the smallest that holds {100 * done['tau']:g} %"
+    else:
+        chosen = "" if done["share"] is None else f", by share {done['share']:g}"
+    checkpoint = done["checkpoint"] or "none, as asked"
+    if done["checkpoint"] and done["mask_only"]:
+        checkpoint += " (of an earlier request)"
     return "\n".join(
         [
-            f"masked: {', '.join(map(shown, done['classes']))} ({done['method']}, N = {done['budget']})",
+            f"masked: {', '.join(map(shown, done['classes']))} ({done['method']}, N = {done['budget']}{chosen})",
             f"  masked pairs  {done['pairs_masked']} ({100 * done['pairs_masked_share']:.2f} % of all), holding "
             f"{100 * done['forget_hit_share']:.1f} % of the classes' training activations",
-            f"  in the sweep  {tested}",
+            *told_measured(done),
             f"  mask          {done['mask']} ({1000 * done['mask_seconds']:.0f} ms)",
-            f"  checkpoint    {done['checkpoint'] or 'none, as asked'} ({1000 * done['seconds']:.0f} ms in all)",
+            f"  checkpoint    {checkpoint} ({1000 * done['seconds']:.0f} ms in all)",
         ]
     )
+
+
+def told_measured(done: dict[str, Any]) -> list[str]:
+    """What the sweep saw of this mask, or how to have it seen."""
+    seen = done["measured"]
+    if seen is None:
+        name = {"uva": "pairs", "uve": "examples"}[done["method"]]
+        how = f"a sweep of the class with {name} = [{done['budget']}] in [sweep.{done['method']}] measures it"
+        return [
+            f"  in the sweep  not measured at this N{f': {how}' if len(done['classes']) == 1 else ', nor together'}"
+        ]
+    lines = [
+        f"  still known   {told_share(seen['train'])} training items of the class",
+        f"                {told_share(seen['test'])} test items",
+    ]
+    worst = max((seen[split]["accuracy"] or 0.0 for split in headline.SPLITS), default=0.0)
+    if worst > headline.GONE:
+        lines.append(f"  NOT forgotten: more than {100 * headline.GONE:g} % of them; give a larger N, up to --share 1")
+    if seen["test_retain"] is not None:
+        then, now = 100 * seen["test_retain_before"], 100 * seen["test_retain"]
+        lines.append(f"  the others    test accuracy {now:.2f} %, before {then:.2f} %")
+    return lines
+
+
+def told_share(share: dict[str, Any]) -> str:
+    """A count of items and what it says of others like them."""
+    if share["right"] is None:
+        return "none of 0"
+    bounds = f"95 % interval {100 * share['low']:.2f} to {100 * share['high']:.2f}"
+    return f"{share['right']} of {share['items']} ({100 * share['accuracy']:.2f} %, {bounds})"

@@ -1,8 +1,11 @@
 """Step: the values, and with them the complete bottleneck as one checkpoint."""
 
 import torch
+from torch import Tensor
 
 from dkvb.bottleneck import Bottleneck
+from dkvb.checkpoint import identity
+from dkvb.codes import encode
 from dkvb.counts import count_codes
 from dkvb.training import TrainSettings
 from dkvb.values import fit_values
@@ -12,7 +15,7 @@ from store.artefacts import read_json
 from store.layout import CHECKPOINT
 from store.places import write_atomic
 
-VERSION = 2
+VERSION = 3
 LEASE_S = 604800
 
 
@@ -29,11 +32,23 @@ def open_work(task: Task) -> Work:
         spec = task.spec
         projection, keys = data.tensor(task, "keys", "projection"), data.tensor(task, "keys", "keys")
         codes, labels = data.tensor(task, "codes", "codes"), data.labels(task, "embeddings")
-        codes, labels = codes[labels >= 0], labels[labels >= 0]
+        kept = (labels >= 0).nonzero().flatten()
+        codes, labels = codes[kept], labels[kept]
         classes = data.read_manifest(task).classes
         m = keys.shape[1]
+
+        def recode(rows: Tensor, used: Tensor) -> Tensor:
+            z = data.embeddings(task, "embeddings")[kept[rows]]
+            return encode(z, projection, keys, selectable=used)
+
         values, trained = fit_values(
-            codes, labels, TrainSettings(**spec["settings"]), m=m, v=len(classes), seed=spec["seed"]
+            codes,
+            labels,
+            TrainSettings(**spec["settings"]),
+            m=m,
+            v=len(classes),
+            seed=spec["seed"],
+            recode=recode if spec["selectable"] == "used" else None,
         )
         used = count_codes(codes, m) > 0
         header = {
@@ -51,6 +66,7 @@ def open_work(task: Task) -> Work:
             "validation": trained.validation,
             "used": int(used.sum()),
             "classes": header["classes"],
+            "model": identity(header),
         }
 
     return fit

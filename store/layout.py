@@ -14,6 +14,7 @@ CHECKPOINT = "bottleneck.safetensors"
 LINEAR = "linear.safetensors"
 MASK = "mask.safetensors"
 SWEEP_TABLE = "sweep.parquet"
+SWEEP_ITEMS_TABLE = "retain_items.parquet"
 
 LIRA_HEADS = 16
 """Heads of a batch of U-LiRA: its unit of work and its chunk."""
@@ -137,10 +138,25 @@ SWEEP = {
     "test_retain_relative": pl.Float64,
     "worst_neighbour": pl.Int32,  # the retain class that lost most test accuracy
     "neighbour_damage": pl.Float64,  # and how much it lost
+    "test_retain_lost": pl.Int64,  # test items of other classes right at N = 0 and wrong now
+    "test_retain_gained": pl.Int64,  # and wrong at N = 0 and right now
     "digest": pl.String,  # of the sweep artefact: leads back to the images
 }
-"""Columns of the sweep's result table: one row a class, method, N and seed. Seconds stand in the unit's marker, so
-that equal work gives equal bytes; `dkvb table` joins them."""
+"""Columns of the sweep's result table: one row a class, method, N and seed; null where there is nothing to measure.
+The grid of each class and seed holds the N of the rule (`dkvb.masks.TAU`). Seconds stand in the unit's marker, so that
+equal work gives equal bytes; `dkvb table` joins them."""
+
+SWEEP_3 = {name: kind for name, kind in SWEEP.items() if name not in ("test_retain_lost", "test_retain_gained")}
+"""The same as versions up to 3 of the step wrote it; their grids need not hold the N of the rule."""
+
+SWEEP_ITEMS = {
+    "method": pl.String,
+    "seed": pl.Int32,
+    "item": pl.Int64,  # row of the test split, in the manifest's order
+    "change": pl.Float64,  # sum of its shares in the changes of test_retain, at the rule's N, over known classes
+}
+"""What each test item adds to the sum of all classes' retain changes at the rule's N: one row a unit, method, seed and
+item, where it is not 0. By it the mean change has an interval over test items."""
 
 ABOUT = {
     "class": pl.Int32,  # index of the forget class
@@ -167,7 +183,7 @@ COMPARE_TABLES = {
         "head": pl.String,  # linear or values
         "method": pl.String,
         "setting": pl.String,  # JSON: budget, step size, epoch that were chosen
-        "train_forget": pl.Float64,  # accuracies in [0, 1]
+        "train_forget": pl.Float64,  # accuracies in [0, 1]; null over no items
         "train_retain": pl.Float64,
         "train_retain_among_retain": pl.Float64,  # argmax over the retain classes only
         "test_forget": pl.Float64,
@@ -246,7 +262,7 @@ SCOPE = {
     "head": pl.String,
     "method": pl.String,
     "setting": pl.String,  # JSON
-    "train_forget": pl.Float64,  # accuracies in [0, 1]; NaN over no items
+    "train_forget": pl.Float64,  # accuracies in [0, 1]; null over no items
     "train_retain": pl.Float64,
     "test_forget": pl.Float64,
     "test_retain": pl.Float64,

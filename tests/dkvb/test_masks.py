@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from dkvb.errors import BadBudget, DkvbError
 from dkvb.masks import (
@@ -19,6 +20,7 @@ from dkvb.masks import (
     hit_share,
     holding,
     smallest_budget,
+    smallest_holding,
     steps_of,
 )
 from tests.dkvb import naive
@@ -311,3 +313,22 @@ def test_the_mask_that_holds_a_share_is_that_of_the_smallest_budget(share):
     assert mask.sum() == smallest_budget(counts, share)
     assert counts[mask].sum() >= share * counts.sum()
     assert counts[mask].min(initial=9) >= counts[~mask].max(initial=0)
+
+
+@given(
+    arrays(np.int64, (3, 5), elements=st.integers(0, 9)),
+    st.sampled_from([0.0, 1e-12, 0.3, 0.5, 0.95, 1.0]),
+    st.sampled_from(SCOPES),
+)
+def test_the_smallest_budget_that_holds_a_share_is_found_for_any_order(counts, share, scope):
+    position = activation_positions(counts, scope=scope)
+    found = smallest_holding(position, counts, share)
+    wanted = next(n for n in range(16) if counts[position < n].sum() >= share * counts.sum() - 1e-6)
+    assert found == wanted
+    if scope == "global":
+        assert found == smallest_budget(counts, share)
+
+
+def test_an_order_that_never_holds_the_share_is_refused():
+    with pytest.raises(BadBudget, match=r"share: found 0\.5"):
+        smallest_holding(np.array([[0, NEVER]]), np.array([[1, 3]]), 0.5)

@@ -14,6 +14,7 @@ from dkvb.metrics import (
     SMOOTHING,
     accuracy,
     aus,
+    changed,
     js_divergence,
     klom,
     margins,
@@ -293,3 +294,18 @@ def test_what_does_not_fit_is_refused(wrong):
         wrong()
     assert isinstance(caught.value, DkvbError)
     assert isinstance(caught.value, ValueError)
+
+
+def test_items_lost_and_gained_are_counted_item_by_item():
+    rng = np.random.default_rng(0)
+    predictions, labels = rng.integers(0, 3, (2, 5, 31)), rng.integers(-1, 3, 31)
+    lost, gained = changed(torch.from_numpy(predictions).short(), torch.from_numpy(labels), forget=[2, 0])
+    for f, k in enumerate((2, 0)):
+        for g in range(5):
+            kept = [i for i in range(31) if labels[i] >= 0 and labels[i] != k]
+            was = [predictions[f, 0, i] == labels[i] for i in kept]
+            now = [predictions[f, g, i] == labels[i] for i in kept]
+            assert lost[f, g] == sum(a and not b for a, b in zip(was, now, strict=True))
+            assert gained[f, g] == sum(b and not a for a, b in zip(was, now, strict=True))
+    assert lost[:, 1:].sum() > 0 < gained[:, 1:].sum()
+    assert lost[:, 0].sum() == gained[:, 0].sum() == 0

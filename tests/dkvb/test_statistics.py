@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from dkvb.errors import BadSetting, DkvbError, ShapeMismatch
-from dkvb.statistics import Interval, interval, paired_bootstrap
+from dkvb.statistics import Interval, change_width, clopper_pearson, interval, paired_bootstrap
 
 SEEDS = st.integers(0, 10**6)
 
@@ -156,3 +157,32 @@ def test_draws_and_levels_that_cannot_be_are_refused(draws, level):
 def test_a_value_that_is_not_finite_is_refused(wrong):
     with pytest.raises(BadSetting, match="not finite"):
         paired_bootstrap(np.array([[1, wrong]]), np.zeros((1, 2)), seed=1)
+
+
+@pytest.mark.parametrize(("right", "items"), [(0, 30), (3, 6000), (30, 30), (17, 31), (1, 1)])
+def test_a_share_has_the_exact_binomial_interval(right, items):
+    exact = binomtest(right, items).proportion_ci(0.9, method="exact")
+    low, high = clopper_pearson(np.array([right]), np.array([items]), level=0.9)
+    assert (low.item(), high.item()) == pytest.approx((exact.low, exact.high))
+
+
+def test_none_of_thirty_is_compatible_with_eleven_percent():
+    assert clopper_pearson(np.array([0]), np.array([30]))[1].item() == pytest.approx(0.116, abs=0.001)
+
+
+def test_a_share_of_no_items_has_no_interval():
+    assert np.isnan(clopper_pearson(np.array([0]), np.array([0]))).all()
+    with pytest.raises(BadSetting, match="counts"):
+        clopper_pearson(np.array([3]), np.array([2]))
+    with pytest.raises(ShapeMismatch):
+        clopper_pearson(np.array([3]), np.array([3, 3]))
+
+
+def test_the_interval_of_a_paired_change_covers_what_it_says():
+    rng, n, lose, gain, draws = np.random.default_rng(0), 500, 0.06, 0.03, 2000
+    counts = rng.multinomial(n, [lose, gain, 1 - lose - gain], draws)
+    width = change_width(counts[:, 0], counts[:, 1], np.full(draws, n))
+    inside = np.abs((counts[:, 1] - counts[:, 0]) / n - (gain - lose)) <= width
+    assert 0.93 < inside.mean() < 0.97
+    assert change_width(np.array([0]), np.array([0]), np.array([7])).item() == 0
+    assert np.isnan(change_width(np.array([0]), np.array([0]), np.array([0])).item())

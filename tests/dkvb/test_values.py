@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 from dkvb.bottleneck import decode
+from dkvb.codes import encode
 from dkvb.errors import BadSetting, ShapeMismatch
+from dkvb.seeds import generator
 from dkvb.training import TrainSettings, errors
 from dkvb.values import CodeFeatures, fit_many_values, fit_values
 from tests.dkvb import naive
@@ -362,3 +364,28 @@ def test_an_item_without_a_vote_is_refused_for_many_heads():
     codes[4, 2] = -1
     with pytest.raises(ShapeMismatch, match="without a vote"):
         fit_many_values(codes, torch.arange(N) % V, random_members(1), MANY, m=M, v=V)
+
+
+def test_the_epoch_search_judges_held_out_items_by_the_next_key_that_the_others_use():
+    n, d_z, d_k, v, seed = 61, 5, 2, 3, 4
+    projection, keys = torch.randn(C, d_z, d_k, generator=gen(1)), torch.randn(C, 31, d_k, generator=gen(2))
+    labels = torch.arange(n) % v
+    z = torch.randn(n, d_z, generator=gen(3)) + torch.eye(v, d_z)[labels]
+    codes = encode(z, projection, keys)
+    asked = TrainSettings(epochs=7, validation=0.3)
+    recode = lambda rows, used: encode(z[rows], projection, keys, selectable=used)  # noqa: E731
+    _, trained = fit_values(codes, labels, asked, m=31, v=v, seed=seed, recode=recode)
+    order = torch.randperm(n, generator=generator(seed, "validation"))
+    out, rest = order[: int(0.3 * n)].sort().values, order[int(0.3 * n) :].sort().values
+    judged = torch.empty(len(out), C, dtype=torch.int16)
+    for j in range(C):
+        used = sorted(set(codes[rest, j].tolist()))
+        for place, i in enumerate(out.tolist()):
+            gaps = [float((z[i] @ projection[j] - keys[j, key]).square().sum()) for key in used]
+            judged[place, j] = used[int(np.argmin(gaps))]
+    assert (judged != codes[out]).any(), "some item's pair is used by no other"
+    for epoch, found in enumerate(trained.validation, start=1):
+        alone = TrainSettings(epochs=epoch, validation=0)
+        values, _ = fit_values(codes[rest], labels[rest], alone, m=31, v=v, seed=seed)
+        right = decode(judged, values).argmax(1) == labels[out]
+        assert found == pytest.approx(right.double().mean().item())

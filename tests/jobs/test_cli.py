@@ -129,7 +129,7 @@ def test_a_run_prints_results_to_stdout_and_progress_to_stderr(dkvb, run_words, 
     assert f"Figure: {figure}" in ended.out
     assert figure.read_bytes().startswith(b"\x89PNG")
     progress = strict((tmp_path / "root" / "progress.json").read_text())
-    assert (progress["step"], progress["units"], progress["ended"], progress["failed"]) == ("sweep", 3, 3, 0)
+    assert (progress["step"], progress["units"], progress["ended"], progress["failed"]) == ("sweep", 4, 4, 0)
 
     again = dkvb(*run_words())
     assert again.code == 0

@@ -5,12 +5,15 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from dkvb.errors import BadBudget
 from jobs.errors import BadRequest, StepFailed
 from jobs.plan import make_plan
 from jobs.run import run
+from jobs.summary import TABLES
+from jobs.unlearn import Request, told, unlearn
 from store import arrays
 from store.artefacts import Artefact
 from store.errors import ImageDataError
@@ -91,6 +94,33 @@ def test_a_class_without_a_readable_image_is_refused_unless_it_is_left_out(run_t
     assert sorted(sweep_rows(done)["name"].unique()) == ["bee", "cat"]
 
 
+def test_a_class_without_a_readable_test_image_is_said_to_have_none_and_leaves_no_nan(run_tiny, own_images, tmp_path):
+    for path in (own_images / "test" / "bee").iterdir():
+        spoil(path)
+    done = run_tiny(tmp_path / "root", own_images, {"images.on_error": "skip"})
+    rows = sweep_rows(done)
+    for column in rows.select(pl.selectors.float()):
+        assert column.drop_nulls().is_finite().all(), column.name
+    bees = rows.filter(rows["name"] == "bee")
+    assert bees["test_forget"].null_count() == bees.height
+    assert 1 not in rows["worst_neighbour"].to_list(), "a class without test items has nothing to lose"
+    classes = TABLES["classes"](done)
+    assert set(classes.filter(classes["name"] == "bee")["outcome"]) == {"no test items"}
+    summary = TABLES["summary"](done)
+    assert summary["no test items"].to_list() == [1, 2]
+    others = classes.filter(classes["name"] != "bee", classes["method"] == "uva")
+    assert summary["test before"][0] == pytest.approx(others["test before"].mean())
+    assert "none of 0 test items" in told(unlearn(done, Request(classes=["bee"])))
+
+
+def test_images_of_one_class_are_refused(run_tiny, own_images, tmp_path):
+    for split in ("train", "test"):
+        for name in ("bee", "cat"):
+            shutil.rmtree(own_images / split / name)
+    with pytest.raises(ValueError, match=r"one class.*'ant'"):
+        run_tiny(tmp_path / "root", own_images)
+
+
 @pytest.mark.parametrize("how", ["another name", "one more", "one fewer"])
 def test_splits_with_different_classes_are_refused(how, run_tiny, own_images, painted, tmp_path):
     if how == "another name":
@@ -135,6 +165,11 @@ def test_a_grid_beyond_what_a_class_has_is_refused_and_what_stands_stays(own, ru
     assert {label for label, seconds in watched.ended.items() if seconds} == set()
     with pytest.raises(BadBudget, match=r"larger than the \d+ pairs that class 'ant' activates"):
         run_tiny(own.root, images, {"sweep.uva.shares": None, "sweep.uva.pairs": [11 * 13 + 1]})
+
+
+def test_a_grid_with_more_budgets_than_a_sweep_holds_is_refused_before_it_begins(own, run_tiny, images):
+    with pytest.raises(BadRequest, match=r"sweep\.uva: found 254 budgets, expected at most 253"):
+        run_tiny(own.root, images, {"sweep.uva.shares": [i / 254 for i in range(1, 255)]})
 
 
 def test_a_misspelt_class_of_the_sweep_is_refused_with_the_nearest(own, run_tiny, images):

@@ -11,6 +11,10 @@ from cluster.session import session
 from dkvb import masks
 from dkvb.backbones import BackboneSpec, embed, load_backbone
 from dkvb.bottleneck import Bottleneck
+from dkvb.codes import encode
+from dkvb.training import TrainSettings
+from dkvb.values import fit_values
+from jobs.headline import at_rule
 from store import arrays
 from store.artefacts import read_json
 from store.tables import read_table
@@ -155,11 +159,12 @@ def test_the_sweep_has_one_row_a_class_method_seed_and_budget(finished):
     activated = (read(finished, "counts", "counts") > 0).sum((1, 2))
     uva = [(k, "uva", 0, -int(-share * activated[k] // 1)) for k in range(3) for share in (0, 0.2, 0.5, 1.0)]
     uve = [(k, "uve", seed, budget) for k in range(3) for seed in (0, 3) for budget in (0, 1, 5, 11)]
-    assert found == sorted(uva + uve)
+    ruled = at_rule(rows).select("class", "method", "seed", "budget").rows()  # see test_headline
+    assert found == sorted({*uva, *uve, *ruled})
     assert rows["digest"].unique().to_list() == [finished.steps["sweep"]]
     untouched = rows.filter(rows["budget"] == 0)
     assert untouched["pairs_masked"].sum() == 0
-    assert set(untouched["test_forget_relative"].drop_nans()) == {1.0}
+    assert set(untouched["test_forget_relative"].drop_nulls()) == {1.0}
 
 
 def test_from_a_result_row_back_to_the_images(finished):
@@ -192,6 +197,20 @@ def test_the_heads_report_what_they_reach(finished):
     ant = rows.filter((rows["class"] == 0) & (rows["budget"] == 0))
     total = (7 * ant["test_forget"][0] + 8 * ant["test_retain"][0]) / 15
     assert finished.facts("sweep")["accuracy"]["test"] == pytest.approx(total)
+
+
+def test_the_number_of_epochs_is_chosen_by_keys_that_the_other_items_use(finished):
+    model, codes = checkpoint(finished), torch.from_numpy(read(finished, "codes[train]", "codes"))
+    data = finished.artefact("embeddings[train]").data
+    z, labels = (torch.from_numpy(arrays.read_shards(data, name)) for name in ("embeddings", "labels"))
+    asked = TrainSettings(**finished.spec["values"])
+    assert asked.validation > 0
+
+    def recode(rows, used):
+        return encode(z[rows], model.projection, model.keys, selectable=used)
+
+    _, trained = fit_values(codes, labels.long(), asked, m=13, v=3, seed=finished.spec["seed"], recode=recode)
+    assert finished.facts("values")["validation"] == trained.validation
 
 
 def test_the_same_checkpoint_is_the_same_bytes_every_time(finished):
@@ -240,7 +259,7 @@ def test_two_roots_hold_the_same_bytes(finished, run_tiny, images, tmp_path, unl
     assert unlike(other.root, finished.root) == []
 
 
-SEVERAL_UNITS = {"embeddings[train]": 4, "embeddings[test]": 2, "keys": 2, "sweep": 3}
+SEVERAL_UNITS = {"embeddings[train]": 4, "embeddings[test]": 2, "keys": 2, "sweep": 4}
 
 
 def forget(experiment, labels):

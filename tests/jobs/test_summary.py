@@ -9,8 +9,19 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from jobs.summary import FORMATS, TABLES, by_class, by_method, heads, sweep_table
-from store.layout import SWEEP
+from jobs.headline import FORGOTTEN, KNOWN, NEVER_KNOWN, NO_ITEMS, NOT_REACHED, by_class, item_changes, sweep_table
+from jobs.summary import (
+    FORMATS,
+    NOTES,
+    TABLES,
+    by_method,
+    headline,
+    heads,
+    left_out_text,
+    over_items,
+    summary_table,
+)
+from tests.jobs.sweeps import class_rows, frame, row
 
 ODD = ["a|b", "50%_x", r"back\slash", "~{^}", "new\nline", 'say "hi", it said', "&#$", "naïve ±"]
 
@@ -19,111 +30,73 @@ T = 12.706204736174698
 """Student's t for 97.5 % and two classes: tan(0.475 pi)."""
 
 
-def row(name, method, budget, forget, retain, **more):
-    """A row of the sweep with accuracies on the test split, the rest filled in."""
-    plain = dict.fromkeys(SWEEP, 0.0)
-    plain |= {"class": "ab".index(name), "name": name, "method": method, "seed": 0, "budget": budget}
-    plain |= {"share": budget / 10, "pairs_masked": 2 * budget, "pairs_masked_share": budget / 200}
-    plain |= {"worst_neighbour": 0, "digest": "d", "forget_hit_share": budget / 20}
-    plain |= {"test_forget": forget, "test_retain": retain, "test_retain_among_retain": retain + 0.01}
-    return plain | more
-
-
-def frame(rows, seconds=0.25):
-    return pl.DataFrame(rows, schema=SWEEP).with_columns(seconds=pl.lit(seconds))
-
-
-FORGOTTEN_IN_THE_MIDDLE = [
-    row("a", "uva", 0, 0.8, 0.7),
-    row("a", "uva", 2, 0.3, 0.68),
-    row("a", "uva", 5, 0.005, 0.65, neighbour_damage=0.125),
-    row("a", "uva", 7, 0.0, 0.6),
-]
-NEVER_QUITE = [
-    row("b", "uva", 0, 0.9, 0.7),
-    row("b", "uva", 2, 0.2, 0.71),
-    row("b", "uva", 5, 0.1, 0.72),
-    row("b", "uva", 7, 0.1, 0.5),
-]
-
-
-def test_a_class_is_shown_at_the_smallest_budget_that_forgets_it():
-    (found,) = by_class(frame(FORGOTTEN_IN_THE_MIDDLE)).to_dicts()
-    assert found == pytest.approx(
-        {
-            "method": "uva",
-            "class": 0,
-            "name": "a",
-            "seed": 0,
-            "budget": 5,
-            "share %": 50.0,
-            "masked %": 2.5,
-            "hits %": 25.0,
-            "forget before": 80.0,
-            "forget after": 0.5,
-            "retain before": 70.0,
-            "retain after": 65.0,
-            "retain change": -5.0,
-            "among retain change": -5.0,
-            "neighbour damage": 12.5,
-            "seconds": 0.25,
-        }
-    )
-
-
-def test_a_class_that_is_never_forgotten_is_shown_where_it_is_lowest_first():
-    (found,) = by_class(frame(NEVER_QUITE)).to_dicts()
-    assert found["budget"] == 5
-    assert found["forget after"] == pytest.approx(10.0)
-    assert found["retain change"] == pytest.approx(2.0)
-
-
-def test_just_above_the_threshold_is_not_forgotten():
-    rows = [row("a", "uva", 0, 0.8, 0.7), row("a", "uva", 2, 0.0051, 0.69), row("a", "uva", 5, 0.0049, 0.6)]
-    assert by_class(frame(rows))["budget"].to_list() == [5]
-
-
-def test_the_order_of_the_rows_does_not_matter():
-    rows = frame(FORGOTTEN_IN_THE_MIDDLE + NEVER_QUITE)
-    assert_frame_equal(by_class(rows), by_class(rows.reverse()))
-
-
-def test_methods_and_seeds_are_kept_apart():
-    uve = [{**one, "method": "uve", "seed": seed} for one in FORGOTTEN_IN_THE_MIDDLE for seed in (0, 3)]
-    found = by_class(frame(FORGOTTEN_IN_THE_MIDDLE + uve))
-    assert found.select("method", "seed").rows() == [("uva", 0), ("uve", 0), ("uve", 3)]
-
-
 def test_a_method_is_the_mean_and_the_worst_of_its_classes():
-    table = by_method(by_class(frame(FORGOTTEN_IN_THE_MIDDLE + NEVER_QUITE)))
-    (found,) = table.to_dicts()
     # Retain changes of -5 and +2 points: mean -1.5, deviation sqrt(2 * 3.5^2), interval T of it over sqrt(2).
+    rows = [
+        *class_rows("a", test=(0.8, 0.004), train=(1.0, 0.0), retain=(0.7, 0.65), neighbour_damage=0.125),
+        *class_rows("b", test=(0.9, 0.1), train=(0.9, 0.3), retain=(0.7, 0.72), neighbour_damage=0.05),
+    ]
+    (found,) = by_method(by_class(frame(rows))).to_dicts()
+    bounds = {name: found.pop(f"{name} 95 % high worst") for name in ("train", "test")}
+    assert 30 < bounds["train"] < 35
+    assert 10 < bounds["test"] < 13
     assert found == pytest.approx(
         {
             "method": "uva",
             "sweeps": 2,
-            "forgotten": 1,
-            "forget before": 85.0,
-            "forget after": 5.25,
-            "forget after worst": 10.0,
+            FORGOTTEN: 1,
+            KNOWN: 1,
+            NEVER_KNOWN: 0,
+            NO_ITEMS: 0,
+            NOT_REACHED: 0,
+            "train before": 95.0,
+            "train after": 15.0,
+            "train after worst": 30.0,
+            "train right": 300,
+            "train items": 2000,
+            "test before": 85.0,
+            "test after": 5.2,
+            "test after worst": 10.0,
+            "test right": 52,
+            "test items": 1000,
             "N share %": 50.0,
             "pairs masked": 2.5,
             "retain before": 70.0,
             "retain change": -1.5,
             "retain change worst": -5.0,
             "retain change sd": math.sqrt(24.5),
-            "retain change ± 95 %": T * 3.5,
+            "retain change ± 95 % over classes": T * 3.5,
+            "retain change ± 95 % over test items": None,
             "among retain change": -1.5,
             "neighbour damage worst": 12.5,
         }
     )
 
 
+def test_what_tells_nothing_of_forgetting_is_counted_and_left_out_of_every_mean():
+    told = class_rows("a", test=(0.8, 0.0), train=(1.0, 0.0), retain=(0.7, 0.69))
+    never = class_rows("b", test=(0.0, 0.0), train=(1.0, 0.9), retain=(0.1, 0.0))
+    no_items = class_rows("c", test=(None, None), train=(1.0, 0.9), retain=(0.1, 0.0), test_items=0)
+    unreached = [row("d", 0, 0.9, 0.1), row("d", 9, 0.5, 0.0, forget_hit_share=0.94)]
+    alone = by_method(by_class(frame(told))).drop("sweeps")
+    classes = by_class(frame([*told, *never, *no_items, *unreached]))
+    (found,) = by_method(classes).to_dicts()
+    assert [found[name] for name in (FORGOTTEN, KNOWN, NEVER_KNOWN, NO_ITEMS, NOT_REACHED)] == [1, 0, 1, 1, 1]
+    for name, value in alone.drop(NEVER_KNOWN, NO_ITEMS, NOT_REACHED).to_dicts()[0].items():
+        assert found[name] == value, name
+    assert left_out_text(classes) == ["never known: b", "no test items: c", "rule not reached: d"]
+
+
+def test_where_no_class_tells_anything_every_mean_is_null():
+    (found,) = by_method(by_class(frame(class_rows("a", test=(0.0, 0.0), train=(1.0, 0.0))))).to_dicts()
+    assert (found["sweeps"], found[NEVER_KNOWN]) == (1, 1)
+    assert {found[name] for name in ("test after", "retain change", "retain change sd", "train right")} <= {None, 0}
+
+
 def test_the_interval_is_over_classes_with_seeds_averaged_first():
     def runs(name, changes):
         for seed, change in enumerate(changes):
-            yield {**row(name, "uve", 0, 0.8, 0.7), "seed": seed}
-            yield {**row(name, "uve", 5, 0.0, 0.7 + change), "seed": seed}
+            yield from class_rows(name, retain=(0.7, 0.7 + change), method="uve", seed=seed)
 
     rows = [*runs("a", [-0.01, -0.03]), *runs("b", [0.01, 0.05])]
     (found,) = by_method(by_class(frame(rows))).to_dicts()
@@ -131,26 +104,53 @@ def test_the_interval_is_over_classes_with_seeds_averaged_first():
     assert found["sweeps"] == 4
     assert found["retain change"] == pytest.approx(0.5)
     assert found["retain change sd"] == pytest.approx(math.sqrt(12.5))
-    assert found["retain change ± 95 %"] == pytest.approx(T * math.sqrt(12.5) / math.sqrt(2))
+    assert found["retain change ± 95 % over classes"] == pytest.approx(T * math.sqrt(12.5) / math.sqrt(2))
 
 
-def test_one_class_alone_has_no_interval():
-    (found,) = by_method(by_class(frame(FORGOTTEN_IN_THE_MIDDLE))).to_dicts()
-    assert found["retain change ± 95 %"] is None
+def test_one_class_alone_has_no_interval_over_classes():
+    (found,) = by_method(by_class(frame(class_rows("a")))).to_dicts()
+    assert found["retain change ± 95 % over classes"] is None
     assert found["retain change sd"] is None
+
+
+def test_the_interval_over_test_items_adds_each_item_up_over_classes_first():
+    classes = by_class(frame([*class_rows("a"), *class_rows("b")]))
+    both = pl.DataFrame({"method": ["uva", "uva"], "seed": [0, 0], "item": [3, 3], "change": [0.1, 0.1]})
+    apart = both.with_columns(pl.Series("item", [3, 4]))
+    name = "retain change ± 95 % over test items"
+    wide, narrow = (over_items(classes, one, 11)[name].item() for one in (both, apart))
+    # One item of eleven moves the mean of two classes by 0.1: values 1.1 and ten zeros, in points 100 times that.
+    mean, t = 0.1, 2.2281388519649385
+    deviation = math.sqrt(((1.1 - mean) ** 2 + 10 * mean**2) / 10)
+    assert wide == pytest.approx(100 * t * deviation / math.sqrt(11))
+    assert narrow < wide
 
 
 def test_the_tables_of_an_experiment_come_from_its_sweep(finished):
     rows = sweep_table(finished)
-    assert rows.height == 3 * 4 + 3 * 2 * 4
     assert rows["seconds"].null_count() == 0
+    assert rows.filter(pl.col("budget") == 0).height == 3 + 3 * 2
     classes = TABLES["classes"](finished)
     assert classes.select("method", "class", "seed").rows() == [
         *(("uva", k, 0) for k in range(3)),
         *(("uve", k, seed) for k in range(3) for seed in (0, 3)),
     ]
-    assert_frame_equal(TABLES["summary"](finished), by_method(classes))
-    assert TABLES["summary"](finished)["sweeps"].to_list() == [3, 6]
+    table = TABLES["summary"](finished)
+    model = ["model train", "model test", "model membership AUC"]
+    assert_frame_equal(table.drop(model), by_method(classes, item_changes(finished), test_items=15))
+    assert table["sweeps"].to_list() == [3, 6]
+    assert set(NOTES) <= set(TABLES)
+
+
+def test_what_the_model_leaks_stands_before_what_is_forgotten(finished):
+    facts = finished.facts("sweep")
+    table = summary_table(finished)
+    assert table.columns[1:4] == ["model train", "model test", "model membership AUC"]
+    assert table["model train"][0] == pytest.approx(100 * facts["accuracy"]["train"])
+    assert table["model membership AUC"].to_list() == [facts["membership_auc"]] * 2
+    said = headline(finished)
+    assert f"train accuracy {100 * facts['accuracy']['train']:.2f} %" in said
+    assert f"membership AUC by loss {facts['membership_auc']:.3f}" in said
 
 
 def test_both_heads_are_shown_in_percent(finished):
@@ -248,7 +248,7 @@ def test_a_figure_takes_every_name_for_plain_text(tmp_path):
     from jobs.report import figure
 
     names = [r"$\undefined{$", "_cat", "$a$"]
-    rows = [row("a", "uva", n, 0.5, 0.5) | {"class": k, "name": names[k]} for k in range(3) for n in (0, 2)]
+    rows = [row("a", n, 0.5, 0.5) | {"class": k, "name": names[k]} for k in range(3) for n in (0, 2)]
     figure(frame(rows), tmp_path / "figure.png", title="odd")
     assert (tmp_path / "figure.png").stat().st_size > 10000
 

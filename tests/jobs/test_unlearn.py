@@ -11,14 +11,14 @@ import polars as pl
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from dkvb import masks
 from dkvb.bottleneck import Bottleneck
-from dkvb.errors import BadBudget
+from dkvb.errors import BadBudget, BadCheckpoint
 from jobs.errors import BadRequest
 from jobs.experiment import find
-from jobs.unlearn import DEFAULT_SHARE, Request, told, unlearn
+from jobs.unlearn import Request, told, unlearn
 from store import arrays
 from store.artefacts import read_json
 from store.tables import read_table
@@ -226,7 +226,7 @@ def test_a_request_for_the_mask_alone_imports_no_torch(method, own):
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stderr) == []
-    expected = mask_of(forget(own, "ant", "cat", method=method, share=DEFAULT_SHARE))
+    expected = mask_of(forget(own, "ant", "cat", method=method))
     assert torch.equal(mask_of(json.loads(done.stdout)), expected)
 
 
@@ -322,7 +322,6 @@ def test_more_pairs_than_a_class_activates_are_refused(finished):
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({}, "either a budget N or a share"),
         ({"budget": 3, "share": 0.5}, "either a budget N or a share"),
         ({"share": 0.0}, "share: found 0.0"),
         ({"share": 1.5}, "share: found 1.5"),
@@ -354,21 +353,129 @@ def test_a_refused_request_leaves_no_folder(own):
 def test_what_was_done_is_told_to_people(own):
     done = forget(own, "cat", "ant", share=0.9)
     text = told(done)
-    assert f"masked: ant, cat (uva, N = {done['budget']})" in text
+    assert f"masked: ant, cat (uva, N = {done['budget']}, by share 0.9)" in text
+    assert f"masked: cat (uva, N = {forget(own, 'cat')['budget']}, the smallest" in told(forget(own, "cat"))
     assert str(done["pairs_masked"]) in text
     assert done["checkpoint"] in text
     assert np.isfinite(done["seconds"])
     assert done["seconds"] >= done["mask_seconds"] > 0
 
 
-def test_a_request_says_what_the_sweep_saw_at_the_budget_below_it(own):
+def test_without_budget_and_share_n_is_that_of_the_rule(own):
+    counts = counts_of(own)
+    for k, name in enumerate(own.classes):
+        for scope in masks.SCOPES:
+            done = forget(own, name, scope=scope)
+            position = masks.activation_positions(counts[k], scope=scope)
+            shares = [masks.hit_share(counts[k], position < n) for n in (done["budget"] - 1, done["budget"])]
+            assert shares[0] < masks.TAU - 1e-9 < shares[1]
+            assert done["forget_hit_share"] == pytest.approx(shares[1])
+        for seed in (0, 3):
+            done = forget(own, name, method="uve", seed=seed)
+            position = masks.example_positions(codes_of(own, k), M, seed=seed)
+            shares = [masks.hit_share(counts[k], position < n) for n in (done["budget"] - 1, done["budget"])]
+            assert shares[0] < masks.TAU - 1e-9 < shares[1]
+
+
+def test_several_classes_by_the_rule_hold_the_share_of_each(own):
+    counts = counts_of(own)
+    by_examples = mask_of(forget(own, "ant", "cat", method="uve")).numpy()
+    each = [mask_of(forget(own, name, method="uve")).numpy() for name in ("ant", "cat")]
+    np.testing.assert_array_equal(by_examples, each[0] | each[1])
+    assert all(masks.hit_share(counts[k], by_examples) >= masks.TAU - 1e-9 for k in (0, 2))
+
+
+def test_the_rule_and_the_same_n_by_hand_lie_in_different_folders(own):
+    one = forget(own, "cat", method="uve")
+    other = forget(own, "cat", method="uve", budget=one["budget"])
+    assert one["mask"] != other["mask"]
+    assert (one["tau"], other["tau"]) == (masks.TAU, None)
+
+
+@pytest.mark.parametrize("method", ["uva", "uve"])
+def test_a_share_that_would_mask_nothing_is_refused(method, finished):
+    with pytest.raises(BadRequest, match=r"share 1e-12 is less than one of \d+ activations.*give a larger share"):
+        forget(finished, "cat", method=method, share=1e-12)
+    assert not (finished.root / "unlearned").exists()
+
+
+@pytest.mark.parametrize(("method", "seed"), [("uva", 0), ("uve", 3)])
+def test_a_request_by_the_rule_says_what_the_sweep_saw_of_this_very_mask(method, seed, own):
+    done = forget(own, "cat", method=method, seed=seed)
+    seen, model = done["measured"], Bottleneck.load(done["checkpoint"])
+    text = told(done)
+    for split in ("train", "test"):
+        z, labels = items_of(own, split)
+        right = model.logits(z).argmax(1) == labels
+        cats = labels == 2
+        assert (seen[split]["right"], seen[split]["items"]) == (int(right[cats].sum()), int(cats.sum()))
+        assert seen[split]["low"] <= seen[split]["accuracy"] <= seen[split]["high"]
+        assert f"{seen[split]['right']} of {seen[split]['items']} (" in text
+    assert seen["test_retain"] == pytest.approx(right[~cats].double().mean().item())
+    assert ("NOT forgotten" in text) == (seen["train"]["right"] + seen["test"]["right"] > 0)
+
+
+def test_of_another_mask_the_sweep_saw_nothing_and_says_so(own):
     rows = read_table(own.artefact("sweep").path / "sweep.parquet").filter(
         pl.col("name") == "cat", pl.col("method") == "uva", pl.col("budget") > 0
     )
-    lowest, *_, highest = sorted(rows["budget"])
-    done = forget(own, "cat", budget=highest)
-    assert done["swept"]["budget"] == highest
-    assert done["swept"]["test_forget"] == rows.filter(pl.col("budget") == highest)["test_forget"].item()
-    if lowest > 1:
-        assert forget(own, "cat", budget=lowest - 1)["swept"] is None
-    assert forget(own, "cat", "ant", share=0.9)["swept"] is None
+    budgets = set(rows["budget"])
+    unseen = next(n for n in range(max(budgets), 0, -1) if n not in budgets)
+    done = forget(own, "cat", budget=unseen)
+    assert done["measured"] is None
+    assert f"not measured at this N: a sweep of the class with pairs = [{unseen}] in [sweep.uva] measures it" in told(
+        done
+    )
+    assert forget(own, "cat", budget=max(budgets))["measured"] is not None
+    assert forget(own, "cat", budget=1, scope="per-codebook")["measured"] is None
+    assert forget(own, "cat", method="uve", seed=1)["measured"] is None, "the sweep had seeds 0 and 3"
+    assert forget(own, "cat", "ant")["measured"] is None
+
+
+def test_a_checkpoint_that_lies_there_is_named_though_the_mask_alone_was_asked_for(own):
+    whole = forget(own, "cat")
+    again = unlearn(own, Request(classes=["cat"]), mask_only=True)
+    assert again["checkpoint"] == whole["checkpoint"]
+    assert f"{whole['checkpoint']} (of an earlier request)" in told(again)
+
+
+# --- whose mask it is ---
+
+
+def test_a_mask_file_is_applied_to_its_model_and_to_what_was_unlearned_from_it(own):
+    first, second = forget(own, "cat"), forget(own, "ant")
+    model = Bottleneck.load(own.artefact("values").path / "bottleneck.safetensors")
+    applied, unlearned = model.masked_by(first["mask"]), Bottleneck.load(first["checkpoint"])
+    for name in ("projection", "keys", "values", "selectable"):
+        assert torch.equal(getattr(applied, name), getattr(unlearned, name))
+    assert applied.header["unlearned"]["classes"] == ["cat"]
+    both = unlearned.masked_by(second["mask"])
+    assert torch.equal(both.selectable, model.selectable & ~mask_of(first) & ~mask_of(second))
+
+
+def test_a_mask_of_another_model_is_refused_though_its_shape_fits(own, run_tiny, images):
+    done = forget(own, "cat")
+    other = run_tiny(own.root, images, {"name": "other", "seed": 1})
+    model = Bottleneck.load(other.artefact("values").path / "bottleneck.safetensors")
+    assert mask_of(done).shape == model.selectable.shape
+    with pytest.raises(BadCheckpoint, match="made for another model"):
+        model.masked_by(done["mask"])
+
+
+def test_a_mask_that_does_not_say_whose_it_is_is_refused(own):
+    done = forget(own, "cat")
+    path = Path(done["mask"])
+    with safe_open(path, "pt") as file:
+        said = json.loads(file.metadata()["dkvb"])
+    model = Bottleneck.load(own.artefact("values").path / "bottleneck.safetensors")
+    save_file({"mask": mask_of(done)}, path, {"dkvb": json.dumps({k: v for k, v in said.items() if k != "model"})})
+    with pytest.raises(BadCheckpoint, match="does not say which model"):
+        model.masked_by(path)
+    save_file({"mask": mask_of(done)[:, :-1].contiguous()}, path, {"dkvb": json.dumps(said)})
+    with pytest.raises(BadCheckpoint, match=r"expected torch.bool \(11, 13\)"):
+        model.masked_by(path)
+    with pytest.raises(BadCheckpoint, match="format found 'dkvb-bottleneck/1', expected 'dkvb-mask/1'"):
+        model.masked_by(done["checkpoint"])
+    path.write_bytes(b"damaged")
+    with pytest.raises(BadCheckpoint, match="not a readable mask"):
+        model.masked_by(path)
