@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from jobs.errors import BadRequest, nearest
 from jobs.shown import shown
-from store.names import one_form, points
+from store.names import alike, one_form, points
 
 
 def class_indexes(classes: Sequence[str], wanted: Sequence[str]) -> list[int]:
@@ -23,7 +23,7 @@ def class_indexes(classes: Sequence[str], wanted: Sequence[str]) -> list[int]:
                 f"there: {', '.join(map(shown, classes))}" if len(classes) <= 20 else f"{len(classes)} classes there"
             )
             near = nearest(name, classes)
-            like = next((known for known in classes if known in near and not (known + name).isascii()), None)
+            like = next((known for known in classes if alike(known, name)), None)
             apart = f" (that is {points(like)}, asked was {points(name)})" if like else ""
             raise BadRequest(f"no class {name!r}{near}{apart} ({there})")
     return sorted({index[one_form(name)] for name in wanted})

@@ -9,19 +9,28 @@ def one_form(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def look(name: str) -> str:
-    """What is left of a name for an eye: compatible characters, case, spaces and invisible characters set aside."""
-    plain = unicodedata.normalize("NFKC", name).casefold()
+def alike(one: str, other: str) -> bool:
+    """Whether two names can look the same.
+
+    They do but for case, spaces, accents and invisible characters; or where letters differ, they are of other scripts.
+    """
+    if _plain(one) == _plain(other):
+        return True
+    pairs = [*zip(one, other, strict=False)]
+    differ = [a + b for a, b in pairs if a != b]
+    return len(one) == len(other) and len(differ) < len(pairs) and not any(text.isascii() for text in differ)
+
+
+def _plain(name: str) -> str:
+    plain = unicodedata.normalize("NFKD", name).casefold()
     return "".join(c for c in plain if not c.isspace() and unicodedata.category(c) not in ("Cf", "Cc", "Mn"))
 
 
 def told_apart(names: Iterable[str]) -> list[str]:
-    """The names for a message; where two look alike, with the code points of what is not plain ASCII or not printed."""
+    """The names for a message; those that look like another one with their code points."""
     given = list(names)
-    looks = [look(name) for name in given]
-    return [
-        name if looks.count(seen) < 2 else f"{name!r} ({points(name)})" for name, seen in zip(given, looks, strict=True)
-    ]
+    doubtful = {name for name in given for other in given if name != other and alike(name, other)}
+    return [f"{name!r} ({points(name)})" if name in doubtful else name for name in given]
 
 
 def points(name: str) -> str:
