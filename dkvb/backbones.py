@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from dkvb import efficientnet_lite
 from dkvb.errors import BackboneSpecError, BackboneWeightsInvalid, BackboneWeightsMissing, BadImages
-from dkvb.preprocessing import SMALLEST_IMAGE, Preprocessing, describe
+from dkvb.preprocessing import LARGEST_IMAGE, SMALLEST_IMAGE, Preprocessing, describe
 from dkvb.weights import CHECKPOINT_SUFFIXES, brief, does_not_fit, from_hub, read_checkpoint
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
@@ -47,8 +47,10 @@ class BackboneSpec:
 
     def __post_init__(self) -> None:
         _known("library", self.library, LIBRARIES)
-        if self.image_size is not None and self.image_size < SMALLEST_IMAGE:
-            raise BackboneSpecError(f"image_size = {self.image_size}: expected {SMALLEST_IMAGE} pixels or more")
+        if self.image_size is not None and not SMALLEST_IMAGE <= self.image_size <= LARGEST_IMAGE:
+            raise BackboneSpecError(
+                f"image_size = {self.image_size}: expected {SMALLEST_IMAGE} pixels or more, at most {LARGEST_IMAGE}"
+            )
         if self.layer is not None:
             _known("layer", self.layer, LAYERS)
         if self.library == "open_clip":

@@ -10,6 +10,7 @@ from torch import Tensor
 from dkvb.errors import BadImages
 
 SMALLEST_IMAGE = 32
+LARGEST_IMAGE = 4096
 """Pixels of the smallest image a backbone is asked to take."""
 
 

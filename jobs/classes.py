@@ -8,17 +8,25 @@ from numpy.typing import NDArray
 
 from jobs.errors import BadRequest, nearest
 from jobs.shown import shown
+from store.names import alike, one_form, points
 
 
 def class_indexes(classes: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    """Indexes of class names, in order, each once; raises: BadRequest naming the nearest known name."""
+    """Indexes of class names, in order, each once, whatever Unicode form they are typed in.
+
+    raises: BadRequest naming the nearest known name, and by code points what tells it apart where that is not plain.
+    """
+    index = {one_form(name): k for k, name in reversed([*enumerate(classes)])}
     for name in wanted:
-        if name not in classes:
+        if one_form(name) not in index:
             there = (
                 f"there: {', '.join(map(shown, classes))}" if len(classes) <= 20 else f"{len(classes)} classes there"
             )
-            raise BadRequest(f"no class {name!r}{nearest(name, classes)} ({there})")
-    return sorted({classes.index(name) for name in wanted})
+            near = nearest(name, classes)
+            like = next((known for known in classes if alike(known, name)), None)
+            apart = f" (that is {points(like)}, asked was {points(name)})" if like else ""
+            raise BadRequest(f"no class {name!r}{near}{apart} ({there})")
+    return sorted({index[one_form(name)] for name in wanted})
 
 
 def class_hits(counts: Any, k: int) -> NDArray[np.int64]:

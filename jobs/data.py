@@ -48,6 +48,7 @@ def images_of(task: Task) -> Images:
         pattern=images["pattern"],
         shard_items=images["shard_items"],
         class_file=images["class_file"],
+        columns=images.get("columns"),
     )
 
 
@@ -72,9 +73,13 @@ def check_alike(task: Task) -> None:
 
 
 def wanted_classes(task: Task) -> list[int]:
-    """Indexes of the classes a task asks for: those it names or all, and of these the first so many if it says so."""
-    names = read_manifest(task).classes
-    found = [*range(len(names))] if task.spec["classes"] is None else class_indexes(names, task.spec["classes"])
+    """Indexes of the classes a task asks for, and of these the first so many if it says so.
+
+    Those it names, or all that have training items: of a class without any there is nothing to forget.
+    """
+    names, asked = read_manifest(task).classes, task.spec["classes"]
+    there = set(labels(task, "train").tolist())
+    found = [k for k in range(len(names)) if k in there] if asked is None else class_indexes(names, asked)
     return found[: task.spec.get("first")]
 
 

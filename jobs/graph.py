@@ -34,9 +34,11 @@ from jobs import (
     tuning,
     values,
 )
-from jobs.spec import CompareSpec, ImagesSpec, Spec
+from jobs.images_spec import ImagesSpec
+from jobs.spec import CompareSpec, Spec
 from jobs.step import SPLITS, Step, StepModule
 from store.artefacts import file_digest
+from store.decoding import Decoding
 
 MODULES: Mapping[str, StepModule] = {
     "manifest": manifest,
@@ -65,17 +67,15 @@ class Graph:
         self._spec, self._where, self._other_listing = spec, where, other_listing
         self._full: dict[str, Any] = asdict(spec)
 
-    def add(
-        self, kind: str, split: str = "", *, asks: dict[str, Any], needs: Mapping[str, Step], **checks: Any
-    ) -> Step:
-        """One step; checks: what it needs to know that changes no result."""
+    def add(self, kind: str, split: str = "", *, asks: dict[str, Any], needs: Mapping[str, Step]) -> Step:
+        """One step."""
         step = Step(
             kind=kind,
             split=split,
             version=MODULES[kind].VERSION,
             spec=asks,
             inputs=dict(needs),
-            where={**self._where, **checks},
+            where=self._where,
         )
         self.steps.append(step)
         return step
@@ -83,14 +83,10 @@ class Graph:
     def images(self, listings: Mapping[str, str]) -> dict[str, Step]:
         """Manifests and embeddings of both splits; returns the embeddings, and the training manifest."""
         spec = self._spec
-        expect = spec.images.expect
         manifests: dict[str, Step] = {}
         for split in SPLITS:
-            expected = {"items": expect.get(split), "classes": expect.get("classes")}
             asks = {"images": self.described(spec.images, split), "listing": listings[split]}
-            manifests[split] = self.add(
-                "manifest", split, asks=asks, needs={}, expect=expected, forget=spec.sweep.classes
-            )
+            manifests[split] = self.add("manifest", split, asks=asks, needs={})
         found = {"manifest": manifests["train"]}
         for split in SPLITS:
             found[split] = self.embeddings(split, spec.images, manifests[split], manifests["train"])
@@ -104,6 +100,8 @@ class Graph:
             "shard_items": images.shard_items,
             "class_file": images.classes,
             "on_error": images.on_error,
+            # Choices that came later are part of the digest where they are made: older roots are found by it.
+            **({"columns": images.columns} if images.columns else {}),
         }
 
     def embeddings(self, label: str, images: ImagesSpec, manifest: Step, train: Step, **more: Any) -> Step:
@@ -117,6 +115,7 @@ class Graph:
             "images": described,
             "backbone": self._full["backbone"],
             "batch": spec.embeddings.batch,
+            **({"decoding": asdict(images.decoding)} if images.decoding != Decoding() else {}),
             **drawn,
             **more,
         }
@@ -197,8 +196,7 @@ class Graph:
         needs["flipped"] = self.embeddings("flipped", images, embedded["manifest"], embedded["manifest"], flip=True)
         if spec.other is not None:
             asks = {"images": self.described(spec.other, "train"), "listing": self._other_listing}
-            expect = {"items": spec.other.expect.get("train"), "classes": spec.other.expect.get("classes")}
-            needs["other_manifest"] = self.add("manifest", "other", asks=asks, needs={}, expect=expect, forget=None)
+            needs["other_manifest"] = self.add("manifest", "other", asks=asks, needs={})
             needs["other"] = self.embeddings("other", spec.other, *[needs["other_manifest"]] * 2)
             model = self.model(embedded, seed=first, mark="@other keys", init=needs["other"])
             asks = {**common, **grids, "seed": first, "tau": asked.tau, "first": asked.tuning_classes}

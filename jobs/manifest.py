@@ -1,12 +1,13 @@
-"""Step: the manifest of one split: shards, items, labels, class names, what is wrong with them."""
+"""Step: the manifest of one split: shards, items, labels, class names, what is wrong with them, what was left alone."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Any
 
 from jobs import data
-from jobs.classes import class_indexes
+from jobs.shown import shown
 from jobs.step import Facts, Task, Work
 from store.artefacts import write_json
-from store.errors import ImageDataError
 from store.layout import MANIFEST
 
 VERSION = 1
@@ -22,23 +23,27 @@ def open_work(task: Task) -> Work:
     """Count items and labels, from headers alone."""
 
     def scan(unit: str) -> Facts:
-        images = data.images_of(task)
-        manifest = images.scan(on_error=task.spec["images"]["on_error"])
-        expect = task.where["expect"]
-        for what, found in (("items", manifest.items), ("classes", len(manifest.classes))):
-            if expect[what] not in (None, found):
-                raise ImageDataError(
-                    f"{images}: found {found} {what}, the spec's images.expect says {expect[what]}; "
-                    "check the location, or correct the spec"
-                )
-        class_indexes(manifest.classes, task.where["forget"] or [])
+        manifest = data.images_of(task).scan(on_error=task.spec["images"]["on_error"])
         write_json(task.output.path / MANIFEST, manifest.to_json())
-        left_out = [asdict(problem) for problem in manifest.problems]
-        return {"items": manifest.items, "shards": len(manifest.shards), "left_out": left_out}
+        return {
+            "items": manifest.items,
+            "shards": len(manifest.shards),
+            "left_out": [asdict(problem) for problem in manifest.problems],
+            "left_alone": manifest.left_alone,
+            "columns": manifest.columns,
+        }
 
     return scan
 
 
 def finish(task: Task) -> Facts:
     """What was found."""
-    return dict(task.output.marks()["manifest"])
+    facts = dict(task.output.marks()["manifest"])
+    return {**facts, "notes": [*_notes(facts)]}
+
+
+def _notes(facts: dict[str, Any]) -> Iterator[str]:
+    if columns := facts.get("columns"):
+        yield f"images from column {shown(columns['image'])}, labels from column {shown(columns['label'])}"
+    if left := facts.get("left_alone"):
+        yield f"left alone, as no data: {', '.join(f'{count} {shown(kind)}' for kind, count in left.items())}"

@@ -8,10 +8,11 @@ import click
 def place(text: str) -> Any:
     """A folder, or an address such as s3://bucket/folder."""
     from store import places
+    from store.addresses import written_out
     from store.errors import BadAddress
 
     try:
-        return places.place(text)
+        return places.place(written_out(text))
     except BadAddress as error:
         raise click.BadParameter(str(error)) from error
 

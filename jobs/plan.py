@@ -1,13 +1,16 @@
 """The plan: the steps of an experiment with their digests, and the order in which they can run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import BadSpec
 from jobs.graph import steps
 from jobs.spec import Spec
+from jobs.splits import check_apart
 from jobs.step import SPLITS, Step
+from store.addresses import written_out
 from store.artefacts import digest
 from store.errors import StoreError
 from store.images import Images, open_images
@@ -67,6 +70,7 @@ def image_source(spec: Spec, location: str, split: str) -> Images:
         pattern=images.test if split == "test" else images.train,
         shard_items=images.shard_items,
         class_file=images.classes,
+        columns=images.columns,
     )
 
 
@@ -74,14 +78,18 @@ def make_plan(spec: Spec, location: str | None) -> Plan:
     """The steps; digests need the listing of the images (names and sizes, nothing is opened).
 
     location: where the images lie; None makes a plan without them, good for looking at only.
-    raises: BadSpec when the images are not given but needed; store.images.ImagesMissing.
+    raises: BadSpec when the images are not given but needed, and for splits that share files; ImagesMissing.
     """
     if not location and spec.images.kind != "digits":
         raise BadSpec(f"{spec.name}: images of kind {spec.images.kind!r} lie somewhere: give --images DIR")
     # Workers have working directories of their own.
-    local = location is not None and not is_address(location)
-    where = {"location": str(Path(location or "").resolve()) if local else location or ""}
-    return Plan(spec, steps(spec, where, {split: _listing(spec, where["location"], split) for split in _parts(spec)}))
+    written = written_out(location or "")
+    there = str(Path(written).resolve()) if location and not is_address(written) else written
+    sources = {split: image_source(spec, there, split) for split in _parts(spec)}
+    with _listable(there):
+        listings = {split: digest([[f.name, f.bytes] for f in found.listing()]) for split, found in sources.items()}
+        check_apart(sources["train"], sources["test"])
+    return Plan(spec, steps(spec, {"location": there}, listings))
 
 
 def sketch(spec: Spec) -> Plan:
@@ -94,10 +102,12 @@ def _parts(spec: Spec) -> tuple[str, ...]:
     return (*SPLITS, "other") if spec.other is not None else SPLITS
 
 
-def _listing(spec: Spec, location: str, split: str) -> str:
+@contextmanager
+def _listable(location: str) -> Iterator[None]:
+    """Listing images: what a remote file system raises, as BadSpec."""
     try:
-        return digest([[file.name, file.bytes] for file in image_source(spec, location, split).listing()])
-    except (StoreError, OSError):
+        yield
+    except (BadSpec, StoreError, OSError):
         raise
     except Exception as error:  # what a remote file system raises has no common base
         raise BadSpec(

@@ -21,6 +21,8 @@ from jobs.graph import MODULES
 from jobs.plan import Plan, waves
 from jobs.provenance import surroundings
 from jobs.shown import shown
+from jobs.spec import Spec, as_table, build
+from jobs.splits import check_manifests
 from jobs.step import Step, Task, Work
 from store.artefacts import as_written, open_root, read_json, read_record, write_record
 from store.errors import ImageDataError
@@ -61,8 +63,13 @@ def run(plans: Sequence[Plan], root: Place, executor: Executor, progress: Progre
     root = absolute(open_root(root, create=True))  # Workers have working directories of their own.
     for plan in plans:
         if changed := record(plan, root):
-            progress.note(f"{plan.spec.name} ran here before with another spec (differs in {', '.join(changed)})")
-    for wave in waves(plans):
+            progress.note(f"{plan.spec.name} ran here before with another spec or other images: {', '.join(changed)}")
+    first, *rest = waves(plans)
+    run_steps(first, root, executor, progress)  # the manifests, and nothing else: nothing waits for less
+    for plan in plans:
+        for text in check_manifests(plan.spec, plan.steps, root):
+            progress.note(f"{plan.spec.name}: {text}")
+    for wave in rest:
         run_steps(wave, root, executor, progress)
 
 
@@ -77,15 +84,29 @@ def another_driver(root: Place) -> bool:
 def record(plan: Plan, root: Place) -> list[str]:
     """Write down which artefacts make up the experiment, so that it can be found by name.
 
-    returns: the spec keys in which it differs from what ran under this name before; the newer one takes the name.
+    returns: in what it differs from what ran under this name before: spec keys, images; the newer one takes the name.
     """
     path = root / "experiments" / f"{plan.spec.name}.json"
     about: dict[str, Any] = {"name": plan.spec.name, "spec": asdict(plan.spec), "steps": plan.digests()}
     with as_written(path):
-        before = flat(read_record(path)["spec"]) if exists(path) else flat(about["spec"])
+        last = read_record(path) if exists(path) else about
+        before, steps = flat(completed(last["spec"])), dict(last["steps"])
     now = flat(about["spec"])
     write_record(path, about)
-    return sorted(key for key in before | now if before.get(key) != now.get(key))
+    keys = sorted(key for key in before | now if before.get(key) != now.get(key))
+    if any(key.startswith(("images.", "other.")) for key in keys):
+        return keys
+    listings = [label for label in steps if label.startswith("manifest[")]
+    changed = [label for label in listings if steps[label] != about["steps"].get(label, steps[label])]
+    return [*keys, *(f"the files of {label.removeprefix('manifest')}, in names or sizes" for label in changed)]
+
+
+def completed(spec: dict[str, Any]) -> dict[str, Any]:
+    """A spec as it was written, with the defaults of keys that came later."""
+    try:
+        return asdict(build(Spec, as_table(spec), ""))
+    except BadSpec:  # of another version, whose keys or bounds were others
+        return spec
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -258,6 +279,8 @@ def close(one: Running, progress: Progress) -> None:
     if left_out := facts.get("left_out"):
         first = "; ".join(shown(f"{item['shard']}: {item['item']}: {item['reason']}") for item in left_out[:3])
         progress.note(f"{one.label}: left out {len(left_out)} items or shards ({first}); all in provenance.json")
+    for text in facts.get("notes", ()):
+        progress.note(f"{one.label}: {text}")
     seconds = time.perf_counter() - one.clock
     times = {"began": one.began.isoformat(), "ended": datetime.now(UTC).isoformat(), "seconds": round(seconds, 3)}
     output.finish({"facts": facts, "times": times, **surroundings()}, files)

@@ -1,5 +1,6 @@
 """The spec: what an experiment is, as TOML. Where things lie is said by flags, never here."""
 
+import math
 import re
 import tomllib
 from collections.abc import Iterator
@@ -14,52 +15,12 @@ from dkvb.errors import DkvbError
 from dkvb.keys import KeySettings
 from dkvb.masks import SCOPES
 from dkvb.training import TrainSettings
+from jobs.bounds import LEAST, MOST, check, check_choice, check_range, whole
 from jobs.errors import BadSpec, nearest
-from store.images import KINDS
+from jobs.images_spec import ImagesSpec
 from store.places import has_password
 
 SHIPPED = Path(__file__).parent / "specs"
-
-
-def _check(holds: bool, message: str) -> None:  # noqa: FBT001 - reads as a sentence
-    if not holds:
-        raise BadSpec(message)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImagesSpec:
-    """Which images, in which form."""
-
-    kind: str
-    """folder, webdataset, parquet, cifar10, cifar100 or digits."""
-    train: str = "train"
-    """The training split: a folder, a glob, or a brace range of shards."""
-    test: str = "test"
-    """The test split."""
-    classes: str | None = None
-    """File of class names below the images' location, one a line, where the data have none."""
-    shard_items: int = 1000
-    """Items of a shard, where the data come without shards."""
-    on_error: str = "fail"
-    """ "fail": a bad image or label fails its shard, and the run once the other shards are done; "skip" leaves it out
-    and counts it."""
-    expect: dict[str, int] = field(default_factory=dict)
-    """Items of "train" and "test" and number of "classes", checked when the images are read; used by the plan."""
-
-    def __post_init__(self) -> None:
-        near = nearest(self.kind, KINDS)
-        _check(self.kind in KINDS, f"images.kind: found {self.kind!r}, expected one of {', '.join(KINDS)}{near}")
-        _check(
-            self.on_error in ("fail", "skip"),
-            f'images.on_error: found {self.on_error!r}, expected "fail" or "skip"',
-        )
-        _check(self.train != self.test, f"images.train and images.test: both are {self.train!r}, expected two splits")
-        _check(self.shard_items > 0, f"images.shard_items: found {self.shard_items}, expected 1 or more")
-        for key in self.expect:
-            _check(
-                key in ("train", "test", "classes"),
-                f"images.expect: unknown key {key!r}; known: train, test, classes",
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +31,7 @@ class EmbeddingsSpec:
     """Images a forward pass."""
 
     def __post_init__(self) -> None:
-        _check(self.batch > 0, f"embeddings.batch: found {self.batch}, expected 1 or more")
+        check_range("embeddings.batch", self.batch, least=1, most=65536)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,13 +48,10 @@ class BottleneckSpec:
     """ "used": in evaluation only keys that training used; "all": every key."""
 
     def __post_init__(self) -> None:
-        for name in ("c", "m", "d_k"):
-            _check(getattr(self, name) > 0, f"bottleneck.{name}: found {getattr(self, name)}, expected 1 or more")
-        _check(self.m <= 32768, f"bottleneck.m: found {self.m}, expected at most 32768 (codes are int16)")
-        _check(
-            self.selectable in ("used", "all"),
-            f'bottleneck.selectable: found {self.selectable!r}, expected "used" or "all"',
-        )
+        check_range("bottleneck.c", self.c, least=1, most=65536)
+        check_range("bottleneck.m", self.m, least=1, most=32768)  # codes are int16
+        check_range("bottleneck.d_k", self.d_k, least=1, most=65536)
+        check_choice("bottleneck.selectable", self.selectable, ("used", "all"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +63,8 @@ class KeysSpec(KeySettings):
 
     def __post_init__(self) -> None:
         KeySettings.__post_init__(self)
-        _check(self.sample is None or self.sample > 0, f"keys.sample: found {self.sample}, expected 1 or more")
+        if self.sample is not None:
+            check_range("keys.sample", self.sample, least=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +80,7 @@ class UvaSpec:
 
     def __post_init__(self) -> None:
         check_grid("sweep.uva", shares=self.shares, pairs=self.pairs)
-        _check(
+        check(
             self.scope in SCOPES,
             f"sweep.uva.scope: found {self.scope!r}, expected one of {', '.join(SCOPES)}",
         )
@@ -141,7 +100,7 @@ class UveSpec:
     def __post_init__(self) -> None:
         check_grid("sweep.uve", shares=self.shares, examples=self.examples)
         distinct = len(set(self.seeds)) == len(self.seeds)
-        _check(
+        check(
             bool(self.seeds) and distinct, f"sweep.uve.seeds: found {self.seeds}, expected one or more, all different"
         )
 
@@ -150,12 +109,12 @@ def check_grid(where: str, **grids: list[Any] | None) -> None:
     """One grid, increasing, positive."""
     names = " or ".join(grids)
     given = {name: grid for name, grid in grids.items() if grid is not None}
-    _check(len(given) == 1, f"{where}: found {' and '.join(given) or 'no grid'}, expected exactly one of {names}")
+    check(len(given) == 1, f"{where}: found {' and '.join(given) or 'no grid'}, expected exactly one of {names}")
     ((name, grid),) = given.items()
     rising = all(a < b for a, b in zip([0, *grid], grid, strict=False))
-    _check(bool(grid) and rising, f"{where}.{name}: found {grid}, expected increasing numbers above 0")
+    check(bool(grid) and rising, f"{where}.{name}: found {grid}, expected increasing numbers above 0")
     if name == "shares":
-        _check(grid[-1] <= 1, f"{where}.shares: found {grid[-1]}, expected shares of at most 1")
+        check(grid[-1] <= 1, f"{where}.shares: found {grid[-1]}, expected shares of at most 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,8 +129,8 @@ class SweepSpec:
     def __post_init__(self) -> None:
         if self.classes is not None:
             distinct = len(set(self.classes)) == len(self.classes)
-            _check(bool(self.classes) and distinct, f"sweep.classes: found {self.classes}, expected different names")
-        _check(bool(self.uva or self.uve), "sweep: found no method, expected [sweep.uva], [sweep.uve] or both")
+            check(bool(self.classes) and distinct, f"sweep.classes: found {self.classes}, expected different names")
+        check(bool(self.uva or self.uve), "sweep: found no method, expected [sweep.uva], [sweep.uve] or both")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,23 +168,22 @@ class CompareSpec:
         for name in ("seeds", "taus", "weights"):
             given = getattr(self, name)
             distinct = len(set(given)) == len(given)
-            _check(bool(given) and distinct, f"compare.{name}: found {given}, expected one or more, all different")
-        _check(min(self.seeds) >= 0, f"compare.seeds: found {self.seeds}, expected 0 or more")
-        _check(0 < self.tau <= 1, f"compare.tau: found {self.tau}, expected a share above 0, at most 1")
-        _check(
+            check(bool(given) and distinct, f"compare.{name}: found {given}, expected one or more, all different")
+        check(min(self.seeds) >= 0, f"compare.seeds: found {self.seeds}, expected 0 or more")
+        check(0 < self.tau <= 1, f"compare.tau: found {self.tau}, expected a share above 0, at most 1")
+        check(
             self.lira_heads == 0 or self.lira_heads > 3,
             f"compare.lira_heads: found {self.lira_heads}, expected 0, or 4 and more (64 is usual)",
         )
-        for name in ("lira_items", "lira_classes"):
-            _check(getattr(self, name) > 0, f"compare.{name}: found {getattr(self, name)}, expected 1 or more")
-        _check(self.trials > 0, f"compare.trials: found {self.trials}, expected 1 or more")
+        for name in ("lira_items", "lira_classes", "trials"):
+            check_range(f"compare.{name}", getattr(self, name), least=1)
         few = f"compare.tuning_classes: found {self.tuning_classes}, expected 2 or more: one must be another class"
-        _check(self.tuning_classes > 1, few)
-        _check(
+        check(self.tuning_classes > 1, few)
+        check(
             all(0 < tau <= 1 for tau in self.taus),
             f"compare.taus: found {self.taus}, expected shares above 0, at most 1",
         )
-        _check(min(self.weights) >= 0, f"compare.weights: found {self.weights}, expected 0 or more")
+        check(min(self.weights) >= 0, f"compare.weights: found {self.weights}, expected 0 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,15 +208,18 @@ class Spec:
 
     def __post_init__(self) -> None:
         check_name("name", self.name)
+        pairs, there = self.sweep.uva and self.sweep.uva.pairs, self.bottleneck.c * self.bottleneck.m
+        if pairs:
+            check_range(f"sweep.uva.pairs[{len(pairs) - 1}]", pairs[-1], least=1, most=there)
         both = self.sweep.uva is not None and self.sweep.uve is not None
-        _check(self.compare is None or both, "compare: found one method, expected [sweep.uva] and [sweep.uve]")
+        check(self.compare is None or both, "compare: found one method, expected [sweep.uva] and [sweep.uve]")
         alone = self.other is not None and self.compare is None
-        _check(not alone, "other: found another data set and nothing to do with it, expected [compare]")
+        check(not alone, "other: found another data set and nothing to do with it, expected [compare]")
 
 
 def check_name(where: str, name: str) -> None:
     """Names become files; raises: BadSpec."""
-    _check(
+    check(
         bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name)),
         f"{where}: found {name!r}, expected up to 100 letters, digits, '.', '_' and '-', a letter or digit first",
     )
@@ -283,9 +244,9 @@ def build(cls: Any, table: Any, where: str) -> Any:
         raise BadSpec(f"{at}{error}") from error
 
 
-def as_table(spec: Spec) -> dict[str, Any]:
+def as_table(spec: Spec | dict[str, Any]) -> dict[str, Any]:
     """The table of which `build` makes the spec; what was not set is left out, as TOML has it."""
-    return _set(asdict(spec))
+    return _set(asdict(spec) if isinstance(spec, Spec) else spec)
 
 
 def _set(table: dict[str, Any]) -> dict[str, Any]:
@@ -302,8 +263,12 @@ def convert(hint: Any, value: Any, where: str) -> Any:
         return [convert(get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(value)]
     if get_origin(hint) is dict and isinstance(value, dict):
         return {key: convert(get_args(hint)[1], item, f"{where}.{key}") for key, item in value.items()}
+    if hint in (int, float) and type(value) is int and not LEAST <= value <= MOST:
+        raise BadSpec(f"{where}: found {whole(value)}, expected a number from {LEAST} to {MOST}")
     if hint is float and type(value) is int:
         return float(value)
+    if type(value) is float and not math.isfinite(value):
+        raise BadSpec(f"{where}: found {value}, expected a finite number")
     if isinstance(value, str) and has_password(value):
         raise BadSpec(f"{where}: an address with a password in it; a spec is kept and shown, credentials are neither")
     if type(value) is not hint:
@@ -327,7 +292,7 @@ def shipped() -> list[str]:
 def load_spec(name: str) -> Spec:
     """The experiment of a spec that holds one; raises: BadSpec."""
     specs = load_specs(name)
-    _check(len(specs) == 1, f"{name}: holds {len(specs)} experiments, expected one")
+    check(len(specs) == 1, f"{name}: holds {len(specs)} experiments, expected one")
     return specs[0]
 
 
@@ -341,10 +306,12 @@ def load_specs(name: str) -> list[Spec]:
         known = f"{nearest(name, shipped())} (shipped: {', '.join(shipped())})"
         raise BadSpec(f"{name}: neither a file nor a shipped spec{known}")
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise BadSpec(f"{path}: cannot be read: {error}; write it as UTF-8") from error
+    except OSError as error:
         raise BadSpec(f"{path}: cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # not TOML, or a number of many thousand digits
         raise BadSpec(f"{path}: not valid TOML: {error}") from error
     except RecursionError as error:
         raise BadSpec(f"{path}: not a spec: nested too deeply") from error
@@ -375,16 +342,16 @@ def experiments(table: dict[str, Any]) -> list[dict[str, Any]]:
     """
     base = {key: value for key, value in table.items() if key != "experiments"}
     found = table.get("experiments", [{}])
-    _check(isinstance(found, list) and len(found) > 0, "experiments: expected tables, each headed [[experiments]]")
+    check(isinstance(found, list) and len(found) > 0, "experiments: expected tables, each headed [[experiments]]")
     made = []
     for i, one in enumerate(found):
-        _check(isinstance(one, dict), f"experiments[{i}]: found {one!r}, expected a table")
+        check(isinstance(one, dict), f"experiments[{i}]: found {one!r}, expected a table")
         if "experiments" in table:
-            _check(isinstance(one.get("name"), str), f"experiments[{i}]: key 'name' is missing, expected a text")
+            check(isinstance(one.get("name"), str), f"experiments[{i}]: key 'name' is missing, expected a text")
             one = {**one, "name": f"{base.get('name', '')}-{one['name']}"}
         made.append(_over(base, one))
-    names = [one.get("name") for one in made]
-    _check(len(set(names)) == len(names), f"experiments: found the names {names}, expected different ones")
+    names = [str(one.get("name")) for one in made]
+    check(len(set(names)) == len(names), f"experiments: found the names {names}, expected different ones")
     return made
 
 

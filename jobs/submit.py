@@ -11,6 +11,7 @@ from jobs.provenance import commit
 from jobs.queue import Job, add, read_queue
 from jobs.reconcile import reconcile
 from jobs.spec import Spec, as_table, check_name
+from store.addresses import written_out
 from store.places import Place, absolute, is_address
 
 QUEUE = "dkvb-queue"
@@ -31,6 +32,7 @@ def submit(
     images = asked.pop("images")
     if not images and any(spec.images.kind != "digits" for spec in specs):
         raise BadSpec(f"{name}: images of kind {specs[0].images.kind!r} lie somewhere: give --images DIR")
+    images = images and written_out(images)
     if images and not is_address(images):
         images = str(absolute(Path(images)))
     root = absolute(root)

@@ -9,26 +9,23 @@
 
 import difflib
 import hashlib
-import io
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from store.decoding import PLAIN, Decoding, decode
 from store.errors import ImageDataError, ImageSourceError, ShardChanged
 from store.locations import Location, ShardFile, Source, check_inside
-from store.readers import Problem, Reader, Sample, make_reader
+from store.readers import make_reader
+from store.samples import Found, LeftAlone, Problem, Reader, Sample
 
-__all__ = ["KINDS", "Images", "Item", "Manifest", "Problem", "Shard", "ShardFile", "open_images"]
+__all__ = ["KINDS", "Decoding", "Images", "Item", "Manifest", "Problem", "Shard", "ShardFile", "open_images"]
 
 KINDS = ("folder", "webdataset", "parquet", "cifar10", "cifar100", "digits")
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 MOST_CLASSES = 1_000_000  # without class names a larger label is taken for a broken one
 PROBLEMS_SHOWN = 20
 
@@ -40,11 +37,13 @@ class Shard:
     name: unique in the data set: the file's name below the location, or "folder-00003" where files are cut.
     labels: one for each item in order; -1 where the label is missing or outside the classes.
     keys: BLAKE2 digest of the items' keys in order, by which `read` knows the shard again.
+    files: BLAKE2 digest of the names and sizes of its files; "" where an older version wrote the manifest.
     """
 
     name: str
     labels: tuple[int, ...]
     keys: str
+    files: str = ""
 
     @property
     def items(self) -> int:
@@ -59,6 +58,10 @@ class Manifest:
     classes: tuple[str, ...]
     shards: tuple[Shard, ...]
     problems: tuple[Problem, ...]
+    left_alone: dict[str, int] | None = field(default_factory=dict)
+    """Files and members that are no data, by kind; None where an older version wrote the manifest, and counted none."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Which columns hold "image" and "label", where there are columns."""
 
     @property
     def items(self) -> int:
@@ -75,8 +78,12 @@ class Manifest:
         """The manifest as plain dicts, lists, strings and integers."""
         return {
             "classes": list(self.classes),
-            "shards": [{"name": s.name, "labels": list(s.labels), "keys": s.keys} for s in self.shards],
             "problems": [{"shard": p.shard, "item": p.item, "reason": p.reason} for p in self.problems],
+            "left_alone": self.left_alone,
+            "columns": self.columns,
+            "shards": [
+                {"name": s.name, "labels": list(s.labels), "keys": s.keys, "files": s.files} for s in self.shards
+            ],
         }
 
     @classmethod
@@ -85,10 +92,18 @@ class Manifest:
         try:
             made = cls(
                 classes=tuple(data["classes"]),
-                shards=tuple(Shard(name=s["name"], labels=tuple(s["labels"]), keys=s["keys"]) for s in data["shards"]),
+                shards=tuple(
+                    Shard(name=s["name"], labels=tuple(s["labels"]), keys=s["keys"], files=s.get("files", ""))
+                    for s in data["shards"]
+                ),
                 problems=tuple(Problem(p["shard"], p["item"], p["reason"]) for p in data["problems"]),
+                left_alone=None if data.get("left_alone") is None else dict(data["left_alone"]),
+                columns=dict(data.get("columns", {})),
             )
-            texts = [*made.classes, *(text for s in made.shards for text in (s.name, s.keys))]
+            texts = [*made.classes, *(text for s in made.shards for text in (s.name, s.keys, s.files))]
+            texts += [*(made.left_alone or {}), *made.columns, *made.columns.values()]
+            if not set(map(type, (made.left_alone or {}).values())) <= {int}:
+                raise TypeError("a count is no integer")
             if not set(map(type, texts)) <= {str}:
                 raise TypeError("a name is no text")
             if any(
@@ -97,7 +112,7 @@ class Manifest:
             ):
                 raise ValueError("a label is not the number of a class")
             return made
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ImageDataError(f"not an image manifest ({error!r}); write it again with Images.scan") from error
 
 
@@ -106,6 +121,8 @@ class Item:
     """One item as read: its position in the shard, its key there, its label and its RGB image.
 
     image: None when it cannot be decoded; label: -1 when missing or outside the classes; `problem` says why.
+    lost: what RGB pixels do not hold of it (`store.decoding.Decoded`).
+    content: 8 bytes of BLAKE2 of its encoded bytes, by which copies are known; b"" where there are none.
     """
 
     index: int
@@ -113,10 +130,18 @@ class Item:
     label: int
     image: Image.Image | None
     problem: str | None
+    lost: tuple[str, ...] = ()
+    content: bytes = b""
 
 
 def open_images(
-    kind: str, location: str, *, pattern: str, shard_items: int = 1000, class_file: str | None = None
+    kind: str,
+    location: str,
+    *,
+    pattern: str,
+    shard_items: int = 1000,
+    class_file: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> "Images":
     """An image data set, of which nothing is opened yet.
 
@@ -128,6 +153,7 @@ def open_images(
     shard_items: items in a shard where the kind has no shards of its own.
     class_file: "webdataset" and "parquet" only: a file below the location with one class name a line, or
         `wnid<TAB>name, synonyms`; its line number is the label. Parquet's own class names go before it.
+    columns: "parquet" only: names of the columns of the "image", the "label", or both.
     raises: ImageSourceError when these do not fit together.
     """
     if kind not in KINDS:
@@ -145,8 +171,20 @@ def open_images(
         check_inside(name)
     if shard_items < 1:
         raise ImageSourceError(f"{kind} images: shard_items is {shard_items}; expected 1 or more")
+    if columns and kind != "parquet":
+        raise ImageSourceError(f"{kind} images have no columns; leave out {' and '.join(sorted(columns))}")
     location = "" if kind == "digits" else location
-    return Images(Source(kind=kind, location=location, pattern=pattern, shard_items=shard_items, class_file=class_file))
+    named = columns or {}
+    source = Source(
+        kind=kind,
+        location=location,
+        pattern=pattern,
+        shard_items=shard_items,
+        class_file=class_file,
+        image=named.get("image"),
+        label=named.get("label"),
+    )
+    return Images(source)
 
 
 class Images:
@@ -169,6 +207,13 @@ class Images:
         """
         return self._reader.listing()
 
+    def paths(self) -> list[str]:
+        """The full path of every file that holds items, links followed; none where splits come in one archive.
+
+        raises: ImagesMissing.
+        """
+        return self._reader.paths()
+
     def scan(self, *, on_error: Literal["fail", "skip"]) -> Manifest:
         """Count the items and labels of all shards without decoding an image.
 
@@ -178,11 +223,12 @@ class Images:
         """
         if on_error not in ("fail", "skip"):
             raise ImageSourceError(f"on_error is {on_error!r}; expected 'fail' or 'skip'")
-        names, problems = self._reader.survey()
+        survey = self._reader.survey()
         classes = self._reader.classes()
-        scanned = [self._scan_shard(name, classes) for name in names]
+        left_alone = Counter(survey.left_alone)
+        scanned = [self._scan_shard(name, classes, left_alone) for name in survey.shards]
         shards = tuple(shard for shard, _ in scanned if shard.items)
-        problems += [problem for _, found in scanned for problem in found]
+        problems = [*survey.problems, *(problem for _, found in scanned for problem in found)]
         if problems and on_error == "fail":
             raise ImageDataError(self._report(problems, 'Mend them, or set on_error = "skip" to go on without them.'))
         if not shards:
@@ -190,11 +236,18 @@ class Images:
         if classes is None:
             last = max(max(shard.labels) for shard in shards)
             classes = tuple(str(label) for label in range(last + 1))
-        return Manifest(classes=classes, shards=shards, problems=tuple(problems))
+        return Manifest(
+            classes=classes,
+            shards=shards,
+            problems=tuple(problems),
+            left_alone=dict(sorted(left_alone.items())),
+            columns=self._reader.columns(),
+        )
 
-    def read(self, shard: Shard) -> Iterator[Item]:
+    def read(self, shard: Shard, how: Decoding = PLAIN) -> Iterator[Item]:
         """The items of a shard, exactly those the scan counted, in their order; images are RGB.
 
+        how: what is made of orientation and transparency.
         raises: ShardChanged when the shard holds other items than at the scan; ImageDataError when a part of a
             parquet file can no longer be read.
         """
@@ -202,14 +255,22 @@ class Images:
         for sample in self._samples(shard.name):
             if isinstance(sample, Problem):
                 note = f" ({sample.item or sample.shard}: {sample.reason})"
+            if not isinstance(sample, Sample):
                 continue
             label, fault = _judged(sample, classes)
             if index == shard.items or label != shard.labels[index]:
                 break
             keys.update(_key_bytes(sample.key))
-            image, flaw = decoded(sample.pixels)
-            problem = "; ".join(text for text in (fault, flaw) if text) or None
-            yield Item(index=index, key=sample.key, label=label, image=image, problem=problem)
+            made = decode(sample.pixels, how)
+            yield Item(
+                index=index,
+                key=sample.key,
+                label=label,
+                image=made.image,
+                problem="; ".join(text for text in (fault, made.problem) if text) or None,
+                lost=made.lost,
+                content=_content(sample.pixels),
+            )
             index += 1
         else:
             if index == shard.items and keys.hexdigest() == shard.keys:
@@ -219,10 +280,15 @@ class Images:
             f"{shard.items} of the manifest at or before position {index}{note}. Scan the data set again."
         )
 
-    def _scan_shard(self, name: str, classes: tuple[str, ...] | None) -> tuple[Shard, list[Problem]]:
+    def _scan_shard(
+        self, name: str, classes: tuple[str, ...] | None, left_alone: Counter[str]
+    ) -> tuple[Shard, list[Problem]]:
         labels, keys, problems = list[int](), _key_digest(), list[Problem]()
         try:
             for sample in self._reader.samples(name, pixels=False):
+                if isinstance(sample, LeftAlone):
+                    left_alone[sample.kind] += 1
+                    continue
                 if isinstance(sample, Problem):
                     problems.append(sample)
                     continue
@@ -237,9 +303,10 @@ class Images:
             labels, problems = [], [Problem(name, "", f"unreadable: {error}")]
         if not labels and not problems:
             problems.append(Problem(name, "", "holds no items"))
-        return Shard(name=name, labels=tuple(labels), keys=keys.hexdigest()), problems
+        files = _files_digest(self._reader.files(name)) if labels else ""
+        return Shard(name=name, labels=tuple(labels), keys=keys.hexdigest(), files=files), problems
 
-    def _samples(self, name: str) -> Iterator[Sample | Problem]:
+    def _samples(self, name: str) -> Iterator[Found]:
         try:
             yield from self._reader.samples(name, pixels=True)
         except FileNotFoundError as error:
@@ -270,31 +337,20 @@ def _judged(sample: Sample, classes: tuple[str, ...] | None) -> tuple[int, str |
     return -1, f"label {sample.label} is outside the classes 0 to {most - 1}"
 
 
-def decoded(pixels: bytes | NDArray[np.uint8] | None) -> tuple[Image.Image | None, str | None]:
-    """The RGB image, or None and why there is none. EXIF, its orientation too, is left aside."""
-    if pixels is None:
-        return None, "no image bytes"
-    if isinstance(pixels, np.ndarray):
-        return Image.fromarray(pixels).convert("RGB"), None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on EXIF and palettes change no pixel
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(pixels), formats=FORMATS) as image:
-                if image.mode.startswith(("I", "F")):  # convert() would clip them to white
-                    return None, f"image mode {image.mode}: more than 8 bits a channel"
-                return image.convert("RGB"), None
-    except UnidentifiedImageError:
-        return None, f"not a readable image in {', '.join(FORMATS)} ({len(pixels)} bytes)"
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow's decoders raise anything on damaged bytes
-        return None, f"image cannot be decoded: {error}"
-
-
 def _key_digest() -> "hashlib.blake2b":
     return hashlib.blake2b(digest_size=16)
 
 
 def _key_bytes(key: str) -> bytes:
     return key.encode(errors="surrogateescape") + b"\0"
+
+
+def _files_digest(files: Sequence[ShardFile]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for file in files:
+        digest.update(_key_bytes(file.name) + b"%d\0" % file.bytes)
+    return digest.hexdigest()
+
+
+def _content(pixels: Any) -> bytes:
+    return b"" if pixels is None else hashlib.blake2b(bytes(pixels), digest_size=8).digest()

@@ -26,14 +26,15 @@ from pathlib import Path
 from typing import Any
 
 from store.artefacts import as_written, read_json, write_json
+from store.decoding import decode
 from store.errors import ImageDataError, ImagesMissing, ImageSourceError, NotWritten, PlaceTaken, StoreError
-from store.images import decoded
 from store.locations import some
 from store.places import is_address, named
-from store.readers import IMAGE_EXTENSIONS
 
 RECORD = "lacuna.json"
 FORMAT = "lacuna/1"
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "bmp", "webp")
+"""Its own: what is drawn stays what it is whatever else becomes readable."""
 SPLITS = ("train", "test")
 """Of what is made; and folders of VGGFace2 as published, which hold identities and are none."""
 TOLD_EVERY = 10  # identities between two lines of progress
@@ -219,7 +220,7 @@ def _distinct(folder: Path, taken: Mapping[str, str]) -> tuple[dict[str, str], d
             left_out[name] = f"{COPY}{images[digest]}"
         elif digest in taken:
             left_out[name] = f"{COPY_OF_OTHER}{taken[digest]}"
-        elif flaw := decoded(data)[1]:
+        elif flaw := decode(data).problem:
             left_out[name] = flaw
         else:
             images[digest] = name

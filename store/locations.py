@@ -2,18 +2,24 @@
 
 import fnmatch
 import glob
+import os
+import posixpath
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from fsspec.core import url_to_fs
 
 from store.errors import BadAddress, ImageDataError, ImagesMissing, ImageSourceError
+from store.names import one_form
 from store.places import options
 
 BRACE_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+MOST_FILES = 1_000_000
+"""Names that brace ranges may stand for: a typing error there would fill the memory."""
 NAMES_SHOWN = 6
 
 
@@ -26,6 +32,9 @@ class Source:
     pattern: str
     shard_items: int
     class_file: str | None
+    image: str | None = None
+    """The column of images, where the kind has columns and this one is named."""
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +50,20 @@ class Location:
 
     def __init__(self, source: Source, folder: str = "") -> None:
         self.source = source
+        self._parents: dict[str, str] = {}
         try:
-            self.fs, root = url_to_fs(source.location, **options(source.location))
+            how = options(source.location)
+            check_single(source.location)
+            self.fs, root = url_to_fs(source.location, **how)
         except BadAddress:
             raise  # it may hold a password, and does not repeat it
+        except ImageSourceError:
+            raise
         except ValueError as error:
             raise ImageSourceError(f"location {source.location!r}: {error}") from error
-        self.root: str = f"{root.rstrip('/')}/{folder.strip('/')}".rstrip("/")
+        below = posixpath.normpath(folder.strip("/") or ".")  # "./train/" is "train"
+        self.root: str = f"{root.rstrip('/')}/{'' if below == '.' else below}".rstrip("/")
+        self.local = bool(getattr(self.fs, "local_file", False))
 
     def inside(self, folder: str) -> "Location":
         """The location of a folder below this one."""
@@ -57,6 +73,17 @@ class Location:
         """The full path of a name below the root; raises: ImageSourceError for one that leads out of it."""
         check_inside(name)
         return f"{self.root}/{name}"
+
+    def real(self, name: str, *, link: bool) -> str:
+        """The full path of a name with links followed, those of its folders too; link: whether it is one itself."""
+        path = posixpath.normpath(self.path(name))
+        if not self.local:
+            return path
+        folder, base = posixpath.split(path)
+        if folder not in self._parents:
+            self._parents[folder] = os.path.realpath(folder)
+        resolved = f"{self._parents[folder]}/{base}"
+        return os.path.realpath(resolved) if link else resolved
 
     def name(self, path: str) -> str:
         """The name below the root of a full path."""
@@ -102,9 +129,20 @@ class Location:
         for entry in self.class_file():
             try:
                 return class_names(self.fs.cat_file(self.path(entry.name)).decode("utf-8-sig"))
-            except (UnicodeDecodeError, ImageDataError) as error:
+            except UnicodeDecodeError as error:
+                raise ImageDataError(f"class file {entry.name!r}: {error}; write it as UTF-8") from error
+            except ImageDataError as error:
                 raise ImageDataError(f"class file {entry.name!r}: {error}") from error
         return None
+
+
+def check_single(location: str) -> None:
+    """Whether a location is one place, not a chain of them; raises: ImageSourceError."""
+    if "::" in location and not Path(location).exists():
+        raise ImageSourceError(
+            f"location {location!r}: addresses chained by '::' are not followed; unpack or copy the images, and give "
+            "the folder or the address that holds them"
+        )
 
 
 def check_inside(name: str) -> None:
@@ -114,11 +152,12 @@ def check_inside(name: str) -> None:
 
 
 def class_names(text: str) -> tuple[str, ...]:
-    """Class names by line: `name`, or `wnid<TAB>name, synonyms` of which the first synonym is the name.
+    """Class names by line: `name`, or `wnid<TAB>name, synonyms` of which the first synonym is the name; composed.
 
     Names that occur twice get their wnid in parentheses. raises: ImageDataError for an empty or repeated name.
     """
-    rows = [line.rpartition("\t") for line in text.rstrip().split("\n")]
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").rstrip().split("\n")
+    rows = [one_form(line).rpartition("\t") for line in lines]
     names = [(name.partition(",")[0] if tab else name).strip() for _, tab, name in rows]
     count = Counter(names)
     full = [f"{n} ({r[0].strip()})" if n and r[1] and count[n] > 1 else n for n, r in zip(names, rows, strict=True)]
@@ -135,6 +174,11 @@ def _expanded(pattern: str) -> list[str]:
     if not found:
         return [pattern]
     first, last = found.groups()
+    if not 0 <= int(last) - int(first) < MOST_FILES:
+        raise ImageSourceError(
+            f"pattern {pattern!r}: the range {found.group()} stands for {int(last) - int(first) + 1} names, expected 1 "
+            f"to {MOST_FILES}"
+        )
     numbers = [f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1)]
     return [pattern[: found.start()] + n + rest for n in numbers for rest in _expanded(pattern[found.end() :])]
 

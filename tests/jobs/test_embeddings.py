@@ -149,8 +149,8 @@ def flawed(monkeypatch, *bad):
         images = read(task)
         whole = images.read
 
-        def items(shard):
-            for item in whole(shard):
+        def items(shard, how):
+            for item in whole(shard, how):
                 yield replace(item, image=None, problem=f"torn at {item.index}") if item.index in bad else item
 
         images.read = items

@@ -83,13 +83,16 @@ def test_a_broken_image_can_be_skipped_and_is_counted(run_tiny, own_images, tmp_
     assert done.facts("keys")["items"] == 40
 
 
-def test_a_class_without_a_readable_image_is_refused_unless_it_is_left_out(run_tiny, own_images, tmp_path):
+def test_a_class_without_a_readable_image_is_not_swept_and_is_refused_where_it_is_asked_for(
+    run_tiny, own_images, tmp_path, watched
+):
     for path in (own_images / "train" / "ant").iterdir():
         spoil(path)
     changes = {"images.on_error": "skip"}
     with pytest.raises(BadRequest, match="class 'ant' has no training items"):
-        run_tiny(tmp_path / "root", own_images, changes)
-    done = run_tiny(tmp_path / "root", own_images, {**changes, "sweep.classes": ["bee", "cat"]})
+        run_tiny(tmp_path / "root", own_images, {**changes, "sweep.classes": ["ant", "cat"]})
+    done = run_tiny(tmp_path / "other", own_images, changes, progress=watched)
+    assert "embeddings[train]: of 1 classes no image can be read (ant)" in watched.notes
     assert read(done, "counts", "counts").sum((1, 2)).tolist() == [0, 13 * 11, 17 * 11]
     assert sorted(sweep_rows(done)["name"].unique()) == ["bee", "cat"]
 
@@ -125,15 +128,16 @@ def test_images_of_one_class_are_refused(run_tiny, own_images, tmp_path):
 def test_splits_with_different_classes_are_refused(how, run_tiny, own_images, painted, tmp_path):
     if how == "another name":
         (own_images / "test" / "ant").rename(own_images / "test" / "dog")
-        odd = "ant, dog"
+        odd = "train alone has ant; test alone has dog"
     elif how == "one more":
         painted(own_images / "test", {"dog": 1})
-        odd = "dog"
+        odd = "test alone has dog"
     else:
         shutil.rmtree(own_images / "test" / "cat")
-        odd = "cat"
-    with pytest.raises(ImageDataError, match=f"different classes.*not in both: {odd}"):
+        odd = "train alone has cat"
+    with pytest.raises(ImageDataError, match=rf"different classes \(.*; {odd}\)"):
         run_tiny(tmp_path / "root", own_images)
+    assert not (tmp_path / "root" / "embeddings").exists(), "refused before anything is embedded"
 
 
 @pytest.mark.parametrize(
@@ -145,9 +149,11 @@ def test_splits_with_different_classes_are_refused(how, run_tiny, own_images, pa
     ],
 )
 def test_images_other_than_the_spec_expects_are_refused(expect, found, run_tiny, images, tmp_path):
-    with pytest.raises(StepFailed, match=found) as caught:
-        run_tiny(tmp_path / "root", images, {"images.expect": expect})
-    assert f"images.expect says {next(iter(expect.values()))}" in str(caught.value)
+    for _ in range(2):  # the second time the manifest stands
+        with pytest.raises(ImageDataError, match=found) as caught:
+            run_tiny(tmp_path / "root", images, {"images.expect": expect})
+        assert f"images.expect says {next(iter(expect.values()))}" in str(caught.value)
+    assert not (tmp_path / "root" / "embeddings").exists()
 
 
 def test_images_as_the_spec_expects_are_taken(make_spec, images, tmp_path, watched):
@@ -164,7 +170,7 @@ def test_a_grid_beyond_what_a_class_has_is_refused_and_what_stands_stays(own, ru
         run_tiny(own.root, images, {"sweep.uve.examples": [5, 12]}, progress=watched)
     assert {label for label, seconds in watched.ended.items() if seconds} == set()
     with pytest.raises(BadBudget, match=r"larger than the \d+ pairs that class 'ant' activates"):
-        run_tiny(own.root, images, {"sweep.uva.shares": None, "sweep.uva.pairs": [11 * 13 + 1]})
+        run_tiny(own.root, images, {"sweep.uva.shares": None, "sweep.uva.pairs": [11 * 13]})
 
 
 def test_a_grid_with_more_budgets_than_a_sweep_holds_is_refused_before_it_begins(own, run_tiny, images):

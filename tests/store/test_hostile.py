@@ -252,13 +252,11 @@ def test_parquet_metadata_of_something_else_are_named(text, tmp_path):
         open_images("parquet", str(tmp_path), pattern="x.parquet").scan(on_error="fail")
 
 
-def test_an_image_column_that_holds_no_bytes_gives_items_with_a_problem(tmp_path):
+def test_an_image_column_that_holds_no_bytes_is_none(tmp_path):
     image = pa.array([{"bytes": ["x"]}], pa.struct([("bytes", pa.list_(pa.string()))]))
     pq.write_table(pa.table({"image": image, "label": pa.array([0])}), tmp_path / "x.parquet")
-    images = open_images("parquet", str(tmp_path), pattern="x.parquet")
-    (item,) = images.read(images.scan(on_error="fail").shards[0])
-    assert item.image is None
-    assert "cannot be decoded" in item.problem
+    with pytest.raises(ImageSourceError, match=r"expected one column of images .* found none"):
+        open_images("parquet", str(tmp_path), pattern="x.parquet").scan(on_error="skip")
 
 
 # --- passwords -------------------------------------------------------------------------------------------------------

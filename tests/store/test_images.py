@@ -17,76 +17,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from store.errors import ImageDataError, ImagesMissing, ImageSourceError, ShardChanged
-from store.images import Images, Manifest, open_images
+from store.images import Manifest, open_images
+from tests.store.made import everything, picture, reasons, tar_samples, write_folder, write_parquet, write_tar
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 needs_real_images = pytest.mark.skipif(not REAL.is_dir(), reason=f"no real images at {REAL}")
-
-
-def picture(shade: int, form: str = "PNG", mode: str = "RGB", **save: object) -> bytes:
-    """An encoded image of 5 x 3 pixels; PNG keeps its shade exactly."""
-    buffer = io.BytesIO()
-    Image.new("RGB", (5, 3), (shade, shade // 2, 7)).convert(mode).save(buffer, form, **save)
-    return buffer.getvalue()
-
-
-def write_tar(path: Path, members: list[tuple[str, bytes]]) -> Path:
-    with tarfile.open(path, "w") as archive:
-        for name, content in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return path
-
-
-def tar_samples(first: int, count: int, classes: int = 3) -> list[tuple[str, bytes]]:
-    members = []
-    for n in range(first, first + count):
-        members += [
-            (f"s{n:03d}.png", picture(n)),
-            (f"s{n:03d}.cls", str(n % classes).encode()),
-            (f"s{n:03d}.json", b"{}"),
-        ]
-    return members
-
-
-def write_parquet(
-    path: Path, labels: dict[str, list[int | None]], *, names: list[str] | None = None, **options: int
-) -> Path:
-    count = len(next(iter(labels.values())))
-    rows = [{"bytes": picture(n), "path": None} for n in range(count)]
-    columns = {"image": pa.array(rows, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))}
-    columns |= {name: pa.array(values, pa.int64()) for name, values in labels.items()}
-    table = pa.table(columns)
-    if names:
-        features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
-        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-    pq.write_table(table, path, **options)
-    return path
-
-
-def write_folder(root: Path, files: dict[str, bytes]) -> Path:
-    for name, content in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(content)
-    return root
-
-
-def everything(images: Images, manifest: Manifest) -> list[tuple[str, str, int]]:
-    """(shard, key, label) of all items read, after checking them against the manifest."""
-    found = []
-    for shard in manifest.shards:
-        items = list(images.read(shard))
-        assert [item.index for item in items] == list(range(shard.items))
-        assert tuple(item.label for item in items) == shard.labels
-        assert all((item.image is None) <= (item.problem is not None) for item in items)
-        assert all(item.image is None or item.image.mode == "RGB" for item in items)
-        found += [(shard.name, item.key, item.label) for item in items]
-    return found
-
-
-def reasons(manifest: Manifest) -> list[tuple[str, str, str]]:
-    return [(p.shard, p.item, p.reason) for p in manifest.problems]
 
 
 # --- folders ---------------------------------------------------------------------------------------------------------
@@ -157,7 +92,7 @@ def test_images_that_cannot_be_decoded_stay_in_place_with_the_reason(tmp_path, m
     files = {
         "0.png": picture(1), "1.jpg": jpeg.getvalue()[:-300], "2.png": b"no image", "3.png": b"",
         "4.png": deep.getvalue(),
-        "5.png": large.getvalue(), "6.png": png.getvalue()[:-300], "7.png": picture(7, "GIF"), "8.png": picture(8),
+        "5.png": large.getvalue(), "6.png": png.getvalue()[:-300], "7.png": picture(7, "PCX"), "8.png": picture(8),
     }  # fmt: skip
     write_folder(tmp_path, {f"c/{name}": content for name, content in files.items()})
     images = open_images("folder", str(tmp_path), pattern="")
@@ -175,7 +110,7 @@ def test_images_that_cannot_be_decoded_stay_in_place_with_the_reason(tmp_path, m
     assert "(0 bytes)" in found[3]
     assert "I;16" in found[4]
     assert found[6]
-    assert "JPEG, PNG, BMP, WEBP" in found[7]
+    assert "JPEG, PNG, BMP, WEBP, TIFF, GIF, AVIF, PPM" in found[7]
 
 
 # --- tars ------------------------------------------------------------------------------------------------------------
@@ -253,9 +188,9 @@ def test_broken_samples_of_a_tar_are_named_and_positions_hold(tmp_path):
         ("t.tar", "word", "label 'cat' is not an integer"),
         ("t.tar", "high", "label 7 is outside the classes 0 to 1"),
         ("t.tar", "low", "label -1 is outside the classes 0 to 1"),
-        ("t.tar", "bare", "label missing (no cls member)"),
-        ("t.tar", "lost", "no image"),
-        ("t.tar", "meta", "no image"),
+        ("t.tar", "bare", "label missing (no cls member; fields met: png)"),
+        ("t.tar", "lost", "no image (fields met: cls, json)"),
+        ("t.tar", "meta", "no image (fields met: json)"),
         ("t.tar", "two", "two images (png, jpg)"),
         ("t.tar", "ok", "duplicate key; the first sample of that key is kept"),
         ("t.tar", "last", "duplicate key; the first sample of that key is kept"),
@@ -342,39 +277,26 @@ def test_parquet_rows_come_in_order_over_row_groups_and_files(tmp_path):
     assert shades == list(range(11))
 
 
-def test_parquet_label_columns_are_chosen_by_metadata_then_by_name(tmp_path):
-    def columns(labels, names=None):
-        write_parquet(tmp_path / "p.parquet", labels, names=names)
-        return open_images("parquet", str(tmp_path), pattern="p.parquet").scan(on_error="fail")
-
-    assert columns({"id": [5, 6, 7], "label": [1, 0, 1]}, ["x", "y"]).shards[0].labels == (1, 0, 1)
-    assert columns({"target": [2, 0, 1]}).shards[0].labels == (2, 0, 1)
-    assert columns({"coarse_label": [9, 9, 9], "fine_label": [0, 2, 1]}).shards[0].labels == (0, 2, 1)
-    assert columns({"fine_label": [9, 9, 9], "label": [0, 2, 1]}).classes == ("0", "1", "2")
-    with pytest.raises(ImageDataError, match="several candidates, one, two"):
-        columns({"one": [0], "two": [1]})
-    pq.write_table(pa.table({"label": [1]}), tmp_path / "p.parquet")
-    with pytest.raises(ImageDataError, match=r"expected one image column .* in \['label'\], found none"):
-        open_images("parquet", str(tmp_path), pattern="p.parquet").scan(on_error="skip")
-
-
 def test_what_is_wrong_in_parquet_files_is_named(tmp_path):
     write_folder(tmp_path, {"0-broken.parquet": b"PAR1 not really PAR1"})
     write_parquet(tmp_path / "1-ok.parquet", {"label": [0, None, 2, -1, 1]}, names=["a", "b"])
     write_parquet(tmp_path / "2-other.parquet", {"label": [0]}, names=["b", "a"])
     write_parquet(tmp_path / "3-empty.parquet", {"label": []}, names=["a", "b"])
     table = pq.read_table(tmp_path / "1-ok.parquet")
-    unlit = pa.array([{"bytes": None, "path": "x.png"}], table.schema.field("image").type)
-    pq.write_table(pa.table({"image": unlit, "label": [1]}, schema=table.schema), tmp_path / "4-bare.parquet")
+    rows = [{"bytes": None, "path": "x.png"}, {"bytes": picture(1), "path": "y.png"}]
+    for name, some in (("4-bare.parquet", rows[:1]), ("5-half.parquet", rows)):
+        image = pa.array(some, table.schema.field("image").type)
+        pq.write_table(pa.table({"image": image, "label": [1] * len(some)}, schema=table.schema), tmp_path / name)
     images = open_images("parquet", str(tmp_path), pattern="*.parquet")
     manifest = images.scan(on_error="skip")
     assert [(p.shard, p.item) for p in manifest.problems] == [
         ("0-broken.parquet", ""), ("1-ok.parquet", "row-1"), ("1-ok.parquet", "row-2"), ("1-ok.parquet", "row-3"),
-        ("2-other.parquet", ""), ("3-empty.parquet", ""),
+        ("2-other.parquet", ""), ("3-empty.parquet", ""), ("4-bare.parquet", ""),
     ]  # fmt: skip
     assert "class names differ" in manifest.problems[4].reason
+    assert "its column 'image' holds paths and no bytes" in manifest.problems[6].reason
     assert manifest.shards[0].labels == (0, -1, -1, -1, 1)
-    assert [label for *_, label in everything(images, manifest)] == [0, -1, -1, -1, 1, 1]
+    assert [label for *_, label in everything(images, manifest)] == [0, -1, -1, -1, 1, 1, 1]
     assert next(images.read(manifest.shards[1])).problem == "no image bytes"
 
 
@@ -516,8 +438,8 @@ def test_the_report_names_twenty_problems_and_counts_all(tmp_path):
     with pytest.raises(ImageDataError, match="23 problems") as caught:
         open_images("webdataset", str(tmp_path), pattern="t.tar").scan(on_error="fail")
     lines = str(caught.value).splitlines()
-    assert lines[1] == "  t.tar: x0: no image"
-    assert lines[20:22] == ["  t.tar: x19: no image", "  and 3 more"]
+    assert lines[1] == "  t.tar: x0: no image (fields met: cls)"
+    assert lines[20:22] == ["  t.tar: x19: no image (fields met: cls)", "  and 3 more"]
 
 
 def test_a_data_set_of_which_nothing_is_left_is_refused_even_when_skipping(tmp_path):

@@ -218,7 +218,7 @@ def test_what_is_odd_in_an_identity_is_left_out_and_said(tree, tmp_path):
     record, _ = build(tree, tmp_path / "out", shape=SMALL)
     assert_whole(tmp_path / "out")
     about = next(about for about in record["drawn"].values() if about["from"].startswith("train"))
-    unreadable = "not a readable image in JPEG, PNG, BMP, WEBP"
+    unreadable = "not a readable image in JPEG, PNG, BMP, WEBP, TIFF, GIF, AVIF, PPM"
     assert about["left_out"] == {
         ".DS_Store": "hidden",
         "._0001_01.jpg": "hidden",

@@ -1,0 +1,239 @@
+"""Hugging Face parquet: each file is a shard, with a column of encoded images and one of labels."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from store.errors import ImageDataError, ImageSourceError
+from store.names import one_form
+from store.places import from_json
+from store.samples import Found, Sample
+from store.tars import ShardReader
+
+BATCH = 256  # rows decoded at a time within a row group
+IMAGES = ("image", "img", "jpg", "png", "picture")
+LABELS = ("label", "labels", "fine_label", "class", "target", "category", "class_label", "cls")
+"""Names by which a column is taken, the first that is there; any other must be named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns hold what."""
+
+    image: str
+    label: str
+    names: tuple[str, ...] | None
+    """Class names in the metadata."""
+    texts: bool
+    """Whether labels are texts, not numbers."""
+    bare: bool
+    """Whether the image column holds bytes themselves, not structs of bytes and path."""
+
+
+class ParquetReader(ShardReader):
+    """Parquet files; labels are integers or texts."""
+
+    def classes(self) -> tuple[str, ...] | None:
+        """Names in the metadata, or those of the class file, or the distinct texts of all shards, sorted."""
+        first = self._first
+        if first is not None and first.names:
+            return tuple(map(one_form, first.names))
+        if first is None or not first.texts or self.place.named_classes:
+            return self.place.named_classes
+        return self._texts
+
+    def columns(self) -> dict[str, str]:
+        """Which columns are read."""
+        return {} if self._first is None else {"image": self._first.image, "label": self._first.label}
+
+    def samples(self, shard: str, *, pixels: bool) -> Iterator[Found]:
+        """The rows of a file."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        row = 0
+        try:
+            with self.open(shard) as file:
+                table = pq.ParquetFile(file)
+                found = self._columns(table.schema_arrow)
+                if self._first is not None and found.names != self._first.names:
+                    raise ImageDataError("its class names differ from those of the shards before it")
+                if self._first is not None and found != self._first:
+                    raise ImageDataError(
+                        f"its columns {found.image!r} and {found.label!r} differ from those of the shards before it, "
+                        "in name or in type"
+                    )
+                if no_bytes(table.metadata, found):
+                    raise ImageDataError(
+                        f"its column {found.image!r} holds paths and no bytes; embed the images in the file, or give "
+                        "them as class folders"
+                    )
+                label_of = self._labels(found)
+                columns = [found.image, found.label] if pixels else [found.label]
+                for group in range(table.num_row_groups):
+                    for batch in table.iter_batches(BATCH, row_groups=[group], columns=columns):
+                        images = batch.column(found.image).to_pylist() if pixels else itertools.repeat(None)
+                        for given, image in zip(batch.column(found.label).to_pylist(), images, strict=False):
+                            label, fault = label_of(given)
+                            content = image if found.bare or image is None else image["bytes"]
+                            yield Sample(f"row-{row}", label, content, fault)
+                            row += 1
+        except (pa.ArrowException, ValueError) as error:  # ValueError: its JSON, and our own
+            raise ImageDataError(f"at row {row}: {error}" if row else str(error)) from error
+
+    def _labels(self, found: Columns) -> Any:
+        """What makes a label, and what is wrong with it, of a value."""
+        known = {name: index for index, name in enumerate(self.classes() or ())} if found.texts else {}
+
+        def label_of(given: Any) -> tuple[int | None, str | None]:
+            if given is None or given == "":
+                return None, "label missing"
+            if not found.texts:
+                return given, None
+            label = known.get(one_form(given))
+            return label, None if label is not None else f"label {given[:50]!r} is not among the class names"
+
+        return label_of
+
+    @cached_property
+    def _first(self) -> Columns | None:
+        """The columns of the first shard whose schema can be read; None where there is none."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        for shard in self.place.matches():
+            try:
+                with self.open(shard) as file:
+                    return self._columns(pq.ParquetFile(file).schema_arrow)
+            except ImageSourceError:
+                raise  # which columns hold what is asked once, not shard by shard
+            except (pa.ArrowException, OSError, ValueError):
+                continue  # the scan meets the same shard again and reports it
+        return None
+
+    @cached_property
+    def _texts(self) -> tuple[str, ...]:
+        """The distinct texts of the label column in all shards that can be read, sorted."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        texts: set[str] = set()
+        for shard in self.place.matches():
+            try:
+                with self.open(shard) as file:
+                    table = pq.ParquetFile(file)
+                    found = self._columns(table.schema_arrow)
+                    for batch in table.iter_batches(columns=[found.label]):
+                        texts.update(one_form(str(text)) for text in batch.column(0).unique().to_pylist() if text)
+            except (pa.ArrowException, OSError, ValueError):
+                continue
+        return tuple(sorted(texts))
+
+    def _columns(self, schema: Any) -> Columns:
+        source = self.place.source
+        return parquet_columns(schema, image=source.image, label=source.label)
+
+
+def parquet_columns(schema: Any, *, image: str | None = None, label: str | None = None) -> Columns:
+    """Which columns of an Arrow schema hold images and labels.
+
+    image, label: columns that the user names. Without, metadata of Hugging Face decide, then names (IMAGES, LABELS); a
+        single column that can hold images is taken by any name, a label column never: a number is no label by itself.
+    raises: ImageSourceError naming the candidates when none or several would do.
+    """
+    from pyarrow import types
+
+    try:
+        info = from_json((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = {k: v for k, v in info.get("info", {}).get("features", {}).items() if isinstance(v, dict)}
+    except (AttributeError, ValueError) as error:
+        raise ImageDataError(f"its metadata entry 'huggingface' is not readable: {error}") from error
+    kinds = {field.name: _kind(field.type) for field in schema}
+    images = [name for name, kind in kinds.items() if kind in ("struct", "bytes")]
+    labels = [name for name, kind in kinds.items() if kind in ("number", "text")]
+    marked = [name for name in images if features.get(name, {}).get("_type") == "Image"]
+    named = [name for name in labels if features.get(name, {}).get("_type") == "ClassLabel"]
+    there = ", ".join(
+        f"{field.name} ({field.type if not types.is_struct(field.type) else 'struct'})" for field in schema
+    )
+    taken = _asked(image, images, "image", there) if image else _image(marked or images, kinds, there)
+    chosen = _asked(label, labels, "label", there) if label else _label(named, labels, kinds, there)
+    names = features.get(chosen, {}).get("names")
+    if names and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ImageDataError(f"the class names of its label column {chosen!r} are no list of texts")
+    given = tuple(names) if names and kinds[chosen] == "number" else None
+    return Columns(taken, chosen, given, texts=kinds[chosen] == "text", bare=kinds[taken] == "bytes")
+
+
+def _kind(kind: Any) -> str:
+    """What a column may hold: "struct" or "bytes" images, "number" or "text" labels, or neither."""
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    if types.is_struct(kind):
+        index = kind.get_field_index("bytes")
+        return "struct" if index >= 0 and _kind(kind.field(index).type) == "bytes" else ""
+    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind):
+        return "bytes"
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return "text"
+    return "number" if types.is_integer(kind) else ""
+
+
+def _asked(name: str, candidates: Sequence[str], what: str, there: str) -> str:
+    if name in candidates:
+        return name
+    expected = "bytes, or a struct with bytes" if what == "image" else "integers or texts"
+    raise ImageSourceError(f"images.{what} = {name!r}: no column of {expected} has that name; its columns: {there}")
+
+
+def _image(candidates: Sequence[str], kinds: dict[str, str], there: str) -> str:
+    structs = [name for name in candidates if kinds[name] == "struct"] or list(candidates)
+    if len(structs) == 1:
+        return structs[0]
+    if found := next((name for name in IMAGES if name in structs), None):
+        return found
+    which = f"several that may be it ({', '.join(structs)})" if structs else "none"
+    raise ImageSourceError(
+        f"expected one column of images (bytes, or a struct with bytes), found {which}; its columns: {there}"
+        + ('; name one: images.image = "..." in the spec' if structs else "")
+    )
+
+
+def _label(named: Sequence[str], candidates: Sequence[str], kinds: dict[str, str], there: str) -> str:
+    if len(named) == 1:
+        return named[0]
+    found = next((name for name in LABELS if name in (named or kinds)), None)
+    if found in candidates:
+        return str(found)
+    remedy = 'name one: images.label = "..." in the spec'
+    if found is not None:
+        raise ImageSourceError(
+            f"its column {found!r} holds neither integers nor texts, so it is no label; its columns: {there}; write it "
+            f"as integers or texts, or {remedy}"
+        )
+    which = (
+        f"candidates: {', '.join(named or candidates)}; {remedy}" if candidates else "and no column that could be one"
+    )
+    raise ImageSourceError(
+        f"expected a column of labels named {', '.join(LABELS[:-1])} or {LABELS[-1]}, found none, {which}; its "
+        f"columns: {there}"
+    )
+
+
+def no_bytes(metadata: Any, found: Columns) -> bool:
+    """Whether statistics say that the image column has no bytes in any row."""
+    wanted = found.image if found.bare else f"{found.image}.bytes"
+    nulls = rows = 0
+    for group in range(metadata.num_row_groups):
+        about = metadata.row_group(group)
+        for number in range(about.num_columns):
+            column = about.column(number)
+            if column.path_in_schema == wanted:
+                if column.statistics is None or not column.statistics.has_null_count:
+                    return False
+                nulls, rows = nulls + column.statistics.null_count, rows + column.num_values
+    return rows > 0 and nulls == rows

@@ -1,0 +1,94 @@
+"""Pixels out of encoded bytes: what is asked of orientation and transparency, and what is lost and said."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from store.decoding import MOST_STRETCHED, Decoding, decode
+
+
+def encoded(image, form="PNG", **how):
+    buffer = io.BytesIO()
+    image.save(buffer, form, **how)
+    return buffer.getvalue()
+
+
+def noise(height=5, width=3, channels=3):
+    pixels = np.random.default_rng(7).integers(0, 256, (height, width, channels), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_orientation_is_applied_as_pillow_does_or_counted_as_lost(turn):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    data = encoded(noise(), "PNG", exif=exif)
+    with Image.open(io.BytesIO(data)) as image:
+        turned = ImageOps.exif_transpose(image)
+    applied, ignored = decode(data, Decoding(orientation="apply")), decode(data)
+    np.testing.assert_array_equal(np.asarray(applied.image), np.asarray(turned))
+    np.testing.assert_array_equal(np.asarray(ignored.image), np.asarray(noise()))
+    assert (applied.lost, ignored.lost) == ((), ("orientation",) if turn > 1 else ())
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_is_dropped_and_said_or_gets_a_ground(mode):
+    if mode == "P":
+        image = noise().convert("P")
+        data = encoded(image, transparency=image.getpixel((0, 0)))
+    else:
+        image = noise(channels=4).convert(mode)
+        alpha = Image.fromarray(np.array([[0, 128, 255]] * 5, np.uint8))
+        image.putalpha(alpha)
+        data = encoded(image)
+    with Image.open(io.BytesIO(data)) as stored:
+        plain = np.asarray(stored.convert("RGB")).astype(int)
+        alpha = np.asarray(stored.convert("RGBA"))[..., 3:] / 255
+    dropped = decode(data)
+    assert dropped.lost == ("alpha",)
+    np.testing.assert_array_equal(np.asarray(dropped.image), plain)
+    for ground, shade in (("white", 255), ("black", 0)):
+        laid = decode(data, Decoding(alpha=ground))
+        assert laid.lost == ()
+        np.testing.assert_allclose(np.asarray(laid.image), alpha * plain + (1 - alpha) * shade, atol=1)
+
+
+def test_an_alpha_channel_that_hides_nothing_is_no_loss():
+    image = noise(channels=4)
+    image.putalpha(255)
+    for ground in ("drop", "white"):
+        made = decode(encoded(image), Decoding(alpha=ground))
+        assert made.lost == ()
+        np.testing.assert_array_equal(np.asarray(made.image), np.asarray(image)[..., :3])
+
+
+@pytest.mark.parametrize("form", ["GIF", "TIFF", "WEBP", "PNG"])
+def test_further_frames_are_said_to_be_left_out(form):
+    one, other = Image.new("RGB", (5, 3), (9, 9, 9)), Image.new("RGB", (5, 3), (200, 9, 9))
+    moving = decode(encoded(one, form, save_all=True, append_images=[other]))
+    assert (moving.lost, moving.image.size) == (("frames",), (5, 3))
+    assert decode(encoded(one, form)).lost == ()
+
+
+def test_sixteen_bits_a_channel_are_said_to_be_halved_in_colour_and_refused_in_grey():
+    deep = b"P6 2 1 65535\n" + np.arange(6, dtype=">u2").tobytes()
+    assert decode(deep).lost == ("depth",)
+    grey = encoded(Image.fromarray(np.arange(15, dtype=np.uint16).reshape(5, 3)))
+    assert "more than 8 bits" in decode(grey).problem
+
+
+def test_a_side_a_hundred_times_the_other_is_the_limit():
+    most = Image.new("RGB", (MOST_STRETCHED * 3, 3))
+    assert decode(encoded(most)).problem is None
+    for size in ((MOST_STRETCHED * 3 + 1, 3), (1, 4000)):
+        made = decode(encoded(Image.new("RGB", size)))
+        assert made.image is None
+        assert f"{size[0]} x {size[1]} pixels: one side is more than 100 times the other" in made.problem
+
+
+def test_broken_exif_costs_no_pixel():
+    data = encoded(noise(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\xff" * 40)
+    made = decode(data)
+    assert (made.problem, made.lost) == (None, ())

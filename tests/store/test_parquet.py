@@ -1,0 +1,120 @@
+"""Which columns of a parquet file are image and label: told by metadata, name or spec, and never guessed."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from store.errors import ImageDataError, ImageSourceError
+from store.images import open_images
+from tests.store.made import everything, picture, write_folder
+
+STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def write(path, columns, *, image="image", form=STRUCT, features=None):
+    """A file with one column of images and the given others."""
+    count = len(next(iter(columns.values())))
+    encoded = [picture(n) for n in range(count)]
+    rows = encoded if form == pa.binary() else [{"bytes": data, "path": None} for data in encoded]
+    table = pa.table({image: pa.array(rows, form), **columns})
+    if features:
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(table, path)
+
+
+def scanned(folder, **columns):
+    images = open_images("parquet", str(folder), pattern="*.parquet", columns=columns)
+    return images, images.scan(on_error="fail")
+
+
+@pytest.mark.parametrize("name", ["label", "labels", "fine_label", "class", "target", "category"])
+def test_a_label_is_known_by_its_name_beside_other_numbers(name, tmp_path):
+    write(tmp_path / "p.parquet", {"fold": [3, 4, 3], name: [1, 0, 2], "id": [7, 8, 9]})
+    _, manifest = scanned(tmp_path)
+    assert manifest.shards[0].labels == (1, 0, 2)
+    assert manifest.columns == {"image": "image", "label": name}
+
+
+def test_a_text_label_is_taken_before_any_number_and_its_classes_are_the_sorted_texts_of_all_shards(tmp_path):
+    write(tmp_path / "a.parquet", {"label": ["owl", "ant", "owl"], "fold": [0, 1, 2]})
+    write(tmp_path / "b.parquet", {"label": ["bee", "owl"], "fold": [0, 1]})
+    images, manifest = scanned(tmp_path)
+    assert manifest.classes == ("ant", "bee", "owl")
+    assert [label for *_, label in everything(images, manifest)] == [2, 0, 2, 1, 2]
+
+
+def test_text_labels_in_dictionary_form_or_with_gaps_are_read_too(tmp_path):
+    write(tmp_path / "p.parquet", {"label": pa.array(["b", None, "a", ""]).dictionary_encode()})
+    manifest = open_images("parquet", str(tmp_path), pattern="*.parquet").scan(on_error="skip")
+    assert manifest.shards[0].labels == (1, -1, 0, -1)
+    assert [(p.item, p.reason) for p in manifest.problems] == [("row-1", "label missing"), ("row-3", "label missing")]
+
+
+def test_text_labels_follow_the_class_file_where_there_is_one(tmp_path):
+    write(tmp_path / "p.parquet", {"label": ["bee", "cow"]})
+    write_folder(tmp_path, {"names.txt": b"\xef\xbb\xbfowl\r\nbee\r\n"})
+    images = open_images("parquet", str(tmp_path), pattern="*.parquet", class_file="names.txt")
+    manifest = images.scan(on_error="skip")
+    assert (manifest.classes, manifest.shards[0].labels) == (("owl", "bee"), (1, -1))
+    assert manifest.problems[0].reason == "label 'cow' is not among the class names"
+
+
+def test_metadata_decide_before_names(tmp_path):
+    features = {"kind": {"_type": "ClassLabel", "names": ["x", "y"]}, "shot": {"_type": "Image"}}
+    write(tmp_path / "p.parquet", {"label": [7, 8], "kind": [1, 0]}, image="shot", features=features)
+    _, manifest = scanned(tmp_path)
+    assert (manifest.columns, manifest.classes) == ({"image": "shot", "label": "kind"}, ("x", "y"))
+
+
+@pytest.mark.parametrize("columns", [{"fold": [0, 1]}, {"coarse_label": [0, 1], "id": [5, 6]}, {"word": ["a", "b"]}])
+def test_a_column_of_another_name_is_no_label_unless_the_spec_names_it(columns, tmp_path):
+    write(tmp_path / "p.parquet", columns)
+    name = next(iter(columns))
+    with pytest.raises(ImageSourceError, match=rf"candidates: {', '.join(columns)}; name one: images\.label"):
+        scanned(tmp_path)
+    assert scanned(tmp_path, label=name)[1].shards[0].labels == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("label", "kind"), [([0.0, 1.0], "double"), ([True, False], "bool"), ([[0], [1]], "list<element: int64>")]
+)
+def test_a_label_that_is_neither_whole_number_nor_text_is_refused_by_its_type(label, kind, tmp_path):
+    write(tmp_path / "p.parquet", {"label": label, "fold": [0, 1]})
+    with pytest.raises(ImageSourceError, match="neither integers nor texts") as caught:
+        scanned(tmp_path)
+    assert f"label ({kind})" in str(caught.value)
+
+
+def test_a_named_column_that_is_not_there_or_does_not_fit_is_refused_with_what_is_there(tmp_path):
+    write(tmp_path / "p.parquet", {"label": [0, 1], "ratio": [0.5, 0.7]})
+    for asked in ({"label": "lable"}, {"label": "ratio"}, {"image": "label"}):
+        ((what, name),) = asked.items()
+        with pytest.raises(ImageSourceError, match=rf"images\.{what} = '{name}'.*image \(struct\), label \(int64\)"):
+            scanned(tmp_path, **asked)
+
+
+def test_plain_bytes_are_images_and_one_of_several_is_taken_by_name_or_as_the_spec_says(tmp_path):
+    write(tmp_path / "p.parquet", {"label": [0, 1]}, image="shot", form=pa.binary())
+    images, manifest = scanned(tmp_path)
+    assert [item.image.getpixel((0, 0))[0] for item in images.read(manifest.shards[0])] == [0, 1]
+    other = pa.array([{"bytes": picture(50 + n), "path": None} for n in range(2)], STRUCT)
+    write(tmp_path / "p.parquet", {"label": [0, 1], "mask": other}, image="shot")
+    with pytest.raises(ImageSourceError, match=r"several that may be it \(shot, mask\).*images\.image"):
+        scanned(tmp_path)
+    images, manifest = scanned(tmp_path, image="mask")
+    assert next(images.read(manifest.shards[0])).image.getpixel((0, 0))[0] == 50
+
+
+def test_shards_with_other_columns_than_the_first_are_named(tmp_path):
+    write(tmp_path / "a.parquet", {"label": [0, 1]})
+    write(tmp_path / "b.parquet", {"label": ["x", "y"]})
+    with pytest.raises(ImageDataError, match=r"b\.parquet: unreadable: its columns 'image' and 'label' differ"):
+        scanned(tmp_path)
+
+
+def test_columns_are_refused_for_images_that_have_none(tmp_path):
+    with pytest.raises(ImageSourceError, match="folder images have no columns; leave out label"):
+        open_images("folder", str(tmp_path), pattern="", columns={"label": "x"})
