@@ -11,7 +11,7 @@ from jobs import copies, data
 from jobs.step import Facts, Task
 from store import arrays
 from store.artefacts import Artefact, as_written, read_json
-from store.errors import StoreError
+from store.errors import ArtefactDamaged, StoreError
 from store.images import Manifest, Shard
 from store.layout import MANIFEST
 from store.places import exists, names
@@ -44,12 +44,19 @@ def donors(task: Task, version: int, manifest: Manifest) -> dict[str, Donor]:
 
 
 def take(donor: Donor, task: Task, unit: str, *, shard: Shard, backbone: Mapping[str, Any]) -> Facts | None:
-    """Copy a unit; None where it does not stand, or was embedded by other versions or on another kind of device.
+    """Copy a unit; None where it does not stand, is damaged, or was embedded by other versions or on another device.
 
     shard: what the unit is here; backbone: its facts here and now.
     """
     if not donor.artefact.stands(donor.unit):
         return None
+    try:
+        return _copied(donor, task, unit, shard=shard, backbone=backbone)
+    except ArtefactDamaged:
+        return None
+
+
+def _copied(donor: Donor, task: Task, unit: str, *, shard: Shard, backbone: Mapping[str, Any]) -> Facts | None:
     path = donor.artefact.path / "units" / f"{donor.unit}.json"
     with as_written(path):
         mark = dict(read_json(path))

@@ -49,15 +49,24 @@ def test_an_image_of_another_size_is_embedded_again(own, run_tiny, own_images, p
     assert (rows(done, "train") != before).any(1).nonzero()[0].tolist() == [5]
 
 
-def test_nothing_is_taken_from_another_environment(own, run_tiny, own_images, painted):
+def test_nothing_is_taken_from_another_environment(own, run_tiny, own_images, painted, unsealed):
     import json
 
+    unsealed(own.root)
     for path in (own.artefact("embeddings[train]").path / "units").iterdir():
         mark = json.loads(path.read_text())
         mark["backbone"]["precision"] = "bfloat16"
         path.write_text(json.dumps(mark))
     painted(own_images / "train", {"ant": 0, "bee": 0, "cat": 1}, first=17)
     assert taken(run_tiny(own.root, own_images), "train") == []
+
+
+def test_a_damaged_shard_is_embedded_again_and_not_taken(own, run_tiny, own_images, painted):
+    before = own.artefact("embeddings[train]")
+    for name in ("data.zarr/embeddings/00000/c/0/0", "units/00001.json"):
+        (before.path / name).write_bytes((before.path / name).read_bytes()[:-1])
+    painted(own_images / "train", {"ant": 0, "bee": 0, "cat": 1}, first=17)
+    assert taken(run_tiny(own.root, own_images), "train") == ["00002"]
 
 
 def test_choices_that_are_not_made_leave_the_digests_of_older_roots(make_spec, images):

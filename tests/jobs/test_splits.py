@@ -163,11 +163,12 @@ def test_more_examples_than_a_class_has_are_told_before_anything_is_embedded(run
     assert watched.steps.keys() == MANIFESTS
 
 
-def test_an_old_manifest_of_tars_says_that_it_did_not_count_all(make_spec, run_tiny, parquet, tmp_path):
+def test_an_old_manifest_of_tars_says_that_it_did_not_count_all(make_spec, run_tiny, parquet, tmp_path, unsealed):
     folder, root = parquet([0, 1] * 4, [0, 1]), tmp_path / "root"
     run_tiny(root, folder, PARQUET | NO_GRID)
     plan = make_plan(make_spec(PARQUET | NO_GRID), str(folder))
     assert check_manifests(plan.spec, plan.steps, root) == []
+    unsealed(root)
     path = plan.step("manifest[test]").task(root).output.path / "manifest.json"
     path.write_text(path.read_text().replace('"left_alone"', '"other"'))
     (note,) = check_manifests(plan.spec, plan.steps, root)
