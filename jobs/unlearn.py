@@ -156,7 +156,8 @@ def measured(experiment: Experiment, asked: dict[str, Any]) -> dict[str, Any] | 
         return None
     then, now = rows.sort("budget").to_dicts()
     items = headline.before(experiment).items
-    counts = {split: items[split][now["class"]] for split in headline.SPLITS}
+    with as_written(artefact.path / "provenance.json"):
+        counts = {split: items[split][now["class"]] for split in headline.SPLITS}
     found = {split: share_of(now[f"{split}_forget"], counts[split]) for split in headline.SPLITS}
     return {**found, "test_retain": now["test_retain"], "test_retain_before": then["test_retain"]}
 
