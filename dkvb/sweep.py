@@ -121,24 +121,6 @@ def sweep(
     return torch.from_numpy(predicted), torch.from_numpy(among_retain)
 
 
-def warm() -> None:
-    """Compile what `sweep` runs, or read it from the disk: seconds at the first call, which are no sweep's own.
-
-    Types and memory layouts decide what is compiled, sizes do not: one item of a tiny model will do, with its results
-    once in an array of their own and once in a part of a larger one, as blocks of items write them.
-    """
-    c, m, d_z, d_k, v, steps = 2, 3, 2, 3, 2, 2  # an axis of 1 would hide in which order an array lies
-    parts = torch.zeros(c, d_z, d_k), torch.zeros(c, m, d_k), torch.zeros(c, m, v), torch.ones(c, m, dtype=torch.bool)
-    bottleneck = Bottleneck(*parts, header={})
-    items = Items(torch.zeros(1, d_z).half(), torch.zeros(1, c).short(), torch.zeros(1, c, 1).short())
-    table = np.ones((c, m, 1), np.uint8)
-    for n in (1, 2):
-        results = (np.empty((1, steps, n), np.int16)[:, :, :1] for _ in range(2))
-        _apply(
-            *_paths(bottleneck, items, table, steps), bottleneck.values.numpy(), np.zeros((1, 1), np.int64), *results
-        )
-
-
 def codes_by_step(bottleneck: Bottleneck, items: Items, table: NDArray[np.uint8], *, steps: int) -> Tensor:
     """The codes that a sweep gives every item: (f, steps, n, c) int16; arguments as of `sweep`."""
     codes = np.empty((table.shape[2], steps, *items.codes.shape), np.int16)

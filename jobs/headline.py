@@ -51,12 +51,18 @@ def before(experiment: Experiment) -> Before:
     """What the sweep says of the model before; items that an earlier version did not count are counted now."""
     facts = experiment.facts("sweep")
     path = experiment.artefact("sweep").path / "provenance.json"
+    items = facts.get("items") or {split: counted(experiment, split) for split in SPLITS}
     with as_written(path):
-        accuracy = {split: facts["accuracy"][split] for split in SPLITS}
-        items = facts.get("items") or {split: counted(experiment, split) for split in SPLITS}
         return Before(
-            accuracy=accuracy, membership_auc=facts.get("membership_auc"), items={s: list(items[s]) for s in SPLITS}
+            accuracy={split: number(facts["accuracy"][split]) for split in SPLITS},
+            membership_auc=number(facts.get("membership_auc")),
+            items={split: [int(n) for n in items[split]] for split in SPLITS},
         )
+
+
+def number(found: Any) -> float | None:
+    """A number out of a file, or nothing."""
+    return None if found is None else float(found)
 
 
 def counted(experiment: Experiment, split: str) -> list[int]:
@@ -97,16 +103,14 @@ def sweep_table(experiment: Experiment) -> pl.DataFrame:
         ]
         times = pl.DataFrame(seconds, schema=schema)
     items = before(experiment).items
-    sizes = pl.DataFrame(
-        {
-            "class": range(len(items["train"])),
-            "train_items": items["train"],
-            "test_items": items["test"],
-            "test_others": [sum(items["test"]) - own for own in items["test"]],
-        },
-        schema={"class": pl.Int32, **dict.fromkeys(("train_items", "test_items", "test_others"), pl.Int64)},
+    names = ("class", "train_items", "test_items", "test_others")
+    schema = {name: pl.Int32 if name == "class" else pl.Int64 for name in names}
+    with as_written(artefact.path / "provenance.json"):
+        pairs, total = zip(items["train"], items["test"], strict=True), sum(items["test"])
+        sizes = [(k, train, test, total - test) for k, (train, test) in enumerate(pairs)]
+    rows = swept_rows(artefact).join(
+        pl.DataFrame(sizes, schema, orient="row"), on="class", how="left", maintain_order="left"
     )
-    rows = swept_rows(artefact).join(sizes, on="class", how="left", maintain_order="left")
     return rows.join(times, on=["class", "method", "seed"], how="left", maintain_order="left")
 
 

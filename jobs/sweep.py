@@ -17,9 +17,10 @@ from torch.nn.functional import cross_entropy
 
 from dkvb import masks
 from dkvb.bottleneck import Bottleneck
+from dkvb.compilation import warm
 from dkvb.metrics import changed, neighbour_damage, right_by_class
 from dkvb.roc import auc
-from dkvb.sweep import NEVER_STEP, Items, step_table, sweep, warm
+from dkvb.sweep import NEVER_STEP, Items, step_table, sweep
 from dkvb.values import CodeFeatures
 from jobs import data
 from jobs.classes import class_hits, total_hits

@@ -181,7 +181,8 @@ def measured(experiment: Experiment, asked: dict[str, Any]) -> dict[str, Any] | 
         return None
     then, now = rows.sort("budget").to_dicts()
     items = headline.before(experiment).items
-    counts = {split: items[split][now["class"]] for split in headline.SPLITS}
+    with as_written(artefact.path / "provenance.json"):
+        counts = {split: items[split][now["class"]] for split in headline.SPLITS}
     found = {split: share_of(now[f"{split}_forget"], counts[split]) for split in headline.SPLITS}
     return {**found, "test_retain": now["test_retain"], "test_retain_before": then["test_retain"]}
 
@@ -300,18 +301,20 @@ def told_measured(done: dict[str, Any]) -> list[str]:
     """What the sweep saw of this mask, or how to have it seen."""
     seen = done["measured"]
     if seen is None:
+        if len(done["classes"]) > 1:
+            return ["  in the sweep  not measured: it forgets each class by itself"]
         name = {"uva": "pairs", "uve": "examples"}[done["method"]]
         how = f"a sweep of the class with {name} = [{done['budget']}] in [sweep.{done['method']}] measures it"
-        return [
-            f"  in the sweep  not measured at this N{f': {how}' if len(done['classes']) == 1 else ', nor together'}"
-        ]
+        return [f"  in the sweep  not measured at this N: {how}"]
     lines = [
         f"  still known   {told_share(seen['train'])} training items of the class",
         f"                {told_share(seen['test'])} test items",
     ]
     worst = max((seen[split]["accuracy"] or 0.0 for split in headline.SPLITS), default=0.0)
     if worst > headline.GONE:
-        lines.append(f"  NOT forgotten: more than {100 * headline.GONE:g} % of them; give a larger N, up to --share 1")
+        lines.append(
+            f"  NOT forgotten: more than {100 * headline.GONE:g} % still known; give a larger N, up to --share 1"
+        )
     if seen["test_retain"] is not None:
         then, now = 100 * seen["test_retain_before"], 100 * seen["test_retain"]
         lines.append(f"  the others    test accuracy {now:.2f} %, before {then:.2f} %")

@@ -120,7 +120,7 @@ def test_words_that_do_not_fit_are_a_usage_error(words, dkvb, tmp_path, monkeypa
 def test_a_run_prints_results_to_stdout_and_progress_to_stderr(dkvb, run_words, tmp_path):
     ended = dkvb(*run_words())
     assert ended.code == 0
-    assert "tiny: test accuracy" in ended.out
+    assert "tiny: train accuracy" in ended.out
     assert "| uva" in ended.out
     assert "| uve" in ended.out
     assert "units" not in ended.out

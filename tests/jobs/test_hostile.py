@@ -64,6 +64,12 @@ def test_an_experiment_of_something_else_ends_in_one_message(content, words, dkv
     ("label", "file", "content"),
     [
         ("sweep", "provenance.json", "[]"),
+        ("sweep", "provenance.json", '{"facts": {"accuracy": {"train": "x", "test": 1}}}'),
+        (
+            "sweep",
+            "provenance.json",
+            '{"facts": {"accuracy": {"train": 1, "test": 1}, "items": {"train": [1], "test": []}}}',
+        ),
         ("linear", "provenance.json", '{"facts": {"accuracy": "high"}}'),
         ("sweep", "units.json", "{}"),
         ("sweep", "units/00000.json", "[]"),

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jobs.proof import crossed, ranked
+from jobs.proof import crossed, known_rows, ranked
 
 SCORES = {"none": 0.0, "retrain": 1.0, "good": 0.9, "near": 0.9, "bad": 0.5}
 
@@ -50,3 +50,17 @@ def test_neither_the_model_before_nor_the_oracle_is_ranked():
 def test_every_head_has_a_best_of_its_own():
     both = pl.concat([rows({"a": 0.9}), rows({"a": 0.2}).with_columns(pl.lit("linear").alias("head"))])
     assert ranked(both, "tow")["best"].to_list() == [True, True]
+
+
+def test_a_class_that_some_model_never_knew_is_left_out_for_all_and_counted():
+    rows = pl.DataFrame(
+        [
+            {"class": k, "seed": seed, "head": "values", "method": method, "test_forget": forget}
+            for k, before in enumerate([(0.9, 0.8), (0.0, 0.7), (None, None)])
+            for seed in (0, 1)
+            for method, forget in (("none", before[seed]), ("uva", 0.0))
+        ]
+    )
+    kept, left_out = known_rows(rows)
+    assert left_out == 2
+    assert kept["class"].to_list() == [0] * 4

@@ -429,7 +429,9 @@ def test_of_another_mask_the_sweep_saw_nothing_and_says_so(own):
     assert forget(own, "cat", budget=max(budgets))["measured"] is not None
     assert forget(own, "cat", budget=1, scope="per-codebook")["measured"] is None
     assert forget(own, "cat", method="uve", seed=1)["measured"] is None, "the sweep had seeds 0 and 3"
-    assert forget(own, "cat", "ant")["measured"] is None
+    both = forget(own, "cat", "ant")
+    assert both["measured"] is None
+    assert "not measured: it forgets each class by itself" in told(both)
 
 
 def test_a_checkpoint_that_lies_there_is_named_though_the_mask_alone_was_asked_for(own):

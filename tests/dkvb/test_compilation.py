@@ -10,7 +10,8 @@ import numpy as np, torch
 from numba.core.dispatcher import Dispatcher
 from dkvb import metrics, sweep, tiles
 from dkvb.bottleneck import Bottleneck
-from dkvb.sweep import Items, step_table, warm
+from dkvb.compilation import warm
+from dkvb.sweep import Items, step_table
 
 
 def compiled():
