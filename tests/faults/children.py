@@ -50,7 +50,7 @@ class Ended:
     err: str
     seconds: float
     grown: int
-    """Bytes of resident memory that it took beyond what it began with."""
+    """Bytes of resident memory that it took, at most, beyond what it began with."""
 
     @property
     def verdict(self) -> str:
@@ -149,7 +149,7 @@ def _seen(folder: Path, number: int, code: int | None, seconds: float, grown: in
 def _child(calls: Sequence[Call], folder: Path, writer: int, room: int) -> NoReturn:
     """Be the child."""
     try:
-        resident, most = _held(1), _held(0) + room
+        most = _held("VmSize") + room
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -159,10 +159,11 @@ def _child(calls: Sequence[Call], folder: Path, writer: int, room: int) -> NoRet
                 os.dup2(file, descriptor)
                 os.close(file)
                 setattr(sys, f"std{name}", open(descriptor, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
-            began = time.monotonic()
+            Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+            resident, began = _held("VmRSS"), time.monotonic()
             code = _code(call)
-            grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - resident
-            os.write(writer, RECORD.pack(code, max(0, grown), time.monotonic() - began))
+            grown = max(0, _held("VmHWM") - resident)
+            os.write(writer, RECORD.pack(code, grown, time.monotonic() - began))
     finally:
         os._exit(CRASHED)
 
@@ -183,6 +184,7 @@ def _code(call: Call) -> int:
     return code
 
 
-def _held(column: int) -> int:
-    """Bytes that this process holds: 0 addresses, 1 resident."""
-    return int(Path("/proc/self/statm").read_text().split()[column]) * resource.getpagesize()
+def _held(name: str) -> int:
+    """Bytes that this process holds: VmSize, addresses; VmRSS, resident; VmHWM, resident at most so far."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[name].split()[0]) * 1024
