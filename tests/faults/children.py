@@ -65,7 +65,9 @@ class Ended:
 
     @property
     def message(self) -> str:
-        """The last message of ours, or of click's."""
+        """The last message of ours, or of click's; what was printed, of a command that reports what is wrong."""
+        if self.code == 1 and not self.err:
+            return self.out.decode(errors="replace").strip()
         return (re.findall(r"^(?:dkvb|Error): (?s:.*)", self.err, flags=re.M) or [""])[-1].strip()
 
     @property
