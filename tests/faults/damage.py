@@ -3,13 +3,13 @@
 A file is deleted, emptied, cut to half or by one byte, filled with zeros, exchanged with another of its kind, or one
 bit of it is flipped. Then a user asks for the state, for tables, and to forget classes (see `requests`), and the file
 is put back. ROOT is a finished root of the spec `digits`, copied and never touched; without one it is run, for minutes.
---tiny takes the tiny experiment of the tests. --resume N also runs the experiment again after N of the damages, by turns
-with all gone that was made of the damaged artefact, and after `dkvb repair`.
+--tiny takes the tiny experiment of the tests. --resume N also runs the experiment again after N of the damages, by
+turns with all gone that was made of the damaged artefact, and after `dkvb repair`.
 
 How to read it: one line per kind of file and damage, each damage counted under the worst that any command made of it.
 harmless: every number as before. refused: a message that names a place and a remedy. vague: one that lacks either.
 wrong: exit 0 and another number. missed: not found by `dkvb status --verify`. All from vague on are listed as they are
-found; wrong, traceback, hang and missed make the script fail.
+found, and refusals of --resume; wrong, traceback, hang and missed make the script fail.
 """
 
 import argparse
@@ -108,7 +108,8 @@ class Tried:
             path.write_bytes(holds)
         ended = ask(self.copy, self.words, self.folder)
         found = [judge(command, one, self.expected[command], self.copy.path) for command, one in ended.items()]
-        if "verify" in ended and Path(file).name not in ended["verify"].message and not file.endswith(NO_NUMBERS):
+        where = "/".join(file.split("/")[:2])  # the artefact, whichever of its files is blamed
+        if "verify" in ended and where not in ended["verify"].message and not file.endswith(NO_NUMBERS):
             found.append(Judged("verify", "missed", f"found: {ended['verify'].message[:200] or 'nothing'}"))
         if again is not None:
             found.append(again(self.source, self.copy, file, self.folder))
@@ -124,7 +125,7 @@ class Tried:
             about = {"verdict": one.verdict, "file": file, "damage": name, "command": one.command, "why": one.why}
             if one.verdict in BAD:
                 self.bad.append(about)
-            if one.verdict in (*BAD, "vague"):
+            if one.verdict in (*BAD, "vague") or (one.verdict == "refused" and one.command in ("run", "repair")):
                 print(" | ".join(about.values()), flush=True)
 
     def show(self) -> None:

@@ -34,6 +34,8 @@ def commands(source: Source) -> dict[str, list[object]]:
     one, other = source.classes
     both = ["unlearn", "--class", one, "--class", other, "--json"]
     return {
+        # Before the requests: they write anew what an earlier one wrote.
+        **({"verify": ["status", "--verify"]} if has("status", "--verify") else {}),
         "status": ["status"],
         "table": ["table", "--format", "json"],
         "table classes": ["table", "--table", "classes", "--format", "json"],
@@ -42,7 +44,6 @@ def commands(source: Source) -> dict[str, list[object]]:
         "mask by examples": [*both, "--mask-only", "--method", "uve", "--share", "0.5"],
         "unlearn": ["unlearn", "--class", one, "--json"],
         "unlearn two": both,
-        **({"verify": ["status", "--verify"]} if has("status", "--verify") else {}),
     }
 
 
@@ -147,9 +148,8 @@ def resume(source: Source, copy: Copy, name: str, folder: Path) -> Judged:
 def repair(source: Source, copy: Copy, name: str, folder: Path) -> Judged:
     """Repair, run, verify: all that the run made must be the bytes they were."""
     words = [("repair", copy.path), source.run(copy.path), ("status", copy.path, "--verify")]
-    for ended, (command, *_) in zip(
-        forked([dkvb(*one) for one in words], folder, limit=30 * LATE_S), words, strict=True
-    ):
+    every = forked([dkvb(*one) for one in words], folder, limit=30 * LATE_S, room=2**40)
+    for ended, (command, *_) in zip(every, words, strict=True):
         if ended.verdict != "answered":
             found = judge("repair", ended, {}, copy.path)
             return Judged("repair", "wrong" if command == "status" else found.verdict, f"{command}: {found.why}")
