@@ -14,7 +14,8 @@ import struct
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -126,7 +127,7 @@ def _through(calls: Sequence[Call], folder: Path, limit: float, room: int) -> li
     os.close(writer)
     ended: list[Ended] = []
     began = time.monotonic()
-    with os.fdopen(reader, "rb", buffering=0) as records:
+    with os.fdopen(reader, "rb", buffering=0) as records, _gone_with_us(pid):
         while len(ended) < len(calls):
             in_time = bool(select.select([records], [], [], limit)[0])
             if record := records.read(RECORD.size) if in_time else b"":
@@ -140,6 +141,17 @@ def _through(calls: Sequence[Call], folder: Path, limit: float, room: int) -> li
             return [*ended, _seen(folder, len(ended), status if in_time else None, time.monotonic() - began, 0)]
     os.waitpid(pid, 0)
     return ended
+
+
+@contextmanager
+def _gone_with_us(pid: int) -> Iterator[None]:
+    """A child does not outlive the wait for it."""
+    try:
+        yield
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 def _seen(folder: Path, number: int, code: int | None, seconds: float, grown: int) -> Ended:

@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from itertools import cycle
 from pathlib import Path
@@ -166,14 +167,15 @@ def main() -> None:
         every = [one for one in damages(tried.copy, seed=asked.seed) if rng.random() < asked.share]
         turns = cycle((resume, repair) if has("repair") else (resume,))
         again = dict(zip(rng.sample(range(len(every)), min(asked.resume, len(every))), turns, strict=False))
-        for number, (file, name) in enumerate(every):
-            holds = damaged(tried.copy, file, name, seed=asked.seed)
-            tried.damage(file, name, holds, again=again.get(number))
-            if number % 100 == 99:
-                print(f"{number + 1} of {len(every)}, {time.monotonic() - began:.0f} s", file=sys.stderr)
+        with suppress(KeyboardInterrupt):  # what was tried so far is told
+            for number, (file, name) in enumerate(every):
+                holds = damaged(tried.copy, file, name, seed=asked.seed)
+                tried.damage(file, name, holds, again=again.get(number))
+                if number % 100 == 99:
+                    print(f"{number + 1} of {len(every)}, {time.monotonic() - began:.0f} s", file=sys.stderr)
         tried.show()
         worst = sum(tried.table.values(), Counter[str]())
-        about = {"seed": asked.seed, "files": len(tried.copy.files()), "damages": len(every), "worst": worst}
+        about = {"seed": asked.seed, "files": len(tried.copy.files()), "damages": sum(worst.values()), "worst": worst}
         costs = {"cost": cost(tried)} if asked.cost else {}
         seconds = round(time.monotonic() - began)
         print(
