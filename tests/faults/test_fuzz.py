@@ -14,7 +14,7 @@ from tests.faults.stage import REPOSITORY
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 
 
-@pytest.mark.parametrize(("kind", "count"), [("specs", 300), ("images", 120), ("roots", 80), ("queues", 80)])
+@pytest.mark.parametrize(("kind", "count"), [("specs", 300), ("images", 120), ("roots", 100), ("queues", 200)])
 def test_odd_inputs_end_in_an_answer_or_in_one_message(kind, count):
     words = [sys.executable, "-m", "tests.faults.fuzz", kind, "--count", str(count)]
     ended = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, timeout=1100, check=False)
