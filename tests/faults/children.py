@@ -14,7 +14,8 @@ import struct
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -50,7 +51,7 @@ class Ended:
     err: str
     seconds: float
     grown: int
-    """Bytes of resident memory that it took beyond what it began with."""
+    """Bytes of resident memory that it took, at most, beyond what it began with."""
 
     @property
     def verdict(self) -> str:
@@ -65,7 +66,9 @@ class Ended:
 
     @property
     def message(self) -> str:
-        """The last message of ours, or of click's."""
+        """The last message of ours, or of click's; what was printed, of a command that reports what is wrong."""
+        if self.code == 1 and not self.err:
+            return self.out.decode(errors="replace").strip()
         return (re.findall(r"^(?:dkvb|Error): (?s:.*)", self.err, flags=re.M) or [""])[-1].strip()
 
     @property
@@ -124,7 +127,7 @@ def _through(calls: Sequence[Call], folder: Path, limit: float, room: int) -> li
     os.close(writer)
     ended: list[Ended] = []
     began = time.monotonic()
-    with os.fdopen(reader, "rb", buffering=0) as records:
+    with os.fdopen(reader, "rb", buffering=0) as records, _gone_with_us(pid):
         while len(ended) < len(calls):
             in_time = bool(select.select([records], [], [], limit)[0])
             if record := records.read(RECORD.size) if in_time else b"":
@@ -140,6 +143,17 @@ def _through(calls: Sequence[Call], folder: Path, limit: float, room: int) -> li
     return ended
 
 
+@contextmanager
+def _gone_with_us(pid: int) -> Iterator[None]:
+    """A child does not outlive the wait for it."""
+    try:
+        yield
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
+
+
 def _seen(folder: Path, number: int, code: int | None, seconds: float, grown: int) -> Ended:
     """How a call ended, with what it printed."""
     err = (folder / f"{number}.err").read_text(encoding="utf-8", errors="backslashreplace")
@@ -149,7 +163,7 @@ def _seen(folder: Path, number: int, code: int | None, seconds: float, grown: in
 def _child(calls: Sequence[Call], folder: Path, writer: int, room: int) -> NoReturn:
     """Be the child."""
     try:
-        resident, most = _held(1), _held(0) + room
+        most = _held("VmSize") + room
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -159,10 +173,11 @@ def _child(calls: Sequence[Call], folder: Path, writer: int, room: int) -> NoRet
                 os.dup2(file, descriptor)
                 os.close(file)
                 setattr(sys, f"std{name}", open(descriptor, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
-            began = time.monotonic()
+            Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+            resident, began = _held("VmRSS"), time.monotonic()
             code = _code(call)
-            grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - resident
-            os.write(writer, RECORD.pack(code, max(0, grown), time.monotonic() - began))
+            grown = max(0, _held("VmHWM") - resident)
+            os.write(writer, RECORD.pack(code, grown, time.monotonic() - began))
     finally:
         os._exit(CRASHED)
 
@@ -183,6 +198,7 @@ def _code(call: Call) -> int:
     return code
 
 
-def _held(column: int) -> int:
-    """Bytes that this process holds: 0 addresses, 1 resident."""
-    return int(Path("/proc/self/statm").read_text().split()[column]) * resource.getpagesize()
+def _held(name: str) -> int:
+    """Bytes that this process holds: VmSize, addresses; VmRSS, resident; VmHWM, resident at most so far."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[name].split()[0]) * 1024

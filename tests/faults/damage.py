@@ -3,12 +3,13 @@
 A file is deleted, emptied, cut to half or by one byte, filled with zeros, exchanged with another of its kind, or one
 bit of it is flipped. Then a user asks for the state, for tables, and to forget classes (see `requests`), and the file
 is put back. ROOT is a finished root of the spec `digits`, copied and never touched; without one it is run, for minutes.
---tiny takes the tiny experiment of the tests; --resume N also runs the experiment again after N of the damages.
+--tiny takes the tiny experiment of the tests. --resume N also runs the experiment again after N of the damages, by
+turns with all gone that was made of the damaged artefact, and after `dkvb repair`.
 
 How to read it: one line per kind of file and damage, each damage counted under the worst that any command made of it.
 harmless: every number as before. refused: a message that names a place and a remedy. vague: one that lacks either.
 wrong: exit 0 and another number. missed: not found by `dkvb status --verify`. All from vague on are listed as they are
-found; wrong, traceback, hang and missed make the script fail.
+found, and refusals of --resume; wrong, traceback, hang and missed make the script fail.
 """
 
 import argparse
@@ -20,13 +21,17 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 from statistics import median
 
 from tests.faults.children import warm
 from tests.faults.finished import Copy, Source, digits, tiny
-from tests.faults.requests import Judged, answers, ask, commands, has_verify, judge, resume
+from tests.faults.requests import Judged, answers, ask, commands, has, judge, repair, resume
+
+Again = Callable[[Source, Copy, str, Path], Judged]
 
 BAD = ("wrong", "traceback", "hang", "missed")
 WORSE = ("harmless", "refused", "vague", *BAD)
@@ -89,14 +94,14 @@ class Tried:
     def __init__(self, source: Source, folder: Path) -> None:
         self.source, self.folder = source, folder
         self.copy = Copy(source.root, folder / "copy")
-        self.words = commands(source, verify=has_verify())
+        self.words = commands(source)
         self.expected = answers(ask(self.copy, self.words, folder))
         self.copy.put_back()
         self.table: dict[tuple[str, str], Counter[str]] = {}
         self.bad: list[dict[str, str]] = []
         self.seen: Counter[str] = Counter()
 
-    def damage(self, file: str, name: str, holds: bytes | None, *, again: bool) -> None:
+    def damage(self, file: str, name: str, holds: bytes | None, *, again: Again | None) -> None:
         """Damage one file, do what a user does, judge, and put it back."""
         path = self.copy.path / file
         path.unlink()  # a run may still hold the file that was there
@@ -104,10 +109,11 @@ class Tried:
             path.write_bytes(holds)
         ended = ask(self.copy, self.words, self.folder)
         found = [judge(command, one, self.expected[command], self.copy.path) for command, one in ended.items()]
-        if (verify := ended.get("verify")) and verify.code == 0 and not file.endswith(NO_NUMBERS):
-            found.append(Judged("verify", "missed", "status --verify says that all is well"))
-        if again:
-            found.append(resume(self.source, self.copy, file, self.folder))
+        where = "/".join(file.split("/")[:2])  # the artefact, whichever of its files is blamed
+        if "verify" in ended and where not in ended["verify"].message and not file.endswith(NO_NUMBERS):
+            found.append(Judged("verify", "missed", f"found: {ended['verify'].message[:200] or 'nothing'}"))
+        if again is not None:
+            found.append(again(self.source, self.copy, file, self.folder))
         self.copy.put_back()
         self.count(file, name, found)
 
@@ -120,7 +126,7 @@ class Tried:
             about = {"verdict": one.verdict, "file": file, "damage": name, "command": one.command, "why": one.why}
             if one.verdict in BAD:
                 self.bad.append(about)
-            if one.verdict in (*BAD, "vague"):
+            if one.verdict in (*BAD, "vague") or (one.verdict == "refused" and one.command in ("run", "repair")):
                 print(" | ".join(about.values()), flush=True)
 
     def show(self) -> None:
@@ -159,15 +165,17 @@ def main() -> None:
         source = tiny(folder) if asked.tiny else digits(folder, asked.root)
         tried, began = Tried(source, folder), time.monotonic()
         every = [one for one in damages(tried.copy, seed=asked.seed) if rng.random() < asked.share]
-        again = set(rng.sample(range(len(every)), min(asked.resume, len(every))))
-        for number, (file, name) in enumerate(every):
-            holds = damaged(tried.copy, file, name, seed=asked.seed)
-            tried.damage(file, name, holds, again=number in again)
-            if number % 100 == 99:
-                print(f"{number + 1} of {len(every)}, {time.monotonic() - began:.0f} s", file=sys.stderr)
+        turns = cycle((resume, repair) if has("repair") else (resume,))
+        again = dict(zip(rng.sample(range(len(every)), min(asked.resume, len(every))), turns, strict=False))
+        with suppress(KeyboardInterrupt):  # what was tried so far is told
+            for number, (file, name) in enumerate(every):
+                holds = damaged(tried.copy, file, name, seed=asked.seed)
+                tried.damage(file, name, holds, again=again.get(number))
+                if number % 100 == 99:
+                    print(f"{number + 1} of {len(every)}, {time.monotonic() - began:.0f} s", file=sys.stderr)
         tried.show()
         worst = sum(tried.table.values(), Counter[str]())
-        about = {"seed": asked.seed, "files": len(tried.copy.files()), "damages": len(every), "worst": worst}
+        about = {"seed": asked.seed, "files": len(tried.copy.files()), "damages": sum(worst.values()), "worst": worst}
         costs = {"cost": cost(tried)} if asked.cost else {}
         seconds = round(time.monotonic() - began)
         print(

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,24 +94,27 @@ def main() -> None:
         (output := Path(made, "output")).mkdir()
         (inputs := Path(made, "inputs")).mkdir()
         maker = kind.maker(inputs)
-        for seed in range(first, first + count):
-            about, calls = maker.case(random.Random(f"{asked.kind} {seed}"))
-            ended = dict(zip(calls, forked(list(calls.values()), output, limit=kind.limit), strict=True))
-            found = {name: verdict(one, kind) for name, one in ended.items()}
-            worst[max(found.values(), key=WORSE.index)] += 1
-            most = max(most, *(one.grown for one in ended.values()))
-            for name, one in ended.items():
-                commands[f"{name}: {found[name]}"] += 1
-                if asked.only is not None:
-                    print(f"-- {name}: {found[name]}, exit {one.code}\n{one.out.decode(errors='replace')}{one.err}")
-                if found[name] in BAD:
-                    blamed[f"{found[name]}: {why(one, found[name])}"] += 1
-                    print(f"{seed} | {found[name]} | {name} | {about[:300]!r} | {why(one, found[name])}", flush=True)
+        with suppress(KeyboardInterrupt):  # what was tried so far is told
+            for seed in range(first, first + count):
+                about, calls = maker.case(random.Random(f"{asked.kind} {seed}"))
+                ended = dict(zip(calls, forked(list(calls.values()), output, limit=kind.limit), strict=True))
+                found = {name: verdict(one, kind) for name, one in ended.items()}
+                worst[max(found.values(), key=WORSE.index)] += 1
+                most = max(most, *(one.grown for one in ended.values()))
+                for name, one in ended.items():
+                    commands[f"{name}: {found[name]}"] += 1
+                    if asked.only is not None:
+                        print(f"-- {name}: {found[name]}, exit {one.code}\n{one.out.decode(errors='replace')}{one.err}")
+                    if found[name] in BAD:
+                        blamed[f"{found[name]}: {why(one, found[name])}"] += 1
+                        print(
+                            f"{seed} | {found[name]} | {name} | {about[:300]!r} | {why(one, found[name])}", flush=True
+                        )
     for reason, times in blamed.most_common(40):
         print(f"{times} x {reason}")
     told = {
         "kind": asked.kind,
-        "cases": count,
+        "cases": sum(worst.values()),
         "seed": first,
         "worst": worst,
         "commands": dict(sorted(commands.items())),

@@ -11,6 +11,7 @@ from typing import Any
 from tests.faults.children import Call, dkvb
 from tests.faults.finished import Copy, tiny
 from tests.faults.fuzz_specs import ODD, TEXTS, change
+from tests.faults.requests import has
 
 STRANGE: list[Any] = [odd for odd in ODD if not hasattr(odd, "isoformat")] + [
     None,
@@ -120,6 +121,8 @@ class Roots(Trees):
             "table": dkvb("table", root, "--table", rng.choice(("summary", "classes", "sweep"))),
             "mask": dkvb(*cat),
             "mask by examples": dkvb(*cat, "--method", "uve"),
+            **({"verify": dkvb("status", root, "--verify")} if has("status", "--verify") else {}),
+            **({"repair": dkvb("repair", root)} if has("repair") else {}),
         }
 
 

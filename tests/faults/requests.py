@@ -29,11 +29,13 @@ class Judged:
     why: str = ""
 
 
-def commands(source: Source, *, verify: bool) -> dict[str, list[object]]:
+def commands(source: Source) -> dict[str, list[object]]:
     """Words of the commands by their names, without the root, which comes second."""
     one, other = source.classes
     both = ["unlearn", "--class", one, "--class", other, "--json"]
     return {
+        # Before the requests: they write anew what an earlier one wrote.
+        **({"verify": ["status", "--verify"]} if has("status", "--verify") else {}),
         "status": ["status"],
         "table": ["table", "--format", "json"],
         "table classes": ["table", "--table", "classes", "--format", "json"],
@@ -42,15 +44,17 @@ def commands(source: Source, *, verify: bool) -> dict[str, list[object]]:
         "mask by examples": [*both, "--mask-only", "--method", "uve", "--share", "0.5"],
         "unlearn": ["unlearn", "--class", one, "--json"],
         "unlearn two": both,
-        **({"verify": ["status", "--verify"]} if verify else {}),
     }
 
 
-def has_verify() -> bool:
-    """Whether `dkvb status --verify` is there."""
+def has(command: str, option: str = "--help") -> bool:
+    """Whether a command is there, and has an option."""
+    from click import Context
+
     from jobs.cli import cli
 
-    return any(parameter.name == "verify" for parameter in cli.commands["status"].params)
+    found = cli.commands.get(command)
+    return found is not None and any(option in one.opts for one in found.get_params(Context(found)))
 
 
 def ask(copy: Copy, words: Mapping[str, list[object]], folder: Path) -> dict[str, Ended]:
@@ -139,6 +143,21 @@ def resume(source: Source, copy: Copy, name: str, folder: Path) -> Judged:
     made = [file for file in copy.files() if is_data(file) and file.startswith(tuple(gone)) and file != name]
     other = [file for file in made if not same(source.root / file, copy.path / file)]
     return Judged("run", "wrong" if other else "harmless", f"{len(other)} files differ: {other[0]}" if other else "")
+
+
+def repair(source: Source, copy: Copy, name: str, folder: Path) -> Judged:
+    """Repair, run, verify: all that the run made must be the bytes they were."""
+    if name != "progress.json":
+        copy.drop("progress.json")  # the run that made the root may have ended seconds ago, and count as at work
+    words = [("repair", copy.path), source.run(copy.path), ("status", copy.path, "--verify")]
+    every = forked([dkvb(*one) for one in words], folder, limit=30 * LATE_S, room=2**40)
+    for ended, (command, *_) in zip(every, words, strict=True):
+        if ended.verdict != "answered":
+            found = judge("repair", ended, {}, copy.path)
+            return Judged("repair", "wrong" if command == "status" else found.verdict, f"{command}: {found.why}")
+    made = [file for file in copy.files() if is_data(file) and not file.startswith("unlearned/")]
+    other = [file for file in made if not same(source.root / file, copy.path / file)]
+    return Judged("repair", "wrong" if other else "harmless", f"{len(other)} files differ: {other[0]}" if other else "")
 
 
 def is_data(file: str) -> bool:
