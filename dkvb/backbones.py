@@ -48,9 +48,8 @@ class BackboneSpec:
     def __post_init__(self) -> None:
         _known("library", self.library, LIBRARIES)
         if self.image_size is not None and not SMALLEST_IMAGE <= self.image_size <= LARGEST_IMAGE:
-            raise BackboneSpecError(
-                f"image_size = {self.image_size}: expected {SMALLEST_IMAGE} pixels or more, at most {LARGEST_IMAGE}"
-            )
+            expected = f"expected {SMALLEST_IMAGE} pixels or more, at most {LARGEST_IMAGE}"
+            raise BackboneSpecError(f"image_size = {self.image_size}: {expected}")
         if self.layer is not None:
             _known("layer", self.layer, LAYERS)
         if self.library == "open_clip":

@@ -19,11 +19,10 @@ NEVER = int(np.iinfo(np.int64).max)
 
 SCOPES = ("global", "per-codebook")
 
-TAU = 0.95
+TAU = 0.99
 """The rule for N, the same for both methods: the smallest N whose masked pairs hold this share of the forget class's
-training activations. It reads training codes alone, no label of a test item and no prediction. The share was chosen
-for Unlearning via Activations on the digits and CIFAR-10, before; Tiny-ImageNet had no part in the choice. At the same
-share Unlearning via Examples can leave more of a small class: its last pairs belong to examples that are not masked."""
+training activations. It reads training codes alone: no prediction, no test item. The share was chosen on the digits and
+CIFAR-10 (docs/decisions/010); Tiny-ImageNet had no part in the choice."""
 
 
 def activation_positions(counts: NDArray[Any], *, scope: str = "global") -> NDArray[np.int64]:

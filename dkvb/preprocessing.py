@@ -11,7 +11,7 @@ from dkvb.errors import BadImages
 
 SMALLEST_IMAGE = 32
 LARGEST_IMAGE = 4096
-"""Pixels of the smallest image a backbone is asked to take."""
+"""Pixels of the smallest and the largest image a backbone is asked to take."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,7 +231,7 @@ def table(root: Any, name: str, form: str, output: Path | None, experiment: str 
     type=float,
     metavar="S",
     help="Share of the class's activations (uva) or items (uve). Without it and --budget, both methods take the "
-    "smallest N that holds 0.95 of the class's activations.",
+    "smallest N that holds 0.99 of the class's activations.",
 )
 @click.option("--scope", type=click.Choice(["global", "per-codebook"]), default="global", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the order of the examples (uve).")

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from dkvb.backbones import BackboneSpec
 from dkvb.errors import DkvbError
 from dkvb.keys import KeySettings
-from dkvb.masks import SCOPES
+from dkvb.masks import SCOPES, TAU
 from dkvb.training import TrainSettings
 from jobs.bounds import LEAST, MOST, check, check_choice, check_range, whole
 from jobs.errors import BadSpec, nearest
@@ -148,7 +148,7 @@ class CompareSpec:
     decide. The comparison on another data set's keys is done for as many."""
     oracle_kv: list[str] | None = None
     """Classes for which an oracle's keys are fitted without them too; all that are compared unless given."""
-    tau: float = 0.95
+    tau: float = TAU
     """Share of the class's activations that a mask by the label-free rule holds: as `dkvb unlearn` without --budget."""
     taus: list[float] = field(default_factory=lambda: [0.7, 0.8, 0.9, 0.95, 0.98, 0.99])
     """Label-free rule: the smallest N whose pairs hold this share of the class's activations."""

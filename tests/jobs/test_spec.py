@@ -207,6 +207,92 @@ def test_a_number_or_list_that_cannot_be_meant_is_refused_before_anything_runs(d
     assert dotted.rpartition(".")[2] in refusal(spec_file({dotted: value}))
 
 
+WHOLE_NUMBERS = [
+    *("seed", "images.shard_items", "images.expect.train", "images.expect.classes", "embeddings.batch"),
+    *(
+        "bottleneck.c",
+        "bottleneck.m",
+        "bottleneck.d_k",
+        "backbone.image_size",
+        "keys.sample",
+        "keys.epochs",
+        "keys.batch",
+    ),
+    *("values.epochs", "values.batch", "linear.epochs", "compare.trials", "compare.lira_heads", "compare.lira_items"),
+    *("compare.lira_classes", "compare.tuning_classes"),
+]
+
+
+@pytest.mark.parametrize("dotted", WHOLE_NUMBERS)
+@pytest.mark.parametrize("value", [2**31, -(2**31) - 1, 10**40, -(10**40)])
+def test_every_whole_number_has_bounds(dotted, value, spec_file):
+    text = refusal(spec_file({dotted: value}))
+    assert text.startswith(dotted)
+    found = value if abs(value) < 10**30 else "a number of 133 bits"
+    assert f"found {found}, expected a number from -2147483648 to 2147483647" in text
+
+
+@pytest.mark.parametrize("dotted", ["sweep.uve.seeds", "sweep.uve.examples", "compare.seeds"])
+def test_every_whole_number_of_a_list_has_bounds(dotted, spec_file):
+    assert refusal(spec_file({dotted: [2**32]})).startswith(f"{dotted}[0]: found 4294967296, expected a number from")
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value", "expected"),
+    [
+        ("images.shard_items", 1_000_001, "a whole number from 1 to 1000000"),
+        ("images.expect.train", 0, "1 or more"),
+        ("images.expect.test", -1, "1 or more"),
+        ("embeddings.batch", 65537, "a whole number from 1 to 65536"),
+        ("bottleneck.c", 65537, "a whole number from 1 to 65536"),
+        ("bottleneck.d_k", 65537, "a whole number from 1 to 65536"),
+        ("images.orientation", "turn", '"ignore" or "apply"'),
+        ("images.alpha", "grey", '"drop", "white" or "black"'),
+        ("images.label", "label", "the name of a column, of images of kind 'parquet' alone"),
+    ],
+)
+def test_what_lies_outside_its_bounds_is_told_with_key_found_and_expected(dotted, value, expected, spec_file):
+    text = refusal(spec_file({dotted: value}))
+    assert f"{dotted}: found {value!r}, expected {expected}" in text
+
+
+def test_more_pairs_than_there_are_can_never_be_masked(spec_file):
+    text = refusal(spec_file({"sweep.uva.shares": None, "sweep.uva.pairs": [5, 11 * 13 + 1]}))
+    assert text == "sweep.uva.pairs[1]: found 144, expected a whole number from 1 to 143"
+
+
+def test_an_image_size_without_measure_is_refused(spec_file):
+    assert "image_size = 4097: expected 32 pixels or more, at most 4096" in refusal(
+        spec_file({"backbone.image_size": 4097})
+    )
+
+
+@pytest.mark.parametrize("number", ["inf", "-inf", "nan"])
+def test_a_float_is_finite(number, spec_file):
+    path = spec_file({"values.lr": 2.5})
+    path.write_text(path.read_text().replace("2.5", number))
+    assert refusal(path) == f"values.lr: found {number}, expected a finite number"
+
+
+@pytest.mark.parametrize("number", ["1" * 5000, "0x" + "f" * 5000])
+def test_a_number_of_thousands_of_digits_is_refused(number, spec_file):
+    path = spec_file({"seed": 77})
+    path.write_text(path.read_text().replace("77", number))
+    assert re.match(r"not valid TOML|seed: found a number of 20000 bits", refusal(path))
+
+
+def test_a_name_that_is_a_list_is_refused(spec_file, several):
+    assert refusal(spec_file({"name": []})) == "name: found [], expected a text"
+
+
+def test_a_byte_order_mark_before_a_spec_is_no_part_of_it(spec_file):
+    path = spec_file()
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load_spec(str(path)).name == "tiny"
+    path.write_bytes(path.read_text(encoding="utf-8-sig").encode("utf-16"))
+    assert refusal(path).endswith("write it as UTF-8")
+
+
 def test_the_nearest_kind_of_images_is_suggested(spec_file):
     assert "did you mean 'folder'?" in refusal(spec_file({"images.kind": "foldr"}))
 
