@@ -26,6 +26,7 @@ from cluster.units import (
     outcome,
     setup_failed,
 )
+from dkvb_unlearning import Shadowed
 
 __all__ = [
     "Event",
@@ -86,6 +87,7 @@ class RayExecutor:
     def actor_options(self) -> dict[str, Any]:
         """The resources and the environment of one actor, as Ray's `options` takes them."""
         variables = dict.fromkeys(_THREAD_VARIABLES, str(max(1, self.cpus_per_worker))) | _MEMORY_VARIABLES
+        variables["PYTHONSAFEPATH"] = "1"
         if self.gpus_per_worker == 0:
             # Without it a process that holds no GPU still sees them all.
             variables["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "1"
@@ -247,7 +249,7 @@ class _Run:
         except ray.exceptions.RayError as error:
             self._emit(Event(kind="worker_lost", worker=slot.name, text=_first_line(error)))
             if not slot.name:
-                self._note_setup_failure(failure(error), worker="an actor that died first")
+                self._note_setup_failure(_died_first(error), worker="an actor that died first")
             self._replace(slot)
             return
         if setup.error is None:
@@ -351,6 +353,20 @@ class _Run:
             f"{self._executor.gpus_per_worker:g} GPUs each. See what the cluster has with `ray status`, ask for "
             "fewer resources, or raise deadline_s if nodes take longer to come up"
         )
+
+
+def _died_first(error: BaseException) -> Reply:
+    """Why an actor never was a worker: of a class that it cannot import, Ray says that its libraries are missing."""
+    if "failed to import" not in str(error):
+        return failure(error)
+    cause = next((line for line in reversed(str(error).splitlines()) if "Error:" in line), _first_line(error))
+    return failure(
+        Shadowed(
+            f"a node of the cluster cannot import dkvb's code ({cause.strip()}): it is not installed there, or another "
+            "`cluster` comes before it on that node's search path; look at PYTHONPATH and at the folder in which Ray "
+            "was started"
+        )
+    )
 
 
 def _first_line(error: BaseException) -> str:
