@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cluster.errors import LeaseExpired, NoWorkers, SessionClosed, WorkerLost, WorkerSetupFailed
+from cluster.errors import (
+    ClusterError,
+    ClusterUnreachable,
+    LeaseExpired,
+    NoWorkers,
+    SessionClosed,
+    WorkerLost,
+    WorkerSetupFailed,
+)
+from cluster.health import LOOK_S, Head
 from cluster.units import (
     Event,
     Executor,
@@ -143,6 +152,7 @@ class _Run:
         self._was_live = False
         self._last_live = time.monotonic()
         self._slots: list[_Slot] = []
+        self._head = Head()
 
     def start(self) -> None:
         # All at once and unscheduled: actors that wait for a place are what an autoscaler sees as demand.
@@ -151,8 +161,16 @@ class _Run:
 
     def outcomes(self) -> Outcomes:
         while self._open:
-            self._feed()
-            for settled in self._step():
+            try:
+                self._feed()
+                done = self._step()
+            except ConnectionError as error:
+                if isinstance(error, ClusterError):
+                    raise
+                raise ClusterUnreachable(
+                    f"map: the connection to the Ray cluster was lost: {_first_line(error)}; what was finished stands"
+                ) from error
+            for settled in done:
                 self._open -= 1
                 yield settled
                 self._last_live = time.monotonic()  # the time the caller took is not the workers' silence
@@ -216,7 +234,8 @@ class _Run:
                 waiting[slot.ready] = slot
             elif slot.flight:
                 waiting[slot.flight[0][1]] = slot
-        timeout = max(0.0, self._next_due() - time.monotonic())
+        self._head.check()
+        timeout = min(LOOK_S, max(0.0, self._next_due() - time.monotonic()))
         if not waiting:
             time.sleep(timeout)
             return []
