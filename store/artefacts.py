@@ -111,12 +111,12 @@ def open_root(path: Place, *, create: bool) -> Place:
         raise RootUnusable(
             f"{path}: cannot be used as root: {error.strerror or error}; choose a folder you can write"
         ) from error
-    with as_written(marker):
-        if (found := read_json(marker).get("format")) != ROOT_FORMAT:
-            raise NotARoot(f"{marker}: format found {found!r}, expected {ROOT_FORMAT!r}; use the version that wrote it")
     for folder in (path, path / "experiments"):
         if isinstance(folder, Path) and folder.is_dir():
             check_own(folder, deep=False)
+    with as_written(marker):
+        if (found := read_json(marker).get("format")) != ROOT_FORMAT:
+            raise NotARoot(f"{marker}: format found {found!r}, expected {ROOT_FORMAT!r}; use the version that wrote it")
     return path
 
 
