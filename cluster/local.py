@@ -6,8 +6,8 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,7 @@ def start(connect: Callable[[str, dict[str, Any]], None], folders: ExitStack, *,
                 f"there; {_TEMPORARY_REMEDY}"
             )
         try:
-            with _loopback_kept():
-                connect("local", options)
+            connect("local", options)
         except ClusterUnreachable as error:
             ray.shutdown()
             _end_processes(str(root))
@@ -74,19 +73,6 @@ def start(connect: Callable[[str, dict[str, Any]], None], folders: ExitStack, *,
             _log.warning("note: %s; trying once more", str(error).partition(";")[0])
         else:
             return
-
-
-@contextmanager
-def _loopback_kept() -> Iterator[None]:
-    """Ray replaces a loopback address by one that others reach; kept, all its servers listen on loopback alone."""
-    import ray._private.services as services
-
-    replaced = services.resolve_ip_for_localhost
-    services.resolve_ip_for_localhost = lambda host: host
-    try:
-        yield
-    finally:
-        services.resolve_ip_for_localhost = replaced
 
 
 def _end_processes(root: str) -> None:

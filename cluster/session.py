@@ -62,7 +62,7 @@ def _local(*, workers: int | None) -> Iterator[None]:
     with (
         ExitStack() as folders,
         environment(_QUIET | local.settings()),
-        _connected(partial(local.start, _connect, folders, workers=workers)),
+        _connected(partial(local.start, _connect, folders, workers=workers), alone=True),
     ):
         yield
 
@@ -75,18 +75,18 @@ def _remote(address: str) -> Iterator[None]:
         check_address(address)
     # Else a cluster that turns this driver away is asked twenty times, once a second.
     settings = {"RAY_gcs_server_port_wait_time_s": f"{CONNECT_S:.0f}", **authentication()}
-    with environment(_QUIET | settings), _connected(partial(_connect, address, {})):
+    with environment(_QUIET | settings), _connected(partial(_connect, address, {}), alone=False):
         yield
 
 
 @contextmanager
-def _connected(start: Callable[[], None]) -> Iterator[None]:
+def _connected(start: Callable[[], None], *, alone: bool) -> Iterator[None]:
     import ray
 
     if ray.is_initialized():
         raise SessionClosed("session: a session is already open in this process; use its executor")
     reload_authentication()
-    with _stdout_left_alone(), termination_in_order() as open_to_it:
+    with _as_we_need_it(alone=alone), termination_in_order() as open_to_it:
         try:
             with interrupt_held():  # Ray would leave half a cluster behind
                 start()
@@ -138,8 +138,13 @@ def _job(address: str) -> Any:
 
 
 @contextmanager
-def _stdout_left_alone() -> Iterator[None]:
-    """Ray prints the cluster's messages to stdout, which belongs to our callers' tables and JSON: log them instead."""
+def _as_we_need_it(*, alone: bool) -> Iterator[None]:
+    """Habits of Ray for which it has no option, changed while a session is open.
+
+    alone: for a cluster that nobody else is to reach.
+    """
+    import ray._private.services as services
+    import ray._private.utils as utils
     import ray._private.worker as worker
 
     def log(data: dict[str, Any], ignore_prefix: bool) -> None:  # noqa: FBT001 (Ray's signature)
@@ -147,12 +152,25 @@ def _stdout_left_alone() -> Iterator[None]:
         for line in data["lines"]:
             _log.info("%s", line)
 
-    printed = worker.print_to_stdstream
-    worker.print_to_stdstream = log
+    with ExitStack() as stack:
+        # It prints the cluster's messages to stdout, which belongs to our callers' tables and JSON.
+        stack.enter_context(_replaced(worker, "print_to_stdstream", log))
+        # It takes SIGTERM for itself, and answers with a dump, or with half a cluster left behind.
+        stack.enter_context(_replaced(utils, "set_sigterm_handler", lambda handler: None))
+        if alone:
+            # It replaces a loopback address by one that others reach; kept, all its servers listen on loopback.
+            stack.enter_context(_replaced(services, "resolve_ip_for_localhost", lambda host: host))
+        yield
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, by: Any) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, by)
     try:
         yield
     finally:
-        worker.print_to_stdstream = printed
+        setattr(owner, name, before)
 
 
 def _executor(*, workers: int | None, gpus_per_worker: float, can_grow: bool) -> RayExecutor:

@@ -4,7 +4,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 
 @contextmanager
@@ -41,6 +41,7 @@ def termination_in_order() -> Iterator[Callable[[], AbstractContextManager[None]
     @contextmanager
     def open_to_it() -> Iterator[None]:
         nonlocal may_leave
+        signal.signal(signal.SIGTERM, leave)  # Ray's native part has taken it meanwhile
         if received:
             sys.exit(code)
         may_leave = True
@@ -50,7 +51,7 @@ def termination_in_order() -> Iterator[Callable[[], AbstractContextManager[None]
             may_leave = False
 
     if threading.current_thread() is not threading.main_thread():
-        yield open_to_it
+        yield nullcontext
         return
     before = signal.signal(signal.SIGTERM, leave)
     try:
