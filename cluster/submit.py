@@ -155,7 +155,8 @@ def packed_code() -> Iterator[Path]:
     raises: ClusterUnreachable where no temporary folder can be made.
     """
     with ExitStack() as stack:
-        folder = temporary_folder(stack, "dkvb-code-")
+        folder = temporary_folder(stack, "dkvb-code-") / "code"
+        folder.mkdir()
         left_out = shutil.ignore_patterns("__pycache__")
         for package in PACKAGES:
             shutil.copytree(Path(HOME, package), folder / package, ignore=left_out)
