@@ -1,1 +1,3 @@
 """Ray and nothing else: sessions and bounded maps of units over actors."""
+
+OWNER = "dkvb-unlearning"

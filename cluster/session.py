@@ -1,38 +1,28 @@
 """Sessions: the only place that connects to Ray, here or at an address, and the rules for doing so."""
 
-import atexit
 import logging
 import os
-import secrets
-import shutil
-import signal
-import sys
-import tempfile
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
+from cluster import local
 from cluster.address import (
     CONNECT_S,
     authentication,
     check_address,
     environment,
     reload_authentication,
-    token_is_configured,
 )
 from cluster.errors import ClusterError, ClusterUnreachable, InvalidRequest, NoWorkers, SessionClosed
 from cluster.shardmap import Executor, RayExecutor, SerialExecutor
+from cluster.signals import interrupt_held, termination_in_order
+from dkvb_unlearning import HOME
 
 _log = logging.getLogger(__name__)
 
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_AUTO_CONNECT": "0"}
-_OBJECT_STORE_BYTES = 200_000_000
-"""Of a local cluster: nothing large goes through Ray."""
-_SOCKET_ROOT_LENGTH = 40
-"""Longest root for Ray's files: it adds up to 66 characters, and a unix socket's path ends at 107."""
 
 
 @contextmanager
@@ -69,24 +59,12 @@ def session(
 
 @contextmanager
 def _local(*, workers: int | None) -> Iterator[None]:
-    variables = {"RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token")}
-    if not token_is_configured():
-        variables["RAY_AUTH_TOKEN_PATH"] = str(_private_token())
-    root = Path(tempfile.mkdtemp(prefix="dkvb-", dir=_socket_root()))
-    try:
-        with environment(_QUIET | variables):
-            options: dict[str, Any] = {
-                "num_cpus": max(_usable_cpus(), workers or 1),
-                "object_store_memory": _OBJECT_STORE_BYTES,
-                "include_dashboard": False,
-                "_temp_dir": str(root),
-            }
-            if _shared_memory_bytes() < _OBJECT_STORE_BYTES:
-                options["_plasma_directory"] = str(root)  # named, or Ray warns about a store that stays all but empty
-            with _connected("local", options):
-                yield
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
+    with (
+        ExitStack() as folders,
+        environment(_QUIET | local.settings()),
+        _connected(partial(local.start, _connect, folders, workers=workers), alone=True),
+    ):
+        yield
 
 
 @contextmanager
@@ -96,42 +74,26 @@ def _remote(address: str) -> Iterator[None]:
     if address != "auto":
         check_address(address)
     # Else a cluster that turns this driver away is asked twenty times, once a second.
-    variables = {"RAY_gcs_server_port_wait_time_s": f"{CONNECT_S:.0f}", **authentication()}
-    with environment(_QUIET | variables), _connected(address, {}):
+    settings = {"RAY_gcs_server_port_wait_time_s": f"{CONNECT_S:.0f}", **authentication()}
+    with environment(_QUIET | settings), _connected(partial(_connect, address, {}), alone=False):
         yield
 
 
 @contextmanager
-def _connected(address: str, options: dict[str, Any]) -> Iterator[None]:
+def _connected(start: Callable[[], None], *, alone: bool) -> Iterator[None]:
     import ray
 
     if ray.is_initialized():
         raise SessionClosed("session: a session is already open in this process; use its executor")
     reload_authentication()
-    with _stdout_left_alone():
+    with _as_we_need_it(alone=alone), termination_in_order() as open_to_it:
         try:
-            with _interrupt_held():  # Ray would leave half a cluster behind
-                _connect(address, options)
-            with _termination_as_exit():
+            with interrupt_held():  # Ray would leave half a cluster behind
+                start()
+            with open_to_it():
                 yield
         finally:
             ray.shutdown(wait_for_processes=True)
-
-
-@contextmanager
-def _interrupt_held() -> Iterator[None]:
-    """Keep a Ctrl-C of the main thread until the block ends, then let it out."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if came:
-        signal.raise_signal(signal.SIGINT)
 
 
 def _connect(address: str, options: dict[str, Any]) -> None:
@@ -143,56 +105,46 @@ def _connect(address: str, options: dict[str, Any]) -> None:
             # Resolved here, so that the same rules hold for what it stands for.
             address = ray._private.services.canonicalize_bootstrap_address("auto")
             check_address(address)
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+        ray.init(
+            address=address, job_config=_job(address), log_to_driver=False, logging_level=logging.CRITICAL, **options
+        )
     except ClusterError:
         raise
-    except (ConnectionError, RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
+    except Exception as error:  # Ray raises plain ones, with the ends of log files in them
+        text = str(error).strip().partition("\n")[0].rstrip(".")
         if address == "local":
-            raise ClusterUnreachable(f"session: no Ray cluster could be started on this machine: {error}") from error
+            raise ClusterUnreachable(
+                f"session: Ray did not start on this machine ({text}); run it again when the machine is less busy, or "
+                "with --serial, which needs no Ray"
+            ) from error
         raise ClusterUnreachable(
-            f"session: no Ray cluster answers this driver at {address}: {error}. Check the address and the token; "
+            f"session: no Ray cluster answers this driver at {address}: {text}. Check the address and the token; "
             "host:port works from a machine of the cluster only, from outside use ray://host:10001"
         ) from error
 
 
-@cache
-def _private_token() -> Path:
-    """A token for this process's own clusters; one for its life, as Ray's threads read it even after a session."""
-    folder = Path(tempfile.mkdtemp(prefix="dkvb-token-"))  # made with mode 700
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    path = folder / "token"
-    path.touch(mode=0o600)
-    path.write_text(secrets.token_hex(32))
-    return path
+def _job(address: str) -> Any:
+    """What Ray's workers are told of this driver: where our code lies, and not where it was started.
+
+    Of itself Ray puts the driver's current folder, and its script's, before all else on the workers' search path.
+    """
+    from ray.job_config import JobConfig
+
+    class OurJob(JobConfig):  # type: ignore[misc]
+        def _runtime_env_has_working_dir(self) -> bool:
+            return True  # the question by which Ray decides whether to send its two folders
+
+    return None if address.startswith("ray://") else OurJob(_py_driver_sys_path=[HOME])
 
 
 @contextmanager
-def _termination_as_exit() -> Iterator[None]:
-    """Ray answers SIGTERM with a dump and death on the spot; an exit lets the workers and the cluster end in order."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    code = 128 + signal.SIGTERM
-    received = []
+def _as_we_need_it(*, alone: bool) -> Iterator[None]:
+    """Habits of Ray for which it has no option, changed while a session is open.
 
-    def leave(number: int, _frame: object) -> None:
-        received.append(number)
-        sys.exit(code)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    except SystemExit:
-        if received:  # a call into Ray passes the exit on, but not its code
-            raise SystemExit(code) from None
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _stdout_left_alone() -> Iterator[None]:
-    """Ray prints the cluster's messages to stdout, which belongs to our callers' tables and JSON: log them instead."""
+    alone: for a cluster that nobody else is to reach.
+    """
+    import ray._private.services as services
+    import ray._private.utils as utils
     import ray._private.worker as worker
 
     def log(data: dict[str, Any], ignore_prefix: bool) -> None:  # noqa: FBT001 (Ray's signature)
@@ -200,12 +152,25 @@ def _stdout_left_alone() -> Iterator[None]:
         for line in data["lines"]:
             _log.info("%s", line)
 
-    printed = worker.print_to_stdstream
-    worker.print_to_stdstream = log
+    with ExitStack() as stack:
+        # It prints the cluster's messages to stdout, which belongs to our callers' tables and JSON.
+        stack.enter_context(_replaced(worker, "print_to_stdstream", log))
+        # It takes SIGTERM for itself, and answers with a dump, or with half a cluster left behind.
+        stack.enter_context(_replaced(utils, "set_sigterm_handler", lambda handler: None))
+        if alone:
+            # It replaces a loopback address by one that others reach; kept, all its servers listen on loopback.
+            stack.enter_context(_replaced(services, "resolve_ip_for_localhost", lambda host: host))
+        yield
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, by: Any) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, by)
     try:
         yield
     finally:
-        worker.print_to_stdstream = printed
+        setattr(owner, name, before)
 
 
 def _executor(*, workers: int | None, gpus_per_worker: float, can_grow: bool) -> RayExecutor:
@@ -240,24 +205,3 @@ def cpus_each(nodes: Sequence[tuple[float, float]], *, workers: int, gpus: float
     """The most CPUs a worker can hold so that all workers still fit; 1 where they do not fit anyway."""
     most = int(max((cpus for cpus, _ in nodes), default=1))
     return next((cpus for cpus in range(most, 1, -1) if places(nodes, cpus=cpus, gpus=gpus) >= workers), 1)
-
-
-def _usable_cpus() -> int:
-    """CPUs this process may use: its affinity, and a container's quota, which Ray reads."""
-    import ray._private.utils
-
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(affinity, int(ray._private.utils.get_num_cpus(override_docker_cpu_warning=True))))
-
-
-def _shared_memory_bytes() -> int:
-    try:
-        return shutil.disk_usage("/dev/shm").free
-    except OSError:  # macOS has none, and Ray does not look for it there
-        return _OBJECT_STORE_BYTES
-
-
-def _socket_root() -> Path:
-    """A temporary folder short enough for unix sockets."""
-    usual = Path(tempfile.gettempdir())
-    return usual if len(str(usual)) + len("/dkvb-12345678") <= _SOCKET_ROOT_LENGTH else Path("/tmp")

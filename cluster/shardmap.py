@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cluster.errors import LeaseExpired, NoWorkers, SessionClosed, WorkerLost, WorkerSetupFailed
+from cluster.errors import (
+    ClusterError,
+    ClusterUnreachable,
+    LeaseExpired,
+    NoWorkers,
+    SessionClosed,
+    WorkerLost,
+    WorkerSetupFailed,
+)
+from cluster.health import LOOK_S, Head
 from cluster.units import (
     Event,
     Executor,
@@ -26,6 +35,7 @@ from cluster.units import (
     outcome,
     setup_failed,
 )
+from dkvb_unlearning import Shadowed
 
 __all__ = [
     "Event",
@@ -86,6 +96,7 @@ class RayExecutor:
     def actor_options(self) -> dict[str, Any]:
         """The resources and the environment of one actor, as Ray's `options` takes them."""
         variables = dict.fromkeys(_THREAD_VARIABLES, str(max(1, self.cpus_per_worker))) | _MEMORY_VARIABLES
+        variables["PYTHONSAFEPATH"] = "1"
         if self.gpus_per_worker == 0:
             # Without it a process that holds no GPU still sees them all.
             variables["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "1"
@@ -141,6 +152,7 @@ class _Run:
         self._was_live = False
         self._last_live = time.monotonic()
         self._slots: list[_Slot] = []
+        self._head = Head()
 
     def start(self) -> None:
         # All at once and unscheduled: actors that wait for a place are what an autoscaler sees as demand.
@@ -149,8 +161,16 @@ class _Run:
 
     def outcomes(self) -> Outcomes:
         while self._open:
-            self._feed()
-            for settled in self._step():
+            try:
+                self._feed()
+                done = self._step()
+            except ConnectionError as error:
+                if isinstance(error, ClusterError):
+                    raise
+                raise ClusterUnreachable(
+                    f"map: the connection to the Ray cluster was lost: {_first_line(error)}; what was finished stands"
+                ) from error
+            for settled in done:
                 self._open -= 1
                 yield settled
                 self._last_live = time.monotonic()  # the time the caller took is not the workers' silence
@@ -214,7 +234,8 @@ class _Run:
                 waiting[slot.ready] = slot
             elif slot.flight:
                 waiting[slot.flight[0][1]] = slot
-        timeout = max(0.0, self._next_due() - time.monotonic())
+        self._head.check()
+        timeout = min(LOOK_S, max(0.0, self._next_due() - time.monotonic()))
         if not waiting:
             time.sleep(timeout)
             return []
@@ -247,7 +268,7 @@ class _Run:
         except ray.exceptions.RayError as error:
             self._emit(Event(kind="worker_lost", worker=slot.name, text=_first_line(error)))
             if not slot.name:
-                self._note_setup_failure(failure(error), worker="an actor that died first")
+                self._note_setup_failure(_died_first(error), worker="an actor that died first")
             self._replace(slot)
             return
         if setup.error is None:
@@ -351,6 +372,20 @@ class _Run:
             f"{self._executor.gpus_per_worker:g} GPUs each. See what the cluster has with `ray status`, ask for "
             "fewer resources, or raise deadline_s if nodes take longer to come up"
         )
+
+
+def _died_first(error: BaseException) -> Reply:
+    """Why an actor never was a worker: of a class that it cannot import, Ray says that its libraries are missing."""
+    if "failed to import" not in str(error):
+        return failure(error)
+    cause = next((line for line in reversed(str(error).splitlines()) if "Error:" in line), _first_line(error))
+    return failure(
+        Shadowed(
+            f"a node of the cluster cannot import dkvb's code ({cause.strip()}): it is not installed there, or another "
+            "`cluster` comes before it on that node's search path; look at PYTHONPATH and at the folder in which Ray "
+            "was started"
+        )
+    )
 
 
 def _first_line(error: BaseException) -> str:

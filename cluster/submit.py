@@ -4,20 +4,20 @@ import logging
 import os
 import shlex
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import dkvb_unlearning
 from cluster.address import authentication, check_address, environment, reload_authentication
 from cluster.errors import ClusterError, ClusterUnreachable, SubmissionRefused
+from cluster.local import temporary_folder
+from dkvb_unlearning import HOME, PACKAGES
 
 DASHBOARD = "http://127.0.0.1:8265"
 """What "auto" stands for: the job server of a cluster on this machine, or the near end of an ssh tunnel."""
-
-PACKAGES = ("cluster", "dkvb", "jobs", "store")
 
 ANSWER_S = 30
 """Seconds a job server may take to answer."""
@@ -52,7 +52,8 @@ class RayJobs:
                 self.client.submit_job(
                     entrypoint=shlex.join(["python", "-m", *words]),
                     submission_id=name,
-                    runtime_env={"working_dir": str(code), "env_vars": dict(variables)},
+                    # The code is on PYTHONPATH there: the folder in which Python is started need not be searched.
+                    runtime_env={"working_dir": str(code), "env_vars": {**variables, "PYTHONSAFEPATH": "1"}},
                 )
             except RuntimeError as error:
                 if self.phase(name) is not None:  # another was quicker
@@ -149,10 +150,15 @@ def _client() -> Any:
 
 @contextmanager
 def packed_code() -> Iterator[Path]:
-    """A folder with the four packages and nothing else: what a submission runs."""
-    source = Path(__file__).parents[1]
-    with tempfile.TemporaryDirectory(prefix="dkvb-code-") as folder:
+    """A folder with the four packages and what binds their names, and nothing else: what a submission runs.
+
+    raises: ClusterUnreachable where no temporary folder can be made.
+    """
+    with ExitStack() as stack:
+        folder = temporary_folder(stack, "dkvb-code-") / "code"
+        folder.mkdir()
         left_out = shutil.ignore_patterns("__pycache__")
         for package in PACKAGES:
-            shutil.copytree(source / package, Path(folder, package), ignore=left_out)
-        yield Path(folder)
+            shutil.copytree(Path(HOME, package), folder / package, ignore=left_out)
+        shutil.copy(dkvb_unlearning.__file__, folder)
+        yield folder

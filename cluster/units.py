@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from cluster.errors import InvalidRequest, WorkerSetupFailed
+from dkvb_unlearning import claim
 
 Work = Callable[[str], Any]
 Factory = Callable[[], Work]
@@ -238,6 +239,9 @@ class ShardWorker:
     def setup(self, factory: bytes) -> tuple[str, Reply]:
         """Take up the work of one map; returns `host:pid`, and how the factory fared."""
         self._work = None  # what the last map held makes room first
+        claimed = call(claim)
+        if claimed.error is not None:
+            return here(), _packed(claimed)
         # Caught, not raised: of an exception Ray keeps only the text.
         made = call(lambda: _load(factory))
         self._work = made.value

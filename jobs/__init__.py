@@ -1,1 +1,3 @@
 """The experiment: specs, steps, plan, run and the command line; the only package that knows the other three."""
+
+OWNER = "dkvb-unlearning"

@@ -1,5 +1,10 @@
 """The command line: parse, call one function, print."""
 
+from dkvb_unlearning import begin
+
+if __name__ == "__main__":
+    begin()  # before the other imports: it says whose code they find
+
 import json
 import os
 import signal
@@ -23,7 +28,8 @@ from store.errors import StoreError
 def main() -> NoReturn:
     """Run the command line; a user's mistake ends in one message, never in a traceback."""
     # Until a session stands there is nothing to close, and an interrupt inside an import would not surface as one.
-    signal.signal(signal.SIGINT, lambda *_: _end_at_once("interrupted; what was finished stands"))
+    signal.signal(signal.SIGINT, lambda *_: _end_at_once("interrupted; what was finished stands", 130))
+    signal.signal(signal.SIGTERM, lambda *_: _end_at_once("told to end (SIGTERM); what was finished stands", 143))
     try:
         cli(standalone_mode=False)
     except click.exceptions.Exit as done:
@@ -47,9 +53,9 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
-def _end_at_once(message: str) -> NoReturn:
+def _end_at_once(message: str, code: int) -> NoReturn:
     os.write(2, f"dkvb: {message}\n".encode())  # a print could be what was interrupted
-    os._exit(130)
+    os._exit(code)
 
 
 def _fail(message: str, code: int) -> NoReturn:
@@ -288,7 +294,7 @@ class _second_interrupt_ends:
         raise KeyboardInterrupt
 
     def second(self, *_: object) -> None:
-        _end_at_once("interrupted twice; ended at once, what was finished stands")
+        _end_at_once("interrupted twice; ended at once, what was finished stands", 130)
 
 
 def _show_summaries(experiments: list[Any], *, as_json: bool) -> None:

@@ -75,7 +75,7 @@ def list_jobs(queue: Any, *, as_json: bool) -> None:
     from jobs.listing import as_text, rows
     from jobs.queue import read_queue
 
-    found = rows(read_queue(queue))
+    found = rows(read_queue(queue, lambda text: say(f"note: {text}", err=True)))
     say(json.dumps(found, indent=2) if as_json else as_text(found) or f"{queue}: no job")
 
 

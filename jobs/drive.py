@@ -3,6 +3,11 @@
 It runs the job's specs as `dkvb run` does, says every few seconds that it lives, and writes down how it ended.
 """
 
+from dkvb_unlearning import begin
+
+if __name__ == "__main__":
+    begin()  # before the other imports: it says whose code they find
+
 import os
 import signal
 import sys

@@ -1,13 +1,14 @@
 """What stands on a root: its experiments, their artefacts and how far each is."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dkvb.checkpoint import identity, read_header
 from jobs.errors import BadRequest, nearest
 from store.artefacts import PROVENANCE, Artefact, as_written, open_root, read_json, read_record
 from store.layout import CHECKPOINT
-from store.places import Place, names
+from store.places import Place, check_own, names
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,9 @@ def status(root: Place) -> list[dict[str, Any]]:
     for experiment in experiments(root):
         for label, digest in experiment.steps.items():
             artefact = Artefact(root, label.partition("[")[0], digest)
+            for folder in (artefact.path, artefact.path / "units"):
+                if isinstance(folder, Path) and folder.is_dir():
+                    check_own(folder, deep=False)  # a pipe in place of a file would be waited for
             units = artefact.units()
             standing = len(artefact.standing())
             state = "done" if artefact.done else "waiting" if units is None else "unfinished"

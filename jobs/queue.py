@@ -17,17 +17,19 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from cluster.units import here
+from jobs import records
 from jobs.errors import BadRequest, nearest
-from store.artefacts import as_json, as_written
-from store.errors import NotARoot
+from jobs.records import Json, Order
+from store.artefacts import as_json
+from store.errors import NotARoot, StoreError
 from store.places import Place, check_own, create, exists, from_json, names, read_tree
 
 QUEUE_FILE = "dkvb-queue.json"
@@ -47,8 +49,6 @@ START_S = 900.0
 """Seconds from the decision on an attempt to its first heartbeat: a cluster may have to fetch the code first."""
 
 StateName = Literal["queued", "running", "succeeded", "failed", "stopped", "lost"]
-Order = Literal["stop", "retry", "priority"]
-Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +77,15 @@ class Attempt:
         return f"dkvb-{self.place.parent.parent.name}-{self.number}"
 
     def silence(self, now: float) -> float:
-        """Seconds since it was last heard of, beyond what it may be silent; negative while all is well."""
+        """Seconds since it was last heard of, beyond what it may be silent; negative while all is well.
+
+        A time that lies as far in the future is no better than one in the past: some clock is wrong.
+        """
         if self.heartbeat is not None:
-            return now - float(self.heartbeat["time"]) - STALE_S
+            return abs(now - float(self.heartbeat["time"])) - STALE_S
         if self.started is not None:
-            return now - float(self.started["time"]) - STALE_S
-        return now - float(self.decided["time"]) - START_S
+            return abs(now - float(self.started["time"])) - STALE_S
+        return abs(now - float(self.decided["time"])) - START_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,34 +186,57 @@ def decide(job: Job, address: str) -> Attempt | None:
     return Attempt(number=number, place=place, decided=json.loads(content))
 
 
-def end(attempt: Attempt, state: Literal["succeeded", "failed", "stopped", "lost"], *, why: str, **more: Any) -> bool:
+def end(attempt: Attempt, state: records.End, *, why: str, **more: Any) -> bool:
     """Say how an attempt ended; False where it was said already, and stays."""
     return create(attempt.place / "end.json", said(state=state, why=why, **more))
 
 
-def read_queue(queue: Place) -> list[Job]:
+def read_queue(queue: Place, tell: Callable[[str], None] = lambda _: None) -> list[Job]:
     """All jobs, in the order in which they are started; what else lies there is passed over.
 
+    tell: is given a line for each job that is there and not as dkvb writes it; it must not hide the others.
     raises: BadRequest for a folder that is no queue.
     """
     if not exists(queue / QUEUE_FILE):
         raise BadRequest(f"{queue}: no {QUEUE_FILE} there, so it is not a queue; `dkvb submit` makes and names one")
+    jobs = []
+    for folder, read in _folders(queue):
+        try:
+            jobs += [job] if (job := _job(queue / folder, read())) is not None else []
+        except (OSError, StoreError) as error:
+            tell(f"{folder}: left out: {error}")
+    return sorted(jobs, key=lambda job: job.rank)
+
+
+def _folders(queue: Place) -> Iterator[tuple[str, Callable[[], Mapping[str, bytes]]]]:
+    """The folders that may be jobs, and how their files are read: a disk's one by one, a store's all at once."""
+    if isinstance(queue, Path):
+        for name in names(queue):
+            if JOB_ID.fullmatch(name) and (queue / name).is_dir():
+                yield name, partial(_files, queue / name)
+        return
     files: dict[str, dict[str, bytes]] = {}
     for path, data in read_tree(queue, ".json").items():
         folder, _, name = path.partition("/")
         if JOB_ID.fullmatch(folder):
             files.setdefault(folder, {})[name] = data
-    jobs = []
     for folder, found in files.items():
-        with suppress(NotARoot):  # one that is not as written must not keep the others from being seen
-            jobs += [job] if (job := _job(queue / folder, found)) is not None else []
-    return sorted(jobs, key=lambda job: job.rank)
+        yield folder, partial(dict, found)
+
+
+def _files(folder: Place) -> dict[str, bytes]:
+    """The files of one job; raises: NotARoot where something in it leads elsewhere or has no end."""
+    if isinstance(folder, Path):
+        if folder.is_symlink():
+            raise NotARoot(f"{folder}: is a link, which dkvb never writes; what a queue holds lies in it itself")
+        check_own(folder)
+    return read_tree(folder, ".json")
 
 
 def find_job(queue: Place, name: str) -> Job:
     """One job by its id; raises: BadRequest naming the nearest."""
     if JOB_ID.fullmatch(name) and exists(queue / name / "job.json"):
-        job = _job(queue / name, read_tree(queue / name, ".json"))
+        job = _job(queue / name, _files(queue / name))
         if job is not None:
             return job
     there = [job.id for job in read_queue(queue)]
@@ -228,25 +254,39 @@ def _json(data: bytes) -> Json:
 
 
 def _job(place: Place, files: Mapping[str, bytes]) -> Job | None:
-    """A job of its files by their paths; None where they are none of ours."""
+    """A job of its files by their paths; None where they are none of ours; raises: NotARoot for changed ones."""
     content = {name: found for name, data in files.items() if (found := _json(data))}
     asked = content.get("job.json", {})
     if asked.get("format") != FORMAT or not asked.keys() >= ASKED:
         return None
-    in_order = [content[name] for name in sorted(content) if name.startswith("orders/")]
-    orders = [one for one in in_order if one.get("order") in get_args(Order)]
+    in_order = [(name, content[name]) for name in sorted(content) if name.startswith("orders/")]
     attempts: list[Attempt] = []
     for number in count(1):
         folder = f"attempts/{number:04d}"
         if (decided := content.get(f"{folder}/attempt.json")) is None:
             break
-        parts = {name: content.get(f"{folder}/{name}.json") for name in ("started", "plan", "heartbeat", "end")}
-        attempts.append(Attempt(number=number, place=place / folder, decided=decided, **parts))
-    if isinstance(place, Path):
-        check_own(place)
-        if place.is_symlink():
-            raise NotARoot(f"{place}: is a link, which dkvb never writes; what a queue holds lies in it itself")
-    with as_written(place):
-        job = Job(id=place.name, place=place, asked=asked, orders=orders, attempts=attempts)
-        _ = job.rank, job.state(0.0)  # they look into every file
-    return job
+        attempts.append(_attempt(number, place / folder, decided, content))
+    return Job(
+        id=place.name,
+        place=place,
+        asked=records.job(f"{place}/job.json", asked),
+        orders=[records.order(f"{place}/{name}", one) for name, one in in_order if one.get("order") in get_args(Order)],
+        attempts=attempts,
+    )
+
+
+def _attempt(number: int, place: Place, decided: Json, content: Mapping[str, Json]) -> Attempt:
+    """One attempt of the content of its job's files."""
+
+    def part(name: str) -> Json | None:
+        return content.get(f"attempts/{place.name}/{name}.json")
+
+    return Attempt(
+        number=number,
+        place=place,
+        decided=records.decided(f"{place}/attempt.json", decided),
+        started=records.started(f"{place}/started.json", found) if (found := part("started")) else None,
+        plan=records.plan(found) if (found := part("plan")) else None,
+        heartbeat=records.heartbeat(found) if (found := part("heartbeat")) else None,
+        end=records.end(f"{place}/end.json", found) if (found := part("end")) else None,
+    )

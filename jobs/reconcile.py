@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from cluster.errors import ClusterError
 from cluster.submit import Phase, RayJobs, ray_jobs
 from jobs.errors import JobsError
-from jobs.queue import Attempt, Job, decide, end, find_job, read_queue
+from jobs.queue import STALE_S, Attempt, Job, decide, end, find_job, read_queue
 from store.artefacts import Artefact
 from store.errors import StoreError
 from store.places import Place, place
@@ -58,7 +58,7 @@ def reconcile(queue: Place, *, max_running: int, tell: Callable[[str], None]) ->
     returns: number of jobs by state, after it.
     """
     clusters = Clusters(tell)
-    for job in read_queue(queue):
+    for job in read_queue(queue, tell):
         if job.open_attempt is not None:
             with _alone(job, tell):
                 settle(job, clusters, tell)
@@ -99,6 +99,8 @@ def _alone(job: Job, tell: Callable[[str], None]) -> Iterator[None]:
         yield
     except (JobsError, OSError, StoreError) as error:
         tell(f"{job.id}: {error}")
+    except Exception as error:  # a bug of ours, or of a library: the other jobs have no part in it
+        tell(f"{job.id}: {type(error).__name__}: {error}")
 
 
 def start(job: Job, clusters: Clusters, tell: Callable[[str], None]) -> bool:
@@ -171,6 +173,8 @@ def why_dead(job: Job, attempt: Attempt, phase: Phase | None, *, asked: bool) ->
     beyond = attempt.silence(time.time())
     if beyond > 0:
         why = f"no heartbeat came ({beyond:.0f} s too long)"
+        if attempt.heartbeat is not None and float(attempt.heartbeat["time"]) > time.time():
+            why = f"its last heartbeat lies {beyond + STALE_S:.0f} s in the future, and none came after it"
     elif asked and phase is None:
         why = "the cluster no longer knows of it"
     else:
@@ -197,7 +201,9 @@ def outputs_stand(attempt: Attempt) -> bool:
         return False
     try:
         root = place(attempt.plan["root"])
-        return all(Artefact(root, *step.split("/")).done for step in attempt.plan["steps"])
+        return bool(attempt.plan["steps"]) and all(
+            Artefact(root, *step.split("/")).done for step in attempt.plan["steps"]
+        )
     except (OSError, StoreError):  # the next attempt sees
         return False
 

@@ -145,12 +145,12 @@ def open_root(path: Place, *, create: bool) -> Place:
         raise RootUnusable(
             f"{path}: cannot be used as root: {error.strerror or error}; choose a folder you can write"
         ) from error
-    if (found := root_format(marker)) != ROOT_FORMAT:
-        remedy = f"`dkvb repair {path}` writes it anew" if found is None else "use the version that wrote it"
-        raise NotARoot(f"{marker}: format found {found!r}, expected {ROOT_FORMAT!r}; {remedy}")
     for folder in (path, path / "experiments"):
         if isinstance(folder, Path) and folder.is_dir():
             check_own(folder, deep=False)
+    if (found := root_format(marker)) != ROOT_FORMAT:
+        remedy = f"`dkvb repair {path}` writes it anew" if found is None else "use the version that wrote it"
+        raise NotARoot(f"{marker}: format found {found!r}, expected {ROOT_FORMAT!r}; {remedy}")
     return path
 
 

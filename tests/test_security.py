@@ -8,6 +8,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGES = ("cluster", "dkvb", "jobs", "store")
 FILES = sorted(path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
+FILES.append(REPOSITORY / "dkvb_unlearning.py")
 
 FORBIDDEN = {
     "eval",
@@ -47,6 +48,7 @@ ENVIRONMENT = {
     "cluster/address.py": "the token's mode and place; sets variables for Ray and puts them back",
     "cluster/session.py": "the cluster's address and the token's mode",
     "cluster/submit.py": "the job server's address",
+    "dkvb_unlearning.py": "PYTHONPATH",
     "jobs/provenance.py": "DKVB_COMMIT",
     "jobs/step.py": "OMP_NUM_THREADS",
 }

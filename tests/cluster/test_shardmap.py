@@ -270,7 +270,7 @@ def test_a_stopped_worker_loses_its_lease_and_the_unit_is_run_elsewhere(ray_exec
 
         return work
 
-    outcomes, events = run(ray_executor, factory, ["u0", "u1", "u2", "u3", "u4"], lease_s=4)
+    outcomes, events = run(ray_executor, factory, ["u0", "u1", "u2", "u3", "u4"], lease_s=15)
     assert all(outcome.ok for outcome in outcomes.values())
     assert {unit: outcome.attempts for unit, outcome in outcomes.items() if outcome.attempts != 1} == {"u1": 2}
     assert [event.unit for event in events if event.kind == "lease_expired"] == ["u1"]
@@ -280,11 +280,11 @@ def test_a_stopped_worker_loses_its_lease_and_the_unit_is_run_elsewhere(ray_exec
 @ray_only
 def test_a_unit_that_always_exceeds_its_lease_is_reported(ray_executor):
     def factory():
-        return lambda unit: time.sleep(60) if unit == "slow" else unit
+        return lambda unit: time.sleep(600) if unit == "slow" else unit
 
-    outcomes, _ = run(ray_executor, factory, ["slow", "a", "b"], lease_s=1, attempts=1)
+    outcomes, _ = run(ray_executor, factory, ["slow", "a", "b"], lease_s=10, attempts=1)
     assert isinstance(outcomes["slow"].exception, LeaseExpired)
-    assert outcomes["slow"].error.endswith("within the lease of 1 s")
+    assert outcomes["slow"].error.endswith("within the lease of 10 s")
     assert outcomes["a"].ok
     assert outcomes["b"].ok
 

@@ -72,7 +72,7 @@ def test_a_server_that_accepts_and_says_nothing_is_not_waited_for_for_ever(monke
 
 def test_what_is_sent_is_the_code_alone():
     with packed_code() as folder:
-        assert {path.name for path in folder.iterdir()} == {"cluster", "dkvb", "jobs", "store"}
+        assert {path.name for path in folder.iterdir()} == {"cluster", "dkvb", "jobs", "store", "dkvb_unlearning.py"}
         assert (folder / "jobs" / "drive.py").is_file()
         assert (folder / "jobs" / "specs" / "digits.toml").is_file()
         assert not list(folder.rglob("__pycache__"))

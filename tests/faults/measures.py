@@ -9,7 +9,7 @@ from typing import Any
 
 from store.artefacts import Artefact
 from store.places import Place, names
-from tests.faults.stage import Command, Stage, wait
+from tests.faults.stage import WITHIN, Command, Stage, wait
 from tests.jobs.conftest import data_files
 
 
@@ -94,7 +94,7 @@ def moment(root: Place) -> Moment:
 def until(root: Place, count: int, command: Command) -> None:
     """Wait until so many units stand."""
     every = 0.01 if isinstance(root, Path) else 0.2
-    wait(lambda: len(marks(root)) >= count, 120, f"{count} units", command=command, every=every)
+    wait(lambda: len(marks(root)) >= count, WITHIN, f"{count} units", command=command, every=every)
 
 
 def next_done(root: Place, since: float) -> float:

@@ -8,7 +8,7 @@ from functools import cache
 
 from tests.faults.measures import Measures, busy, events, lost_done, measure, moment, pid_of, until
 from tests.faults.raylets import QUICK, Node, ended, head, link, member, token
-from tests.faults.stage import Command, Stage, draw, wait
+from tests.faults.stage import WITHIN, Command, Stage, draw, wait
 
 CUT_S = 30.0
 """Seconds a node is cut off."""
@@ -26,7 +26,7 @@ def kill_node(stage: Stage, seed: int) -> Measures:
         words = stage.words(root, "--workers", 2, "--address", first.address)
         run = stage.start(stage.changed(words, slow=1), **first.variables)
         until(root, chance.randint(3, 5), run)
-        wait(lambda: at_work(root, second), 60, "a worker at work on the second node", command=run)
+        wait(lambda: at_work(root, second), WITHIN, "a worker at work on the second node", command=run)
         struck = moment(root)
         second.kill()
         code = run.ended()
@@ -73,7 +73,7 @@ def partition_node(stage: Stage, seed: int) -> Measures:
             words = stage.words(root, "--workers", 2, "--address", first.address)
             run = stage.start(stage.changed(words, slow=3), **first.variables)
             until(root, chance.randint(3, 5), run)
-            wait(lambda: at_work(root, second), 60, "a worker at work on the far node", command=run)
+            wait(lambda: at_work(root, second), WITHIN, "a worker at work on the far node", command=run)
             struck = moment(root)
             way.cut()
             cut_off(run, struck.time)
@@ -81,7 +81,7 @@ def partition_node(stage: Stage, seed: int) -> Measures:
             code = run.ended()
             assert code == 0, run.err
             recovered = lost_done(root, struck)
-            wait(lambda: not alive_there(second), 60, "the far node ends when it hears that it was given up")
+            wait(lambda: not alive_there(second), WITHIN, "the far node ends when it hears that it was given up")
             return measure(stage, root, struck, began=began, recovered=recovered, says=f"exit {code}")
 
 

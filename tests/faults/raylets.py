@@ -18,10 +18,10 @@ RAY = str(Path(sys.executable).with_name("ray"))
 QUICK = {
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "1000",
-    "RAY_health_check_failure_threshold": "3",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "4",
 }
-"""A node that is silent for some seconds is dead; by default it takes about a minute."""
+"""A node that is silent for some ten seconds is dead; by default it takes about a minute."""
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class Seaweed:
         self.process = subprocess.Popen(
             words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **self.variables}
         )
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while not self.answers():
             assert self.process.poll() is None, "the server ended at once"
             assert time.monotonic() < end, "the server does not answer"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.faults.measures import Measures, measure, moment, until
 from tests.faults.raylets import Node, ended, head, token
-from tests.faults.stage import UNITS, Command, Stage, draw, wait
+from tests.faults.stage import UNITS, WITHIN, Command, Stage, draw, wait
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def disturb(stage: Stage, seed: int, strike: Callable[[Queued], None]) -> Measur
         struck = moment(held.root)
         first = held.started_by()
         strike(held)
-        wait(held.succeeded, 200, "a new attempt that finishes")
+        wait(held.succeeded, WITHIN, "a new attempt that finishes")
         assert held.ends() == ["lost", "succeeded"], held.watcher.out
         assert held.started_by()[:1] == first, "the first attempt was begun again"
         assert len(set(held.started_by())) == 2

@@ -5,7 +5,7 @@ import pytest
 from tests.faults import disks, nodes, objects, seaweed, submitted, workers
 from tests.faults.stage import UNITS
 
-pytestmark = [pytest.mark.faults, pytest.mark.ray]
+pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.timeout(3600)]
 
 EACH = 2
 """Workers of a run, each with one unit at work; or the units that one worker has in hand."""

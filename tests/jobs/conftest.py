@@ -320,7 +320,7 @@ def processes() -> Iterator[Session]:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        held.none_left(within=5)
+        held.none_left(within=60)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -377,7 +377,7 @@ class Head:
             self.process = subprocess.Popen(
                 [*words, *fixed, *ports], env=self.environment, stdout=out, stderr=out, start_new_session=True
             )
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while True:
             assert self.process.poll() is None, (self.folder / "head.txt").read_text()
             assert time.monotonic() < end, "the head does not answer"

@@ -58,7 +58,7 @@ print(json.dumps({"shown": shown, "heavy": heavy}))
 
 @pytest.fixture(scope="module")
 def help_texts():
-    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True, timeout=300)
     return json.loads(done.stdout)
 
 
@@ -80,7 +80,7 @@ def test_the_commands_are_the_ones_that_were_promised():
 
 
 def test_the_installed_command_answers():
-    done = subprocess.run([DKVB, "--version"], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([DKVB, "--version"], capture_output=True, text=True, timeout=300, check=True)
     assert re.match(r"dkvb, version \d", done.stdout)
 
 
@@ -228,7 +228,7 @@ def test_a_reader_that_has_gone_is_no_traceback(finished):
     os.close(reading)
     try:
         words = [DKVB, "table", finished.root, "--table", "sweep"]
-        done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=300, check=False)
     finally:
         os.close(writing)
     assert done.stderr == ""
@@ -266,6 +266,6 @@ def test_the_demo_runs_and_what_it_suggests_works(processes):
     suggested = re.findall(rf"^  dkvb ((?:table|unlearn) {root}.*?)(?:  .*)?$", done.stdout, flags=re.M)
     assert len(suggested) == 2
     for line in suggested:
-        ended = subprocess.run([DKVB, *line.split()], capture_output=True, text=True, timeout=120, check=False)
+        ended = subprocess.run([DKVB, *line.split()], capture_output=True, text=True, timeout=300, check=False)
         assert ended.returncode == 0, ended.stderr
-    assert processes.none_left(within=15)
+    assert processes.none_left(within=120)

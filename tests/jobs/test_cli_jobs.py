@@ -151,7 +151,7 @@ def test_an_interrupt_ends_what_goes_on_with_one_line(words, queue, tmp_path):
         time.sleep(1)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=300)
     finally:
         process.kill()
     assert (process.returncode, err) == (130, "dkvb: interrupted; what was finished stands\n")

@@ -261,7 +261,7 @@ def test_a_job_holds_nothing_of_the_environment(tmp_path, make_spec, monkeypatch
     assert json.loads(path.read_text()).keys() <= known
 
 
-def test_a_submission_is_given_no_variable_but_the_commit(monkeypatch):
+def test_a_submission_is_given_no_variable_of_the_environment_but_the_commit(monkeypatch):
     from cluster.submit import RayJobs
 
     for name, value in SECRETS.items():
@@ -277,6 +277,6 @@ def test_a_submission_is_given_no_variable_but_the_commit(monkeypatch):
 
     assert RayJobs("http://127.0.0.1:8265", Client()).submit("x", ["jobs.drive"], variables={"DKVB_COMMIT": "abc"})
     assert given["runtime_env"].keys() == {"working_dir", "env_vars"}
-    assert given["runtime_env"]["env_vars"] == {"DKVB_COMMIT": "abc"}
+    assert given["runtime_env"]["env_vars"] == {"DKVB_COMMIT": "abc", "PYTHONSAFEPATH": "1"}
     assert "s3cr3t" not in repr(given)
     assert os.environ["HF_TOKEN"] == SECRETS["HF_TOKEN"]

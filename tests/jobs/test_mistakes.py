@@ -54,7 +54,7 @@ def test_missing_weights_are_named_with_the_way_to_get_them(run_words, tmp_path)
     asked = {"backbone.library": "timm", "backbone.name": "resnet50", "backbone.image_size": None}
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "cache")}
     words = [DKVB, *run_words(asked)]
-    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=300, check=False)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     (message,) = re.findall("^dkvb: .*", done.stderr, flags=re.M)
@@ -85,7 +85,7 @@ def test_a_root_that_may_only_be_read_is_named(command, own, run_words, images):
         folder.chmod(0o555)
     try:
         done = subprocess.run(
-            [DKVB, *words], capture_output=True, text=True, timeout=120, check=False, preexec_fn=no_override
+            [DKVB, *words], capture_output=True, text=True, timeout=300, check=False, preexec_fn=no_override
         )
     finally:
         for folder in (own.root, own.root / "experiments"):

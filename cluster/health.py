@@ -1,0 +1,54 @@
+"""Whether the cluster of an open session still has a head: without one Ray ends the driver's process, with a dump."""
+
+import socket
+import time
+from dataclasses import dataclass, field
+
+from cluster.errors import ClusterUnreachable
+
+LOOK_S = 5.0
+"""Seconds between two looks."""
+
+GONE_S = 30.0
+"""Seconds of refused connections after which the head is given up: half of what Ray takes, which needs some to end."""
+
+
+@dataclass(slots=True)
+class Head:
+    """The head (GCS) of the cluster that this driver is connected to, watched by asking its port."""
+
+    last_looked: float = field(default_factory=time.monotonic)
+    last_seen: float = field(default_factory=time.monotonic)
+
+    def check(self) -> None:
+        """Look, if it is time; raises: ClusterUnreachable."""
+        now = time.monotonic()
+        if now - self.last_looked < LOOK_S:
+            return
+        if now - self.last_looked > GONE_S:  # nobody looked meanwhile, so nobody knows
+            self.last_seen = now
+        self.last_looked = now
+        if (address := _address()) is None or _answers(address):
+            self.last_seen = time.monotonic()
+        elif now - self.last_seen > GONE_S:
+            raise ClusterUnreachable(
+                f"map: the cluster's head ({address}) has not answered for {now - self.last_seen:.0f} s: it was "
+                "ended or cut off; what was finished stands, and the same command goes on from there"
+            )
+
+
+def _address() -> str | None:
+    """Where it listens; None for a driver behind ray://, which its connection tells."""
+    import ray
+
+    node = ray._private.worker._global_node
+    return None if node is None else str(node.gcs_address)
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True
