@@ -55,6 +55,9 @@ def _remove_orphan(folder: Path) -> None:
             lock = os.open(LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while its owner lives
+                for entry in folder.iterdir():  # the lock last: what cannot go now is found again
+                    if entry.name != LOCK:
+                        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
                 shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(lock)

@@ -38,6 +38,9 @@ FRESH_S = 30.0
 SHOWN = 20
 """Failed units named in an error."""
 
+REFUSALS = (BadSpec, BadRequest, DkvbError, ImageDataError)
+"""What was asked is wrong: for one experiment or one step, which holds up no other."""
+
 
 class Progress(Protocol):
     """Who watches a run."""
@@ -64,13 +67,22 @@ def run(plans: Sequence[Plan], root: Place, executor: Executor, progress: Progre
     for plan in plans:
         if changed := record(plan, root):
             progress.note(f"{plan.spec.name} ran here before with another spec or other images: {', '.join(changed)}")
-    first, *rest = waves(plans)
-    run_steps(first, root, executor, progress)  # the manifests, and nothing else: nothing waits for less
+    run_steps(waves(plans)[0], root, executor, progress)  # the manifests, and nothing else: nothing waits for less
+    sound: list[Plan] = []
+    refused: list[Exception] = []
     for plan in plans:
-        for text in check_manifests(plan.spec, plan.steps, root):
+        try:
+            notes = check_manifests(plan.spec, plan.steps, root)
+        except REFUSALS as error:
+            refused.append(error)
+            continue
+        sound.append(plan)
+        for text in notes:
             progress.note(f"{plan.spec.name}: {text}")
-    for wave in rest:
+    for wave in waves(sound)[1:] if sound else []:
         run_steps(wave, root, executor, progress)
+    if refused:
+        raise refused[0]
 
 
 def another_driver(root: Place) -> bool:
@@ -145,7 +157,7 @@ def run_steps(steps: Mapping[str, Step], root: Place, executor: Executor, progre
         for label, step in steps.items():
             try:
                 one = begin(label, step, step.task(root), progress)
-            except (BadSpec, BadRequest, DkvbError, ImageDataError) as error:  # what was asked is wrong, for this step
+            except REFUSALS as error:  # what was asked is wrong, for this step
                 refused.append(error)
                 continue
             if one is not None:

@@ -120,6 +120,7 @@ def test_a_local_cluster_has_a_token_and_listens_on_loopback_alone_whatever_the_
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["start", "end"])
 def test_sigterm_while_a_cluster_starts_or_ends_is_kept_until_that_is_over(temporary, when, eventually):
     with working(temporary, 1) as process:
@@ -155,7 +156,10 @@ def test_a_second_sigterm_does_not_disturb_the_end_that_the_first_began():
 
 
 @pytest.mark.ray
-def test_what_a_killed_driver_leaves_is_swept_at_the_next_start_and_what_a_living_one_uses_is_not(temporary):
+@pytest.mark.slow
+def test_what_a_killed_driver_leaves_is_swept_at_the_next_start_and_what_a_living_one_uses_is_not(
+    temporary, eventually
+):
     variables = {"HOME": str(temporary)}
     with working(temporary, 900, **variables) as living, working(temporary, 900, **variables) as killed:
         for process in (living, killed):
@@ -163,6 +167,7 @@ def test_what_a_killed_driver_leaves_is_swept_at_the_next_start_and_what_a_livin
         assert len(list(temporary.glob("dkvb-*"))) == 4
         killed.kill()
         killed.communicate(timeout=PATIENCE_S)
+        eventually(lambda: not members(killed.pid))  # its Ray writes on for a while
         with working(temporary, 1, **variables) as third:
             _, said = third.communicate(timeout=PATIENCE_S)
             assert third.returncode == 0, said  # a busy machine may be told that Ray is started once more
@@ -194,6 +199,7 @@ def test_only_folders_of_ours_without_an_owner_are_swept(tmp_path):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_lost_head_is_told_in_one_line_before_ray_ends_the_process(temporary, eventually):
     with working(temporary, 900) as process:
         assert process.stdout.readline() == "up\n"

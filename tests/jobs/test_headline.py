@@ -163,8 +163,9 @@ def test_seconds_are_of_the_sweep_alone_however_cold_the_process(finished):
 
 
 @pytest.fixture
-def old(own):
+def old(own, unsealed):
     """The same root as version 3 of the sweep left it, with what it wrote where there was nothing to measure."""
+    unsealed(own.root)
     artefact = own.artefact("sweep")
     rows = read_table(artefact.path / "sweep.parquet").select(list(SWEEP_3))
     rows = rows.with_columns(

@@ -85,7 +85,7 @@ def test_the_files_are_hostile(hostile, ran):
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("path", ["", ":/nowhere"])
+@pytest.mark.parametrize("path", [pytest.param("", marks=pytest.mark.slow), ":/nowhere"])
 def test_a_run_from_a_hostile_folder_runs_none_of_it(
     hostile, ran, command, path, spec_file, images, finished, unlike, tmp_path
 ):
@@ -106,6 +106,7 @@ def test_what_is_on_pythonpath_before_us_shadows_none_of_our_names(hostile, ran,
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_python_m_from_a_hostile_folder_runs_none_of_it_but_jobs_itself(
     hostile, ran, spec_file, images, finished, unlike, tmp_path
 ):

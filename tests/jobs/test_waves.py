@@ -63,7 +63,7 @@ def test_an_experiment_that_asks_for_too_much_does_not_stop_the_one_beside_it(ow
     shutil.rmtree(own.artefact("sweep").path)
     with pytest.raises(BadBudget, match="N = 12 is larger than the 11 training items"):
         run_both(own.root, images, {"sweep.uve.examples": [5, 12]})
-    assert watched.ended["tiny sweep"] > 0
+    assert watched.ended["sweep"] > 0
     assert own.artefact("sweep").done
 
 
