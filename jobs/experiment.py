@@ -61,18 +61,22 @@ def texts(found: Any) -> list[str]:
     return found
 
 
+def read_experiment(root: Place, name: str) -> Experiment:
+    """One experiment as recorded; name: of its file, without the ending. raises: NotARoot, ArtefactDamaged."""
+    path = root / "experiments" / f"{name}.json"
+    with as_written(path):
+        about = read_record(path)
+        if about["name"] != name or not isinstance(about["spec"], dict):
+            raise ValueError("its name is another, or its spec no table")
+        texts([*about["steps"].values()])
+        return Experiment(root, about["name"], about["spec"], about["steps"])
+
+
 def experiments(root: Place) -> list[Experiment]:
     """All experiments of a root, by name; raises: NotARoot."""
     open_root(root, create=False)
-    found = []
-    for name in names(root / "experiments", ".json"):
-        path = root / "experiments" / name
-        with as_written(path):
-            about = read_record(path)
-            if about["name"] != name.removesuffix(".json") or not isinstance(about["spec"], dict):
-                raise ValueError("its name is another, or its spec no table")
-            texts([*about["steps"].values()])
-            found.append(Experiment(root, about["name"], about["spec"], about["steps"]))
+    there = names(root / "experiments", ".json")
+    found = [read_experiment(root, name.removesuffix(".json")) for name in there]
     return sorted(found, key=lambda experiment: experiment.name)
 
 

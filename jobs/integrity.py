@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.errors import BadRequest
+from jobs.experiment import read_experiment
 from jobs.run import another_driver
 from store.artefacts import (
     PROVENANCE,
@@ -19,11 +20,10 @@ from store.artefacts import (
     open_root,
     parsed,
     read_json,
-    read_record,
     root_format,
     write_json,
 )
-from store.checksums import CHECKSUMS, faults, marker_files
+from store.checksums import CHECKSUMS, DONE, faults, marker_files
 from store.errors import ArtefactDamaged, ArtefactMissing, NotARoot
 from store.places import Place, names, read_all, read_bytes, remove
 
@@ -89,6 +89,8 @@ def verify(root: Place) -> Integrity:
         artefact.check_own()
         found.artefacts += 1
         wrong = dict(faults(artefact.path))
+        if artefact.has_checksums and not artefact.done:
+            wrong[CHECKSUMS] = f"{artefact.path / DONE}: is missing, or was not yet written when something ended"
         if SPEC not in wrong and (text := wrong_spec(artefact)):
             wrong[SPEC] = text
         if wrong:
@@ -97,7 +99,7 @@ def verify(root: Place) -> Integrity:
             found.unchecked.append(artefact)
     for name in names(root / "experiments", ".json"):
         try:
-            read_record(root / "experiments" / name)
+            read_experiment(root, name.removesuffix(".json"))
         except (ArtefactDamaged, ArtefactMissing, NotARoot) as error:
             found.records[root / "experiments" / name] = str(error)
     return found

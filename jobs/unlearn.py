@@ -219,7 +219,7 @@ def unlearn(experiment: Experiment, request: Request, *, mask_only: bool = False
         "counts": experiment.steps["counts"],
     }
     output = Artefact(experiment.root, "unlearned", digest(asked))
-    begun, stood = exists(output.path), standing_checkpoint(output)
+    begun, stood = exists(output.path), standing_checkpoint(output) if mask_only else {}
     output.reopen()
     output.prepare(asked)
     about = {"format": MASK_FORMAT, "model": experiment.model, **asked}
@@ -247,12 +247,11 @@ def unlearn(experiment: Experiment, request: Request, *, mask_only: bool = False
 
 
 def standing_checkpoint(output: Artefact) -> dict[str, str]:
-    """The checkpoint that an earlier request for the same left, with its checksum: a mask alone leaves it."""
-    try:
-        known = ledger(output.path)
-    except ArtefactDamaged:  # nobody can tell what it holds
-        remove(output.path / CHECKPOINT)
-        return {}
+    """The checkpoint that an earlier request for the same left, with its checksum: a mask alone leaves it.
+
+    raises: ArtefactDamaged where nobody can tell what it holds.
+    """
+    known = ledger(output.path)
     return {name: known.files[name] for name in (CHECKPOINT,) if known is not None and name in known.files}
 
 

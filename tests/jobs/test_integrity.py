@@ -95,6 +95,31 @@ def test_only_done_damaged_costs_no_unit(root, run_tiny, images, watched):
     assert all(total == standing for total, standing in watched.steps.values())
 
 
+def test_a_step_whose_done_is_gone_is_told_and_closed_again(dkvb, root, run_tiny, images, watched):
+    (find(root, None).artefact("counts").path / "DONE").unlink()
+    assert "DONE: is missing" in dkvb("status", root, "--verify").out
+    run_tiny(root, images, progress=watched)
+    assert verify(root).sound
+    assert all(total == standing for total, standing in watched.steps.values())
+
+
+def test_a_record_that_was_exchanged_for_another_file_is_found(dkvb, root):
+    shutil.copy(find(root, None).artefact("counts").path / "spec.json", root / "experiments" / "tiny.json")
+    assert "tiny.json" in dkvb("status", root, "--verify").out
+
+
+def test_a_mask_alone_is_refused_where_the_checkpoint_beside_it_cannot_be_told(dkvb, root):
+    first = json.loads(dkvb("unlearn", root, "--class", "ant", "--json").out)
+    done = Path(first["checkpoint"]).with_name("DONE")
+    done.write_bytes(done.read_bytes()[:-1])
+    refused = dkvb("unlearn", root, "--class", "ant", "--mask-only")
+    assert refused.code == 1
+    assert "dkvb repair" in refused.err
+    assert Path(first["checkpoint"]).exists()
+    assert dkvb("unlearn", root, "--class", "ant").code == 0
+    assert verify(root).sound
+
+
 def test_a_damaged_record_of_an_experiment_is_refused_and_written_again(dkvb, root, run_tiny, images):
     record = root / "experiments" / "tiny.json"
     record.write_text(record.read_text().replace('"seed": 0', '"seed": 1'))
