@@ -194,6 +194,5 @@ def drop(artefact: Artefact) -> None:
 def drop_units(artefact: Artefact, units: Iterable[str]) -> None:
     """Take back that units are finished: they are done again, and the artefact is closed anew."""
     artefact.reopen()
-    remove(artefact.path / CHECKSUMS)
     for unit in units:
         remove(artefact.path / "units" / f"{unit}.json")

@@ -20,6 +20,7 @@ from store.places import (
     Journal,
     Place,
     check_own,
+    create,
     exists,
     files_below,
     from_json,
@@ -229,8 +230,12 @@ class Artefact:
         write_json(self.path / "units.json", units)
 
     def mark(self, unit: str, facts: Json, files: Mapping[str, str] | None = None) -> None:
-        """Say that a unit stands, and what its files hold; called after its data was written."""
-        write_json(self.path / UNITS / f"{unit}.json", {**facts, FILES: files or {}})
+        """Say that a unit stands, and what its files hold; called after its data was written.
+
+        A marker that stands already, another driver's, stays: its checksum may stand elsewhere by now.
+        """
+        marker = as_json({**facts, FILES: dict(sorted((files or {}).items()))})
+        create(self.path / UNITS / f"{unit}.json", marker)
 
     def stands(self, unit: str) -> bool:
         """Whether one unit is finished."""
@@ -261,10 +266,12 @@ class Artefact:
     def finish(self, provenance: Json, files: Mapping[str, str] | None = None) -> None:
         """Close: write where it came from, what every file holds, then DONE.
 
+        Of two drivers that do so at once the first says where it came from; all else they write alike.
+
         files: SHA-256 of those that were written after the last unit, by their paths in the folder.
         raises: ArtefactDamaged where a file of a unit is gone.
         """
-        write_json(self.path / PROVENANCE, provenance)
+        create(self.path / PROVENANCE, as_json(provenance))
         told: dict[str, str] = {}
         for unit, data in read_all(self.path / UNITS, ".json").items():
             told |= marker_files(self.path, unit, data)
@@ -279,5 +286,6 @@ class Artefact:
         write_atomic(self.path / DONE, f"sha256 {sha256(content)}\n".encode())
 
     def reopen(self) -> None:
-        """Take DONE back, before some of its files are written anew."""
-        remove(self.path / DONE)
+        """Take back that it is finished, before some of its files are written anew."""
+        for name in (DONE, CHECKSUMS, PROVENANCE):
+            remove(self.path / name)

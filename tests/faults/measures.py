@@ -54,7 +54,8 @@ def marks(root: Place) -> dict[str, float]:
     """When each unit that stands was marked, by step/digest/unit."""
     if not isinstance(root, Path):
         found = root.fs.find(root.path, detail=True)
-        times = {path.removeprefix(f"{root.path}/"): about["LastModified"].timestamp() for path, about in found.items()}
+        files = {path: about for path, about in found.items() if "LastModified" in about}  # not the folders some list
+        times = {path.removeprefix(f"{root.path}/"): about["LastModified"].timestamp() for path, about in files.items()}
     else:
         there = [path for path in root.glob("*/*/units/*.json") if path.name[0] != "."]
         times = {path.relative_to(root).as_posix(): path.stat().st_mtime for path in there}

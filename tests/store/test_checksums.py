@@ -146,9 +146,18 @@ def test_without_checksums_a_chunk_that_cannot_be_decoded_is_one_message(damage,
 
 def test_a_reader_sees_an_artefact_that_was_made_anew(artefact):
     read_everything(artefact)
+    model = covered(artefact)["model.bin"]
     artefact.reopen()
-    artefact.finish({"facts": {"rows": 4}}, {"model.bin": covered(artefact)["model.bin"]})
+    artefact.finish({"facts": {"rows": 4}}, {"model.bin": model})
     assert read_json(artefact.path / "provenance.json")["facts"] == {"rows": 4}
+
+
+def test_of_two_drivers_the_first_says_and_the_second_changes_nothing(artefact):
+    files = {path: path.read_bytes() for path in artefact.path.rglob("*") if path.is_file()}
+    artefact.mark("00001", {"rows": 1, "seconds": 2.5}, {"rows/00001.parquet": "0" * 64})
+    artefact.finish({"facts": {"rows": 3}, "times": "later"}, {"model.bin": covered(artefact)["model.bin"]})
+    assert {path: path.read_bytes() for path in artefact.path.rglob("*") if path.is_file()} == files
+    read_everything(artefact)
 
 
 def test_a_large_file_is_checked_before_a_library_reads_it(artefact):
