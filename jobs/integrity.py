@@ -1,7 +1,7 @@
 """Damage on a root: found by reading every file, and dropped so that a run makes it again."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +25,7 @@ from store.artefacts import (
 )
 from store.checksums import CHECKSUMS, DONE, faults, marker_files
 from store.errors import ArtefactDamaged, ArtefactMissing, NotARoot
-from store.places import Place, names, read_all, read_bytes, remove
+from store.places import Place, names, read_bytes, remove
 
 UNLEARNED = "unlearned"
 """Step of the artefacts that requests wrote: no run makes them again."""
@@ -165,15 +165,17 @@ def dependents(root: Place, damaged: Iterable[Artefact]) -> list[Artefact]:
     return made
 
 
-def units_to_do_again(artefact: Artefact, wrong: Iterable[str]) -> set[str] | None:
+def units_to_do_again(artefact: Artefact, wrong: Collection[str]) -> set[str] | None:
     """The units that mend the damaged files of an artefact; None where all of it must be done again.
 
     What is written after the last unit (tables, provenance, checksums) is written again in any case.
     """
     folder, written = artefact.path / "units", dict[str, str]()
-    for unit, data in read_all(folder, ".json").items():
-        with suppress(ArtefactDamaged):
-            written |= dict.fromkeys(marker_files(artefact.path, unit, data), unit)
+    for name in names(folder, ".json"):
+        if f"units/{name}" not in wrong:
+            unit = name.removesuffix(".json")
+            with suppress(ArtefactDamaged):
+                written |= dict.fromkeys(marker_files(artefact.path, unit, read_bytes(folder / name)), unit)
     units: set[str] = set()
     for name in wrong:
         if name in written:

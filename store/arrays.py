@@ -25,7 +25,7 @@ from store.checksums import checked, ledger_of, listed
 from store.errors import ArtefactDamaged, ArtefactMissing, ChunkMismatch, NotARoot, StoreError
 from store.layout import ARRAYS, Layout
 from store.places import Place, named, reported, write_atomic
-from store.recording import recorded, sha256
+from store.recording import recorded, stamp
 
 
 class ArtefactStore(WrapperStore[Store]):
@@ -43,7 +43,7 @@ class ArtefactStore(WrapperStore[Store]):
         """Read one file; raises: ArtefactDamaged where it is missing or is not as it was written."""
         value = await super().get(key, prototype, byte_range)
         if self._ledger is not None:
-            found = None if value is None else await asyncio.to_thread(sha256, value.to_bytes())
+            found = None if value is None else await asyncio.to_thread(stamp, value.to_bytes())
             self._ledger.check(f"{self._place}/{key}", found)
         return value
 

@@ -31,7 +31,7 @@ from store.places import (
     remove,
     write_atomic,
 )
-from store.recording import sha256
+from store.recording import sha256, stamp
 
 Json = Mapping[str, Any]
 
@@ -280,10 +280,10 @@ class Artefact:
         if gone := sorted(told.keys() - set(there)):
             raise damaged(self.path, self.path / gone[0], "is missing")
         # The rest are small: spec, markers, Zarr's metadata; or large, where a version without checksums began.
-        whole = {name: told.get(name) or sha256(read_bytes(self.path / name)) for name in there}
+        whole = {name: told.get(name) or stamp(read_bytes(self.path / name)) for name in there}
         content = as_json({"algorithm": "sha256", FILES: whole})
         write_atomic(self.path / CHECKSUMS, content)
-        write_atomic(self.path / DONE, f"sha256 {sha256(content)}\n".encode())
+        write_atomic(self.path / DONE, f"sha256 {stamp(content)}\n".encode())
 
     def reopen(self) -> None:
         """Take back that it is finished, before some of its files are written anew."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from store.errors import ArtefactDamaged
 from store.places import Place, from_json, names, on_disk, read_all, read_bytes
-from store.recording import sha256
+from store.recording import stamp
 
 CHECKSUMS = "checksums.json"
 DONE = "DONE"
@@ -48,6 +48,14 @@ class Ledger:
         """Names of the files and folders that must lie in a folder."""
         start = f"{self.name(folder)}/"
         return {name.removeprefix(start).partition("/")[0] for name in self.files if name.startswith(start)}
+
+    def check_size(self, path: Place) -> None:
+        """Compare a file's size before it is read, on a disk; raises: ArtefactDamaged."""
+        expected = self.files.get(self.name(path))
+        if expected is None or not isinstance(path, Path) or not path.is_file():
+            return
+        if path.stat().st_size != int(expected.partition(" ")[2] or -1):
+            raise damaged(self.folder, path, "does not hold what was written")
 
     def check(self, path: Place | str, found: str | None) -> None:
         """Compare a file's SHA-256, or None where the file is missing; raises: ArtefactDamaged."""
@@ -98,7 +106,8 @@ def fault(known: Ledger, name: str) -> str:
     path = known.folder / name
     try:
         with on_disk(path) as file:
-            known.check(path, file_sha256(file))
+            known.check_size(path)
+            known.check(path, file_stamp(file))
     except FileNotFoundError:
         return f"{path}: is missing"
     except ArtefactDamaged:
@@ -135,14 +144,14 @@ def _finished(folder: Place, done: bytes) -> Ledger:
     made_of, known = _ledgers.get(str(folder), (b"", None))
     if known is not None and made_of == done:
         return known
-    named = re.fullmatch(rb"sha256 ([0-9a-f]{64})\n", done)
+    named = re.fullmatch(rb"sha256 ([0-9a-f]{64} \d+)\n", done)
     if named is None:
         raise damaged(folder, folder / DONE, "does not hold what was written")
     try:
         data = read_bytes(folder / CHECKSUMS)
     except FileNotFoundError:
         raise damaged(folder, folder / CHECKSUMS, "is missing") from None
-    if sha256(data).encode() != named[1]:
+    if stamp(data).encode() != named[1]:
         raise damaged(folder, folder / CHECKSUMS, "does not hold what was written")
     found = Ledger(folder, from_json(data)[FILES])
     _ledgers[str(folder)] = done, found
@@ -193,6 +202,8 @@ def checked(path: Place) -> bytes:
     raises: ArtefactDamaged; FileNotFoundError where no checksum says that it was there; OSError; PlaceUnreachable.
     """
     known = ledger_of(path)
+    if known is not None:
+        known.check_size(path)
     try:
         data = read_bytes(path)
     except FileNotFoundError:
@@ -200,7 +211,7 @@ def checked(path: Place) -> bytes:
             known.check(path, None)
         raise
     if known is not None:
-        known.check(path, sha256(data))
+        known.check(path, stamp(data))
     return data
 
 
@@ -214,7 +225,8 @@ def checked_on_disk(path: Place) -> Iterator[Path]:
     try:
         with on_disk(path) as file:
             if known is not None:
-                known.check(path, file_sha256(file))
+                known.check_size(path)
+                known.check(path, file_stamp(file))
             yield file
     except FileNotFoundError:
         if known is not None and known.name(path) in known.files:
@@ -222,7 +234,7 @@ def checked_on_disk(path: Place) -> Iterator[Path]:
         raise
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, read piece by piece."""
+def file_stamp(path: Path) -> str:
+    """SHA-256 and size of a file, read piece by piece."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return f"{hashlib.file_digest(file, 'sha256').hexdigest()} {file.tell()}"

@@ -1,4 +1,4 @@
-"""Noting the SHA-256 of files while they are written: what `store.checksums` later compares them with."""
+"""Noting SHA-256 and size of files while they are written: what `store.checksums` later compares them with."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ _target: ContextVar[tuple[str, dict[str, str]] | None] = ContextVar("recording",
 
 @contextmanager
 def recording(folder: object) -> Iterator[dict[str, str]]:
-    """Note the SHA-256 of each file that is written below a folder inside the block, by its path there.
+    """Note SHA-256 and size of each file that is written below a folder inside the block, by its path there.
 
     Zarr writes in threads of its own, which inherit this from whoever calls it.
     """
@@ -33,19 +33,25 @@ def recorded(path: object, data: Any) -> Any:
     name = str(path).removeprefix(folder)
     if not isinstance(data, bytes):
         return _noted(data, name, files)
-    files[name] = sha256(data)
+    files[name] = stamp(data)
     return data
 
 
 def _noted(parts: Iterable[bytes | memoryview], name: str, files: dict[str, str]) -> Iterator[bytes | memoryview]:
     """The parts of a file, each hashed by a thread while it is written."""
-    whole = hashlib.sha256()
+    whole, size = hashlib.sha256(), 0
     with ThreadPoolExecutor(1) as thread:
         for part in parts:
             hashed = thread.submit(whole.update, part)
             yield part
             hashed.result()
-    files[name] = whole.hexdigest()
+            size += len(part)
+    files[name] = f"{whole.hexdigest()} {size}"
+
+
+def stamp(data: bytes | memoryview) -> str:
+    """What a file is known by: SHA-256 in hex, and its bytes."""
+    return f"{sha256(data)} {len(data)}"
 
 
 def sha256(data: bytes | memoryview) -> str:

@@ -85,7 +85,7 @@ def change(table: dict[str, Any], rng: random.Random, odd: list[Any]) -> str:
     where, key = rng.choice(places(table) or [(table, "name")])
     before = where[key] if isinstance(where, list) or key in where else None
     what = rng.choice(("other", "alike", "alike", "gone", "unknown", "wrapped", "moved", "nudged", "deep"))
-    if what == "gone":
+    if what == "gone" and (isinstance(where, list) or key in where):
         del where[key]
     elif what == "unknown" and isinstance(where, dict):
         where[rng.choice([f"{key}x", str(key)[1:], str(key).upper(), "", "a.b", "\x1b", "é", "__class__"])] = (

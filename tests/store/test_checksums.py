@@ -1,6 +1,7 @@
 """Checksums: every file of an artefact is noted when written and checked when read, on a disk and an object store."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from store import arrays, checksums, places
 from store.artefacts import Artefact, read_json, read_record, write_record
 from store.errors import ArtefactDamaged
-from store.recording import recording, sha256
+from store.recording import recording, stamp
 from store.tables import read_table, write_rows
 
 SCHEMA = {"class": pl.Int32}
@@ -58,7 +59,7 @@ def test_what_is_intact_is_read(artefact):
 
 def test_the_checksums_are_those_of_the_files_and_of_all_of_them(artefact):
     files = covered(artefact)
-    assert files == {name: sha256((artefact.path / name).read_bytes()) for name in files}
+    assert files == {name: stamp((artefact.path / name).read_bytes()) for name in files}
     there = {path.relative_to(artefact.path).as_posix() for path in artefact.path.rglob("*") if path.is_file()}
     assert there == set(files) | {"checksums.json", "DONE"}
 
@@ -98,6 +99,14 @@ def test_no_damaged_file_is_read_in_silence_and_reading_all_finds_it(damage, art
                 read_everything(artefact)
         path.write_bytes(before)
     read_everything(artefact)
+
+
+def test_a_file_that_grew_beyond_all_measure_is_not_read(artefact):
+    for name in ("model.bin", "units/00001.json", "data.zarr/counts/c/0/0/0"):
+        os.truncate(artefact.path / name, 2**40)
+    assert len(checksums.faults(artefact.path)) == 3
+    with pytest.raises(ArtefactDamaged, match="00001"):
+        artefact.marks()
 
 
 def test_exchanged_chunks_are_noticed(artefact):
@@ -154,7 +163,7 @@ def test_a_reader_sees_an_artefact_that_was_made_anew(artefact):
 
 def test_of_two_drivers_the_first_says_and_the_second_changes_nothing(artefact):
     files = {path: path.read_bytes() for path in artefact.path.rglob("*") if path.is_file()}
-    artefact.mark("00001", {"rows": 1, "seconds": 2.5}, {"rows/00001.parquet": "0" * 64})
+    artefact.mark("00001", {"rows": 1, "seconds": 2.5}, {"rows/00001.parquet": f"{0:064} 7"})
     artefact.finish({"facts": {"rows": 3}, "times": "later"}, {"model.bin": covered(artefact)["model.bin"]})
     assert {path: path.read_bytes() for path in artefact.path.rglob("*") if path.is_file()} == files
     read_everything(artefact)
@@ -184,7 +193,7 @@ def test_files_written_elsewhere_or_later_are_not_noted(tmp_path):
         places.write_atomic(tmp_path / "one" / "deep" / "file", b"x")
         places.write_atomic(tmp_path / "one-more", b"y")
     places.write_atomic(tmp_path / "one" / "late", b"z")
-    assert files == {"deep/file": sha256(b"x")}
+    assert files == {"deep/file": stamp(b"x")}
 
 
 def test_the_same_holds_on_an_object_store(bucket):
