@@ -97,7 +97,9 @@ def faults(folder: Place) -> list[tuple[str, str]]:
 def _as_said(folder: Place) -> Ledger | None:
     """The checksums as they lie there, whatever DONE says of them; None where they are not readable."""
     with suppress(FileNotFoundError, LookupError, TypeError, ValueError, AttributeError):
-        return Ledger(folder, dict(from_json(read_bytes(folder / CHECKSUMS))[FILES]))
+        files = dict(from_json(read_bytes(folder / CHECKSUMS))[FILES])
+        if all(isinstance(text, str) and re.fullmatch(r"[0-9a-f]{64} \d+", text) for text in files.values()):
+            return Ledger(folder, files)
     return None
 
 
@@ -176,7 +178,7 @@ def marker_files(folder: Place, unit: str, data: bytes) -> dict[str, str]:
     try:
         marker = from_json(data)
         files = marker.get(FILES, {})
-        if not all(isinstance(name, str) and isinstance(found, str) for name, found in files.items()):
+        if not all(re.fullmatch(r"[0-9a-f]{64} \d+", found) for found in files.values()):
             raise TypeError
     except (AttributeError, TypeError, ValueError):
         raise damaged(folder, folder / UNITS / f"{unit}.json", "is no marker of a unit") from None
