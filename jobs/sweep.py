@@ -50,10 +50,6 @@ def prepare(task: Task) -> list[str]:
     """Blocks of the classes asked for, and the model before; refuses a grid that asks for more than a class has."""
     names, wanted = data.read_manifest(task).classes, data.wanted_classes(task)
     data.check_alike(task)
-    if len(names) < 2:
-        raise BadRequest(
-            f"images of one class, {names[0]!r}: nothing would be left to retain; give two classes or more"
-        )
     for method, grid in task.spec["methods"].items():
         if len(grid["grid"]) > NEVER_STEP - 2:  # beside 0 and the N of the rule
             raise BadRequest(f"sweep.{method}: found {len(grid['grid'])} budgets, expected at most {NEVER_STEP - 2}")
