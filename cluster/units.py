@@ -1,6 +1,7 @@
 """Work units: the contract of a map over them, what becomes of a unit, and the map in this process."""
 
 import os
+import re
 import socket
 import time
 import traceback
@@ -195,6 +196,20 @@ def check_distinct(units: Sequence[str]) -> None:
 def here() -> str:
     """`host:pid` of this process."""
     return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def has_ended(process: str) -> bool:
+    """Whether a process, named as `here` names this one, was on this machine and is no longer."""
+    host, _, number = process.rpartition(":")
+    if host != socket.gethostname() or not re.fullmatch(r"[1-9][0-9]{0,8}", number):
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass  # another user's
+    return False
 
 
 @dataclass(frozen=True, slots=True)

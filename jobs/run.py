@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from cluster.shardmap import Event, Executor, Outcome, Policy
-from cluster.units import here
+from cluster.units import has_ended, here
 from dkvb.errors import DkvbError
 from jobs.errors import BadRequest, BadSpec, StepFailed
 from jobs.graph import MODULES
@@ -86,11 +86,14 @@ def run(plans: Sequence[Plan], root: Place, executor: Executor, progress: Progre
 
 
 def another_driver(root: Place) -> bool:
-    """Whether another driver was at work on the root some seconds ago."""
+    """Whether another driver was at work on the root some seconds ago, and has not ended as far as can be told."""
     path = root / "progress.json"
     with as_written(path):
         last: dict[str, Any] = read_json(path) if exists(path) else {"time": 0.0}
-        return time.time() - float(last["time"]) < FRESH_S and last.get("driver") != here()
+        if time.time() - float(last["time"]) >= FRESH_S:
+            return False
+        driver = str(last.get("driver"))
+        return driver != here() and not has_ended(driver)
 
 
 def record(plan: Plan, root: Place) -> list[str]:

@@ -11,12 +11,13 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, Union, cast
 
 from store.errors import BadAddress, NotARoot, PlaceUnreachable, StoreError
 from store.recording import recorded
@@ -171,9 +172,10 @@ def create(path: Place, data: bytes) -> bool:
 
 
 def read_bytes(path: Place) -> bytes:
-    """Read a whole file; raises: FileNotFoundError, OSError, PlaceUnreachable."""
+    """Read a whole file; raises: FileNotFoundError, NotARoot for what is no file, OSError, PlaceUnreachable."""
     if isinstance(path, Path):
-        return path.read_bytes()
+        with open_file(path) as file:
+            return file.read()
     with reported(path):
         return bytes(path.fs.cat_file(path.path))
 
@@ -198,11 +200,20 @@ def names(folder: Place, suffix: str = "") -> list[str]:
     return []
 
 
+def open_file(path: Path) -> BinaryIO:
+    """A file on a disk, to be read; raises: FileNotFoundError, OSError, NotARoot for a pipe or a device."""
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise NotARoot(f"{path}: is no file, and dkvb never writes anything else")
+
+
 def read_all(folder: Place, suffix: str) -> dict[str, bytes]:
     """The files of a folder that end in the suffix, by their names without it; an object store is asked in parallel."""
     there = names(folder, suffix)
     if isinstance(folder, Path):
-        return {name.removesuffix(suffix): (folder / name).read_bytes() for name in there}
+        return {name.removesuffix(suffix): read_bytes(folder / name) for name in there}
     with reported(folder):
         paths = {f"{folder.path}/{name}": name.removesuffix(suffix) for name in there}
         return {paths[path]: data for path, data in folder.fs.cat(list(paths)).items()} if paths else {}
@@ -222,7 +233,7 @@ def read_tree(folder: Place, suffix: str) -> dict[str, bytes]:
     """The files below a folder, at any depth, that end in the suffix, by their path in it."""
     there = files_below(folder, suffix)
     if isinstance(folder, Path):
-        return {name: (folder / name).read_bytes() for name in there}
+        return {name: read_bytes(folder / name) for name in there}
     with reported(folder):
         paths = {f"{folder.path}/{name}": name for name in there}
         return {paths[path]: data for path, data in folder.fs.cat(list(paths)).items()} if paths else {}
@@ -241,8 +252,12 @@ def remove(path: Place) -> None:
 
 @contextmanager
 def on_disk(path: Place) -> Iterator[Path]:
-    """A file for a library that reads disks only: itself, or a copy for the time of the block."""
+    """A file for a library that reads disks only: itself, or a copy for the time of the block.
+
+    raises: as `read_bytes`.
+    """
     if isinstance(path, Path):
+        open_file(path).close()
         yield path
         return
     with reported(path), tempfile.TemporaryDirectory(prefix="dkvb-") as folder:
@@ -290,7 +305,7 @@ def from_json(data: bytes | str) -> Any:
 def read_journal(path: Place) -> Iterator[Any]:
     """The records of a journal; a line torn by a kill is left out."""
     if isinstance(path, Path):
-        parts = [path.read_bytes()] if path.exists() else []
+        parts = [read_bytes(path)] if path.exists() else []
     else:
         parts = list(read_all(path, "").values())
     for part in parts:

@@ -98,7 +98,7 @@ class Trees:
                 continue  # a change before this one took it
             known = file.endswith("json") and rng.random() < 0.6
             what = "JSON" if known else rng.choice(list(CHANGES))
-            if what.startswith("its folder") and path.parent == self.copy.path:
+            if what.startswith("its folder") and (path.parent == self.copy.path or path.parent.is_symlink()):
                 what = "gone"
             (json_changed if known else CHANGES[what])(path, rng)
             about.append(f"{file} {what}")

@@ -147,8 +147,6 @@ def resume(source: Source, copy: Copy, name: str, folder: Path) -> Judged:
 
 def repair(source: Source, copy: Copy, name: str, folder: Path) -> Judged:
     """Repair, run, verify: all that the run made must be the bytes they were."""
-    if name != "progress.json":
-        copy.drop("progress.json")  # the run that made the root may have ended seconds ago, and count as at work
     words = [("repair", copy.path), source.run(copy.path), ("status", copy.path, "--verify")]
     every = forked([dkvb(*one) for one in words], folder, limit=30 * LATE_S, room=2**40)
     for ended, (command, *_) in zip(every, words, strict=True):

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -170,11 +172,22 @@ def test_a_mask_alone_keeps_the_checkpoint_that_stands_and_its_checksum(dkvb, ro
     assert Path(first["checkpoint"]).exists()
 
 
-def test_repair_waits_for_no_run_that_is_at_work(dkvb, root):
+def test_repair_does_nothing_beside_a_run_that_is_at_work(dkvb, root):
     (root / "progress.json").write_text(json.dumps({"time": time.time(), "driver": "elsewhere:1"}))
     shown = dkvb("repair", root)
     assert shown.code == 2
     assert "a run is at work" in shown.err
+
+
+def test_repair_waits_for_no_driver_that_has_ended(dkvb, root):
+    driver = subprocess.run(
+        [sys.executable, "-c", "from cluster.units import here; print(here())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    (root / "progress.json").write_text(json.dumps({"time": time.time(), "driver": driver}))
+    assert dkvb("repair", root).code == 0
 
 
 def test_an_older_root_is_read_and_said_to_have_no_checksums(dkvb, root, unsealed):

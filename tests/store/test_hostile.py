@@ -15,7 +15,7 @@ from store import arrays
 from store.artefacts import ROOT_FILE, Artefact, open_root, read_json
 from store.errors import ArtefactMissing, BadAddress, ImageDataError, ImageSourceError, NotARoot
 from store.images import Manifest, open_images
-from store.places import has_password, place, read_tree
+from store.places import has_password, place, read_all, read_bytes, read_tree
 from store.tables import read_table
 
 DEEP = b"[" * 100_000
@@ -62,6 +62,13 @@ def test_an_artefact_that_is_a_link_is_refused(artefact, root):
     (root / "codes" / ("1" * 16)).symlink_to(artefact.path)
     with pytest.raises(NotARoot, match="is a link"):
         Artefact(root, "codes", "1" * 16)
+
+
+@pytest.mark.parametrize("read", [read_bytes, read_table, lambda path: read_all(path.parent, ".parquet")])
+def test_a_pipe_in_place_of_a_file_holds_nobody_up(read, tmp_path):
+    os.mkfifo(tmp_path / "sweep.parquet")
+    with pytest.raises(NotARoot, match=r"sweep\.parquet: is no file"):
+        read(tmp_path / "sweep.parquet")
 
 
 @pytest.mark.parametrize("name", ["units", "events.jsonl", "data.zarr/codes/c"])
