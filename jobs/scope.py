@@ -24,6 +24,7 @@ from jobs.models import Judge, Model, model
 from jobs.rows import without_nan
 from jobs.step import SPLITS, Facts, Task, Work, use_one_core
 from store.layout import SCOPE
+from store.names import one_form
 from store.tables import compact, write_rows
 
 VERSION = 1
@@ -285,11 +286,12 @@ class Scope:
 
     def others(self, wanted: Sequence[int]) -> dict[int, int]:
         """Class -> the class of the other data set that stands for it."""
-        names, stands_for = data.read_manifest(self.task, "other_manifest").classes, self.spec["proxies"]
+        names = data.read_manifest(self.task, "other_manifest").classes
+        stands_for = {one_form(name): other for name, other in self.spec["proxies"].items()}
         found = {}
         for k in wanted:
-            if self.names[k] in stands_for:
-                (found[k],) = class_indexes(names, [stands_for[self.names[k]]])
+            if one_form(self.names[k]) in stands_for:
+                (found[k],) = class_indexes(names, [stands_for[one_form(self.names[k])]])
         return found
 
 

@@ -41,7 +41,7 @@ def by_method(classes: pl.DataFrame, items: pl.DataFrame | None = None, *, test_
     ]
     change = pl.col("retain change")
     told = classes.filter(pl.col("outcome").is_in([FORGOTTEN, KNOWN]))
-    per_class = told.group_by("method", "class").agg(change.mean()).group_by("method")
+    per_class = told.group_by("method", "class", maintain_order=True).agg(change.mean()).group_by("method")
     spread = per_class.agg(
         change.std().alias("retain change sd"),
         change.drop_nulls()
@@ -84,10 +84,14 @@ def over_items(told: pl.DataFrame, items: pl.DataFrame | None, test_items: int) 
     """
     name = "retain change ± 95 % over test items"
     found = []
-    for (method,), own in told.filter(pl.col("retain change").is_not_null()).group_by("method"):
+    for (method,), own in told.filter(pl.col("retain change").is_not_null()).group_by("method", maintain_order=True):
         width = None
         if items is not None and test_items > 1:
-            each = items.filter(pl.col("method") == method).group_by("item").agg(pl.col("change").sum())["change"]
+            each = (
+                items.filter(pl.col("method") == method)
+                .group_by("item", maintain_order=True)
+                .agg(pl.col("change").sum())["change"]
+            )
             each = each * (100 * test_items / len(own))  # summed over classes and seeds, of which own has a row each
             width = half_interval(each.extend_constant(0.0, test_items - len(each)))
         found.append({"method": method, name: width})

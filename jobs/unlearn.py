@@ -218,6 +218,7 @@ def unlearn(experiment: Experiment, request: Request, *, mask_only: bool = False
         "bottleneck": experiment.steps["values"],
         "counts": experiment.steps["counts"],
     }
+    seen = measured(experiment, asked)  # what it reads may be damaged, and a request that is refused leaves nothing
     output = Artefact(experiment.root, "unlearned", digest(asked))
     begun, stood = exists(output.path), standing_checkpoint(output) if mask_only else {}
     output.reopen()
@@ -237,7 +238,7 @@ def unlearn(experiment: Experiment, request: Request, *, mask_only: bool = False
     return {
         **asked,
         **facts,
-        "measured": measured(experiment, asked),
+        "measured": seen,
         "mask": str(output.path / MASK),
         "checkpoint": str(output.path / CHECKPOINT) if exists(output.path / CHECKPOINT) else None,
         "mask_only": mask_only,

@@ -61,6 +61,16 @@ def test_a_lost_chunk_of_counts_forgets_nothing_in_silence(damage, dkvb, root):
     assert str(chunk) in shown.out
 
 
+def test_a_request_that_cannot_say_what_the_sweep_saw_leaves_nothing(dkvb, root):
+    table = find(root, None).artefact("sweep").path / "sweep.parquet"
+    table.write_bytes(table.read_bytes()[:-1])
+    shown = dkvb("unlearn", root, "--class", "cat")
+    assert shown.code == 1
+    assert str(table) in shown.err
+    assert "dkvb repair" in shown.err
+    assert not (root / "unlearned").exists()
+
+
 @pytest.mark.parametrize(
     ("step", "name", "again"),
     [
