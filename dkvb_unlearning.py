@@ -22,7 +22,7 @@ class Shadowed(ImportError):
 def main() -> None:
     """The command `dkvb`."""
     begin()
-    from jobs.cli import main as command_line
+    from jobs.cli.main import main as command_line
 
     command_line()
 

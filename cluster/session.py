@@ -16,8 +16,8 @@ from cluster.address import (
     reload_authentication,
 )
 from cluster.errors import ClusterError, ClusterUnreachable, InvalidRequest, NoWorkers, SessionClosed
-from cluster.shardmap import Executor, RayExecutor, SerialExecutor
 from cluster.signals import interrupt_held, termination_in_order
+from cluster.unit_map import Executor, RayExecutor, SerialExecutor
 from dkvb_unlearning import HOME
 
 _log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import BadRequest, nearest
-from jobs.shown import shown
+from jobs.printable import shown
 from store.names import alike, one_form, points
 
 

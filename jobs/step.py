@@ -1,6 +1,6 @@
 """A step: one node of the plan, and what its module must offer.
 
-Every step module (`jobs.manifest`, `jobs.embeddings`, ...) has three functions and a version:
+Every step module (`jobs.steps.manifest`, `jobs.steps.embeddings`, ...) has three functions and a version:
 
 - ``prepare(task) -> list[str]`` runs once in the driver: creates the arrays, returns the names of the units in order.
 - ``open_work(task) -> Callable[[str], Facts]`` runs once in each worker: loads what units share, returns the function

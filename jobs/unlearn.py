@@ -20,12 +20,12 @@ from dkvb import masks
 from dkvb.checkpoint import MASK_FORMAT
 from dkvb.errors import DkvbError
 from dkvb.statistics import clopper_pearson
-from jobs import headline
 from jobs.classes import class_hits, class_indexes
 from jobs.errors import BadRequest
-from jobs.experiment import Experiment
+from jobs.printable import shown
 from jobs.provenance import surroundings
-from jobs.shown import shown
+from jobs.results import headline
+from jobs.results.experiment import Experiment
 from store import arrays
 from store.arrays import StoredArray
 from store.artefacts import Artefact, as_written, digest

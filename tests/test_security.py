@@ -37,7 +37,7 @@ FORBIDDEN = {
 """Names that run what they are given, or unpickle it."""
 
 ALLOWED = {
-    ("cluster/shardmap.py", "cloudpickle"): "our own factory, on its way to our own workers",
+    ("cluster/unit_map.py", "cloudpickle"): "our own factory, on its way to our own workers",
     ("cluster/units.py", "cloudpickle"): "the same factory, and the worker's own exception on its way back",
     ("store/cifar.py", "pickle"): "published checksums, and an unpickler that knows arrays alone",
     ("jobs/provenance.py", "subprocess"): "git, a list of fixed words",

@@ -30,14 +30,16 @@ from timing import report, size
 from torch import Tensor
 
 from cluster.session import session
-from cluster.shardmap import Executor, Policy, RayExecutor, SerialExecutor
+from cluster.unit_map import Executor, Policy, RayExecutor, SerialExecutor
 from dkvb.backbones import Backbone, BackboneSpec, embed, load_backbone
-from jobs import data, embeddings
-from jobs.plan import make_plan
-from jobs.progress import Reporter
-from jobs.run import run_steps
-from jobs.spec import Spec, build
+from jobs import inputs
+from jobs.plan.plan import make_plan
+from jobs.run.progress import Reporter
+from jobs.run.run import run_steps
+from jobs.spec.reading import build
+from jobs.spec.schema import Spec
 from jobs.step import Task, Work
+from jobs.steps import embeddings
 from store import arrays
 from store.artefacts import open_root
 
@@ -120,8 +122,8 @@ def through_actors(task: Task, units: list[str], executor: Executor) -> float:
 
 def stacked(task: Task, backbone: Backbone, unit: str) -> Iterator[Tensor]:
     """The batches of a shard as the backbone takes them."""
-    shard = data.read_manifest(task).shards[int(unit)]
-    for items in embeddings.batches(data.images_of(task).read(shard), task.spec["batch"]):
+    shard = inputs.read_manifest(task).shards[int(unit)]
+    for items in embeddings.batches(inputs.images_of(task).read(shard), task.spec["batch"]):
         pixels = torch.stack([backbone.transform(item.image) for item in items if item.image is not None])
         yield pixels.contiguous(memory_format=torch.channels_last)
 

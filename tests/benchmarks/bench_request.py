@@ -21,7 +21,7 @@ import torch
 from timing import report, size
 
 from dkvb.bottleneck import Bottleneck
-from jobs.experiment import find
+from jobs.results.experiment import find
 from jobs.unlearn import Request, unlearn
 from store import arrays
 from store.artefacts import Artefact, open_root, write_json

@@ -19,7 +19,7 @@ import ray
 from timing import once, peak_over, report, size
 
 from cluster.session import session
-from cluster.shardmap import Executor, Policy
+from cluster.unit_map import Executor, Policy
 from store.artefacts import Artefact
 from store.places import Journal
 

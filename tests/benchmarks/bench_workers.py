@@ -22,13 +22,13 @@ from timing import SIZES, once, report
 os.environ["OMP_NUM_THREADS"] = "1"
 
 from cluster.session import session
-from cluster.shardmap import Policy, RayExecutor, SerialExecutor
-from jobs import sweep
-from jobs.plan import make_plan
-from jobs.progress import Reporter
-from jobs.run import run
-from jobs.spec import load_spec
+from cluster.unit_map import Policy, RayExecutor, SerialExecutor
+from jobs.plan.plan import make_plan
+from jobs.run.progress import Reporter
+from jobs.run.run import run
+from jobs.spec.reading import load_spec
 from jobs.step import Task, Work
+from jobs.steps import sweep
 
 ROUNDS = 3
 PATIENCE_S = 3600

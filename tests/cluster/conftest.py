@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.findings import Finding
+from cluster.files.finding import Finding
 from cluster.session import session
-from cluster.shardmap import Executor, SerialExecutor
+from cluster.unit_map import Executor, SerialExecutor
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +49,10 @@ def is_alive() -> Callable[[int], bool]:
 @pytest.fixture
 def one_version_of_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """The shipped file names one Ray, whichever is installed here."""
-    from cluster import images, manifests
+    from cluster.files import container_image, render
 
-    monkeypatch.setattr(manifests, "installed_ray", lambda: "2.60.0")
-    monkeypatch.setattr(images, "installed_ray", lambda: "2.60.0")
+    monkeypatch.setattr(render, "installed_ray", lambda: "2.60.0")
+    monkeypatch.setattr(container_image, "installed_ray", lambda: "2.60.0")
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def findings_of(tmp_path: Path) -> Callable[[str], list[Finding]]:
-    from cluster.checks import check
+    from cluster.files.check import check
 
     def findings(text: str) -> list[Finding]:
         path = tmp_path / "cluster.yaml"

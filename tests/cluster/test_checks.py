@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster.checks import summary
-from cluster.documents import read_documents
 from cluster.errors import UnreadableYaml
-from cluster.instances import machine
-from cluster.kueue import quantity
-from cluster.manifests import PROVIDERS, render
+from cluster.files.check import summary
+from cluster.files.document import read_documents
+from cluster.files.instances import machine
+from cluster.files.kueue import quantity
+from cluster.files.render import PROVIDERS, render
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("one_version_of_ray", "home")
@@ -382,7 +382,7 @@ def watch(event, given):
 
 sys.addaudithook(watch)
 from pathlib import Path
-from cluster.checks import check
+from cluster.files.check import check
 found = [str(each) for each in check(Path(sys.argv[1]))]
 print(json.dumps([seen, found]))
 """

@@ -29,7 +29,7 @@ WORKING = """
     import sys
     from cluster.errors import ClusterError
     from cluster.session import session
-    from cluster.shardmap import Policy
+    from cluster.unit_map import Policy
     def factory():
         import time
         def work(unit):

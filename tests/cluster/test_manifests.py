@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster import manifests
 from cluster.errors import InvalidRequest
-from cluster.manifests import PROVIDERS, dependencies, ray_of, render
+from cluster.files import render as rendering
+from cluster.files.render import PROVIDERS, dependencies, ray_of, render
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("one_version_of_ray", "home")
@@ -39,7 +39,7 @@ def test_the_shipped_file_is_the_rendered_one_byte_for_byte():
 
 @pytest.mark.parametrize("provider", ["aws", "gcp", "local"])
 def test_ray_itself_accepts_what_is_rendered(provider):
-    assert manifests.objection(yaml.safe_load(render(provider))) is None
+    assert rendering.objection(yaml.safe_load(render(provider))) is None
 
 
 def test_nodes_get_what_the_project_depends_on():

@@ -20,7 +20,7 @@ from cluster.errors import (
     SessionClosed,
 )
 from cluster.session import cpus_each, places, session
-from cluster.shardmap import Policy, RayExecutor, SerialExecutor
+from cluster.unit_map import Policy, RayExecutor, SerialExecutor
 
 TOKEN = "5f" * 32
 
@@ -37,7 +37,7 @@ HOST = """
 HANGING = """
     import time
     from cluster.session import session
-    from cluster.shardmap import Policy
+    from cluster.unit_map import Policy
     def factory():
         def work(unit):
             time.sleep(600)

@@ -15,7 +15,7 @@ from cluster.errors import (
     WorkerLost,
     WorkerSetupFailed,
 )
-from cluster.shardmap import Policy, RayExecutor, SerialExecutor
+from cluster.unit_map import Policy, RayExecutor, SerialExecutor
 
 ray_only = pytest.mark.ray
 

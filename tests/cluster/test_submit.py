@@ -51,7 +51,7 @@ def test_a_server_that_takes_no_job_is_told_from_one_that_does_not_answer(server
     jobs = ray_jobs(server)
     assert jobs.phase("dkvb-x-1") is None
     with pytest.raises(SubmissionRefused, match=r"dkvb-x-1: .*the quota is used up"):
-        jobs.submit("dkvb-x-1", ["jobs.drive"], variables={})
+        jobs.queue.commands("dkvb-x-1", ["jobs.queue.driver"], variables={})
     jobs.stop("dkvb-x-1")
     assert jobs.output("dkvb-x-1") == ""
 

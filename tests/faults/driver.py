@@ -12,15 +12,15 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-import jobs.embeddings
-import jobs.run
-from jobs.cli import main
+import jobs.run.run
+import jobs.steps.embeddings
+from jobs.cli.main import main
 
 
 def changed(asked: Mapping[str, str], tasks: Mapping[str, Any]) -> Callable[[str], Any]:
     """In a worker: the usual work, but for the shards of the training images."""
-    from jobs import embeddings
-    from jobs.run import open_units
+    from jobs.run.run import open_units
+    from jobs.steps import embeddings
 
     usual = getattr(embeddings, "usual", embeddings.open_work)  # the last map in this process changed it too
 
@@ -42,7 +42,7 @@ def changed(asked: Mapping[str, str], tasks: Mapping[str, Any]) -> Callable[[str
 if __name__ == "__main__":
     split = sys.argv.index("--")
     asked = dict(word.split("=") for word in sys.argv[1:split])
-    jobs.embeddings.LEASE_S = int(asked.get("lease", jobs.embeddings.LEASE_S))
-    jobs.run.open_units = partial(changed, asked)
+    jobs.steps.embeddings.LEASE_S = int(asked.get("lease", jobs.steps.embeddings.LEASE_S))
+    jobs.run.run.open_units = partial(changed, asked)
     sys.argv = ["dkvb", *sys.argv[split + 1 :]]
     main()

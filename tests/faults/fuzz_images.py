@@ -154,7 +154,7 @@ def read(kind: str, place: Path, pattern: str, how: str) -> None:
     from timm.data import create_transform
 
     from dkvb.preprocessing import Preprocessing
-    from jobs.shown import say
+    from jobs.printable import say
     from store.errors import StoreError
     from store.images import open_images
 

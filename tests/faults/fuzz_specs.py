@@ -180,9 +180,9 @@ class Specs:
     def plan(path: Path) -> None:
         """Plan it with the digits for images, whatever it names."""
         from jobs.errors import JobsError
-        from jobs.plan import make_plan, waves
-        from jobs.shown import say
-        from jobs.spec import as_table, load_spec, load_specs
+        from jobs.plan.plan import make_plan, waves
+        from jobs.printable import say
+        from jobs.spec.reading import as_table, load_spec, load_specs
         from store.errors import StoreError
 
         try:

@@ -150,9 +150,9 @@ def reconcile(*named: object) -> Call:
     """One pass that does not wait to see whether a silent driver speaks."""
 
     def call() -> None:
-        import jobs.reconcile
+        import jobs.queue.reconcile
 
-        jobs.reconcile.LOOK_S = 0.0
+        jobs.queue.reconcile.LOOK_S = 0.0
         dkvb("jobs", "reconcile", *named)()
 
     return call
@@ -160,7 +160,8 @@ def reconcile(*named: object) -> Call:
 
 def fill(queue: Path) -> list[str]:
     """Put a job of every state into a queue, of a cluster that nobody can reach; returns their names."""
-    from jobs.queue import Job, add, decide, end, find_job, order, said
+    from jobs.queue.files import add, decide, end, find_job, order, said
+    from jobs.queue.job import Job
     from store.artefacts import write_json
     from store.places import create
 

@@ -19,9 +19,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from jobs.queue import Job, find_job, read_queue
-from jobs.spec import Spec, build
-from jobs.submit import submit
+from jobs.queue.commands import submit
+from jobs.queue.files import find_job, read_queue
+from jobs.queue.job import Job
+from jobs.spec.reading import build
+from jobs.spec.schema import Spec
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = SimpleNamespace(**runpy.run_path(str(REPOSITORY / "tests" / "jobs" / "conftest.py")))

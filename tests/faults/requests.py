@@ -51,7 +51,7 @@ def has(command: str, option: str = "--help") -> bool:
     """Whether a command is there, and has an option."""
     from click import Context
 
-    from jobs.cli import cli
+    from jobs.cli.main import cli
 
     found = cli.commands.get(command)
     return found is not None and any(option in one.opts for one in found.get_params(Context(found)))

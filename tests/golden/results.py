@@ -13,8 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from jobs.plan import sketch
-from jobs.spec import load_specs, shipped
+from jobs.plan.plan import sketch
+from jobs.spec.reading import load_specs, shipped
 
 FOLDER = Path(__file__).parent
 DIGESTS = FOLDER / "digests.json"

@@ -135,7 +135,8 @@ def as_toml() -> Callable[[dict[str, Any]], str]:
 @pytest.fixture(scope="session")
 def make_spec(asks: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
     """The tiny spec, dotted keys changed."""
-    from jobs.spec import Spec, build
+    from jobs.spec.reading import build
+    from jobs.spec.schema import Spec
 
     return lambda changes=None: build(Spec, asks(changes), "")
 
@@ -167,10 +168,10 @@ def run_words(own_images: Path, spec_file: Callable[..., Path], tmp_path: Path) 
 @pytest.fixture(scope="session")
 def run_tiny(make_spec: Callable[..., Any]) -> Callable[..., Any]:
     """Run the tiny experiment and return it as recorded on the root."""
-    from cluster.shardmap import SerialExecutor
-    from jobs.experiment import find
-    from jobs.plan import make_plan
-    from jobs.run import run
+    from cluster.unit_map import SerialExecutor
+    from jobs.plan.plan import make_plan
+    from jobs.results.experiment import find
+    from jobs.run.run import run
 
     def do(
         root: Path,
@@ -195,7 +196,7 @@ def finished(run_tiny: Callable[..., Any], images: Path, tmp_path_factory: pytes
 @pytest.fixture
 def own(finished: Any, tmp_path: Path) -> Any:
     """A copy of the finished experiment that a test may change."""
-    from jobs.experiment import find
+    from jobs.results.experiment import find
 
     return find(Path(shutil.copytree(finished.root, tmp_path / "root")), None)
 
@@ -252,7 +253,7 @@ class Ended:
 @pytest.fixture
 def dkvb(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
     """Run `dkvb ...` in this process, as the console script does; what is not caught there fails the test."""
-    from jobs.cli import main
+    from jobs.cli.main import main
 
     def do(*words: object) -> Ended:
         monkeypatch.setattr(sys, "argv", ["dkvb", *map(str, words)])

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import ClusterError
-from jobs import reconcile as passes
 from jobs.errors import JobsError
-from jobs.experiment import status
-from jobs.listing import as_text, log_lines, log_text, rows, show, show_text
-from jobs.queue import Job, add, decide, end, find_job, order, read_queue, said
+from jobs.queue import reconcile as passes
+from jobs.queue.files import add, decide, end, find_job, order, read_queue, said
+from jobs.queue.job import Job
+from jobs.queue.show import as_text, log_lines, log_text, rows, show, show_text
+from jobs.results.experiment import status
 from store.artefacts import write_json
 from store.errors import StoreError
 from store.places import Journal, create

@@ -14,8 +14,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from jobs.cli import cli
-from jobs.summary import TABLES
+from jobs.cli.main import cli
+from jobs.results.sweep_tables import TABLES
 from store.artefacts import read_record, write_record
 
 DKVB = Path(sys.executable).with_name("dkvb")
@@ -41,14 +41,14 @@ def told(ended, code):
 
 HELP = """
 import contextlib, io, json, sys, time
-import jobs.cli
+import jobs.cli.main
 shown = {}
-for name in ("", *jobs.cli.cli.commands):
+for name in ("", *jobs.cli.main.cli.commands):
     sys.argv = ["dkvb", *([name] if name else []), "--help"]
     with contextlib.redirect_stdout(io.StringIO()) as out:
         begin = time.process_time()
         try:
-            jobs.cli.main()
+            jobs.cli.main.main()
         except SystemExit as ended:
             shown[name] = [out.getvalue(), ended.code, time.process_time() - begin]
 heavy = [name for name in ("torch", "ray", "zarr", "polars", "timm") if name in sys.modules]

@@ -11,10 +11,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True)
 def one_version_of_ray(monkeypatch):
-    from cluster import images, manifests
+    from cluster.files import container_image, render
 
-    monkeypatch.setattr(manifests, "installed_ray", lambda: "2.60.0")
-    monkeypatch.setattr(images, "installed_ray", lambda: "2.60.0")
+    monkeypatch.setattr(render, "installed_ray", lambda: "2.60.0")
+    monkeypatch.setattr(container_image, "installed_ray", lambda: "2.60.0")
 
 
 def test_the_shipped_file_is_what_is_rendered_and_passes(dkvb):
@@ -80,7 +80,7 @@ def test_a_file_that_is_no_text_is_named(dkvb, tmp_path):
 
 
 def test_the_cluster_commands_of_the_documentation_exist_with_their_options():
-    from jobs.cli_cluster import cluster
+    from jobs.cli.cluster import cluster
 
     text = (REPOSITORY / "docs" / "cluster.md").read_text(encoding="utf-8")
     lines = re.findall(r"^ {4,7}dkvb cluster (.*)$", text, flags=re.M)

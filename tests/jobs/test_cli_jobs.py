@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from jobs.cli_jobs import jobs
-from jobs.queue import add, decide, end, find_job, said
+from jobs.cli.queue import jobs
+from jobs.queue.files import add, decide, end, find_job, said
 from store.places import create
 
 ASKED = {

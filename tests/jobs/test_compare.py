@@ -8,17 +8,19 @@ import polars as pl
 import pytest
 import torch
 
-from cluster.shardmap import SerialExecutor
+from cluster.unit_map import SerialExecutor
 from dkvb import masks
 from dkvb.bottleneck import Bottleneck
 from dkvb.metrics import accuracy
-from jobs import attacks, compare, options, proof, summary
+from jobs.comparison import attacks
+from jobs.comparison.heads import chosen
 from jobs.errors import BadRequest, BadSpec
-from jobs.experiment import find
-from jobs.heads import chosen
-from jobs.plan import make_plan, waves
-from jobs.progress import Reporter
-from jobs.run import record, run_steps
+from jobs.plan.plan import make_plan, waves
+from jobs.results import compare_tables, headline, names, sweep_tables
+from jobs.results.experiment import find
+from jobs.run.progress import Reporter
+from jobs.run.run import record, run_steps
+from jobs.steps import compare
 from store import arrays
 from store.artefacts import open_root
 from store.layout import CHECKPOINT, COMPARE_TABLES, COSTS, SCOPE
@@ -73,7 +75,7 @@ def relabelled(make_spec, with_other, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(compared):
-    return {name: proof.rows_of(compared, name) for name in COMPARE_TABLES}
+    return {name: compare_tables.rows_of(compared, name) for name in COMPARE_TABLES}
 
 
 # What is in the tables.
@@ -112,7 +114,7 @@ def test_the_oracle_is_at_no_distance_from_itself(rows):
 
 def test_the_model_before_is_the_sweep_s_first_step(rows, compared):
     before = rows["compare"].filter((pl.col("method") == "none") & (pl.col("head") == "values") & (pl.col("seed") == 0))
-    swept = summary.sweep_table(compared)
+    swept = headline.sweep_table(compared)
     swept = swept.filter((pl.col("budget") == 0) & (pl.col("method") == "uva") & (pl.col("class") < 2))
     for name in ("train_forget", "train_retain", "test_forget", "test_retain", "test_retain_among_retain"):
         assert before.sort("class")[name].to_list() == pytest.approx(swept.sort("class")[name].to_list())
@@ -160,7 +162,7 @@ def test_the_gap_between_oracles_is_told_for_the_class_that_has_both(rows):
 
 def test_what_is_chosen_depends_on_no_test_label(rows, relabelled):
     """Only SCRUB+R may: it asks for held-out items of the class."""
-    one, other = rows, {name: proof.rows_of(relabelled, name) for name in ("compare", "selection")}
+    one, other = rows, {name: compare_tables.rows_of(relabelled, name) for name in ("compare", "selection")}
     keys = ["class", "seed", "head", "method"]
     for table in (one["compare"], other["compare"]):
         assert table["setting"].str.len_chars().min() >= 2
@@ -175,7 +177,7 @@ def test_what_is_chosen_depends_on_no_test_label(rows, relabelled):
 
 
 def test_the_order_of_requests_does_not_matter_from_the_original_keys(compared):
-    scope = proof.scope_table(compared)
+    scope = compare_tables.scope_table(compared)
     last = scope.filter(pl.col("kind").str.starts_with("sequence")).filter(pl.col("size") == pl.col("size").max())
     for method in ("uva", "uve"):
         forward, backward = last.filter(pl.col("method") == method).drop("kind").rows()
@@ -213,19 +215,20 @@ def test_an_unlearned_oracle_has_nothing_to_recover(rows):
     assert beside["value"].to_list() == beside["oracle"].to_list()
 
 
-@pytest.mark.parametrize("name", proof.TABLES)
+@pytest.mark.parametrize("name", compare_tables.TABLES)
 def test_every_table_can_be_printed(name, compared, dkvb):
     ended = dkvb("table", compared.root, "--table", name, "--json")
     assert ended.code == 0, ended.err
-    assert len(json.loads(ended.out)) == len(proof.TABLES[name](compared)) > 0
+    assert len(json.loads(ended.out)) == len(compare_tables.TABLES[name](compared)) > 0
 
 
 def test_the_command_line_knows_the_tables_there_are():
-    assert [*summary.TABLES, *proof.TABLES] == options.TABLE_NAMES
+    assert [*sweep_tables.TABLES] == names.SWEEP_TABLES
+    assert [*compare_tables.TABLES] == names.COMPARE_TABLES
 
 
 def test_costs_tell_that_a_mask_needs_no_gradient_and_retraining_does(compared):
-    table = proof.costs_table(compared)
+    table = compare_tables.costs_table(compared)
     assert dict(table.schema) == COSTS
     by_method = {(row["head"], row["method"]): row for row in table.iter_rows(named=True)}
     assert by_method["values", "uva"]["flops_forward"] == by_method["values", "uva"]["flops_backward"] == 0
@@ -240,7 +243,7 @@ def test_costs_tell_that_a_mask_needs_no_gradient_and_retraining_does(compared):
 
 
 def test_scope_has_every_kind(compared):
-    scope = proof.scope_table(compared)
+    scope = compare_tables.scope_table(compared)
     assert dict(scope.schema) == SCOPE
     kinds = {"classes", "sequence forward", "sequence backward", "instances", "proxy split", "proxy flipped"}
     assert set(scope["kind"]) == kinds | {"proxy other", "keys other"}
@@ -255,7 +258,7 @@ def test_nothing_was_compared_says_so(finished, dkvb):
     assert "[compare]" in ended.err
     assert "Traceback" not in ended.err
     with pytest.raises(BadRequest, match="no \\[compare\\]"):
-        proof.compare_table(finished)
+        compare_tables.compare_table(finished)
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from jobs import reconcile as passes
 from jobs.errors import JobsError
-from jobs.queue import STALE_S, START_S, add, create, decide, find_job, read_queue, said
+from jobs.queue import reconcile as passes
+from jobs.queue.files import add, decide, find_job, read_queue, said
+from jobs.queue.job import STALE_S, START_S
 from store.artefacts import write_json
 from store.errors import NotARoot
+from store.places import create
 from tests.jobs.damaged import damaged_queue, damaged_root, in_time
 
 ASKED = {

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from cluster.shardmap import SerialExecutor
+from cluster.unit_map import SerialExecutor
 from dkvb.backbones import BackboneSpec, embed, load_backbone
-from jobs import data, embeddings
-from jobs.embeddings import ahead
-from jobs.plan import make_plan
-from jobs.run import run_steps
+from jobs import inputs
+from jobs.plan.plan import make_plan
+from jobs.run.run import run_steps
+from jobs.steps import embeddings
+from jobs.steps.embeddings import ahead
 from store import arrays
 from store.artefacts import open_root
 from store.errors import ImageDataError, ShardChanged
@@ -127,7 +128,7 @@ def test_a_unit_is_what_a_plain_loop_over_its_batches_gives(digits, threads):
     facts = embeddings.open_work(digits)("00005")
     backbone = load_backbone(BackboneSpec(**digits.spec["backbone"]))
     backbone.module.to(memory_format=torch.channels_last)
-    items = list(data.images_of(digits).read(data.read_manifest(digits).shards[5]))
+    items = list(inputs.images_of(digits).read(inputs.read_manifest(digits).shards[5]))
     assert len(items) == 359 - 5 * 61
     assert len(items) % BATCH
     plain = []
@@ -143,7 +144,7 @@ def test_a_unit_is_what_a_plain_loop_over_its_batches_gives(digits, threads):
 
 def flawed(monkeypatch, *bad):
     """Let the items at some positions of every shard be broken."""
-    read = data.images_of
+    read = inputs.images_of
 
     def images_of(task):
         images = read(task)
@@ -156,7 +157,7 @@ def flawed(monkeypatch, *bad):
         images.read = items
         return images
 
-    monkeypatch.setattr(data, "images_of", images_of)
+    monkeypatch.setattr(inputs, "images_of", images_of)
 
 
 def test_skipped_items_are_listed_in_order_and_leave_zeros(digits, monkeypatch):
@@ -177,8 +178,8 @@ def test_a_broken_item_fails_its_unit_by_name_and_ends_the_thread(digits, monkey
 
 
 def test_a_changed_shard_fails_its_unit_with_the_reader_s_error(digits, monkeypatch):
-    manifest = data.read_manifest(digits)
-    monkeypatch.setattr(data, "read_manifest", lambda task: replace(manifest, shards=(other, *manifest.shards[1:])))
+    manifest = inputs.read_manifest(digits)
+    monkeypatch.setattr(inputs, "read_manifest", lambda task: replace(manifest, shards=(other, *manifest.shards[1:])))
     other = replace(manifest.shards[0], keys="0" * 32)
     with pytest.raises(ShardChanged, match="is not the one that was scanned"):
         embeddings.open_work(digits)("00000")

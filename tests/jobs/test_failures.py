@@ -10,9 +10,9 @@ import pytest
 
 from dkvb.errors import BadBudget
 from jobs.errors import BadRequest, StepFailed
-from jobs.plan import make_plan
-from jobs.run import run
-from jobs.summary import TABLES
+from jobs.plan.plan import make_plan
+from jobs.results.sweep_tables import TABLES
+from jobs.run.run import run
 from jobs.unlearn import Request, told, unlearn
 from store import arrays
 from store.artefacts import Artefact
@@ -157,7 +157,7 @@ def test_images_other_than_the_spec_expects_are_refused(expect, found, run_tiny,
 
 
 def test_images_as_the_spec_expects_are_taken(make_spec, images, tmp_path, watched):
-    from cluster.shardmap import SerialExecutor
+    from cluster.unit_map import SerialExecutor
 
     plan = make_plan(make_spec({"images.expect": {"train": 41, "test": 15, "classes": 3}}), str(images))
     manifests = replace(plan, steps=tuple(step for step in plan.steps if step.kind == "manifest"))

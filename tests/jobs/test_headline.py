@@ -13,7 +13,7 @@ from dkvb.bottleneck import Bottleneck
 from dkvb.masks import TAU
 from dkvb.membership import membership_scores
 from dkvb.roc import auc
-from jobs.headline import (
+from jobs.results.headline import (
     FORGOTTEN,
     KNOWN,
     NEVER_KNOWN,
@@ -25,7 +25,7 @@ from jobs.headline import (
     item_changes,
     sweep_table,
 )
-from jobs.summary import TABLES, headline
+from jobs.results.sweep_tables import TABLES, headline
 from store import arrays
 from store.layout import SWEEP_3, SWEEP_ITEMS, SWEEP_ITEMS_TABLE
 from store.tables import read_table, write_table

@@ -12,7 +12,7 @@ import pytest
 from cluster.errors import InvalidRequest
 from cluster.submit import ray_jobs
 from jobs.errors import BadSpec
-from jobs.spec import load_specs
+from jobs.spec.reading import load_specs
 from store import arrays
 from store.layout import CHECKPOINT, SWEEP_TABLE
 
@@ -145,7 +145,7 @@ def queue_of_one(tmp_path):
     """A queue with one job, some of what it asks changed by another's hand; returns the job's folder."""
 
     def make(changes):
-        from jobs.queue import FORMAT, QUEUE_FILE, QUEUE_FORMAT
+        from jobs.queue.files import FORMAT, QUEUE_FILE, QUEUE_FORMAT
 
         asked = {"name": "job", "specs": [], "root": "r", "images": None, "address": "auto", "priority": 0}
         asked |= {"attempts": 3, "workers": None, "gpus": 0, "commit": None, "time": 1.0, "by": "me"}
@@ -248,8 +248,8 @@ def test_no_secret_of_the_environment_is_written_or_printed(dkvb, run_words, tmp
 
 
 def test_a_job_holds_nothing_of_the_environment(tmp_path, make_spec, monkeypatch):
-    from jobs.queue import add
-    from jobs.spec import as_table
+    from jobs.queue.files import add
+    from jobs.spec.reading import as_table
 
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
@@ -275,7 +275,9 @@ def test_a_submission_is_given_no_variable_of_the_environment_but_the_commit(mon
         def submit_job(self, **words):
             given.update(words)
 
-    assert RayJobs("http://127.0.0.1:8265", Client()).submit("x", ["jobs.drive"], variables={"DKVB_COMMIT": "abc"})
+    assert RayJobs("http://127.0.0.1:8265", Client()).submit(
+        "x", ["jobs.queue.driver"], variables={"DKVB_COMMIT": "abc"}
+    )
     assert given["runtime_env"].keys() == {"working_dir", "env_vars"}
     assert given["runtime_env"]["env_vars"] == {"DKVB_COMMIT": "abc", "PYTHONSAFEPATH": "1"}
     assert "s3cr3t" not in repr(given)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.experiment import find
 from jobs.integrity import repair, verify
+from jobs.results.experiment import find
 
 
 def contents(root):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.masked import accuracies, best_step
-from jobs.models import tow
+from jobs.comparison.judge import tow
+from jobs.comparison.masks import accuracies, best_step
 
 LABELS = {"train": torch.tensor([0, 0, 1, 1, 2]), "test": torch.tensor([0, 1, 1, 2])}
 FORGET = {split: (own == 0).numpy() for split, own in LABELS.items()}

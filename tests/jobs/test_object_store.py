@@ -5,8 +5,8 @@ import shutil
 import polars as pl
 import pytest
 
-from jobs.experiment import find, status
-from jobs.summary import TABLES
+from jobs.results.experiment import find, status
+from jobs.results.sweep_tables import TABLES
 from store.artefacts import Artefact
 from store.places import names, place, read_bytes
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.description import cost, describe, describe_text
 from jobs.errors import BadSpec
-from jobs.graph import MODULES
-from jobs.plan import make_plan, sketch, waves
-from jobs.spec import load_spec
+from jobs.plan.cost import cost, describe, describe_text
+from jobs.plan.plan import make_plan, sketch, waves
+from jobs.spec.reading import load_spec
+from jobs.steps import STEPS
 from store.errors import ImagesMissing
 
 MANIFESTS = {"manifest[train]", "manifest[test]"}
@@ -38,7 +38,7 @@ def differing(one, other):
 def test_the_steps_are_those_of_the_method_in_an_order_in_which_they_can_run(make_spec, images):
     plan, compared = (make_plan(make_spec(changes), str(images)) for changes in ({}, {"compare": {}}))
     assert {step.label for step in plan.steps} == ALL
-    assert {step.kind for step in compared.steps} == set(MODULES)
+    assert {step.kind for step in compared.steps} == set(STEPS)
     assert plan.digests().items() < compared.digests().items()
     seen = []
     for step in compared.steps:
@@ -123,7 +123,7 @@ def test_a_slash_at_the_end_of_the_location_changes_nothing(digests, images):
 
 def test_digests_are_the_same_in_another_process(digests, spec_file, images):
     code = (
-        "import json, sys\nfrom jobs.plan import make_plan\nfrom jobs.spec import load_spec\n"
+        "import json, sys\nfrom jobs.plan.plan import make_plan\nfrom jobs.spec.reading import load_spec\n"
         "print(json.dumps(make_plan(load_spec(sys.argv[1]), sys.argv[2]).digests()))"
     )
     done = subprocess.run(
@@ -138,7 +138,7 @@ def test_digests_are_the_same_in_another_process(digests, spec_file, images):
 
 def test_a_raised_version_changes_what_follows(digests, monkeypatch):
     before = digests()
-    monkeypatch.setattr(MODULES["codes"], "VERSION", 10**6)
+    monkeypatch.setattr(STEPS["codes"], "VERSION", 10**6)
     assert differing(before, digests()) == CODES | NEIGHBOURS | HEADS
 
 
@@ -221,7 +221,7 @@ def test_the_cost_of_a_comparison_counts_all_its_models(make_spec):
 
 
 def test_every_unit_of_work_has_a_lease_of_minutes_at_least():
-    assert all(module.LEASE_S >= 600 for module in MODULES.values())
+    assert all(module.LEASE_S >= 600 for module in STEPS.values())
 
 
 # Several experiments as one graph.

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jobs.proof import crossed, known_rows, ranked
+from jobs.results.compare_tables import crossed, known_rows, ranked
 
 SCORES = {"none": 0.0, "retrain": 1.0, "good": 0.9, "near": 0.9, "bad": 0.5}
 

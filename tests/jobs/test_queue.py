@@ -9,24 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.drive import drive
 from jobs.errors import BadRequest
-from jobs.listing import as_text, rows, show, show_text
-from jobs.orders import retry, stop
-from jobs.queue import (
-    QUEUE_FILE,
-    STALE_S,
-    START_S,
-    Attempt,
-    Job,
-    add,
-    decide,
-    end,
-    find_job,
-    order,
-    read_queue,
-    said,
-)
+from jobs.queue.commands import retry, stop
+from jobs.queue.driver import drive
+from jobs.queue.files import QUEUE_FILE, add, decide, end, find_job, order, read_queue, said
+from jobs.queue.job import STALE_S, START_S, Attempt, Job
+from jobs.queue.show import as_text, rows, show, show_text
 from store.artefacts import write_json
 from store.places import create, place, write_atomic
 

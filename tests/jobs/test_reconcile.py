@@ -14,10 +14,9 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import ClusterUnreachable
-from jobs.orders import stop
-from jobs.queue import add, find_job, read_queue
-from jobs.spec import load_specs
-from jobs.submit import submit
+from jobs.queue.commands import stop, submit
+from jobs.queue.files import add, find_job, read_queue
+from jobs.spec.reading import load_specs
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.experiment import find
+from jobs.results.experiment import find
 from store.artefacts import Artefact
 
 pytestmark = pytest.mark.ray

@@ -70,7 +70,7 @@ def test_a_damaged_shard_is_embedded_again_and_not_taken(own, run_tiny, own_imag
 
 
 def test_choices_that_are_not_made_leave_the_digests_of_older_roots(make_spec, images):
-    from jobs.plan import make_plan
+    from jobs.plan.plan import make_plan
 
     plain = make_plan(make_spec(), str(images)).digests()
     assert (

@@ -14,7 +14,7 @@ from dkvb.bottleneck import Bottleneck
 from dkvb.codes import encode
 from dkvb.training import TrainSettings
 from dkvb.values import fit_values
-from jobs.headline import at_rule
+from jobs.results.headline import at_rule
 from store import arrays
 from store.artefacts import read_json
 from store.tables import read_table

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from jobs import reconcile as reconcile_module
-from jobs.queue import add, decide, find_job, said
-from jobs.reconcile import TOLD, reconcile, told_once
+from jobs.queue import reconcile as reconcile_module
+from jobs.queue.files import add, decide, find_job, said
+from jobs.queue.reconcile import TOLD, reconcile, told_once
 from store.artefacts import write_json
 from store.places import create, write_atomic
 

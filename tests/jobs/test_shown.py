@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import jobs
-from jobs.progress import Reporter
-from jobs.shown import lines, say, shown
+from jobs.printable import lines, say, shown
+from jobs.run.progress import Reporter
 
 EVIL = "\x1b[2Jcat\u202e\x9b31m\x07"
 

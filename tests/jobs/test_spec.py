@@ -6,7 +6,8 @@ import re
 import pytest
 
 from jobs.errors import BadSpec, nearest
-from jobs.spec import Spec, UvaSpec, as_table, build, load_spec, load_specs, shipped
+from jobs.spec.reading import as_table, build, load_spec, load_specs, shipped
+from jobs.spec.schema import Spec, UvaSpec
 
 
 def refusal(path):

@@ -12,8 +12,8 @@ import pytest
 from dkvb.errors import BadBudget
 from jobs.classes import class_indexes
 from jobs.errors import BadRequest, BadSpec
-from jobs.plan import make_plan
-from jobs.splits import check_manifests
+from jobs.images.splits import check_manifests
+from jobs.plan.plan import make_plan
 from store.errors import ImageDataError, ImageSourceError
 from store.names import told_apart
 
@@ -122,7 +122,7 @@ def test_classes_without_training_items_are_not_swept_and_named(run_tiny, parque
 
 @pytest.fixture
 def sweep_names():
-    from jobs.summary import sweep_table
+    from jobs.results.headline import sweep_table
 
     return lambda done: sorted(sweep_table(done)["name"].unique())
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import dkvb_unlearning
-from jobs.queue import add, find_job
+from jobs.queue.files import add, find_job
 from tests.jobs.conftest import Head
 
 REPOSITORY = Path(dkvb_unlearning.__file__).resolve().parent
@@ -177,7 +177,7 @@ def test_a_package_that_another_was_installed_over_is_told(content, command, tmp
 
 
 def test_a_worker_that_cannot_import_us_says_so_and_not_that_libraries_are_missing():
-    from cluster.shardmap import _died_first
+    from cluster.unit_map import _died_first
 
     said = "The actor with name ShardWorker failed to import on the worker. ...\nImportError: no 'units' in 'cluster'"
     reply = _died_first(RuntimeError(said))

@@ -9,9 +9,18 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from jobs.headline import FORGOTTEN, KNOWN, NEVER_KNOWN, NO_ITEMS, NOT_REACHED, by_class, item_changes, sweep_table
-from jobs.summary import (
-    FORMATS,
+from jobs.results.formats import FORMATS
+from jobs.results.headline import (
+    FORGOTTEN,
+    KNOWN,
+    NEVER_KNOWN,
+    NO_ITEMS,
+    NOT_REACHED,
+    by_class,
+    item_changes,
+    sweep_table,
+)
+from jobs.results.sweep_tables import (
     NOTES,
     TABLES,
     by_method,
@@ -245,7 +254,7 @@ def test_markdown_shows_markup_in_a_name_as_text(name):
 
 
 def test_a_figure_takes_every_name_for_plain_text(tmp_path):
-    from jobs.report import figure
+    from jobs.results.figures import figure
 
     names = [r"$\undefined{$", "_cat", "$a$"]
     rows = [row("a", n, 0.5, 0.5) | {"class": k, "name": names[k]} for k in range(3) for n in (0, 2)]

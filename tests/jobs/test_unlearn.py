@@ -17,7 +17,7 @@ from dkvb import masks
 from dkvb.bottleneck import Bottleneck
 from dkvb.errors import BadBudget, BadCheckpoint
 from jobs.errors import BadRequest
-from jobs.experiment import find
+from jobs.results.experiment import find
 from jobs.unlearn import Request, told, unlearn
 from store import arrays
 from store.artefacts import read_json
@@ -212,7 +212,7 @@ def test_two_requests_with_different_masks_lie_in_different_folders(own):
 
 COMMAND = """
 import json, sys
-from jobs.cli import cli
+from jobs.cli.main import cli
 cli(sys.argv[1:], standalone_mode=False)
 heavy = ("torch", "timm", "open_clip", "torchvision", "ray", "sklearn", "matplotlib", "PIL", "pyarrow")
 print(json.dumps([name for name in heavy if name in sys.modules]), file=sys.stderr)

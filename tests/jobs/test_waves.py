@@ -6,14 +6,14 @@ import time
 
 import pytest
 
-from cluster.shardmap import SerialExecutor
+from cluster.unit_map import SerialExecutor
 from cluster.units import here
 from dkvb.errors import BadBudget
 from jobs.errors import StepFailed
-from jobs.experiment import find
-from jobs.plan import make_plan, waves
-from jobs.progress import Reporter
-from jobs.run import run
+from jobs.plan.plan import make_plan, waves
+from jobs.results.experiment import find
+from jobs.run.progress import Reporter
+from jobs.run.run import run
 from store.artefacts import Artefact, read_json, write_json
 
 

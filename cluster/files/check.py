@@ -1,0 +1,111 @@
+"""Whether a cluster file will do what is meant: what holds for all of them, and which other rules apply."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from cluster.errors import InvalidRequest, UnreadableYaml
+from cluster.files import kubernetes, kueue, ray_up
+from cluster.files.document import nearest, read_documents
+from cluster.files.finding import Finding, Notes
+
+_SECRETS = {
+    "an AWS access key": re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{16}\b"),
+    "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
+    "a Hugging Face token": re.compile(r"\bhf_[A-Za-z0-9]{30,}\b"),
+    "a GitHub token": re.compile(r"\bgh[pousr]_[A-Za-z0-9]{30,}\b"),
+    "a secret": re.compile(
+        r"(?<![/\w.-])(aws_secret_access_key|aws_session_token|ray_auth_token|auth_token|secret_key|password)"
+        r"""["']?\s*[:=]\s*["']?[A-Za-z0-9+][A-Za-z0-9+/=_.-]{7,}""",
+        re.IGNORECASE,
+    ),
+}
+"""Looked for in every line, comments too."""
+_PLACEHOLDER = re.compile(r"edit-me|registry\.example\.com|\b192\.0\.2\.\d+\b", re.IGNORECASE)
+"""What the templates leave to people."""
+
+
+def check(path: Path) -> list[Finding]:
+    """What is wrong in a file for `ray up`, KubeRay or Kueue, by line.
+
+    raises: InvalidRequest if the file cannot be read.
+    """
+    file = str(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidRequest(f"{file}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{file}: not UTF-8: {error}") from error
+    found = _secrets(file, text)
+    try:
+        documents = read_documents(text)
+    except UnreadableYaml as error:
+        return [*found, _broken(file, error.line, error.problem, remedy="mend it; the rest was not looked at")]
+    if not documents:
+        return [*found, _broken(file, 1, "nothing", remedy="`dkvb cluster render` makes a file to begin with")]
+    notes = [Notes(file, document) for document in documents]
+    for each in notes:
+        _check_document(each)
+    kueue.check_queues(notes)
+    return sorted([*found, *(finding for each in notes for finding in each)], key=lambda finding: finding.line)
+
+
+def _check_document(notes: Notes) -> None:
+    value = notes.document.value
+    for keys in notes.document.twice:
+        notes.error(
+            keys, "the same key again", expected="each key once", remedy="YAML keeps the last: remove the others"
+        )
+    if not isinstance(value, dict):
+        notes.error(
+            (), type(value).__name__, expected="a mapping", remedy="`dkvb cluster render` shows what it looks like"
+        )
+    elif "kind" in value or "apiVersion" in value:
+        kubernetes.check_object(notes)
+    elif "provider" in value or "cluster_name" in value or nearest("provider", map(str, value)):
+        ray_up.check_cluster(notes)
+    else:
+        notes.error(
+            (),
+            f"the keys {', '.join(map(str, value))}",
+            expected="`provider` (a file for ray up) or `apiVersion` and `kind` (one for Kubernetes)",
+            remedy="`dkvb cluster render` makes either",
+        )
+    _check_placeholders(notes)
+
+
+def _check_placeholders(notes: Notes) -> None:
+    for keys, text in notes.document.texts:
+        if left := _PLACEHOLDER.search(text):
+            notes.warning(keys, left[0], expected="a value of yours", remedy="edit this line")
+
+
+def _secrets(file: str, text: str) -> list[Finding]:
+    return [
+        Finding(
+            file=file,
+            line=number,
+            severity="error",
+            where="the file",
+            found=f"what looks like {kind} (not shown)",
+            expected="no secret in a file that is shared and kept in git",
+            remedy="remove it, make a new one (this one is known now), and bring it by file mount, Secret or role",
+        )
+        for number, line in enumerate(text.splitlines(), start=1)
+        for kind in [next((kind for kind, pattern in _SECRETS.items() if pattern.search(line)), None)]
+        if kind
+    ]
+
+
+def _broken(file: str, line: int, found: str, *, remedy: str) -> Finding:
+    return Finding(
+        file=file, line=line, severity="error", where="the file", found=found, expected="readable YAML", remedy=remedy
+    )
+
+
+def summary(findings: Iterable[Finding]) -> str:
+    """`2 errors, 1 warning`."""
+    severities = [finding.severity for finding in findings]
+    counts = ((severities.count(kind), kind) for kind in ("error", "warning"))
+    return ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for count, kind in counts)

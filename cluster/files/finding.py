@@ -1,0 +1,95 @@
+"""Findings: what is wrong in a cluster file, where, and what to do about it."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from cluster.files.document import Document, Keys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that is wrong, or probably not meant."""
+
+    file: str
+    """As it was named."""
+    line: int
+    """From 1."""
+    severity: Literal["error", "warning"]
+    """A file with errors does not start the cluster that is meant; warnings are left to the reader."""
+    where: str
+    """The way to the value, dotted."""
+    found: str
+    """What stands there; never a secret."""
+    expected: str
+    """What belongs there."""
+    remedy: str
+    """What to do."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.file}:{self.line}: {self.severity}: {self.where}: "
+            f"found {self.found}, expected {self.expected}; {self.remedy}"
+        )
+
+    def row(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+class Notes:
+    """The findings of one document, gathered by whoever looks at it."""
+
+    def __init__(self, file: str, document: Document) -> None:
+        self.file = file
+        self.document = document
+        self._made: dict[tuple[Keys, str], Finding] = {}
+
+    def error(self, keys: Keys, found: object, *, expected: str, remedy: str) -> None:
+        """Note what keeps the file from doing what is meant."""
+        self._note("error", keys, found, (expected, remedy))
+
+    def warning(self, keys: Keys, found: object, *, expected: str, remedy: str) -> None:
+        """Note what is probably not meant."""
+        self._note("warning", keys, found, (expected, remedy))
+
+    def _note(self, severity: Literal["error", "warning"], keys: Keys, found: object, says: tuple[str, str]) -> None:
+        self._made.setdefault(
+            (keys, says[0]),
+            Finding(
+                file=self.file,
+                line=self.document.line(keys),
+                severity=severity,
+                where=_plain(dotted(keys)),
+                found=_plain(shown(found)),
+                expected=_plain(says[0]),
+                remedy=says[1],
+            ),
+        )
+
+    def has_error(self, keys: Keys) -> bool:
+        """Whether an error was noted at these keys or below them."""
+        return any(
+            finding.severity == "error" and noted[: len(keys)] == keys for (noted, _), finding in self._made.items()
+        )
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(sorted(self._made.values(), key=lambda finding: finding.line))
+
+
+def dotted(keys: Keys) -> str:
+    """`spec.workerGroupSpecs[0].replicas`; `the file` for the top."""
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
+    return text.removeprefix(".") or "the file"
+
+
+def shown(value: object) -> str:
+    """A value on one short line."""
+    text = "" if value is None else " ".join(str(value).split())
+    text = (text.lower() if isinstance(value, bool) else text) or "nothing"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _plain(text: str) -> str:
+    """Without what a terminal would obey or could not show; the file may come from anyone."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -1,0 +1,84 @@
+"""`dkvb data`: data sets that are made out of others."""
+
+import json
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.cli.options import JSON
+from jobs.printable import say
+
+
+@click.group()
+def data() -> None:
+    """Data sets that are made out of others.
+
+    Example: dkvb data lacuna100 --vggface2 data/vggface2 data/lacuna100
+    """
+
+
+@data.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--vggface2",
+    "tree",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="VGGFace2, unpacked: identity folders, as they are or below train/ and test/.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the draw of identities and images.")
+@JSON
+def lacuna100(out: Path, tree: Path, seed: int, *, as_json: bool) -> None:
+    """Copy LACUNA-100 out of VGGFace2 to OUT: 100 identities, 400 training and 100 test images each, no image in both.
+
+    Example: dkvb data lacuna100 --vggface2 data/vggface2 data/lacuna100
+    """
+    from store.lacuna import build
+
+    with _interruptible(out):
+        record, new = build(tree, out, seed=seed, tell=lambda text: say(text, err=True))
+    about = _about(record)
+    say(json.dumps({"out": str(out), "new": new, **about}) if as_json else _told(out, about, new=new))
+
+
+def _about(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record in numbers."""
+    drawn = record["drawn"].values()
+    return {
+        "seed": record["seed"],
+        "identities": len(drawn),
+        "train": sum(len(one["train"]) for one in drawn),
+        "test": sum(len(one["test"]) for one in drawn),
+        "found": record["found"]["identities"],
+        "with_enough_files": record["found"]["with_enough_files"],
+        "skipped": len(record["skipped"]),
+        "left_out": sum(len(one["left_out"]) for one in drawn),
+    }
+
+
+def _told(out: Path, about: Mapping[str, Any], *, new: bool) -> str:
+    state = "made" if new else "stands already, nothing was done"
+    return f"""{out}: LACUNA-100 of seed {about["seed"]} {state}
+  {about["identities"]} identities, {about["train"]:,} training and {about["test"]:,} test images, none in both
+  drawn from {about["with_enough_files"]} of {about["found"]} identities; {about["skipped"]} folders and files skipped
+  {about["left_out"]} files of the drawn identities left out (duplicates, no images): lacuna.json says each and why
+Next: dkvb plan lacuna100 --images {out}"""
+
+
+@contextmanager
+def _interruptible(out: Path) -> Iterator[None]:
+    """Ctrl-C lets the build take away what it had begun, and says so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"dkvb: interrupted; a set that is not complete is not left at {out}", err=True)
+        sys.exit(130)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,65 @@
+"""The command line: parse, call one function, print."""
+
+import signal
+import sys
+from typing import NoReturn
+
+import click
+
+from cluster.errors import ClusterError
+from dkvb.errors import BadBudget, DkvbError
+from jobs.cli.cluster import cluster
+from jobs.cli.data import data
+from jobs.cli.ending import end_at_once
+from jobs.cli.queue import jobs, submit
+from jobs.cli.root import repair, status, table, unlearn
+from jobs.cli.run import demo, plan, run
+from jobs.errors import BadRequest, BadSpec, JobsError
+from jobs.printable import say
+from store.errors import StoreError
+
+
+def main() -> NoReturn:
+    """Run the command line; a user's mistake ends in one message, never in a traceback."""
+    # Until a session stands there is nothing to close, and an interrupt inside an import would not surface as one.
+    signal.signal(signal.SIGINT, lambda *_: end_at_once("interrupted; what was finished stands", 130))
+    signal.signal(signal.SIGTERM, lambda *_: end_at_once("told to end (SIGTERM); what was finished stands", 143))
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted; what was finished stands, and the same command goes on from there", 130)
+    except (BadSpec, BadRequest, BadBudget) as error:
+        _fail(str(error), 2)
+    except (ClusterError, DkvbError, JobsError, StoreError) as error:
+        _fail(str(error), 1)
+    except MemoryError as error:
+        _fail(f"not enough memory{f': {error}' if str(error) else ''}; what was finished stands", 1)
+    except BrokenPipeError:
+        sys.stdout = None  # Who read us has gone; say nothing more.
+        sys.exit(1)
+    except OSError as error:
+        _fail(f"{error.filename or 'the system'}: {error.strerror or error}; what was finished stands", 1)
+    sys.exit(0)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    say(f"dkvb: {message}", err=True)
+    sys.exit(code)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="dkvb-unlearning", prog_name="dkvb")
+def cli() -> None:
+    """Make image classifiers forget classes: without retraining, at cluster scale, with proof.
+
+    Begin with `dkvb demo`.
+    """
+
+
+for command in (demo, plan, run, status, repair, table, unlearn, submit, jobs, cluster, data):
+    cli.add_command(command)

@@ -1,0 +1,24 @@
+"""Arguments and options that several commands share."""
+
+from typing import Any
+
+import click
+
+
+def place(text: str) -> Any:
+    """A folder, or an address such as s3://bucket/folder."""
+    from store import places
+    from store.addresses import written_out
+    from store.errors import BadAddress
+
+    try:
+        return places.place(written_out(text))
+    except BadAddress as error:
+        raise click.BadParameter(str(error)) from error
+
+
+ROOT = click.argument("root", type=place)
+EXPERIMENT = click.option("--experiment", metavar="NAME", help="Which experiment, where the root holds several.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+IMAGES = click.option("--images", metavar="DIR", help="Where the images lie: a folder or an fsspec URL.")
+WORKERS = click.option("--workers", type=click.IntRange(1), help="Worker processes (default: one a CPU).")

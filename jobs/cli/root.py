@@ -1,0 +1,156 @@
+"""What stands on a root: its state, its tables, and requests to forget."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.cli.options import EXPERIMENT, JSON, ROOT
+from jobs.errors import BadRequest
+from jobs.printable import say, shown
+from jobs.results.names import COMPARE_TABLES, SWEEP_TABLES
+
+
+@click.command()
+@ROOT
+@click.option("--verify", "reads_all", is_flag=True, help="Read every file and compare it with its checksum.")
+@JSON
+def status(root: Any, *, reads_all: bool, as_json: bool) -> None:
+    """How far a root is, from what is on disk.
+
+    Example: dkvb status roots/cifar10
+
+    Is anything damaged? dkvb status roots/cifar10 --verify
+    """
+    from jobs.results.experiment import status as read_status
+
+    if reads_all:
+        _verify(root, as_json=as_json)
+        return
+    rows = read_status(root)
+    if as_json:
+        say(json.dumps(rows, indent=2))
+    elif not rows:
+        say(f"{root}: no experiment yet; `dkvb run SPEC --root {root}` makes one")
+    for row in () if as_json else rows:
+        units = "" if row["units"] is None else f"{row['standing']} of {row['units']} units"
+        say(f"{shown(row['experiment']):<16} {shown(row['step']):<18} {row['state']:<11} {units:<20} {row['digest']}")
+    if not as_json and (old := [row for row in rows if row["checksums"] is False]):
+        say(f"no checksums: {len(old)} of these steps, made by an older version; damage to them may go unseen")
+
+
+def _verify(root: Any, *, as_json: bool) -> None:
+    from jobs.integrity import verify
+
+    found = verify(root)
+    say(json.dumps(found.to_json(), indent=2) if as_json else found.text(root))
+    if not found.sound:
+        sys.exit(1)
+
+
+@click.command()
+@ROOT
+def repair(root: Any) -> None:
+    """Drop damaged files and what was made of them; the run that made them then makes them again.
+
+    Example: dkvb repair roots/cifar10
+    """
+    from jobs.integrity import repair as drop_damaged
+
+    if drop_damaged(root, say).sound:
+        say(f"{root}: nothing is damaged")
+    else:
+        say("the same `dkvb run` as before makes it again")
+
+
+@click.command()
+@ROOT
+@click.option(
+    "--table",
+    "name",
+    type=click.Choice([*SWEEP_TABLES, *COMPARE_TABLES]),
+    default="summary",
+    show_default=True,
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["md", "csv", "latex", "parquet", "json"]),
+    default="md",
+    show_default=True,
+)
+@click.option("--json", "form", flag_value="json", help="The same as --format json.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write; standard output unless given.")
+@EXPERIMENT
+def table(root: Any, name: str, form: str, output: Path | None, experiment: str | None) -> None:
+    """Result tables: of the sweep (summary, classes, sweep), and of what a spec's [compare] asks for (all others).
+
+    Example: dkvb table roots/cifar10 --table classes --format latex -o classes.tex
+    """
+    from jobs.results import compare_tables, sweep_tables
+    from jobs.results.experiment import find
+    from jobs.results.formats import FORMATS
+
+    tables, notes = {**sweep_tables.TABLES, **compare_tables.TABLES}, {**sweep_tables.NOTES, **compare_tables.NOTES}
+    made: str | bytes = FORMATS[form](tables[name](find(root, experiment)))
+    data = made.encode() if isinstance(made, str) else made
+    if form == "md" and name in notes:
+        data += f"\n{notes[name]}\n".encode()
+    if output is None:
+        sys.stdout.buffer.write(data)
+    else:
+        _write(output, data)
+
+
+@click.command()
+@ROOT
+@click.option(
+    "--class",
+    "classes",
+    multiple=True,
+    required=True,
+    metavar="NAME",
+    help="A class to forget; repeat for several.",
+)
+@click.option("--method", type=click.Choice(["uva", "uve"]), default="uva", show_default=True)
+@click.option("--budget", type=int, metavar="N", help="Pairs (uva) or examples of each class (uve).")
+@click.option(
+    "--share",
+    type=float,
+    metavar="S",
+    help="Share of the class's activations (uva) or items (uve). Without it and --budget, both methods take the "
+    "smallest N that holds 0.99 of the class's activations.",
+)
+@click.option("--scope", type=click.Choice(["global", "per-codebook"]), default="global", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the order of the examples (uve).")
+@click.option("--mask-only", is_flag=True, help="No checkpoint; the same request without it adds one.")
+@EXPERIMENT
+@JSON
+def unlearn(
+    root: Any, experiment: str | None, classes: tuple[str, ...], *, mask_only: bool, as_json: bool, **asked: Any
+) -> None:
+    """Write a mask and a checkpoint that has forgotten the given classes together.
+
+    Example: dkvb unlearn roots/cifar10 --class cat --class dog
+
+    For a server that holds the model: dkvb unlearn roots/cifar10 --class cat --mask-only
+    """
+    from jobs.results.experiment import find
+    from jobs.unlearn import Request, told, unlearn
+
+    done = unlearn(find(root, experiment), Request(classes=list(classes), **asked), mask_only=mask_only)
+    say(json.dumps(done, indent=2) if as_json else told(done))
+
+
+def _write(path: Path, data: bytes) -> None:
+    from store.places import write_atomic
+
+    try:
+        if path.exists() and not path.is_file():  # a pipe or a device is written to, not replaced
+            path.write_bytes(data)
+        else:
+            write_atomic(path, data)
+    except OSError as error:
+        raise BadRequest(f"{path}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,107 @@
+"""Experiments: the demo, a plan, a run."""
+
+import json
+import signal
+from typing import Any
+
+import click
+
+from jobs.cli.ending import end_at_once
+from jobs.cli.options import IMAGES, JSON, WORKERS, place
+from jobs.cli.text import show_summaries
+from jobs.printable import say
+
+
+@click.command()
+@click.option("--root", type=place, default="dkvb-demo", show_default=True, help="Folder of all artefacts.")
+@WORKERS
+@JSON
+def demo(root: Any, workers: int | None, *, as_json: bool) -> None:
+    """The whole pipeline on scikit-learn's digits, on this machine: table, figure, what to try next.
+
+    Example: dkvb demo --root /tmp/demo
+    """
+    from jobs.spec.reading import load_specs
+
+    show_summaries(_run(load_specs("digits"), root, None, workers=workers), as_json=as_json)
+    if as_json:
+        return
+    say(f"""Try next:
+  dkvb table {root} --table classes            every class, both methods
+  dkvb unlearn {root} --class 7                a mask and a checkpoint that has forgotten the sevens
+  dkvb demo --root {root}                      again: everything stands already
+  dkvb plan cifar10 --images DIR               your own images: see README.md""")
+
+
+@click.command()
+@click.argument("spec")
+@IMAGES
+@click.option("--root", type=place, help="Show what stands there already.")
+@JSON
+def plan(spec: str, images: str | None, root: Any | None, *, as_json: bool) -> None:
+    """Steps, digests, what stands, and what it will cost. SPEC is a TOML file or the name of a shipped spec.
+
+    Example: dkvb plan imagenet1k-clip
+    """
+    from jobs.plan.cost import describe, describe_text
+    from jobs.spec.reading import load_specs
+
+    about = [describe(one, images, root) for one in load_specs(spec)]
+    whole = about[0] if len(about) == 1 else about
+    say(json.dumps(whole, indent=2) if as_json else describe_text(about))
+
+
+@click.command()
+@click.argument("spec")
+@click.option("--root", type=place, required=True, help="Folder or s3:// address of all artefacts.")
+@IMAGES
+@click.option("--address", metavar="A", help="A Ray cluster (host:port, ray://..., auto); default: here.")
+@WORKERS
+@click.option("--gpus", type=click.FloatRange(0), default=0, help="GPUs a worker holds.")
+@click.option("--serial", is_flag=True, help="In this process, without Ray: for debugging.")
+@JSON
+def run(spec: str, root: Any, images: str | None, *, as_json: bool, **where: Any) -> None:
+    """Run or resume an experiment; what stands is skipped. SPEC is a TOML file or the name of a shipped spec.
+
+    Example: dkvb run cifar10 --root roots/cifar10 --images data/cifar10
+    """
+    from jobs.spec.reading import load_specs
+
+    show_summaries(_run(load_specs(spec), root, images, **where), as_json=as_json)
+
+
+def _run(specs: list[Any], root: Any, images: str | None, **where: Any) -> list[Any]:
+    """Run specs in a session, then find their experiments on the root."""
+    from cluster.session import session
+    from jobs.plan.plan import make_plan
+    from jobs.results.experiment import find
+    from jobs.run.progress import Reporter
+    from jobs.run.run import run as run_plans
+    from store.artefacts import open_root
+
+    plans = [make_plan(spec, images) for spec in specs]
+    open_root(root, create=True)
+    where["gpus_per_worker"] = where.pop("gpus", 0)
+    stands = all(plan.stands(root) for plan in plans)
+    where["serial"] = where.get("serial", False) or stands  # Nothing to do: no cluster for that.
+    with _second_interrupt_ends(), session(**where) as executor:
+        run_plans(plans, root, executor, Reporter(root=root))
+    return [find(root, spec.name) for spec in specs]
+
+
+class _second_interrupt_ends:
+    """The first Ctrl-C closes the session in order; the second does not wait for that."""
+
+    def __enter__(self) -> None:
+        self.before = signal.getsignal(signal.SIGINT)
+        signal.signal(signal.SIGINT, self.first)
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self.before)
+
+    def first(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self.second)
+        raise KeyboardInterrupt
+
+    def second(self, *_: object) -> None:
+        end_at_once("interrupted twice; ended at once, what was finished stands", 130)

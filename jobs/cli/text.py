@@ -1,0 +1,50 @@
+"""What a run prints at its end: the model before, the summary table, the figure."""
+
+import json
+from typing import Any
+
+from jobs.errors import BadRequest
+from jobs.printable import say
+
+
+def show_summaries(experiments: list[Any], *, as_json: bool) -> None:
+    """The model before, the summary table and the figure of each experiment."""
+    from jobs.results.formats import records
+    from jobs.results.sweep_tables import TABLES, heads, model_before
+
+    if as_json:
+        summaries = [
+            {
+                "name": one.name,
+                "model": model_before(one),
+                "test_accuracy": heads(one),
+                "summary": records(TABLES["summary"](one)),
+            }
+            for one in experiments
+        ]
+        say(json.dumps(summaries[0] if len(summaries) == 1 else summaries, indent=2))
+        return
+    for one in experiments:
+        _show_summary(one)
+
+
+def _show_summary(experiment: Any) -> None:
+    from jobs.results.figures import figure
+    from jobs.results.formats import markdown, side_by_side
+    from jobs.results.headline import by_class, sweep_table
+    from jobs.results.sweep_tables import NOTES, TABLES, headline, left_out_text
+
+    rows = sweep_table(experiment)
+    say(f"\n{headline(experiment)}\n")
+    say(markdown(side_by_side(TABLES["summary"](experiment))))
+    say("".join(f"{line}\n" for line in left_out_text(by_class(rows))) + NOTES["summary"])
+    path = experiment.root / f"{experiment.name}.png"
+    try:
+        figure(rows, path, title=f"{experiment.name}: forgetting each class by itself")
+        say(f"Figure: {path}")
+    except BadRequest as error:
+        say(f"No figure: {error}")
+    if "tuning" in experiment.steps:
+        say(f"""Compared with baselines, controls and oracles:
+  dkvb table {experiment.root} --table compare --experiment {experiment.name}
+  and in place of compare: oracle_gap, attacks, selection, costs, scope""")

@@ -1,0 +1,1 @@
+"""What the steps share that compare masks with baselines, controls and oracles."""

@@ -1,0 +1,139 @@
+"""Masks on a bottleneck, as the steps that compare them need them: predictions over a grid of N, codes at one N."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dkvb.bottleneck import Bottleneck
+from dkvb.metrics import aus
+from dkvb.sweep import Items, codes_by_step, step_table, sweep
+from jobs import inputs
+from jobs.comparison.heads import read_bottleneck, watched
+from jobs.step import SPLITS, Task
+from store import arrays
+from store.layout import BLOCK
+
+Accuracies = dict[str, Any]
+"""Name -> accuracy in [0, 1] of one model, or (steps,) of a grid; NaN over no items. Names as in `store.layout`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """In which order a method removes pairs, and at which numbers it is looked at."""
+
+    position: NDArray[np.int64]
+    """(c, m), see `dkvb.masks`."""
+    grid: list[int]
+    """Increasing N, the first 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A bottleneck with the items it is judged on, which are read block by block."""
+
+    task: Task
+    bottleneck: Bottleneck
+    kept: Mapping[str, Tensor]
+    """Split -> (n,) bool, the items that are not skipped."""
+
+    @classmethod
+    def of(cls, task: Task) -> Self:
+        """From the inputs of a task."""
+        return cls(task, read_bottleneck(task), watched(task))
+
+    def blocks(self, split: str) -> Iterator[tuple[slice, Items]]:
+        """The items of a split, skipped ones included."""
+        codes = arrays.open_array(self.task.path(f"codes_{split}"), "codes")
+        lists = arrays.open_array(self.task.path(f"neighbours_{split}"), "neighbours")
+        for start in range(0, len(self.kept[split]), BLOCK):
+            rows = slice(start, start + BLOCK)
+            z = inputs.embeddings(self.task, split, start=start, stop=start + BLOCK)
+            yield rows, Items(z, torch.from_numpy(np.asarray(codes[rows])), torch.from_numpy(np.asarray(lists[rows])))
+
+    def like(self, split: str, wanted: Tensor) -> Items:
+        """Some items of a split; wanted: (n,) bool, of those that are not skipped."""
+        chosen = torch.zeros_like(self.kept[split])
+        chosen[self.kept[split]] = wanted
+        parts = [
+            (items.z[own], items.codes[own], items.neighbours[own])
+            for rows, items in self.blocks(split)
+            if (own := chosen[rows]).any()
+        ]
+        return Items(*(torch.cat(kind) for kind in zip(*parts, strict=True)))
+
+    def predictions(
+        self, orders: Sequence[Order], forget: Sequence[Sequence[int]]
+    ) -> tuple[dict[str, NDArray[np.int16]], dict[str, NDArray[np.int16]]]:
+        """Of every order at every N: split -> (orders, steps, n) int16, among all and among the retain classes.
+
+        forget: the classes of each order. An order with fewer N stays as its last left it.
+        """
+        steps = max(len(order.grid) for order in orders)
+        table = step_table([order.position for order in orders], [order.grid for order in orders])
+        found: tuple[dict[str, Any], dict[str, Any]] = {}, {}
+        for split in SPLITS:
+            parts = [
+                sweep(self.bottleneck, items, table, steps=steps, forget=forget) for _, items in self.blocks(split)
+            ]
+            for which, kind in enumerate(found):
+                kind[split] = torch.cat([part[which] for part in parts], dim=2)[:, :, self.kept[split]].numpy()
+        return found
+
+    def codes(self, masks: Sequence[NDArray[np.bool_]], *, splits: Sequence[str] = SPLITS) -> list[dict[str, Tensor]]:
+        """The codes under each mask (c, m): split -> (n, c) int16, next-nearest keys taken, NO_VOTE where none is."""
+        table = step_table([np.where(mask, 0, 1) for mask in masks], [[1]] * len(masks))
+        found: list[dict[str, Tensor]] = [{} for _ in masks]
+        for split in splits:
+            parts = [
+                codes_by_step(self.bottleneck, items, table, steps=1)[:, 0][:, self.kept[split][rows]]
+                for rows, items in self.blocks(split)
+            ]
+            for one, codes in zip(found, torch.cat(parts, dim=1), strict=True):
+                one[split] = codes
+        return found
+
+
+def accuracies(
+    predicted: Mapping[str, NDArray[Any]],
+    among: Mapping[str, NDArray[Any]],
+    labels: Mapping[str, Tensor],
+    forget: Mapping[str, NDArray[np.bool_]],
+    retain: Mapping[str, NDArray[np.bool_]] | None = None,
+) -> Accuracies:
+    """Accuracies of predictions (..., n) by split.
+
+    forget: split -> (n,) bool, the items that were to be forgotten, or are like them.
+    retain: the others; all but those of forget unless given.
+    """
+    found: Accuracies = {}
+    for split in SPLITS:
+        own = labels[split].numpy()
+        right, right_among = predicted[split] == own, among[split] == own
+        out = forget[split]
+        kept = ~out if retain is None else retain[split]
+        found[f"{split}_forget"] = _mean(right[..., out])
+        found[f"{split}_retain"] = _mean(right[..., kept])
+        found[f"{split}_retain_among_retain"] = _mean(right_among[..., kept])
+    found["test"] = _mean(right)
+    return found
+
+
+def _mean(right: NDArray[np.bool_]) -> Any:
+    return right.mean(-1) if right.shape[-1] else np.full(right.shape[:-1], np.nan)[()]
+
+
+def best_step(found: Accuracies) -> int:
+    """The step of a grid whose first is N = 0 that is best on the training items: as baselines are stopped; ties to
+    the smallest N.
+    """
+    before = found["train_retain"][0]
+    scores = [
+        aus(retain_before=before, retain_after=retain, forget_after=forget)
+        for retain, forget in zip(found["train_retain"], found["train_forget"], strict=True)
+    ]
+    return int(np.argmax(scores))

@@ -1,0 +1,142 @@
+"""What the splits of an experiment decide by themselves before anything is embedded: files, items and classes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+
+from dkvb.masks import budgets
+from jobs.classes import class_indexes
+from jobs.errors import BadRequest, BadSpec
+from jobs.printable import shown
+from jobs.spec.images import ImagesSpec
+from jobs.spec.schema import Spec
+from jobs.step import SPLITS, Step
+from store.artefacts import read_json
+from store.errors import ImageDataError
+from store.images import Images, Manifest
+from store.layout import MANIFEST
+from store.names import one_form, told_apart
+from store.places import Place
+
+SHOWN = 5
+
+
+def check_apart(train: Images, test: Images) -> None:
+    """Whether the splits share no file; raises: BadSpec naming some that they share."""
+    tested = set(test.paths())
+    shared = [path for path in train.paths() if path in tested]
+    if shared:
+        raise BadSpec(
+            f"images.train = {train.source.pattern!r} and images.test = {test.source.pattern!r} share {len(shared)} of "
+            f"{len(tested)} test files ({_some(shared)}): what is trained on cannot be tested on; name files apart"
+        )
+
+
+def check_manifests(spec: Spec, steps: Sequence[Step], root: Place) -> list[str]:
+    """Whether the manifests of an experiment fit together and its spec; they stand already.
+
+    returns: what the user should know.
+    raises: ImageDataError, BadRequest, dkvb.errors.BadBudget.
+    """
+    found = {
+        step.split: Manifest.from_json(read_json(step.task(root).output.path / MANIFEST))
+        for step in steps
+        if step.kind == "manifest"
+    }
+    for split, manifest in found.items():
+        _check_expected(manifest, split, spec.images if split in SPLITS or spec.other is None else spec.other)
+    train, test = found["train"], found["test"]
+    _check_classes(train, test, plain=spec.images.kind in ("webdataset", "parquet"))
+    named = spec.sweep.classes
+    if spec.compare is not None:
+        named = [*(named or []), *(spec.compare.classes or []), *(spec.compare.oracle_kv or [])] or None
+        if "other" in found:
+            class_indexes(train.classes, list(spec.compare.proxies))
+            class_indexes(found["other"].classes, list(spec.compare.proxies.values()))
+    wanted = class_indexes(train.classes, named or [])
+    if empty := [k for k in wanted if not train.histogram[k]]:
+        raise BadRequest(
+            f"class {train.classes[empty[0]]!r} has no training items to forget; take it out of sweep.classes and "
+            "compare.classes"
+        )
+    swept = class_indexes(train.classes, spec.sweep.classes or []) if spec.sweep.classes is not None else None
+    uve = spec.sweep.uve
+    for k in swept if swept is not None else [k for k, items in enumerate(train.histogram) if items]:
+        if uve is not None and uve.examples is not None:
+            what = f"training items of class {train.classes[k]!r}"
+            budgets([*uve.examples], train.histogram[k], shares=False, what=what)
+    return [*_notes(train, test, all_swept=named is None), *_aged(found, spec.images.kind)]
+
+
+def _check_expected(manifest: Manifest, split: str, images: ImagesSpec) -> None:
+    where = "other.expect" if split == "other" else "images.expect"
+    items = "train" if split == "other" else split
+    for key, number in ((items, manifest.items), ("classes", len(manifest.classes))):
+        if images.expect.get(key) not in (None, number):
+            what = "classes" if key == "classes" else "items"
+            raise ImageDataError(
+                f"the {split} images: found {number} {what}, the spec's {where} says {images.expect[key]}; check the "
+                "location, or correct the spec"
+            )
+
+
+def _check_classes(train: Manifest, test: Manifest, *, plain: bool) -> None:
+    """Whether both splits have the same classes, two or more of them with training items.
+
+    plain: whether class names may be labels in words, for want of names.
+    """
+    mine, other = [[one_form(name) for name in manifest.classes] for manifest in (train, test)]
+    if mine != other:
+        only = [[name for name in a if name not in b] for a, b in ((mine, other), (other, mine))]
+        told = told_apart([*only[0], *only[1]])
+        parts = [
+            f"{split} alone has {_some(told[start:stop])}"
+            for split, start, stop in (("train", 0, len(only[0])), ("test", len(only[0]), len(told)))
+            if start < stop
+        ]
+        raise ImageDataError(
+            f"the splits have different classes ({len(mine)} in train, {len(other)} in test; "
+            f"{'; '.join(parts) or 'the order differs'}); give both splits the same class folders, or the same file of "
+            "class names"
+        )
+    items = train.histogram
+    filled = sum(1 for count in items if count)
+    if filled < 2:
+        raise ImageDataError(
+            f"{filled} of {len(items)} classes with training items: a classifier needs two or more, one to forget and "
+            "one to keep"
+        )
+    numbers = list(train.classes) == [str(label) for label in range(len(train.classes))]
+    if plain and numbers and not items[0] and not test.histogram[0] and all(items[1:]):
+        raise ImageDataError(
+            f"labels run from 1 to {len(items) - 1}, and no item has label 0: write labels from 0, or name all "
+            f"{len(items)} classes in a file (images.classes) if label 0 is one without items"
+        )
+
+
+def _notes(train: Manifest, test: Manifest, *, all_swept: bool) -> Iterator[str]:
+    names = train.classes
+    if (empty := [names[k] for k, count in enumerate(train.histogram) if not count]) and all_swept:
+        yield f"no training items, not forgotten: {len(empty)} of {len(names)} classes ({_some(empty)})"
+    without = [names[k] for k, count in enumerate(test.histogram) if not count and train.histogram[k]]
+    if without:
+        yield f"no test items, so nothing can be said of them on test images: {len(without)} classes ({_some(without)})"
+
+
+def _aged(found: Mapping[str, Manifest], kind: str) -> Iterator[str]:
+    """What an older version may have lost."""
+    old = [split for split, manifest in found.items() if manifest.left_alone is None]
+    if old and kind in ("webdataset", "parquet"):
+        lost = (
+            "names with dots, links and further kinds of images"
+            if kind == "webdataset"
+            else "which column is the label"
+        )
+        yield (
+            f"the manifests of this root ({', '.join(old)}) were written by a version that did not account for all it "
+            f"saw ({lost}); a run on a new root tells"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(shown(name) for name in islice(names, SHOWN)) + more

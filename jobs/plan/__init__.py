@@ -1,0 +1,1 @@
+"""The plan: the steps of an experiment, their order, and what they will cost."""

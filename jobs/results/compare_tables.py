@@ -1,0 +1,206 @@
+"""Tables of the comparison, read with polars: what was forgotten, what was lost, what it cost, how far from never
+having seen the class.
+
+Means are over classes and seeds; their intervals are crossed bootstraps over both (`dkvb.statistics`), each of one
+method's mean. Nothing is called best while the interval of another's difference from it, paired by class and seed,
+reaches 0.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from dkvb.statistics import interval, paired_bootstrap
+from jobs.errors import BadRequest
+from jobs.results.experiment import Experiment
+from jobs.rows import read_rows
+from store.layout import ATTACKS, COMPARE_TABLES, COSTS, SCOPE
+
+OTHER_KEYS = "compare[@other keys]"
+"""Label of the comparison on keys that were fitted on another data set."""
+
+NOT_RANKED = ("none", "retrain")
+"""The model before, and the oracle that the others are measured by."""
+
+
+def steps_of(experiment: Experiment, kind: str) -> list[str]:
+    """Labels of a kind of step; raises: BadRequest where the spec asked for none."""
+    labels = [label for label in experiment.steps if label.partition("[")[0] == kind and label != OTHER_KEYS]
+    if not labels:
+        raise BadRequest(f"{experiment.name}: nothing was compared: its spec has no [compare] (docs/format.md)")
+    return labels
+
+
+def rows_of(experiment: Experiment, table: str) -> pl.DataFrame:
+    """All rows of one of the compare step's tables, of all seeds."""
+    schema = COMPARE_TABLES[table]
+    parts = [experiment.artefact(label).path / f"{table}.parquet" for label in steps_of(experiment, "compare")]
+    return pl.concat([read_rows(part, schema) for part in parts])
+
+
+def attack_rows(experiment: Experiment) -> pl.DataFrame:
+    """All attacks, U-LiRA among them."""
+    found = [rows_of(experiment, "attacks")]
+    if "lira" in experiment.steps:
+        found.append(read_rows(experiment.artefact("lira").path / "attacks.parquet", ATTACKS))
+    return pl.concat(found)
+
+
+def compare_table(experiment: Experiment) -> pl.DataFrame:
+    """One row a head and method; accuracies in percent, ToW with the 95 % interval of its mean."""
+    rows, unknown = known_rows(rows_of(experiment, "compare"))
+    before = rows.filter(pl.col("method") == "none").select(
+        "class", "seed", "head", pl.col("test_retain").alias("retain_before")
+    )
+    rows = rows.join(before, on=["class", "seed", "head"])
+    change = 100 * (pl.col("test_retain") - pl.col("retain_before"))
+    table = rows.group_by("head", "method", maintain_order=True).agg(
+        pl.len().alias("runs"),
+        pl.lit(unknown, pl.Int64).alias("classes never known"),
+        (100 * pl.col("train_forget").mean()).alias("train forget"),
+        (100 * pl.col("train_forget").max()).alias("train forget worst"),
+        (100 * pl.col("test_forget").mean()).alias("forget"),
+        (100 * pl.col("test_forget").max()).alias("forget worst"),
+        (100 * pl.col("test_retain").mean()).alias("retain"),
+        change.mean().alias("retain change"),
+        change.std().alias("sd"),
+        change.min().alias("worst"),
+        (100 * pl.col("test_retain_among_retain").mean()).alias("among retain"),
+        (100 * pl.col("neighbour_damage").max()).alias("neighbour damage worst"),
+        pl.col("aus").mean().alias("AUS"),
+        pl.col("js_forget").mean().alias("JS"),
+        pl.col("tow_kv").mean().alias("ToW to KV"),
+        pl.col("tow").mean().alias("ToW"),
+    )
+    bounds = ranked(rows, "tow").rename({"low": "ToW low", "high": "ToW high"})
+    return table.join(bounds, on=["head", "method"], maintain_order="left").sort("head", maintain_order=True)
+
+
+def known_rows(rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """The rows of classes that every model knew before (test accuracy above 0), and how many classes are left out.
+
+    What was never known cannot be forgotten, and a class without test items tells nothing.
+    """
+    known = (pl.col("test_forget") > 0).fill_null(value=False)
+    unknown = rows.filter(pl.col("method") == "none", ~known)["class"].unique()
+    return rows.filter(~pl.col("class").is_in(unknown.implode())), len(unknown)
+
+
+def ranked(rows: pl.DataFrame, score: str) -> pl.DataFrame:
+    """For each head and method the interval of its mean score, and how far it lies behind the best of its head.
+
+    best: whether the paired interval of the difference reaches 0; null for the model before and the oracle.
+    """
+    found: list[dict[str, Any]] = []
+    for (head,), own in rows.group_by("head", maintain_order=True):
+        scores = {method: crossed(part, score) for (method,), part in own.group_by("method", maintain_order=True)}
+        contest = {method: values for method, values in scores.items() if method not in NOT_RANKED}
+        best = max(contest.values(), key=lambda values: float(np.mean(values)))
+        for method, values in scores.items():
+            mean = interval(values, seed=0)
+            row: dict[str, Any] = {"head": head, "method": method, "low": mean.low, "high": mean.high}
+            if method in contest:
+                gap = paired_bootstrap(best, values, seed=0)
+                row |= {"behind": gap.mean, "at least": gap.low, "best": gap.low <= 0}
+            found.append(row)
+    return pl.DataFrame(found, schema={"head": pl.String, "method": pl.String, **RANKED}, strict=False)
+
+
+RANKED = {"low": pl.Float64, "high": pl.Float64, "behind": pl.Float64, "at least": pl.Float64, "best": pl.Boolean}
+
+
+def crossed(rows: pl.DataFrame, score: str) -> NDArray[np.float64]:
+    """(classes, seeds) of one method's score."""
+    wide = rows.pivot(on="seed", index="class", values=score, sort_columns=True).sort("class")
+    return wide.drop("class").to_numpy().astype(np.float64)
+
+
+def gap_table(experiment: Experiment) -> pl.DataFrame:
+    """One row a class and seed for which both oracles stand; accuracies in percent."""
+    rows = rows_of(experiment, "oracle_gap")
+    names = [name for name in COMPARE_TABLES["oracle_gap"] if name.endswith(("_v", "_kv"))]
+    return rows.with_columns(pl.col(names) * 100)
+
+
+def attacks_table(experiment: Experiment) -> pl.DataFrame:
+    """One row a head, method, attack and measure: its mean beside the oracle's, and the interval of the difference."""
+    found = []
+    keys = ["head", "method", "attack", "measure"]
+    for key, part in attack_rows(experiment).group_by(keys, maintain_order=True):
+        row = dict(zip(keys, key, strict=True)) | {"value": part["value"].mean(), "oracle": part["oracle"].mean()}
+        values, beside = crossed(part, "value"), crossed(part, "oracle")
+        known = np.isfinite(values).all() and np.isfinite(beside).all()
+        gap = paired_bootstrap(values, beside, seed=0) if known else None
+        found.append(row | {name: None if gap is None else getattr(gap, name) for name in ("mean", "low", "high")})
+    table = pl.DataFrame(found, infer_schema_length=None).rename({"mean": "difference"})
+    return table.sort("attack", "measure", "head", maintain_order=True)
+
+
+def selection_table(experiment: Experiment) -> pl.DataFrame:
+    """One row a label-free rule: its regret against the best N by test labels, in ToW."""
+    rows = rows_of(experiment, "selection")
+    return (
+        rows.group_by("weight", "tau")
+        .agg(
+            pl.len().alias("runs"),
+            pl.col("regret").mean(),
+            pl.col("regret").std().alias("sd"),
+            pl.col("regret").max().alias("worst"),
+            pl.col("tow").mean().alias("ToW"),
+            pl.col("best_tow").mean().alias("best ToW"),
+            (100 * pl.col("test_forget").mean()).alias("forget"),
+            (100 * pl.col("test_forget").max()).alias("forget worst"),
+            (100 * pl.col("test_retain").mean()).alias("retain"),
+        )
+        .sort("weight", "tau")
+    )
+
+
+def costs_table(experiment: Experiment) -> pl.DataFrame:
+    """One row a head and method: what one request cost."""
+    steps_of(experiment, "costs")
+    return read_rows(experiment.artefact("costs").path / "costs.parquet", COSTS)
+
+
+def scope_table(experiment: Experiment) -> pl.DataFrame:
+    """One row a forget set, head and method; keys fitted on another data set are of kind "keys other"."""
+    steps_of(experiment, "scope")
+    rows = read_rows(experiment.artefact("scope").path / "scope.parquet", SCOPE)
+    if OTHER_KEYS not in experiment.steps:
+        return rows
+    path = experiment.artefact(OTHER_KEYS).path / "compare.parquet"
+    other = read_rows(path, COMPARE_TABLES["compare"]).filter(pl.col("head") == "values")
+    other = other.with_columns(
+        pl.lit("keys other").alias("kind"), pl.lit(1.0).alias("size"), pl.col("name").alias("names")
+    )
+    return pl.concat([rows, other.select([name for name in SCOPE if name in other.columns])], how="diagonal")
+
+
+TABLES: dict[str, Callable[[Experiment], pl.DataFrame]] = {
+    "compare": compare_table,
+    "oracle_gap": gap_table,
+    "attacks": attacks_table,
+    "selection": selection_table,
+    "costs": costs_table,
+    "scope": scope_table,
+    "compare_rows": lambda experiment: rows_of(experiment, "compare"),
+    "attacks_rows": attack_rows,
+    "selection_rows": lambda experiment: rows_of(experiment, "selection"),
+}
+"""The tables there are, by name; those in "rows" as they are stored, each row with the digest of its artefact."""
+
+FEW_SEEDS = "95 % intervals resample classes and seeds, crossed; with three seeds such an interval covers 85 to 92 %."
+
+NOTES = {
+    "compare": f"""{FEW_SEEDS}
+ToW low, ToW high: of the mean. behind, at least: difference from the best mean of the head and its lower bound, paired
+by class and seed; best: that bound is not above 0. Masks have tried every N of their grid on the class's training
+items, but for "uva by tau". Classes that a model never knew (test accuracy 0 before) are left out.""",
+    "attacks": f"""{FEW_SEEDS} low, high: of the difference from the oracle, paired by class and seed.""",
+    "scope": """Instances are stopped where AUS is best, which drives the forgotten items towards 0, where the oracle
+still knows many of them: no claim on instances can be read off these rows.""",
+}
+"""What stands below a table in Markdown."""

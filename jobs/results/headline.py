@@ -1,0 +1,215 @@
+"""The headline: each class at the N of the rule, before and after; from a sweep of this version or an earlier one.
+
+N is the smallest whose masked pairs hold `dkvb.masks.TAU` of the class's training activations: it reads no test item
+and no prediction, so the items it is reported on had no part in choosing it. No torch: a request reads this too.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from dkvb.masks import TAU
+from dkvb.statistics import change_width, clopper_pearson
+from jobs.results.experiment import Experiment
+from jobs.rows import read_rows
+from store import arrays
+from store.artefacts import Artefact, as_written, read_json
+from store.layout import SWEEP, SWEEP_3, SWEEP_ITEMS, SWEEP_ITEMS_TABLE, SWEEP_TABLE
+
+GONE = 0.005
+"""Accuracy of a class, on its training and on its test items, at which it counts as forgotten."""
+
+SPLITS = ("train", "test")
+KEYS = ["method", "class", "name", "seed"]
+
+FORGOTTEN, KNOWN, NEVER_KNOWN, NO_ITEMS, NOT_REACHED = (
+    "forgotten",
+    "not forgotten",
+    "never known",
+    "no test items",
+    "rule not reached",
+)
+"""What can become of a class. Only of the first two can anything be learned about forgetting: means are over them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """The model before anything is forgotten."""
+
+    accuracy: dict[str, float | None]
+    """Split -> accuracy over all classes, in [0, 1]; None over no items."""
+    membership_auc: float | None
+    """Of the loss of all training items against all test items; None where an earlier version did not measure it."""
+    items: dict[str, list[int]]
+    """Split -> items of each class."""
+
+
+def before(experiment: Experiment) -> Before:
+    """What the sweep says of the model before; items that an earlier version did not count are counted now."""
+    facts = experiment.facts("sweep")
+    path = experiment.artefact("sweep").path / "provenance.json"
+    items = facts.get("items") or {split: counted(experiment, split) for split in SPLITS}
+    with as_written(path):
+        return Before(
+            accuracy={split: number(facts["accuracy"][split]) for split in SPLITS},
+            membership_auc=number(facts.get("membership_auc")),
+            items={split: [int(n) for n in items[split]] for split in SPLITS},
+        )
+
+
+def number(found: Any) -> float | None:
+    """A number out of a file, or nothing."""
+    return None if found is None else float(found)
+
+
+def counted(experiment: Experiment, split: str) -> list[int]:
+    """Items of each class, by the labels; skipped ones left out."""
+    labels = arrays.read_shards(experiment.artefact(f"embeddings[{split}]").data, "labels")
+    return [int(n) for n in np.bincount(labels[labels >= 0], minlength=len(experiment.classes))]
+
+
+def swept_rows(artefact: Artefact) -> pl.DataFrame:
+    """All rows of a sweep, in the columns of this version; null in those that an earlier one did not write."""
+    path = artefact.path / "spec.json"
+    with as_written(path):
+        old = int(read_json(path)["version"]) < 4
+    rows = read_rows(artefact.path / SWEEP_TABLE, SWEEP_3 if old else SWEEP)
+    worst = pl.when(pl.col("neighbour_damage").is_not_null()).then(pl.col("worst_neighbour"))
+    missing = [pl.lit(None, kind).alias(name) for name, kind in SWEEP.items() if name not in rows.columns]
+    return rows.with_columns(worst, *missing).select(list(SWEEP))
+
+
+def sweep_table(experiment: Experiment) -> pl.DataFrame:
+    """All rows of the sweep, with the items of each class, and the seconds of each class, method and seed.
+
+    Seconds are a unit's, shared out; compilation is not in them (since version 4 of the step).
+    """
+    artefact = experiment.artefact("sweep")
+    schema = {"class": pl.Int32, "method": pl.String, "seed": pl.Int32, "seconds": pl.Float64}
+    with as_written(artefact.path / "units"):
+        seconds = [
+            {
+                "class": k,
+                "method": run.partition("/")[0],
+                "seed": int(run.partition("/")[2]),
+                "seconds": taken / len(mark["classes"]),
+            }
+            for mark in artefact.marks().values()
+            for run, taken in mark.get("seconds", {}).items()
+            for k in mark["classes"]
+        ]
+        times = pl.DataFrame(seconds, schema=schema)
+    items = before(experiment).items
+    names = ("class", "train_items", "test_items", "test_others")
+    schema = {name: pl.Int32 if name == "class" else pl.Int64 for name in names}
+    with as_written(artefact.path / "provenance.json"):
+        pairs, total = zip(items["train"], items["test"], strict=True), sum(items["test"])
+        sizes = [(k, train, test, total - test) for k, (train, test) in enumerate(pairs)]
+    rows = swept_rows(artefact).join(
+        pl.DataFrame(sizes, schema, orient="row"), on="class", how="left", maintain_order="left"
+    )
+    return rows.join(times, on=["class", "method", "seed"], how="left", maintain_order="left")
+
+
+def item_changes(experiment: Experiment) -> pl.DataFrame | None:
+    """What each test item adds to the retain changes (`store.layout.SWEEP_ITEMS`); None of an earlier version."""
+    artefact = experiment.artefact("sweep")
+    path = artefact.path / "spec.json"
+    with as_written(path):
+        old = int(read_json(path)["version"]) < 4
+    return None if old else read_rows(artefact.path / SWEEP_ITEMS_TABLE, SWEEP_ITEMS)
+
+
+def at_rule(rows: pl.DataFrame) -> pl.DataFrame:
+    """The row of each class, method and seed at the rule's N, the first of its grid that holds TAU of its hits."""
+    holding = rows.filter(pl.col("budget") > 0, pl.col("forget_hit_share") >= TAU - 1e-9)
+    return holding.sort(*KEYS, "budget").group_by(KEYS, maintain_order=True).first()
+
+
+def by_class(rows: pl.DataFrame) -> pl.DataFrame:
+    """One row a class, method and seed: before, and at the N of the rule.
+
+    rows: as of `sweep_table`. Accuracies in percent, changes in points; "95 %" bounds are over items like the class's
+    own (Clopper-Pearson), that of the retain change over test items like those of the other classes (paired).
+    """
+    first = rows.filter(pl.col("budget") == 0)
+    both = first.join(at_rule(rows), on=KEYS, how="left", suffix="_n")
+    gone = pl.max_horizontal("train_forget_n", "test_forget_n") <= GONE
+    outcome = (
+        pl.when(pl.col("test_items") == 0)
+        .then(pl.lit(NO_ITEMS))
+        .when(pl.col("test_forget") == 0)
+        .then(pl.lit(NEVER_KNOWN))
+        .when(pl.col("budget_n").is_null())
+        .then(pl.lit(NOT_REACHED))
+        .when(gone)
+        .then(pl.lit(FORGOTTEN))
+        .otherwise(pl.lit(KNOWN))
+    )
+    made = both.select(
+        *KEYS,
+        outcome.alias("outcome"),
+        pl.col("budget_n").alias("budget"),
+        (100 * pl.col("share_n")).alias("share %"),
+        (100 * pl.col("pairs_masked_share_n")).alias("masked %"),
+        (100 * pl.col("forget_hit_share_n")).alias("hits %"),
+        *(part for split in SPLITS for part in accuracy_columns(split)),
+        (100 * pl.col("test_retain")).alias("retain before"),
+        (100 * pl.col("test_retain_n")).alias("retain after"),
+        (100 * (pl.col("test_retain_n") - pl.col("test_retain"))).alias("retain change"),
+        pl.struct("test_retain_lost_n", "test_retain_gained_n", "test_others")
+        .map_batches(change_widths, return_dtype=pl.Float64)
+        .alias("retain change ± 95 % over items"),
+        (100 * (pl.col("test_retain_among_retain_n") - pl.col("test_retain_among_retain"))).alias(
+            "among retain change"
+        ),
+        (100 * pl.col("neighbour_damage_n")).alias("neighbour damage"),
+        pl.col("seconds"),
+    )
+    return made.sort(KEYS)
+
+
+def accuracy_columns(split: str) -> list[pl.Expr]:
+    """Of one split: accuracy before and after, the count behind it, and its bounds."""
+    right = (pl.col(f"{split}_forget_n") * pl.col(f"{split}_items")).round().cast(pl.Int64)
+    counts = pl.struct(right.alias("right"), pl.col(f"{split}_items").alias("items"))
+    return [
+        (100 * pl.col(f"{split}_forget")).alias(f"{split} before"),
+        (100 * pl.col(f"{split}_forget_n")).alias(f"{split} after"),
+        right.alias(f"{split} right"),
+        pl.col(f"{split}_items").alias(f"{split} items"),
+        *(
+            counts.map_batches(partial(bound, place), return_dtype=pl.Float64).alias(f"{split} 95 % {name}")
+            for place, name in enumerate(("low", "high"))
+        ),
+    ]
+
+
+def bound(place: int, counts: pl.Series) -> pl.Series:
+    """The lower (0) or upper (1) bounds in percent of counts (right, items); null over no items."""
+    table = counts.struct.unnest()
+    known = table["right"].is_not_null() & (table["items"] > 0)
+    filled = table.fill_null(0)
+    bounds = clopper_pearson(filled["right"].to_numpy(), filled["items"].to_numpy())[place]
+    return pl.Series(100 * bounds).set(~known, None)
+
+
+def change_widths(counts: pl.Series) -> pl.Series:
+    """Half the widths in points of changes (lost, gained, items); null where a number is missing."""
+    table = counts.struct.unnest()
+    known = table.select(pl.all_horizontal(pl.all().is_not_null()))[:, 0] & (table["test_others"].fill_null(0) > 0)
+    filled = table.fill_null(0)
+    return pl.Series(100 * change_width(*(filled[name].to_numpy() for name in table.columns))).set(~known, None)
+
+
+def left_out(classes: pl.DataFrame) -> dict[str, list[str]]:
+    """Outcome -> names of the classes that it befell under some method or seed, of all outcomes but the first."""
+    outcomes: dict[str, Any] = {}
+    for outcome in (KNOWN, NEVER_KNOWN, NO_ITEMS, NOT_REACHED):
+        own = classes.filter(pl.col("outcome") == outcome).select("class", "name").unique().sort("class")
+        if not own.is_empty():
+            outcomes[outcome] = own["name"].to_list()
+    return outcomes

@@ -1,0 +1,10 @@
+"""Names of the tables: a command line that offers them waits for no polars."""
+
+SWEEP_TABLES = ["summary", "classes", "sweep"]
+"""Of `jobs.results.sweep_tables`."""
+
+COMPARE_TABLES = [
+    *("compare", "oracle_gap", "attacks", "selection", "costs", "scope"),
+    *("compare_rows", "attacks_rows", "selection_rows"),
+]
+"""Of `jobs.results.compare_tables`."""

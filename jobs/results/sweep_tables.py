@@ -1,0 +1,174 @@
+"""Result tables of the sweep: one line a class or one line a method, in the format asked for."""
+
+from collections.abc import Callable
+from math import isnan
+
+import polars as pl
+
+from dkvb.masks import TAU
+from jobs.printable import shown
+from jobs.results.experiment import Experiment
+from jobs.results.formats import cell
+from jobs.results.headline import (
+    FORGOTTEN,
+    KNOWN,
+    NEVER_KNOWN,
+    NO_ITEMS,
+    NOT_REACHED,
+    SPLITS,
+    before,
+    by_class,
+    item_changes,
+    left_out,
+    sweep_table,
+)
+from store.artefacts import as_written
+
+
+def by_method(classes: pl.DataFrame, items: pl.DataFrame | None = None, *, test_items: int = 0) -> pl.DataFrame:
+    """One row a method: mean, spread and worst over its classes and seeds at the N of the rule.
+
+    classes: as of `by_class`. Classes that were never known, have no test items, or whose grid does not reach the rule
+    are counted, and left out of everything else.
+    items: as of `jobs.results.headline.item_changes`, where there is one; test_items: how many there are.
+    """
+    counts = [
+        (pl.col("outcome") == outcome).sum().alias(outcome)
+        for outcome in (FORGOTTEN, KNOWN, NEVER_KNOWN, NO_ITEMS, NOT_REACHED)
+    ]
+    change = pl.col("retain change")
+    told = classes.filter(pl.col("outcome").is_in([FORGOTTEN, KNOWN]))
+    per_class = told.group_by("method", "class", maintain_order=True).agg(change.mean()).group_by("method")
+    spread = per_class.agg(
+        change.std().alias("retain change sd"),
+        change.drop_nulls()
+        .map_batches(half_interval, return_dtype=pl.Float64, returns_scalar=True)
+        .alias("retain change ± 95 % over classes"),
+    )
+    after = [
+        part
+        for split in SPLITS
+        for part in (
+            pl.col(f"{split} before").mean(),
+            pl.col(f"{split} after").mean(),
+            pl.col(f"{split} after").max().alias(f"{split} after worst"),
+            pl.col(f"{split} right").sum(),
+            pl.col(f"{split} items").sum(),
+            pl.col(f"{split} 95 % high").max().alias(f"{split} 95 % high worst"),
+        )
+    ]
+    means = told.group_by("method").agg(
+        *after,
+        pl.col("share %").mean().alias("N share %"),
+        pl.col("masked %").mean().alias("pairs masked"),
+        pl.col("retain before").mean(),
+        change.mean(),
+        change.min().alias("retain change worst"),
+        pl.col("among retain change").mean(),
+        pl.col("neighbour damage").max().alias("neighbour damage worst"),
+    )
+    table = classes.group_by("method").agg(pl.len().alias("sweeps"), *counts)
+    for more in (means, spread, over_items(told, items, test_items)):
+        table = table.join(more, on="method", how="left")
+    last = ("among retain change", "neighbour damage worst")
+    return table.select(pl.exclude(last), *last).sort("method")
+
+
+def over_items(told: pl.DataFrame, items: pl.DataFrame | None, test_items: int) -> pl.DataFrame:
+    """Method -> half the 95 % interval of its mean retain change over test items like these, for these classes.
+
+    A test item that one class's mask loses is often lost by another's: items are added up over classes first.
+    """
+    name = "retain change ± 95 % over test items"
+    found = []
+    for (method,), own in told.filter(pl.col("retain change").is_not_null()).group_by("method", maintain_order=True):
+        width = None
+        if items is not None and test_items > 1:
+            each = (
+                items.filter(pl.col("method") == method)
+                .group_by("item", maintain_order=True)
+                .agg(pl.col("change").sum())["change"]
+            )
+            each = each * (100 * test_items / len(own))  # summed over classes and seeds, of which own has a row each
+            width = half_interval(each.extend_constant(0.0, test_items - len(each)))
+        found.append({"method": method, name: width})
+    return pl.DataFrame(found, schema={"method": pl.String, name: pl.Float64})
+
+
+def half_interval(values: pl.Series) -> float | None:
+    """Half the width of the 95 % interval of a mean, by Student's t; None for fewer than two values."""
+    from scipy.stats import t
+
+    spread = values.std()
+    if len(values) < 2 or not isinstance(spread, float):
+        return None
+    return float(t.ppf(0.975, len(values) - 1) * spread / len(values) ** 0.5)
+
+
+def summary_table(experiment: Experiment) -> pl.DataFrame:
+    """One row a method: the model before, and every class forgotten by itself."""
+    test_items = sum(before(experiment).items["test"])
+    table = by_method(by_class(sweep_table(experiment)), item_changes(experiment), test_items=test_items)
+    of_model = [pl.lit(value, pl.Float64).alias(f"model {name}") for name, value in model_before(experiment).items()]
+    return table.select("method", *of_model, pl.exclude("method"))
+
+
+def model_before(experiment: Experiment) -> dict[str, float | None]:
+    """The model before anything is forgotten: accuracies in percent, and the AUC of the membership attack by loss."""
+    model = before(experiment)
+    reached = {split: percent(model.accuracy[split]) for split in SPLITS}
+    return {**reached, "membership AUC": model.membership_auc}
+
+
+def headline(experiment: Experiment) -> str:
+    """The model before anything is forgotten, for people: what it leaks stands first."""
+    model, auc = model_before(experiment), before(experiment).membership_auc
+    leak = "unknown (the sweep is of an earlier version)" if auc is None else f"{auc:.3f} (0.5 leaks nothing)"
+    return (
+        f"{experiment.name}: train accuracy {cell(model['train'])} %, test accuracy {cell(model['test'])} % "
+        f"(linear head {cell(heads(experiment)['linear'])} %), membership AUC by loss {leak}"
+    )
+
+
+def left_out_text(classes: pl.DataFrame, most: int = 10) -> list[str]:
+    """Which classes were not forgotten, or tell nothing, for people: one line an outcome."""
+    lines = []
+    for outcome, names in left_out(classes).items():
+        rest = f" and {len(names) - most} more" if len(names) > most else ""
+        lines.append(f"{outcome}: {', '.join(map(shown, names[:most]))}{rest}")
+    return lines
+
+
+def percent(share: float | None) -> float | None:
+    """A share in percent; None where there is none, or one over no items."""
+    return None if share is None or isnan(share) else 100 * share
+
+
+def heads(experiment: Experiment) -> dict[str, float | None]:
+    """Test accuracy in percent of the linear head and of the bottleneck before anything is forgotten."""
+    with as_written(experiment.root):
+        linear = percent(experiment.facts("linear")["accuracy"]["test"])
+    return {"linear": linear, "dkvb": percent(before(experiment).accuracy["test"])}
+
+
+NOTES = {
+    "summary": f"""Each class is forgotten by itself, at the smallest N whose masked pairs hold {100 * TAU:g} % of its
+training activations: no test item and no prediction chooses it. Percent; changes in points. forgotten: at most 0.5 %
+left on training and on test items. Means are over classes that were forgotten or not; those never known (test accuracy
+0 before), without test items, or whose grid does not reach the rule are counted apart. "95 % high worst": the highest
+Clopper-Pearson bound of a class. The mean retain change has two intervals: over classes like these, on these test items
+(Student's t, seeds of uve averaged); and over test items like these, for these classes. Both are of one model.
+membership AUC: loss of all training items against all test items, before anything is forgotten; 0.5 leaks nothing.""",
+    "classes": f"""At the smallest N that holds {100 * TAU:g} % of the class's training activations. right, items: what
+the model still recognises of the class's training and test items. "95 %" bounds are Clopper-Pearson's, over items like
+these; that of the retain change is over test items of the other classes, paired.""",
+}
+"""What stands below a table in Markdown."""
+
+
+TABLES: dict[str, Callable[[Experiment], pl.DataFrame]] = {
+    "summary": summary_table,
+    "classes": lambda experiment: by_class(sweep_table(experiment)),
+    "sweep": sweep_table,
+}
+"""The tables there are, by name."""

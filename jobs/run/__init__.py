@@ -1,0 +1,1 @@
+"""A run: steps mapped unit by unit, and watched."""

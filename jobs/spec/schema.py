@@ -1,0 +1,214 @@
+"""What a spec may say. Where things lie is said by flags, never here."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from dkvb.backbones import BackboneSpec
+from dkvb.keys import KeySettings
+from dkvb.masks import SCOPES, TAU
+from dkvb.training import TrainSettings
+from jobs.spec.bounds import check, check_choice, check_range
+from jobs.spec.images import ImagesSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingsSpec:
+    """How images go through the backbone."""
+
+    batch: int = 64
+    """Images a forward pass."""
+
+    def __post_init__(self) -> None:
+        check_range("embeddings.batch", self.batch, least=1, most=65536)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BottleneckSpec:
+    """Size of the bottleneck (defaults: the DKVB authors')."""
+
+    c: int = 256
+    """Codebooks."""
+    m: int = 4096
+    """Key-value pairs a codebook."""
+    d_k: int = 14
+    """Width of a key."""
+    selectable: str = "used"
+    """ "used": in evaluation only keys that training used; "all": every key."""
+
+    def __post_init__(self) -> None:
+        check_range("bottleneck.c", self.c, least=1, most=65536)
+        check_range("bottleneck.m", self.m, least=1, most=32768)  # codes are int16
+        check_range("bottleneck.d_k", self.d_k, least=1, most=65536)
+        check_choice("bottleneck.selectable", self.selectable, ("used", "all"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeysSpec(KeySettings):
+    """How keys are fitted."""
+
+    sample: int | None = None
+    """Training items the keys see, drawn by the seed; all of them unless given."""
+
+    def __post_init__(self) -> None:
+        KeySettings.__post_init__(self)
+        if self.sample is not None:
+            check_range("keys.sample", self.sample, least=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UvaSpec:
+    """Grid of Unlearning via Activations: pairs, or shares of the pairs a class activates."""
+
+    shares: list[float] | None = None
+    """Shares in (0, 1] of the pairs that the class activates."""
+    pairs: list[int] | None = None
+    """Numbers of pairs N_a."""
+    scope: str = "global"
+    """ "global" ranks all pairs together, "per-codebook" each codebook by itself."""
+
+    def __post_init__(self) -> None:
+        check_grid("sweep.uva", shares=self.shares, pairs=self.pairs)
+        check(
+            self.scope in SCOPES,
+            f"sweep.uva.scope: found {self.scope!r}, expected one of {', '.join(SCOPES)}",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UveSpec:
+    """Grid of Unlearning via Examples: examples, or shares of the training items of a class."""
+
+    shares: list[float] | None = None
+    """Shares in (0, 1] of the class's training items."""
+    examples: list[int] | None = None
+    """Numbers of examples N_e."""
+    seeds: list[int] = field(default_factory=lambda: [0])
+    """Each draws its own order of the examples."""
+
+    def __post_init__(self) -> None:
+        check_grid("sweep.uve", shares=self.shares, examples=self.examples)
+        distinct = len(set(self.seeds)) == len(self.seeds)
+        check(
+            bool(self.seeds) and distinct, f"sweep.uve.seeds: found {self.seeds}, expected one or more, all different"
+        )
+
+
+def check_grid(where: str, **grids: list[Any] | None) -> None:
+    """One grid, increasing, positive."""
+    names = " or ".join(grids)
+    given = {name: grid for name, grid in grids.items() if grid is not None}
+    check(len(given) == 1, f"{where}: found {' and '.join(given) or 'no grid'}, expected exactly one of {names}")
+    ((name, grid),) = given.items()
+    rising = all(a < b for a, b in zip([0, *grid], grid, strict=False))
+    check(bool(grid) and rising, f"{where}.{name}: found {grid}, expected increasing numbers above 0")
+    if name == "shares":
+        check(grid[-1] <= 1, f"{where}.shares: found {grid[-1]}, expected shares of at most 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepSpec:
+    """Which classes are forgotten, how, and how far."""
+
+    classes: list[str] | None = None
+    """Names of the classes, each forgotten by itself; all unless given."""
+    uva: UvaSpec | None = None
+    uve: UveSpec | None = None
+
+    def __post_init__(self) -> None:
+        if self.classes is not None:
+            distinct = len(set(self.classes)) == len(self.classes)
+            check(bool(self.classes) and distinct, f"sweep.classes: found {self.classes}, expected different names")
+        check(bool(self.uva or self.uve), "sweep: found no method, expected [sweep.uva], [sweep.uve] or both")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareSpec:
+    """What the masks are compared with, and how often."""
+
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    """Each gives a model of its own: projections, keys, values, linear head; baselines are tuned on the first's."""
+    classes: list[str] | None = None
+    """Names of the classes, each forgotten by itself; those of the sweep unless given."""
+    trials: int = 8
+    """Settings that each baseline may try, on either head."""
+    tuning_classes: int = 3
+    """Classes, the first that are compared, that settings are chosen on; for a class that is one of them, the others
+    decide. The comparison on another data set's keys is done for as many."""
+    oracle_kv: list[str] | None = None
+    """Classes for which an oracle's keys are fitted without them too; all that are compared unless given."""
+    tau: float = TAU
+    """Share of the class's activations that a mask by the label-free rule holds: as `dkvb unlearn` without --budget."""
+    taus: list[float] = field(default_factory=lambda: [0.7, 0.8, 0.9, 0.95, 0.98, 0.99])
+    """Label-free rule: the smallest N whose pairs hold this share of the class's activations."""
+    weights: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.5, 1.0])
+    """Label-free ranking by n_f - weight * n_r; 0 ranks by n_f alone."""
+
+    lira_heads: int = 64
+    """Heads that U-LiRA trains with the class, and as many without; 0 leaves it out."""
+    lira_items: int = 10000
+    """Training items that they are trained on, drawn by the seed; a head sees the class and half of the others."""
+    lira_classes: int = 1
+    """Classes, the first that are compared, for which that is done."""
+    proxies: dict[str, str] = field(default_factory=dict)
+    """Class -> class of the other data set whose images stand for it."""
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "taus", "weights"):
+            given = getattr(self, name)
+            distinct = len(set(given)) == len(given)
+            check(bool(given) and distinct, f"compare.{name}: found {given}, expected one or more, all different")
+        check(min(self.seeds) >= 0, f"compare.seeds: found {self.seeds}, expected 0 or more")
+        check(0 < self.tau <= 1, f"compare.tau: found {self.tau}, expected a share above 0, at most 1")
+        check(
+            self.lira_heads == 0 or self.lira_heads > 3,
+            f"compare.lira_heads: found {self.lira_heads}, expected 0, or 4 and more (64 is usual)",
+        )
+        for name in ("lira_items", "lira_classes", "trials"):
+            check_range(f"compare.{name}", getattr(self, name), least=1)
+        few = f"compare.tuning_classes: found {self.tuning_classes}, expected 2 or more: one must be another class"
+        check(self.tuning_classes > 1, few)
+        check(
+            all(0 < tau <= 1 for tau in self.taus),
+            f"compare.taus: found {self.taus}, expected shares above 0, at most 1",
+        )
+        check(min(self.weights) >= 0, f"compare.weights: found {self.weights}, expected 0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """An experiment."""
+
+    name: str
+    """Names it in tables and on the command line."""
+    images: ImagesSpec
+    backbone: BackboneSpec
+    sweep: SweepSpec
+    seed: int = 0
+    """Of every random draw."""
+    embeddings: EmbeddingsSpec = field(default_factory=EmbeddingsSpec)
+    bottleneck: BottleneckSpec = field(default_factory=BottleneckSpec)
+    keys: KeysSpec = field(default_factory=KeysSpec)
+    values: TrainSettings = field(default_factory=TrainSettings)
+    linear: TrainSettings = field(default_factory=TrainSettings)
+    compare: CompareSpec | None = None
+    other: ImagesSpec | None = None
+    """Another data set, below the same location: keys are fitted on its training split too, proxies taken from it."""
+
+    def __post_init__(self) -> None:
+        check_name("name", self.name)
+        pairs, there = self.sweep.uva and self.sweep.uva.pairs, self.bottleneck.c * self.bottleneck.m
+        if pairs:
+            check_range(f"sweep.uva.pairs[{len(pairs) - 1}]", pairs[-1], least=1, most=there)
+        both = self.sweep.uva is not None and self.sweep.uve is not None
+        check(self.compare is None or both, "compare: found one method, expected [sweep.uva] and [sweep.uve]")
+        alone = self.other is not None and self.compare is None
+        check(not alone, "other: found another data set and nothing to do with it, expected [compare]")
+
+
+def check_name(where: str, name: str) -> None:
+    """Names become files; raises: BadSpec."""
+    check(
+        bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name)),
+        f"{where}: found {name!r}, expected up to 100 letters, digits, '.', '_' and '-', a letter or digit first",
+    )

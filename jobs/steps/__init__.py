@@ -1,0 +1,41 @@
+"""The steps of an experiment, a file each."""
+
+from collections.abc import Mapping
+
+from jobs.step import StepModule
+from jobs.steps import (
+    codes,
+    compare,
+    costs,
+    counts,
+    embeddings,
+    keys,
+    linear,
+    lira,
+    manifest,
+    neighbours,
+    oracles,
+    scope,
+    sweep,
+    tuning,
+    values,
+)
+
+STEPS: Mapping[str, StepModule] = {
+    "manifest": manifest,
+    "embeddings": embeddings,
+    "keys": keys,
+    "codes": codes,
+    "neighbours": neighbours,
+    "values": values,
+    "linear": linear,
+    "counts": counts,
+    "sweep": sweep,
+    "oracles": oracles,
+    "tuning": tuning,
+    "compare": compare,
+    "lira": lira,
+    "costs": costs,
+    "scope": scope,
+}
+"""By kind; a kind is part of every digest, and keeps its name."""

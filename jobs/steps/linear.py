@@ -1,0 +1,53 @@
+"""Step: the linear head on the same embeddings, with its accuracies."""
+
+from safetensors.torch import save
+
+from dkvb.linear import fit_linear, linear_logits
+from dkvb.metrics import accuracy
+from dkvb.training import TrainSettings
+from jobs import inputs
+from jobs.images import copies
+from jobs.step import Facts, Task, Work, use_one_core
+from store.layout import LINEAR
+from store.places import write_atomic
+
+VERSION = 1
+LEASE_S = 86400
+
+
+def prepare(task: Task) -> list[str]:
+    """One unit."""
+    return ["linear"]
+
+
+def open_work(task: Task) -> Work:
+    """Train on the embeddings, then look at both splits."""
+    use_one_core()
+
+    def fit(unit: str) -> Facts:
+        splits = {}
+        for split in ("train", "test"):
+            labels = inputs.labels(task, split)
+            splits[split] = inputs.embeddings(task, split)[labels >= 0], labels[labels >= 0]
+        settings = TrainSettings(**task.spec["settings"])
+        v = len(inputs.read_manifest(task).classes)
+        trained = fit_linear(*splits["train"], settings, v=v, seed=task.spec["seed"])
+        tensors = {"weight": trained.weights[:-1].contiguous(), "bias": trained.weights[-1].contiguous()}
+        write_atomic(task.output.path / LINEAR, save(tensors))
+        reached = {
+            split: accuracy(linear_logits(z, trained.weights).argmax(1), labels)
+            for split, (z, labels) in splits.items()
+        }
+        return {"epochs": trained.epochs, "validation": trained.validation, "accuracy": reached}
+
+    return fit
+
+
+def finish(task: Task) -> Facts:
+    """How the head was trained and what it reaches."""
+    shared, notes = copies.across(task.inputs["train"], task.inputs["test"]), []
+    if shared is not None and shared.items:
+        odd = f"; {shared.odd} of them with another label" if shared.odd else ""
+        notes = [f"{shared.items} test images are copies of training images, byte for byte{odd}: they flatter accuracy"]
+    facts = dict(task.output.marks()["linear"])
+    return {**facts, "copies": None if shared is None else shared.items, "notes": notes}

@@ -1,0 +1,49 @@
+"""Step: the manifest of one split: shards, items, labels, class names, what is wrong with them, what was left alone."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from jobs import inputs
+from jobs.printable import shown
+from jobs.step import Facts, Task, Work
+from store.artefacts import write_json
+from store.layout import MANIFEST
+
+VERSION = 1
+LEASE_S = 7200
+
+
+def prepare(task: Task) -> list[str]:
+    """One unit: reading the headers of one split is one pass."""
+    return ["manifest"]
+
+
+def open_work(task: Task) -> Work:
+    """Count items and labels, from headers alone."""
+
+    def scan(unit: str) -> Facts:
+        manifest = inputs.images_of(task).scan(on_error=task.spec["images"]["on_error"])
+        write_json(task.output.path / MANIFEST, manifest.to_json())
+        return {
+            "items": manifest.items,
+            "shards": len(manifest.shards),
+            "left_out": [asdict(problem) for problem in manifest.problems],
+            "left_alone": manifest.left_alone,
+            "columns": manifest.columns,
+        }
+
+    return scan
+
+
+def finish(task: Task) -> Facts:
+    """What was found."""
+    facts = dict(task.output.marks()["manifest"])
+    return {**facts, "notes": [*_notes(facts)]}
+
+
+def _notes(facts: dict[str, Any]) -> Iterator[str]:
+    if columns := facts.get("columns"):
+        yield f"images from column {shown(columns['image'])}, labels from column {shown(columns['label'])}"
+    if left := facts.get("left_alone"):
+        yield f"left alone, as no data: {', '.join(f'{count} {shown(kind)}' for kind, count in left.items())}"

@@ -1,0 +1,38 @@
+"""Step: ordered neighbours of one split, a block of rows a unit: what every sweep over these items walks along."""
+
+from dkvb.neighbours import neighbours
+from jobs import inputs
+from jobs.step import Facts, Task, Work, blocks, use_cores
+from store import arrays
+from store.layout import BLOCK
+
+VERSION = 1
+LEASE_S = 7200
+
+
+def prepare(task: Task) -> list[str]:
+    """One array over all items of the split, skipped ones included."""
+    n, c = len(inputs.labels(task, "embeddings")), arrays.open_array(task.path("keys"), "keys").shape[0]
+    arrays.create(task.output.data, "neighbours", (n, c, task.spec["r"]))
+    return blocks(n, BLOCK)
+
+
+def open_work(task: Task) -> Work:
+    """Hold projections and keys; list a block of rows at a time."""
+    use_cores()
+    projection, keys = inputs.tensor(task, "keys", "projection"), inputs.tensor(task, "keys", "keys")
+    selectable = inputs.selectable(task, keys)
+
+    def list_block(unit: str) -> Facts:
+        start = int(unit) * BLOCK
+        z = inputs.embeddings(task, "embeddings", start=start, stop=start + BLOCK)
+        lists = neighbours(z, projection, keys, selectable=selectable, r=task.spec["r"])
+        arrays.write(task.output.data, "neighbours", lists.numpy(), start=start)
+        return {"rows": len(z)}
+
+    return list_block
+
+
+def finish(task: Task) -> Facts:
+    """Rows written."""
+    return {"rows": sum(mark["rows"] for mark in task.output.marks().values())}

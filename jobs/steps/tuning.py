@@ -1,0 +1,49 @@
+"""Step: settings of the gradient baselines, tried on some classes; class, head and method a unit.
+
+What is found for one class is used on others only: `jobs.comparison.heads.chosen` leaves out the class to forget.
+"""
+
+from dataclasses import asdict
+
+from dkvb import trials
+from jobs import inputs
+from jobs.comparison.heads import HEADS, Head, importance_of, read_head
+from jobs.step import Facts, Task, Work, use_one_core
+
+VERSION = 1
+LEASE_S = 86400
+
+
+def prepare(task: Task) -> list[str]:
+    """The first classes that are compared, on both heads, with every method that is tuned."""
+    classes = inputs.wanted_classes(task)
+    return [f"{k:05d}-{head}-{i}" for k in classes for head in HEADS for i in range(len(trials.METHODS))]
+
+
+def open_work(task: Task) -> Work:
+    """Hold a head at a time; try all settings of a method on one class."""
+    use_one_core()
+    seed = task.spec["seed"]
+    held: dict[str, Head] = {}
+
+    def try_all(unit: str) -> Facts:
+        k, name, place = unit.split("-")
+        method = [*trials.METHODS][int(place)]
+        if name not in held:
+            held.clear()
+            held[name] = read_head(task, name)
+        head = held[name]
+        problem = head.problem((head.labels["train"] == int(k)).nonzero().flatten())
+        important = importance_of(head) if method == "ssd" else None
+        tried = []
+        for settings in trials.trials(method, name, count=task.spec["trials"], codebooks=head.codebooks):
+            kept = trials.best_epoch(problem, trials.run(problem, settings, seed=seed, important=important))
+            tried.append({"settings": asdict(settings), "score": kept.score, "history": list(kept.history)})
+        return {"class": int(k), "head": name, "method": method, "trials": tried}
+
+    return try_all
+
+
+def finish(task: Task) -> Facts:
+    """All trials."""
+    return {"trials": list(task.output.marks().values())}

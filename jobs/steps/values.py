@@ -1,0 +1,77 @@
+"""Step: the values, and with them the complete bottleneck as one checkpoint."""
+
+import torch
+from torch import Tensor
+
+from dkvb.bottleneck import Bottleneck
+from dkvb.checkpoint import identity
+from dkvb.codes import encode
+from dkvb.counts import count_codes
+from dkvb.training import TrainSettings
+from dkvb.values import fit_values
+from jobs import inputs
+from jobs.step import Facts, Task, Work, use_cores
+from store.artefacts import read_json
+from store.layout import CHECKPOINT
+from store.places import write_atomic
+
+VERSION = 3
+LEASE_S = 604800
+
+
+def prepare(task: Task) -> list[str]:
+    """One unit: every step of the training touches all values."""
+    return ["values"]
+
+
+def open_work(task: Task) -> Work:
+    """Train on the cached codes."""
+    use_cores()
+
+    def fit(unit: str) -> Facts:
+        spec = task.spec
+        projection, keys = inputs.tensor(task, "keys", "projection"), inputs.tensor(task, "keys", "keys")
+        codes, labels = inputs.tensor(task, "codes", "codes"), inputs.labels(task, "embeddings")
+        kept = (labels >= 0).nonzero().flatten()
+        codes, labels = codes[kept], labels[kept]
+        classes = inputs.read_manifest(task).classes
+        m = keys.shape[1]
+
+        def recode(rows: Tensor, used: Tensor) -> Tensor:
+            z = inputs.embeddings(task, "embeddings")[kept[rows]]
+            return encode(z, projection, keys, selectable=used)
+
+        values, trained = fit_values(
+            codes,
+            labels,
+            TrainSettings(**spec["settings"]),
+            m=m,
+            v=len(classes),
+            seed=spec["seed"],
+            recode=recode if spec["selectable"] == "used" else None,
+        )
+        used = count_codes(codes, m) > 0
+        header = {
+            "classes": list(classes),
+            "backbone": read_json(task.inputs["embeddings"].path / "provenance.json")["facts"]["backbone"],
+            "epochs": trained.epochs,
+            "spec": spec,
+            "inputs": {name: f"{part.step}/{part.digest}" for name, part in task.inputs.items()},
+        }
+        selectable = used if spec["selectable"] == "used" else torch.ones_like(used)
+        bottleneck = Bottleneck(projection, keys, values, selectable, header)
+        write_atomic(task.output.path / CHECKPOINT, bottleneck.parts())
+        return {
+            "epochs": trained.epochs,
+            "validation": trained.validation,
+            "used": int(used.sum()),
+            "classes": header["classes"],
+            "model": identity(header),
+        }
+
+    return fit
+
+
+def finish(task: Task) -> Facts:
+    """How the values were trained."""
+    return dict(task.output.marks()["values"])
