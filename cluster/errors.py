@@ -4,6 +4,11 @@
 class ClusterError(Exception):
     """Base of every error the cluster package raises on purpose; its text is meant for the user."""
 
+    exit_code = 1
+    """Of a command that it ends."""
+    final = False
+    """Whether another attempt at the same would meet it again."""
+
 
 class InvalidRequest(ClusterError, ValueError):
     """A policy, an address or a number of workers that cannot be meant."""
@@ -27,6 +32,8 @@ class NoWorkers(ClusterError, TimeoutError):
 
 class WorkerSetupFailed(ClusterError, RuntimeError):
     """The factory failed wherever it was called; `__cause__` is its own exception if that could be carried over."""
+
+    final = True
 
 
 class WorkerLost(ClusterError, ChildProcessError):

@@ -7,6 +7,11 @@ from typing import Self
 class DkvbError(Exception):
     """Base of every error the dkvb package raises on purpose; its text is meant for the user."""
 
+    exit_code = 1
+    """Of a command that it ends."""
+    final = True
+    """Whether another attempt at the same would meet it again."""
+
 
 class ShapeMismatch(DkvbError, ValueError):
     """Two tensors that belong together do not fit."""
@@ -19,6 +24,8 @@ class ShapeMismatch(DkvbError, ValueError):
 
 class BadBudget(DkvbError, ValueError):
     """A number of pairs or examples, or the way they are ranked, that does not exist."""
+
+    exit_code = 2
 
 
 class BadCheckpoint(DkvbError, ValueError):

@@ -7,9 +7,16 @@ from typing import Any
 class JobsError(Exception):
     """Base of every error the jobs package raises on purpose; its text is meant for the user."""
 
+    exit_code = 1
+    """Of a command that it ends."""
+    final = True
+    """Whether another attempt at the same would meet it again."""
+
 
 class BadSpec(JobsError, ValueError):
     """A spec that cannot be read or asks for what does not exist."""
+
+    exit_code = 2
 
 
 class StepFailed(JobsError, RuntimeError):
@@ -20,11 +27,13 @@ class StepFailed(JobsError, RuntimeError):
 
     def __init__(self, message: str, *, unreachable: bool = False) -> None:
         super().__init__(message)
-        self.unreachable = unreachable
+        self.final = not unreachable
 
 
 class BadRequest(JobsError, ValueError):
     """A question or an order the user gave that the root cannot answer."""
+
+    exit_code = 2
 
 
 def nearest(word: str, known: Any) -> str:

@@ -4,6 +4,11 @@
 class StoreError(Exception):
     """Base of every error the store package raises on purpose; its text is meant for the user."""
 
+    exit_code = 1
+    """Of a command that it ends."""
+    final = True
+    """Whether another attempt at the same would meet it again."""
+
 
 class ImageSourceError(StoreError, ValueError):
     """The description of an image data set is wrong: its kind, pattern, class file or shard size."""
@@ -47,6 +52,8 @@ class BadAddress(StoreError, ValueError):
 
 class PlaceUnreachable(StoreError, ConnectionError):
     """An object store that does not answer, or turns this process away."""
+
+    final = False
 
 
 class PlaceTaken(StoreError, FileExistsError):

@@ -7,14 +7,14 @@ from typing import NoReturn
 import click
 
 from cluster.errors import ClusterError
-from dkvb.errors import BadBudget, DkvbError
+from dkvb.errors import DkvbError
 from jobs.cli.cluster import cluster
 from jobs.cli.data import data
 from jobs.cli.ending import end_at_once
 from jobs.cli.queue import jobs, submit
 from jobs.cli.root import repair, status, table, unlearn
 from jobs.cli.run import demo, plan, run
-from jobs.errors import BadRequest, BadSpec, JobsError
+from jobs.errors import JobsError
 from jobs.printable import say
 from store.errors import StoreError
 
@@ -33,10 +33,8 @@ def main() -> NoReturn:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted; what was finished stands, and the same command goes on from there", 130)
-    except (BadSpec, BadRequest, BadBudget) as error:
-        _fail(str(error), 2)
     except (ClusterError, DkvbError, JobsError, StoreError) as error:
-        _fail(str(error), 1)
+        _fail(str(error), error.exit_code)
     except MemoryError as error:
         _fail(f"not enough memory{f': {error}' if str(error) else ''}; what was finished stands", 1)
     except BrokenPipeError:

@@ -71,21 +71,15 @@ def run(spec: str, root: Any, images: str | None, *, as_json: bool, **where: Any
 
 
 def _run(specs: list[Any], root: Any, images: str | None, **where: Any) -> list[Any]:
-    """Run specs in a session, then find their experiments on the root."""
-    from cluster.session import session
+    """Run specs, then find their experiments on the root; where: of the placement."""
     from jobs.plan.plan import make_plan
     from jobs.results.experiment import find
+    from jobs.run.execute import Placement, execute
     from jobs.run.progress import Reporter
-    from jobs.run.run import run as run_plans
-    from store.artefacts import open_root
 
     plans = [make_plan(spec, images) for spec in specs]
-    open_root(root, create=True)
-    where["gpus_per_worker"] = where.pop("gpus", 0)
-    stands = all(plan.stands(root) for plan in plans)
-    where["serial"] = where.get("serial", False) or stands  # Nothing to do: no cluster for that.
-    with _second_interrupt_ends(), session(**where) as executor:
-        run_plans(plans, root, executor, Reporter(root=root))
+    with _second_interrupt_ends():
+        execute(plans, root, Placement(**where), Reporter(root=root))
     return [find(root, spec.name) for spec in specs]
 
 

@@ -19,17 +19,17 @@ from contextlib import suppress
 from typing import Any
 
 from cluster import metrics
-from cluster.errors import ClusterError, WorkerSetupFailed
-from cluster.session import session
-from jobs.errors import JobsError, StepFailed
+from cluster.errors import ClusterError
+from dkvb.errors import DkvbError
+from jobs.errors import JobsError
 from jobs.plan.plan import make_plan
 from jobs.queue.files import end, find_job, read_queue, said
 from jobs.queue.job import Attempt, Job
+from jobs.run.execute import Placement, execute
 from jobs.run.progress import Reporter
-from jobs.run.run import run
 from jobs.spec.reading import build
 from jobs.spec.schema import Spec
-from store.artefacts import open_root, write_json
+from store.artefacts import write_json
 from store.errors import StoreError
 from store.places import Journal, create, exists, place
 
@@ -130,11 +130,9 @@ def drive(job: Job, attempt: Attempt) -> int:
         except (KeyboardInterrupt, SystemExit):
             why = beat.why_told() or "the driver was told to end (SIGTERM)"
             state, final = ("stopped", True) if why.startswith("stopped") else ("lost", False)
-        except StepFailed as error:
-            state, why, final = "failed", str(error), not error.unreachable
-        except (StoreError, JobsError, WorkerSetupFailed) as error:
-            state, why, final = "failed", str(error), not isinstance(error, ConnectionError)
-        except (ClusterError, OSError) as error:
+        except (ClusterError, DkvbError, JobsError, StoreError) as error:
+            state, why, final = "failed", str(error), error.final
+        except OSError as error:
             state, why, final = "failed", f"{type(error).__name__}: {error}", False
         except Exception as error:  # a bug of ours, or of a library
             state, why, final = "failed", f"{type(error).__name__}: {error}", True
@@ -149,12 +147,10 @@ def work(job: Job, attempt: Attempt, reporter: Reporter) -> None:
     """What `dkvb run` does, on the cluster that this process is part of."""
     asked = job.asked
     plans = [make_plan(build(Spec, spec, ""), asked["images"]) for spec in asked["specs"]]
-    root = open_root(place(asked["root"]), create=True)
+    root = place(asked["root"])
     steps = sorted({f"{step.kind}/{step.digest}" for plan in plans for step in plan.steps})
     write_json(attempt.place / "plan.json", {"root": str(root), "steps": steps})
-    stands = all(plan.stands(root) for plan in plans)
-    with session(address="auto", workers=asked["workers"], gpus_per_worker=asked["gpus"], serial=stands) as executor:
-        run(plans, root, executor, reporter)
+    execute(plans, root, Placement(address="auto", workers=asked["workers"], gpus=asked["gpus"]), reporter)
 
 
 def _leave(number: int, _frame: object) -> None:

@@ -1,0 +1,37 @@
+"""Running experiments where they are placed: what the command line and the driver of a queued job both do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cluster.session import session
+from jobs.plan.plan import Plan
+from jobs.run.run import Progress, run
+from store.artefacts import open_root
+from store.places import Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where units are done; as of `cluster.session.session`."""
+
+    address: str | None = None
+    workers: int | None = None
+    gpus: float = 0
+    """That each worker holds."""
+    serial: bool = False
+
+
+def execute(plans: Sequence[Plan], root: Place, placement: Placement, progress: Progress) -> None:
+    """Run or resume experiments in a session of their own; where all is done, no cluster is started for it.
+
+    raises: as `run` and `session`.
+    """
+    root = open_root(root, create=True)
+    done = all(plan.stands(root) for plan in plans)
+    with session(
+        address=placement.address,
+        workers=placement.workers,
+        gpus_per_worker=placement.gpus,
+        serial=placement.serial or done,
+    ) as executor:
+        run(plans, root, executor, progress)
