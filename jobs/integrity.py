@@ -25,7 +25,8 @@ from store.artefacts import (
 )
 from store.checksums import CHECKSUMS, DONE, faults, marker_files
 from store.errors import ArtefactDamaged, ArtefactMissing, NotARoot
-from store.places import Place, names, read_bytes, remove
+from store.files import names, read_bytes, remove
+from store.places import Place
 
 UNLEARNED = "unlearned"
 """Step of the artefacts that requests wrote: no run makes them again."""

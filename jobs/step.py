@@ -10,13 +10,10 @@ Every step module (`jobs.steps.manifest`, `jobs.steps.embeddings`, ...) has thre
 - ``LEASE_S``: seconds after which a worker that has not finished a unit counts as hanging, and is replaced.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
-
-import torch
 
 from store.artefacts import Artefact, digest
 from store.places import Place
@@ -90,27 +87,3 @@ class StepModule(Protocol):
     def prepare(self, task: Task) -> list[str]: ...  # noqa: D102
     def open_work(self, task: Task) -> Work: ...  # noqa: D102
     def finish(self, task: Task) -> Facts: ...  # noqa: D102
-
-
-def blocks(total: int, size: int) -> list[str]:
-    """Names of the blocks of a length, "00000" and so on."""
-    return [f"{i:05d}" for i in range(-(-total // size))]
-
-
-def use_cores() -> None:
-    """Let torch use the cores of this worker; for steps whose bits do not depend on the number of threads.
-
-    A Ray worker is told by OMP_NUM_THREADS how many it holds; elsewhere all that the process may use are its own.
-    """
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or usable))
-
-
-def use_one_core() -> None:
-    """For steps whose sums are split among threads: a unit's bits must not depend on the worker it runs on."""
-    torch.set_num_threads(1)
-
-
-def device() -> torch.device:
-    """Where a worker computes."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -31,8 +31,9 @@ from store.arrays import StoredArray
 from store.artefacts import Artefact, as_written, digest
 from store.checksums import checked_on_disk, ledger
 from store.errors import ArtefactDamaged, NotARoot, StoreError
+from store.files import exists, remove, write_atomic
 from store.layout import CHECKPOINT, MASK
-from store.places import Place, exists, remove, write_atomic
+from store.places import Place
 from store.recording import recording
 
 VERSION = 3

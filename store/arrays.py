@@ -23,8 +23,9 @@ from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
 from store.checksums import checked, ledger_of, listed
 from store.errors import ArtefactDamaged, ArtefactMissing, ChunkMismatch, NotARoot, StoreError
+from store.files import named, write_atomic
 from store.layout import ARRAYS, Layout
-from store.places import Place, named, reported, write_atomic
+from store.places import Place, reported
 from store.recording import recorded, stamp
 
 

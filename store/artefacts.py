@@ -16,21 +16,11 @@ from typing import Any
 
 from store.checksums import CHECKSUMS, DONE, FILES, UNITS, checked, damaged, listed, marker_files
 from store.errors import ArtefactDamaged, ArtefactMissing, NotARoot, PlaceUnreachable, RootUnusable, StoreError
-from store.places import (
-    Journal,
-    Place,
-    check_own,
-    create,
-    exists,
-    files_below,
-    from_json,
-    names,
-    read_all,
-    read_bytes,
-    read_journal,
-    remove,
-    write_atomic,
-)
+from store.files import create, exists, files_below, names, read_all, read_bytes, remove, write_atomic
+from store.journal import Journal, read_journal
+from store.json import from_json
+from store.links import check_own
+from store.places import Place
 from store.recording import sha256, stamp
 
 Json = Mapping[str, Any]
@@ -216,7 +206,7 @@ class Artefact:
         return units
 
     def check_own(self) -> None:
-        """Whether its files are its own (`store.places.check_own`), on a disk; raises: NotARoot."""
+        """Whether its files are its own (`store.links.check_own`), on a disk; raises: NotARoot."""
         if isinstance(self.path, Path) and self.path.is_dir():
             check_own(self.path)
 

@@ -18,7 +18,9 @@ from functools import partial
 from pathlib import Path
 
 from store.errors import ArtefactDamaged
-from store.places import Place, from_json, names, on_disk, read_all, read_bytes
+from store.files import names, on_disk, read_all, read_bytes
+from store.json import from_json
+from store.places import Place
 from store.recording import stamp
 
 CHECKSUMS = "checksums.json"
@@ -219,7 +221,7 @@ def checked(path: Place) -> bytes:
 
 @contextmanager
 def checked_on_disk(path: Place) -> Iterator[Path]:
-    """A file for a library that reads disks only, checked; as `store.places.on_disk`.
+    """A file for a library that reads disks only, checked; as `store.files.on_disk`.
 
     raises: as `checked`.
     """

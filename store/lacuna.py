@@ -28,8 +28,9 @@ from typing import Any
 from store.artefacts import as_written, read_json, write_json
 from store.decoding import decode
 from store.errors import ImageDataError, ImagesMissing, ImageSourceError, NotWritten, PlaceTaken, StoreError
+from store.files import named
 from store.locations import some
-from store.places import is_address, named
+from store.places import is_address
 
 RECORD = "lacuna.json"
 FORMAT = "lacuna/1"

@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import Any
 
 from store.errors import ImageDataError, ImageSourceError
+from store.json import from_json
 from store.names import one_form
-from store.places import from_json
 from store.samples import Found, Sample
 from store.tars import ShardReader
 

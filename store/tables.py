@@ -8,7 +8,8 @@ import polars as pl
 
 from store.checksums import checked
 from store.errors import ArtefactMissing, NotARoot
-from store.places import Place, write_atomic
+from store.files import write_atomic
+from store.places import Place
 
 
 def write_rows(path: Place, rows: Sequence[Mapping[str, Any]], schema: Mapping[str, Any]) -> None:

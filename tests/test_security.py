@@ -50,7 +50,7 @@ ENVIRONMENT = {
     "cluster/submit.py": "the job server's address",
     "dkvb_unlearning.py": "PYTHONPATH",
     "jobs/provenance.py": "DKVB_COMMIT",
-    "jobs/step.py": "OMP_NUM_THREADS",
+    "jobs/worker.py": "OMP_NUM_THREADS",
 }
 """Who reads the environment, and what for; none of it as a whole."""
 

@@ -145,7 +145,7 @@ def unlearn(
 
 
 def _write(path: Path, data: bytes) -> None:
-    from store.places import write_atomic
+    from store.files import write_atomic
 
     try:
         if path.exists() and not path.is_file():  # a pipe or a device is written to, not replaced

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from store import arrays
 from store.artefacts import Artefact
 from store.checksums import checked
-from store.places import Place, write_atomic
+from store.files import write_atomic
+from store.places import Place
 
 WIDTH = 8
 """Bytes an item; all zero: there is nothing to compare."""

@@ -13,9 +13,9 @@ from jobs.step import Facts, Task
 from store import arrays
 from store.artefacts import Artefact, as_written, read_json
 from store.errors import ArtefactDamaged, StoreError
+from store.files import exists, names
 from store.images import Manifest, Shard
 from store.layout import MANIFEST
-from store.places import exists, names
 
 
 @dataclass(frozen=True, slots=True)

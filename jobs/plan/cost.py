@@ -8,7 +8,8 @@ from dkvb.neighbours import NEIGHBOURS
 from jobs.plan.plan import make_plan, sketch
 from jobs.spec.schema import Spec
 from store.artefacts import Artefact, open_root
-from store.places import Place, exists
+from store.files import exists
+from store.places import Place
 
 
 def cost(spec: Spec, sizes: Mapping[str, int]) -> dict[str, float]:

@@ -31,7 +31,9 @@ from jobs.spec.reading import build
 from jobs.spec.schema import Spec
 from store.artefacts import write_json
 from store.errors import StoreError
-from store.places import Journal, create, exists, place
+from store.files import create, exists
+from store.journal import Journal
+from store.places import place
 
 BEAT_S = 5.0
 """Seconds between two heartbeats."""

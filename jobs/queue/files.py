@@ -30,7 +30,10 @@ from jobs.queue.job import Attempt, Job
 from jobs.queue.records import Json, Order
 from store.artefacts import as_json
 from store.errors import NotARoot, StoreError
-from store.places import Place, check_own, create, exists, from_json, names, read_tree
+from store.files import create, exists, names, read_tree
+from store.json import from_json
+from store.links import check_own
+from store.places import Place
 
 QUEUE_FILE = "dkvb-queue.json"
 QUEUE_FORMAT = "dkvb-queue/1"

@@ -8,7 +8,8 @@ from typing import Any
 from jobs.queue.files import find_job
 from jobs.queue.job import Attempt, Job
 from store.artefacts import as_written
-from store.places import Place, read_journal
+from store.journal import read_journal
+from store.places import Place
 
 ORDER = ("running", "queued", "lost", "failed", "stopped", "succeeded")
 LONGEST = 100

@@ -7,8 +7,10 @@ from typing import Any
 from dkvb.checkpoint import identity, read_header
 from jobs.errors import BadRequest, nearest
 from store.artefacts import PROVENANCE, Artefact, as_written, open_root, read_json, read_record
+from store.files import names
 from store.layout import CHECKPOINT
-from store.places import Place, check_own, names
+from store.links import check_own
+from store.places import Place
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from dkvb.masks import TAU
 from jobs.errors import BadRequest
 from jobs.printable import shown
 from jobs.results.headline import at_rule
-from store.places import Place, write_atomic
+from store.files import write_atomic
+from store.places import Place
 
 TITLES = {"uva": "via Activations", "uve": "via Examples"}
 ITEMS = {"test": "test items", "train": "training items"}

@@ -27,7 +27,9 @@ from jobs.step import Step, Task, Work
 from jobs.steps import STEPS
 from store.artefacts import as_written, open_root, read_json, read_record, write_record
 from store.errors import ImageDataError
-from store.places import Journal, Place, absolute, exists, reported
+from store.files import exists
+from store.journal import Journal
+from store.places import Place, absolute, reported
 from store.recording import recording
 
 DEADLINE_S = 1800

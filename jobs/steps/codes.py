@@ -5,7 +5,8 @@ With a "seen" input (the training codes), only keys used in training are selecta
 
 from dkvb.codes import encode
 from jobs import inputs
-from jobs.step import Facts, Task, Work, blocks, use_cores
+from jobs.step import Facts, Task, Work
+from jobs.worker import blocks, use_cores
 from store import arrays
 from store.layout import BLOCK
 

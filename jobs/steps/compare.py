@@ -26,7 +26,8 @@ from jobs.comparison.heads import HEADS, Head, importance_of, read_head, tuned
 from jobs.comparison.judge import Judge, Model, model, tow
 from jobs.comparison.masks import Accuracies, Order, Watched, accuracies, best_step
 from jobs.rows import without_nan
-from jobs.step import SPLITS, Facts, Task, Work, use_one_core
+from jobs.step import SPLITS, Facts, Task, Work
+from jobs.worker import use_one_core
 from store import arrays
 from store.layout import COMPARE_TABLES
 from store.tables import compact, write_rows

@@ -16,7 +16,8 @@ from dkvb.flops import Flops
 from jobs import inputs
 from jobs.classes import class_hits
 from jobs.comparison.heads import HEADS, Head, read_bottleneck, read_head, tuned
-from jobs.step import Facts, Task, Work, use_cores
+from jobs.step import Facts, Task, Work
+from jobs.worker import use_cores
 from store import arrays
 from store.artefacts import read_json
 from store.layout import COSTS

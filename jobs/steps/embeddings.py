@@ -20,7 +20,8 @@ from dkvb.backbones import BackboneSpec, embed, embedding_width, load_backbone
 from jobs import inputs
 from jobs.images import copies, reuse
 from jobs.printable import shown
-from jobs.step import Facts, Task, Work, blocks, device, use_one_core
+from jobs.step import Facts, Task, Work
+from jobs.worker import blocks, device, use_one_core
 from store import arrays
 from store.decoding import Decoding
 from store.errors import ImageDataError

@@ -7,9 +7,10 @@ from dkvb.metrics import accuracy
 from dkvb.training import TrainSettings
 from jobs import inputs
 from jobs.images import copies
-from jobs.step import Facts, Task, Work, use_one_core
+from jobs.step import Facts, Task, Work
+from jobs.worker import use_one_core
+from store.files import write_atomic
 from store.layout import LINEAR
-from store.places import write_atomic
 
 VERSION = 1
 LEASE_S = 86400

@@ -20,7 +20,8 @@ from jobs import inputs
 from jobs.comparison.heads import read_head, tuned
 from jobs.comparison.masks import Watched
 from jobs.rows import without_nan
-from jobs.step import Facts, Task, Work, use_one_core
+from jobs.step import Facts, Task, Work
+from jobs.worker import use_one_core
 from store import arrays
 from store.layout import ATTACKS, LIRA_HEADS
 from store.tables import write_rows

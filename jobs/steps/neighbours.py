@@ -2,7 +2,8 @@
 
 from dkvb.neighbours import neighbours
 from jobs import inputs
-from jobs.step import Facts, Task, Work, blocks, use_cores
+from jobs.step import Facts, Task, Work
+from jobs.worker import blocks, use_cores
 from store import arrays
 from store.layout import BLOCK
 

@@ -12,7 +12,8 @@ from dkvb.counts import count_codes
 from dkvb.keys import KeySettings, fit_codebooks, sampled
 from dkvb.values import fit_values
 from jobs import inputs
-from jobs.step import Facts, Task, Work, use_cores
+from jobs.step import Facts, Task, Work
+from jobs.worker import use_cores
 from store import arrays
 
 VERSION = 1

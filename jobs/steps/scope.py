@@ -22,7 +22,8 @@ from jobs.comparison.heads import HEADS, Head, read_head, tuned
 from jobs.comparison.judge import Judge, Model, model
 from jobs.comparison.masks import Order, Watched, accuracies, best_step
 from jobs.rows import without_nan
-from jobs.step import SPLITS, Facts, Task, Work, use_one_core
+from jobs.step import SPLITS, Facts, Task, Work
+from jobs.worker import use_one_core
 from store.layout import SCOPE
 from store.names import one_form
 from store.tables import compact, write_rows

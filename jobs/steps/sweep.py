@@ -27,7 +27,8 @@ from jobs.classes import class_hits, total_hits
 from jobs.comparison.heads import logits_of, read_bottleneck
 from jobs.errors import BadRequest
 from jobs.rows import without_nan
-from jobs.step import SPLITS, Facts, Task, Work, blocks, use_cores
+from jobs.step import SPLITS, Facts, Task, Work
+from jobs.worker import blocks, use_cores
 from store import arrays
 from store.layout import BLOCK, SWEEP, SWEEP_ITEMS, SWEEP_ITEMS_TABLE, SWEEP_TABLE
 from store.tables import compact, write_rows

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from dkvb import trials
 from jobs import inputs
 from jobs.comparison.heads import HEADS, Head, importance_of, read_head
-from jobs.step import Facts, Task, Work, use_one_core
+from jobs.step import Facts, Task, Work
+from jobs.worker import use_one_core
 
 VERSION = 1
 LEASE_S = 86400

@@ -10,10 +10,11 @@ from dkvb.counts import count_codes
 from dkvb.training import TrainSettings
 from dkvb.values import fit_values
 from jobs import inputs
-from jobs.step import Facts, Task, Work, use_cores
+from jobs.step import Facts, Task, Work
+from jobs.worker import use_cores
 from store.artefacts import read_json
+from store.files import write_atomic
 from store.layout import CHECKPOINT
-from store.places import write_atomic
 
 VERSION = 3
 LEASE_S = 604800

@@ -25,8 +25,8 @@ from jobs.results.experiment import find
 from jobs.unlearn import Request, unlearn
 from store import arrays
 from store.artefacts import Artefact, open_root, write_json
+from store.files import write_atomic
 from store.layout import CHECKPOINT
-from store.places import write_atomic
 
 STEPS = {"values": "0" * 16, "counts": "1" * 16, "sweep": "2" * 16}
 RUNS = 9

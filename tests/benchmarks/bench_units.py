@@ -21,7 +21,7 @@ from timing import once, peak_over, report, size
 from cluster.session import session
 from cluster.unit_map import Executor, Policy
 from store.artefacts import Artefact
-from store.places import Journal
+from store.journal import Journal
 
 WORKERS = 2
 IN_FLIGHT = 2

@@ -163,7 +163,7 @@ def fill(queue: Path) -> list[str]:
     from jobs.queue.files import add, decide, end, find_job, order, said
     from jobs.queue.job import Job
     from store.artefacts import write_json
-    from store.places import create
+    from store.files import create
 
     asked: dict[str, Any] = {"name": "tiny", "specs": [{"name": "tiny"}], "root": "/nowhere/root", "images": None}
     asked |= {"address": "http://127.0.0.1:1", "priority": 0, "attempts": 2, "workers": None, "gpus": 0, "commit": None}

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from store.artefacts import Artefact
-from store.places import Place, names
+from store.files import names
+from store.places import Place
 from tests.faults.stage import WITHIN, Command, Stage, wait
 from tests.jobs.conftest import data_files
 

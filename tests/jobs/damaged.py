@@ -23,7 +23,8 @@ from jobs.queue.show import as_text, log_lines, log_text, rows, show, show_text
 from jobs.results.experiment import status
 from store.artefacts import write_json
 from store.errors import StoreError
-from store.places import Journal, create
+from store.files import create
+from store.journal import Journal
 
 FOR_USERS = (ClusterError, JobsError, StoreError, OSError)
 

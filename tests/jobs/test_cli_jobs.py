@@ -12,7 +12,7 @@ import pytest
 
 from jobs.cli.queue import jobs
 from jobs.queue.files import add, decide, end, find_job, said
-from store.places import create
+from store.files import create
 
 ASKED = {
     "name": "tiny",

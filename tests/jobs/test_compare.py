@@ -23,8 +23,8 @@ from jobs.run.run import record, run_steps
 from jobs.steps import compare
 from store import arrays
 from store.artefacts import open_root
+from store.files import on_disk
 from store.layout import CHECKPOINT, COMPARE_TABLES, COSTS, SCOPE
-from store.places import on_disk
 
 ASKED = {
     "compare.seeds": [0, 1],

@@ -15,7 +15,7 @@ from jobs.queue.files import add, decide, find_job, read_queue, said
 from jobs.queue.job import STALE_S, START_S
 from store.artefacts import write_json
 from store.errors import NotARoot
-from store.places import create
+from store.files import create
 from tests.jobs.damaged import damaged_queue, damaged_root, in_time
 
 ASKED = {

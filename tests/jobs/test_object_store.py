@@ -8,7 +8,8 @@ import pytest
 from jobs.results.experiment import find, status
 from jobs.results.sweep_tables import TABLES
 from store.artefacts import Artefact
-from store.places import names, place, read_bytes
+from store.files import names, read_bytes
+from store.places import place
 
 KINDS = (".parquet", ".safetensors")
 

@@ -16,7 +16,8 @@ from jobs.queue.files import QUEUE_FILE, add, decide, end, find_job, order, read
 from jobs.queue.job import STALE_S, START_S, Attempt, Job
 from jobs.queue.show import as_text, rows, show, show_text
 from store.artefacts import write_json
-from store.places import create, place, write_atomic
+from store.files import create, write_atomic
+from store.places import place
 
 NOW = 1_000_000.0
 ASKED = {

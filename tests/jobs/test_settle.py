@@ -9,7 +9,7 @@ from jobs.queue import reconcile as reconcile_module
 from jobs.queue.files import add, decide, find_job, said
 from jobs.queue.reconcile import TOLD, reconcile, told_once
 from store.artefacts import write_json
-from store.places import create, write_atomic
+from store.files import create, write_atomic
 
 ASKED = {
     "name": "tiny",

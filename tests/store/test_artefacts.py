@@ -22,7 +22,7 @@ from store.artefacts import (
     write_json,
 )
 from store.errors import ArtefactMissing, NotARoot, RootUnusable
-from store.places import write_atomic
+from store.files import write_atomic
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -107,7 +107,7 @@ def test_a_write_onto_a_folder_fails_and_leaves_nothing(tmp_path):
 FILL = """
 import resource, signal, sys
 from pathlib import Path
-from store.places import write_atomic
+from store.files import write_atomic
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:

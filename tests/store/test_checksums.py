@@ -9,8 +9,10 @@ import polars as pl
 import pytest
 
 from store import arrays, checksums, places
+from store import files as store_files
 from store.artefacts import Artefact, read_json, read_record, write_record
 from store.errors import ArtefactDamaged
+from store.files import remove, write_atomic
 from store.recording import recording, stamp
 from store.tables import read_table, write_rows
 
@@ -31,7 +33,7 @@ def artefact(tmp_path):
             write_rows(made.path / "rows" / f"{unit}.parquet", [{"class": start}], SCHEMA)
         made.mark(unit, {"rows": len(block)}, files)
     with recording(made.path) as files:
-        places.write_atomic(made.path / "model.bin", (part for part in (b"one", memoryview(b"two"))))
+        write_atomic(made.path / "model.bin", (part for part in (b"one", memoryview(b"two"))))
     made.finish({"facts": {"rows": 3}}, files)
     return made
 
@@ -190,9 +192,9 @@ def test_a_record_carries_its_own_checksum(tmp_path):
 
 def test_files_written_elsewhere_or_later_are_not_noted(tmp_path):
     with recording(tmp_path / "one") as files:
-        places.write_atomic(tmp_path / "one" / "deep" / "file", b"x")
-        places.write_atomic(tmp_path / "one-more", b"y")
-    places.write_atomic(tmp_path / "one" / "late", b"z")
+        write_atomic(tmp_path / "one" / "deep" / "file", b"x")
+        write_atomic(tmp_path / "one-more", b"y")
+    write_atomic(tmp_path / "one" / "late", b"z")
     assert files == {"deep/file": stamp(b"x")}
 
 
@@ -209,7 +211,7 @@ def test_the_same_holds_on_an_object_store(bucket):
     assert checksums.faults(made.path) == []
     chunk = made.data / "counts" / "c" / "1" / "0" / "0"
     kept = chunk.read_bytes()
-    places.remove(chunk)
+    remove(chunk)
     with pytest.raises(ArtefactDamaged, match="is missing"):
         arrays.read(made.data, "counts")
     chunk.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
@@ -220,6 +222,6 @@ def test_the_same_holds_on_an_object_store(bucket):
 
 def test_a_folder_that_is_made_for_a_file_is_on_the_disk_with_it(tmp_path, monkeypatch):
     synced = []
-    monkeypatch.setattr(places, "sync_folder", synced.append)
-    places.write_atomic(tmp_path / "a" / "b" / "file", b"x")
+    monkeypatch.setattr(store_files, "sync_folder", synced.append)
+    write_atomic(tmp_path / "a" / "b" / "file", b"x")
     assert synced == [tmp_path, tmp_path / "a", Path(tmp_path, "a", "b")]

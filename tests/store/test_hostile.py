@@ -14,8 +14,9 @@ from zarr.codecs import GzipCodec
 from store import arrays
 from store.artefacts import ROOT_FILE, Artefact, open_root, read_json
 from store.errors import ArtefactMissing, BadAddress, ImageDataError, ImageSourceError, NotARoot
+from store.files import read_all, read_bytes, read_tree
 from store.images import Manifest, open_images
-from store.places import has_password, place, read_all, read_bytes, read_tree
+from store.places import has_password, place
 from store.tables import read_table
 
 DEEP = b"[" * 100_000

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from store import arrays, places
+from store import arrays, files, places
 from store.artefacts import Artefact, open_root
 from store.errors import BadAddress, NotARoot, PlaceUnreachable, RootUnusable
+from store.journal import Journal, read_journal
 
 
 @pytest.fixture(params=["disk", "s3"])
@@ -25,26 +26,26 @@ def folder(request, tmp_path):
 
 def test_a_file_is_read_back_as_it_was_written(folder):
     path = folder / "deep" / "file.bin"
-    assert not places.exists(path)
-    places.write_atomic(path, b"first, and longer")
-    places.write_atomic(path, b"second")
-    assert places.read_bytes(path) == b"second"
-    assert places.exists(path)
-    assert places.names(folder / "deep") == ["file.bin"]
+    assert not files.exists(path)
+    files.write_atomic(path, b"first, and longer")
+    files.write_atomic(path, b"second")
+    assert files.read_bytes(path) == b"second"
+    assert files.exists(path)
+    assert files.names(folder / "deep") == ["file.bin"]
 
 
 def test_a_file_in_parts_is_the_same_file(folder):
-    places.write_atomic(folder / "file.bin", (part for part in (b"one", memoryview(b"two"), b"")))
-    assert places.read_bytes(folder / "file.bin") == b"onetwo"
-    with places.on_disk(folder / "file.bin") as path:
+    files.write_atomic(folder / "file.bin", (part for part in (b"one", memoryview(b"two"), b"")))
+    assert files.read_bytes(folder / "file.bin") == b"onetwo"
+    with files.on_disk(folder / "file.bin") as path:
         assert path.read_bytes() == b"onetwo"
 
 
 def test_a_file_that_is_not_there_is_missing(folder):
     with pytest.raises(FileNotFoundError):
-        places.read_bytes(folder / "gone")
-    assert places.names(folder / "gone") == []
-    assert places.read_all(folder / "gone", ".json") == {}
+        files.read_bytes(folder / "gone")
+    assert files.names(folder / "gone") == []
+    assert files.read_all(folder / "gone", ".json") == {}
 
 
 @pytest.fixture
@@ -57,11 +58,11 @@ def small_files():
 
 def test_a_write_that_the_system_refuses_names_the_file_and_leaves_nothing(small_files, tmp_path):
     arrays.create(tmp_path / "data.zarr", "labels/00000", (5003,))
-    journal = places.Journal(tmp_path / "events.jsonl")
+    journal = Journal(tmp_path / "events.jsonl")
     noise = np.random.default_rng(0).integers(0, 1 << 31, 5003, np.int32)
     small_files(53)
     with pytest.raises(OSError, match="too large") as whole:
-        places.write_atomic(tmp_path / "file.bin", b"x" * 1009)
+        files.write_atomic(tmp_path / "file.bin", b"x" * 1009)
     with pytest.raises(OSError, match="too large") as made:
         arrays.create(tmp_path / "other.zarr", "labels/00000", (5003,))
     with pytest.raises(OSError, match="too large") as chunk:
@@ -74,15 +75,15 @@ def test_a_write_that_the_system_refuses_names_the_file_and_leaves_nothing(small
     assert chunk.value.filename.startswith(str(tmp_path / "data.zarr" / "labels" / "00000" / "c"))
     assert made.value.filename.startswith(str(tmp_path / "other.zarr"))
     assert line.value.filename == str(tmp_path / "events.jsonl")
-    assert places.names(tmp_path) == ["data.zarr", "events.jsonl", "other.zarr"]
+    assert files.names(tmp_path) == ["data.zarr", "events.jsonl", "other.zarr"]
     assert not [path for path in tmp_path.iterdir() if path.name[0] == "."]
 
 
 def test_names_are_sorted_filtered_and_of_one_folder(folder):
     for name in ("b.json", "a.json", "c.txt", "d/e.json"):
-        places.write_atomic(folder / name, name.encode())
-    assert places.names(folder, ".json") == ["a.json", "b.json"]
-    assert places.read_all(folder, ".json") == {"a": b"a.json", "b": b"b.json"}
+        files.write_atomic(folder / name, name.encode())
+    assert files.names(folder, ".json") == ["a.json", "b.json"]
+    assert files.read_all(folder, ".json") == {"a": b"a.json", "b": b"b.json"}
 
 
 def test_of_many_who_create_a_file_one_has_created_it(folder):
@@ -91,7 +92,7 @@ def test_of_many_who_create_a_file_one_has_created_it(folder):
 
     def claim(number):
         barrier.wait()
-        found[number] = places.create(folder / "claim", f"writer {number}".encode())
+        found[number] = files.create(folder / "claim", f"writer {number}".encode())
 
     threads = [threading.Thread(target=claim, args=[number]) for number in range(7)]
     for thread in threads:
@@ -99,20 +100,20 @@ def test_of_many_who_create_a_file_one_has_created_it(folder):
     for thread in threads:
         thread.join()
     (winner,) = [number for number, created in found.items() if created]
-    assert places.read_bytes(folder / "claim") == f"writer {winner}".encode()
-    assert not places.create(folder / "claim", b"late")
-    assert places.names(folder) == ["claim"]
+    assert files.read_bytes(folder / "claim") == f"writer {winner}".encode()
+    assert not files.create(folder / "claim", b"late")
+    assert files.names(folder) == ["claim"]
 
 
 def test_a_journal_keeps_the_order_over_writers(folder):
     path = folder / "log.jsonl"
-    assert list(places.read_journal(path)) == []
-    with places.Journal(path) as journal:
+    assert list(read_journal(path)) == []
+    with Journal(path) as journal:
         journal.write({"n": 1})
         journal.write({"n": 2, "text": "odd\nname é"})
-    with places.Journal(path) as journal:
+    with Journal(path) as journal:
         journal.write({"n": 3})
-    assert [record["n"] for record in places.read_journal(path)] == [1, 2, 3]
+    assert [record["n"] for record in read_journal(path)] == [1, 2, 3]
 
 
 def test_an_artefact_lives_on_either(folder):
@@ -133,7 +134,7 @@ def test_an_artefact_lives_on_either(folder):
 
 
 def test_a_place_with_other_files_is_no_root(folder):
-    places.write_atomic(folder / "thesis.tex", b"years of work")
+    files.write_atomic(folder / "thesis.tex", b"years of work")
     with pytest.raises(NotARoot, match="other files"):
         open_root(folder, create=True)
     with pytest.raises(NotARoot, match="not a root"):

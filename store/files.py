@@ -1,0 +1,226 @@
+"""Files: writes that are whole or not there, on a disk or an object store, and reads that end.
+
+A disk has renames and links, an object store has whole puts; the functions here hide which of them is at hand.
+"""
+
+import errno
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+from store.errors import NotARoot
+from store.places import Place, reported
+from store.recording import recorded
+
+Data: TypeAlias = bytes | Iterable[bytes | memoryview]
+"""The content of a file, or the parts of it in order."""
+
+CONFLICTS = 8
+"""Tries of a put that meets another one of the same name (HTTP 409)."""
+
+
+def write_atomic(path: Place, data: Data) -> None:
+    """Write a file so that it is there whole or not at all, whatever dies when.
+
+    raises: OSError as the system gives it; PlaceUnreachable.
+    """
+    data = recorded(path, data)
+    if not isinstance(path, Path):
+        with reported(path), _spooled(data) as file:
+            if isinstance(file, bytes):
+                path.fs.pipe_file(path.path, file)
+            else:
+                path.fs.put_file(str(file), path.path)
+        return
+    with _written(path, data) as temporary:
+        temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def create(path: Place, data: bytes) -> bool:
+    """Write a file that must not be there yet: of several who try, one gets True, the others False.
+
+    data: must tell writers apart: a put that is sent again after a lost answer finds its own content.
+    raises: OSError; PlaceUnreachable.
+    """
+    if isinstance(path, Path):
+        with _written(path, data) as temporary:
+            try:
+                path.hardlink_to(temporary)
+            except FileExistsError:
+                return False
+        sync_folder(path.parent)
+        return True
+    with reported(path):
+        for attempt in range(CONFLICTS):
+            try:
+                path.fs.pipe_file(path.path, data, mode="create")
+            except FileExistsError:
+                break
+            except OSError as error:
+                if error.errno == errno.EINVAL and path.exists():  # HTTP 412, by a server that does not say of what
+                    break
+                if error.errno != errno.EBUSY or attempt == CONFLICTS - 1:
+                    raise
+                time.sleep(0.1 * 2**attempt)
+            else:
+                return True
+        return bool(path.fs.cat_file(path.path) == data)
+
+
+def read_bytes(path: Place) -> bytes:
+    """Read a whole file; raises: FileNotFoundError, NotARoot for what is no file, OSError, PlaceUnreachable."""
+    if isinstance(path, Path):
+        with open_file(path) as file:
+            return file.read()
+    with reported(path):
+        return bytes(path.fs.cat_file(path.path))
+
+
+def open_file(path: Path) -> BinaryIO:
+    """A file on a disk, to be read; raises: FileNotFoundError, OSError, NotARoot for a pipe or a device."""
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise NotARoot(f"{path}: is no file, and dkvb never writes anything else")
+
+
+def exists(path: Place) -> bool:
+    """Whether a file, or a folder with something in it, is there."""
+    with reported(path):
+        return path.exists()
+
+
+def names(folder: Place, suffix: str = "") -> list[str]:
+    """Names of the entries of a folder that end in the suffix, in order; none where there is no folder.
+
+    Files that are being written are left out.
+    """
+    with reported(folder), suppress(FileNotFoundError, NotADirectoryError):
+        if isinstance(folder, Path):
+            found: Iterable[str] = (entry.name for entry in folder.iterdir())
+        else:
+            found = (str(name).rstrip("/").rpartition("/")[2] for name in folder.fs.ls(folder.path, detail=False))
+        return sorted(name for name in found if name.endswith(suffix) and name[0] != ".")
+    return []
+
+
+def read_all(folder: Place, suffix: str) -> dict[str, bytes]:
+    """The files of a folder that end in the suffix, by their names without it; an object store is asked in parallel."""
+    there = names(folder, suffix)
+    if isinstance(folder, Path):
+        return {name.removesuffix(suffix): read_bytes(folder / name) for name in there}
+    with reported(folder):
+        paths = {f"{folder.path}/{name}": name.removesuffix(suffix) for name in there}
+        return {paths[path]: data for path, data in folder.fs.cat(list(paths)).items()} if paths else {}
+
+
+def files_below(folder: Place, suffix: str = "") -> list[str]:
+    """Paths in a folder of the files below it, at any depth, that end in the suffix; not of those being written."""
+    if isinstance(folder, Path):
+        there = (path for path in sorted(folder.rglob(f"*{suffix}")) if path.name[0] != ".")
+        return [path.relative_to(folder).as_posix() for path in there if path.is_file() and not path.is_symlink()]
+    with reported(folder):
+        start = f"{folder.path}/"
+        return [path.removeprefix(start) for path in folder.fs.find(folder.path) if path.endswith(suffix)]
+
+
+def read_tree(folder: Place, suffix: str) -> dict[str, bytes]:
+    """The files below a folder, at any depth, that end in the suffix, by their path in it."""
+    there = files_below(folder, suffix)
+    if isinstance(folder, Path):
+        return {name: read_bytes(folder / name) for name in there}
+    with reported(folder):
+        paths = {f"{folder.path}/{name}": name for name in there}
+        return {paths[path]: data for path, data in folder.fs.cat(list(paths)).items()} if paths else {}
+
+
+def remove(path: Place) -> None:
+    """Remove a file, or a folder with all in it; one that is not there is removed already."""
+    with reported(path), suppress(FileNotFoundError):
+        if not isinstance(path, Path):
+            path.fs.rm(path.path, recursive=True)
+        elif path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+@contextmanager
+def on_disk(path: Place) -> Iterator[Path]:
+    """A file for a library that reads disks only: itself, or a copy for the time of the block.
+
+    raises: as `read_bytes`.
+    """
+    if isinstance(path, Path):
+        open_file(path).close()
+        yield path
+        return
+    with reported(path), tempfile.TemporaryDirectory(prefix="dkvb-") as folder:
+        copy = Path(folder, path.name)
+        path.fs.get_file(path.path, str(copy))
+        yield copy
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, so that they are there after a power failure too."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk; some file systems know no such thing, and keep their own."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Errors of the system say which file they are about; a full disk's do not by themselves."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
+def _written(path: Path, data: Data) -> Iterator[Path]:
+    """The data under a temporary name beside the path, on the disk and not only on its way; gone after the block."""
+    make_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with named(path), temporary.open("xb") as file:
+            file.writelines([data] if isinstance(data, bytes) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _spooled(data: Data) -> Iterator[bytes | Path]:
+    """Bytes as they are; parts in a temporary file, as they may not fit into memory twice."""
+    if isinstance(data, bytes):
+        yield data
+        return
+    with tempfile.NamedTemporaryFile(prefix="dkvb-") as file:
+        file.writelines(data)
+        file.flush()
+        yield Path(file.name)
