@@ -5,30 +5,38 @@ export RAY_USAGE_STATS_ENABLED := 0
 # What runs compiled code, which without bounds checks would read past an array in silence.
 KERNELS := $(addprefix tests/dkvb/test_,codes.py descent.py baselines.py keys.py metrics.py neighbours.py projection.py sweep.py tiles.py values.py)
 
-.PHONY: demo test test-slow test-faults test-all lint bench clean
+.DEFAULT_GOAL := help
+.PHONY: help format demo test test-slow test-faults test-all lint bench clean
 
-demo: .venv/.demo
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' Makefile | expand -t 14
+
+format: .venv/.dev  ## format the code, sort imports, mend what can be mended
+	$(BIN)/ruff check --quiet --fix .
+	$(BIN)/ruff format --quiet .
+
+demo: .venv/.demo  ## the whole pipeline on scikit-learn's digits, into dkvb-demo
 	$(BIN)/dkvb demo --root dkvb-demo
 
-test: lint
+test: lint  ## all checks, and the tests that take seconds
 	$(BIN)/pytest -q -m "not slow and not faults and not gpu and not network"
 
-test-slow: .venv/.dev
+test-slow: .venv/.dev  ## tests that take minutes, and the kernels with bounds checks
 	$(BIN)/pytest -q -m "slow and not faults and not gpu and not network"
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=.numba-checked $(BIN)/pytest -q $(KERNELS)
 
-test-faults: .venv/.dev
+test-faults: .venv/.dev  ## kill, stop and cut off real processes, nodes, disks and servers
 	$(BIN)/pytest -q -m "faults and not gpu and not network"
 
-test-all: test test-slow test-faults
+test-all: test test-slow test-faults  ## all of these
 
-lint: .venv/.dev
+lint: .venv/.dev  ## ruff, mypy, import-linter
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.bench
+bench: .venv/.bench  ## time every hot path, at a small size
 	$(BIN)/python tests/benchmarks/table.py --size quick
 
 .venv/.bench: .venv/.dev
@@ -45,5 +53,5 @@ bench: .venv/.bench
 	$(BIN)/pip install --quiet --editable ".[report,s3,dev]"
 	touch $@ .venv/.demo
 
-clean:
+clean:  ## remove what was built
 	rm -rf .venv .numba-checked dkvb-demo build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -6,6 +6,8 @@ Run before anything else is imported, so it uses nothing but what Python has loa
 import os
 import sys
 
+__version__ = "0.1.0"
+
 PACKAGES = ("cluster", "dkvb", "jobs", "store")
 
 HOME = os.path.dirname(os.path.realpath(__file__))

@@ -30,6 +30,10 @@ CODEBOOKS = 8
 class Layout:
     """How one array is written."""
 
+    step: str
+    """Which writes it."""
+    each: str = ""
+    """Of what there is one array each; empty where there is one in all."""
     dims: tuple[str, ...]
     """Names of the axes."""
     dtype: str
@@ -46,12 +50,16 @@ class Layout:
 
 ARRAYS = {
     "embeddings": Layout(
+        step="embeddings",
+        each="shard",
         dims=("item", "d_z"),
         dtype="float16",
         chunk={},
         meaning="output of the frozen backbone for one image shard; zeros where the item was skipped",
     ),
     "labels": Layout(
+        step="embeddings",
+        each="shard",
         dims=("item",),
         dtype="int32",
         chunk={},
@@ -59,15 +67,21 @@ ARRAYS = {
         meaning="class of an item of one image shard; -1: skipped",
     ),
     "projection": Layout(
+        step="keys",
         dims=("codebook", "d_z", "d_k"),
         dtype="float32",
         chunk={"codebook": CODEBOOKS},
         meaning="frozen random directions, unit L2 norm along d_z",
     ),
     "keys": Layout(
-        dims=("codebook", "key", "d_k"), dtype="float32", chunk={"codebook": CODEBOOKS}, meaning="fitted keys"
+        step="keys",
+        dims=("codebook", "key", "d_k"),
+        dtype="float32",
+        chunk={"codebook": CODEBOOKS},
+        meaning="fitted keys",
     ),
     "codes": Layout(
+        step="codes",
         dims=("item", "codebook"),
         dtype="int16",
         chunk={"item": BLOCK},
@@ -76,6 +90,7 @@ ARRAYS = {
         meaning="index of the nearest selectable key; -1: skipped item, or no selectable key",
     ),
     "neighbours": Layout(
+        step="neighbours",
         dims=("item", "codebook", "rank"),
         dtype="int16",
         chunk={"item": 1024},
@@ -84,30 +99,36 @@ ARRAYS = {
         meaning="nearest selectable keys in order; -1 past the last selectable key",
     ),
     "counts": Layout(
+        step="counts",
         dims=("class", "codebook", "key"),
         dtype="count",
         chunk={"class": 1},
         meaning="training items of the class that select the pair",
     ),
     "counts_by_codebook": Layout(
+        step="counts",
         dims=("class", "codebook", "key"),
         dtype="count",
         chunk={"codebook": 1},
         meaning="counts, laid out for one key",
     ),
     "oracle_logits_train": Layout(
+        step="oracles",
         dims=("forget class", "item", "class"),
         dtype="float32",
         chunk={"forget class": 1},
         meaning="logits of a model whose keys and values never saw the class, on training items that are not skipped",
     ),
     "oracle_logits_test": Layout(
+        step="oracles",
         dims=("forget class", "item", "class"),
         dtype="float32",
         chunk={"forget class": 1},
         meaning="the same on the test items",
     ),
     "margins": Layout(
+        step="lira",
+        each="class",
         dims=("head", "method", "item"),
         dtype="float32",
         chunk={"head": LIRA_HEADS},
