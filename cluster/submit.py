@@ -29,7 +29,7 @@ class Phase:
 
     state: Literal["pending", "running", "ended"]
     text: str
-    """In Ray's words, of which the first line: pages of output may follow."""
+    """In Ray's words: its state, and the last line of its message, as a log ends with what went wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,8 @@ class RayJobs:
                     return None
                 raise
         state = str(details.status.value).lower()
-        text = f"{details.status.value}: {details.message or ''}".partition("\n")[0].removesuffix(": ")
+        said = (details.message or "").strip().rpartition("\n")[2]  # what a log ends with is what went wrong
+        text = f"{details.status.value}: {said}".removesuffix(": ")
         return Phase(state if state in ("pending", "running") else "ended", text)  # type: ignore[arg-type]
 
     def stop(self, name: str) -> None:

@@ -12,9 +12,6 @@ from store.journal import read_journal
 from store.places import Place
 
 ORDER = ("running", "queued", "lost", "failed", "stopped", "succeeded")
-LONGEST = 100
-"""Characters of a reason in a list; `show` has the whole."""
-
 FOLLOW_S = 2.0
 """Seconds between two looks at a log that is followed."""
 
@@ -47,14 +44,14 @@ def rows(jobs: list[Job]) -> list[dict[str, Any]]:
 
 
 def as_text(listed: list[dict[str, Any]]) -> str:
-    """A line a job."""
+    """One line per job."""
     width = max((len(one["job"]) for one in listed), default=0)
     lines = []
     for one in listed:
         beat = one["progress"]
         runs = one["state"] == "running" and beat.get("step")
         far = f"{beat['step']} {beat['ended']}/{beat['units']}" if runs else ""
-        why = _plain(one["why"].partition("\n")[0], LONGEST)
+        why = _plain(one["why"].partition("\n")[0])
         lines.append(
             f"{one['job']:<{width}}  {one['state']:<9}  priority {one['priority']:>3}  attempts {one['attempts']}  "
             f"{one['submitted']}  {far or why}".rstrip()
@@ -147,11 +144,10 @@ def _attempt_line(attempt: Attempt) -> str:
     return text
 
 
-def _plain(text: str, longest: int | None = None) -> str:
+def _plain(text: str) -> str:
     """Words from files and clusters for a terminal: no control characters, lines below the first indented."""
     lines = ["".join(char for char in line if char.isprintable()) for line in text.splitlines()]
-    whole = "\n      ".join(lines)
-    return whole if longest is None or len(whole) <= longest else f"{whole[: longest - 3]}..."
+    return "\n      ".join(lines)
 
 
 def _when(seconds: float) -> str:

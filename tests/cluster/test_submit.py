@@ -16,7 +16,11 @@ class Server(BaseHTTPRequestHandler):
     """As much of a job server as a client asks for: a version, no submission known, none taken."""
 
     def do_GET(self):
-        if self.path == "/api/version":
+        if self.path.endswith("/api/jobs/failed"):
+            message = "the driver failed with exit code 1, last logs:\\nImporting\\ndkvb: x: no room there\\n"
+            about = f'{{"type": "SUBMISSION", "entrypoint": "x", "status": "FAILED", "message": "{message}"}}'
+            self.answer(200, about)
+        elif self.path == "/api/version":
             self.answer(200, '{"ray_version": "2.60.0", "version": "4", "ray_commit": "x", "session_name": "s"}')
         elif self.path.startswith("/api/packages"):
             self.answer(200, "{}")
@@ -51,7 +55,7 @@ def test_a_server_that_takes_no_job_is_told_from_one_that_does_not_answer(server
     jobs = ray_jobs(server)
     assert jobs.phase("dkvb-x-1") is None
     with pytest.raises(SubmissionRefused, match=r"dkvb-x-1: .*the quota is used up"):
-        jobs.queue.commands("dkvb-x-1", ["jobs.queue.driver"], variables={})
+        jobs.submit("dkvb-x-1", ["jobs.queue.driver"], variables={})
     jobs.stop("dkvb-x-1")
     assert jobs.output("dkvb-x-1") == ""
 
@@ -59,6 +63,11 @@ def test_a_server_that_takes_no_job_is_told_from_one_that_does_not_answer(server
 def test_a_server_that_fails_is_unreachable_in_one_line(server):
     with pytest.raises(ClusterUnreachable, match=r"the job server failed: .*out of memory"):
         ray_jobs(server).phase("broken")
+
+
+def test_what_ray_says_of_a_failure_is_the_end_of_its_message(server):
+    phase = ray_jobs(server).phase("failed")
+    assert (phase.state, phase.text) == ("ended", "FAILED: dkvb: x: no room there")
 
 
 def test_a_server_that_accepts_and_says_nothing_is_not_waited_for_for_ever(monkeypatch):
@@ -73,7 +82,7 @@ def test_a_server_that_accepts_and_says_nothing_is_not_waited_for_for_ever(monke
 def test_what_is_sent_is_the_code_alone():
     with packed_code() as folder:
         assert {path.name for path in folder.iterdir()} == {"cluster", "dkvb", "jobs", "store", "dkvb_unlearning.py"}
-        assert (folder / "jobs" / "drive.py").is_file()
-        assert (folder / "jobs" / "specs" / "digits.toml").is_file()
+        assert (folder / "jobs" / "queue" / "driver.py").is_file()
+        assert (folder / "jobs" / "spec" / "shipped" / "digits.toml").is_file()
         assert not list(folder.rglob("__pycache__"))
     assert not folder.exists()

@@ -151,7 +151,7 @@ class Specs:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.shipped = sorted((REPOSITORY / "jobs" / "specs").glob("*.toml"))
+        self.shipped = sorted((REPOSITORY / "jobs" / "spec" / "shipped").glob("*.toml"))
         (folder / "empty").mkdir()
 
     def case(self, rng: random.Random) -> tuple[str, dict[str, Call]]:
