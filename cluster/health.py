@@ -33,7 +33,7 @@ class Head:
         elif now - self.last_seen > GONE_S:
             raise ClusterUnreachable(
                 f"map: the cluster's head ({address}) has not answered for {now - self.last_seen:.0f} s: it was "
-                "ended or cut off; what was finished stands, and the same command goes on from there"
+                "ended or cut off; what was finished is kept, and the same command goes on from there"
             )
 
 

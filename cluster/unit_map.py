@@ -168,7 +168,7 @@ class _Run:
                 if isinstance(error, ClusterError):
                     raise
                 raise ClusterUnreachable(
-                    f"map: the connection to the Ray cluster was lost: {_first_line(error)}; what was finished stands"
+                    f"map: the connection to the Ray cluster was lost: {_first_line(error)}; what was finished is kept"
                 ) from error
             for settled in done:
                 self._open -= 1

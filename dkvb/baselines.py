@@ -21,7 +21,7 @@ from dkvb.training import Features, TrainSettings, epochs
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A trained head that shall forget some of its training items."""
+    """A trained head that is to forget some of its training items."""
 
     features: Features
     """Of all n training items."""

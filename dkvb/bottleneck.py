@@ -125,7 +125,7 @@ class Bottleneck:
 
         raises: BadCheckpoint for a tensor of another type than its own.
         """
-        # One entry: safetensors writes several in no fixed order, and equal models shall be equal bytes.
+        # One entry: safetensors writes several in no fixed order, and equal models must be equal bytes.
         said = {"dkvb": json.dumps({"format": FORMAT, "header": self.header}, sort_keys=True)}
         table: dict[str, Any] = {"__metadata__": said}
         end = 0

@@ -22,8 +22,8 @@ from store.errors import StoreError
 def main() -> NoReturn:
     """Run the command line; a user's mistake ends in one message, never in a traceback."""
     # Until a session stands there is nothing to close, and an interrupt inside an import would not surface as one.
-    signal.signal(signal.SIGINT, lambda *_: end_at_once("interrupted; what was finished stands", 130))
-    signal.signal(signal.SIGTERM, lambda *_: end_at_once("told to end (SIGTERM); what was finished stands", 143))
+    signal.signal(signal.SIGINT, lambda *_: end_at_once("interrupted; what was finished is kept", 130))
+    signal.signal(signal.SIGTERM, lambda *_: end_at_once("told to end (SIGTERM); what was finished is kept", 143))
     try:
         cli(standalone_mode=False)
     except click.exceptions.Exit as done:
@@ -32,16 +32,16 @@ def main() -> NoReturn:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted; what was finished stands, and the same command goes on from there", 130)
+        _fail("interrupted; what was finished is kept, and the same command goes on from there", 130)
     except (ClusterError, DkvbError, JobsError, StoreError) as error:
         _fail(str(error), error.exit_code)
     except MemoryError as error:
-        _fail(f"not enough memory{f': {error}' if str(error) else ''}; what was finished stands", 1)
+        _fail(f"not enough memory{f': {error}' if str(error) else ''}; what was finished is kept", 1)
     except BrokenPipeError:
         sys.stdout = None  # Who read us has gone; say nothing more.
         sys.exit(1)
     except OSError as error:
-        _fail(f"{error.filename or 'the system'}: {error.strerror or error}; what was finished stands", 1)
+        _fail(f"{error.filename or 'the system'}: {error.strerror or error}; what was finished is kept", 1)
     sys.exit(0)
 
 

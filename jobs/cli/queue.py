@@ -132,7 +132,7 @@ def stop(job: str, queue: Any) -> None:
 @JOB
 @QUEUE
 def retry(job: str, queue: Any) -> None:
-    """Queue a failed or a stopped job again; what it finished stands.
+    """Queue a failed or a stopped job again; what it finished is kept.
 
     Example: dkvb jobs retry cifar10-3fa2c1 --queue roots/dkvb-queue
     """

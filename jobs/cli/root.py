@@ -1,4 +1,4 @@
-"""What stands on a root: its state, its tables, and requests to forget."""
+"""What is on a root: its state, its tables, and requests to forget."""
 
 import json
 import sys

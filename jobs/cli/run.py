@@ -29,17 +29,17 @@ def demo(root: Any, workers: int | None, *, as_json: bool) -> None:
     say(f"""Try next:
   dkvb table {root} --table classes            every class, both methods
   dkvb unlearn {root} --class 7                a mask and a checkpoint that has forgotten the sevens
-  dkvb demo --root {root}                      again: everything stands already
+  dkvb demo --root {root}                      again: everything is done already
   dkvb plan cifar10 --images DIR               your own images: see README.md""")
 
 
 @click.command()
 @click.argument("spec")
 @IMAGES
-@click.option("--root", type=place, help="Show what stands there already.")
+@click.option("--root", type=place, help="Show what is done there already.")
 @JSON
 def plan(spec: str, images: str | None, root: Any | None, *, as_json: bool) -> None:
-    """Steps, digests, what stands, and what it will cost. SPEC is a TOML file or the name of a shipped spec.
+    """Steps, digests, what is done, and what it will cost. SPEC is a TOML file or the name of a shipped spec.
 
     Example: dkvb plan imagenet1k-clip
     """
@@ -61,7 +61,7 @@ def plan(spec: str, images: str | None, root: Any | None, *, as_json: bool) -> N
 @click.option("--serial", is_flag=True, help="In this process, without Ray: for debugging.")
 @JSON
 def run(spec: str, root: Any, images: str | None, *, as_json: bool, **where: Any) -> None:
-    """Run or resume an experiment; what stands is skipped. SPEC is a TOML file or the name of a shipped spec.
+    """Run or resume an experiment; what is done is skipped. SPEC is a TOML file or the name of a shipped spec.
 
     Example: dkvb run cifar10 --root roots/cifar10 --images data/cifar10
     """
@@ -98,4 +98,4 @@ class _second_interrupt_ends:
         raise KeyboardInterrupt
 
     def second(self, *_: object) -> None:
-        end_at_once("interrupted twice; ended at once, what was finished stands", 130)
+        end_at_once("interrupted twice; ended at once, what was finished is kept", 130)

@@ -1,4 +1,4 @@
-"""The plan shown: steps, digests, what stands, and what it will cost."""
+"""The plan shown: steps, digests, what is done, and what it will cost."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -44,7 +44,7 @@ def cost(spec: Spec, sizes: Mapping[str, int]) -> dict[str, float]:
 
 
 def describe(spec: Spec, location: str | None, root: Place | None) -> dict[str, Any]:
-    """The plan as JSON: steps with digests and what stands, sizes, cost, notes.
+    """The plan as JSON: steps with digests and what is done, sizes, cost, notes.
 
     Works without the images too: digests are then unknown, sizes those the spec expects.
     """
@@ -55,7 +55,7 @@ def describe(spec: Spec, location: str | None, root: Place | None) -> dict[str, 
     steps = []
     for step in made.steps:
         artefact = Artefact(root, step.kind, step.digest) if root and seen else None
-        state = "unknown" if artefact is None else "stands" if artefact.done else "to do"
+        state = "unknown" if artefact is None else "done" if artefact.done else "to do"
         inputs = sorted({needed.label for needed in step.inputs.values()})
         steps.append({"step": step.label, "digest": step.digest if seen else None, "state": state, "inputs": inputs})
     sizes = dict(spec.images.expect)

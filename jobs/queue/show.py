@@ -1,4 +1,4 @@
-"""The queue shown: a line a job, all of one job, and its log."""
+"""The queue shown: one line per job, all of one job, and its log."""
 
 import time
 from collections.abc import Iterator

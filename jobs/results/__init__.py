@@ -1,1 +1,1 @@
-"""What stands on a root: experiments, their tables and figures."""
+"""What is on a root: experiments, their tables and figures."""

@@ -203,4 +203,4 @@ items, but for "uva by tau". Classes that a model never knew (test accuracy 0 be
     "scope": """Instances are stopped where AUS is best, which drives the forgotten items towards 0, where the oracle
 still knows many of them: no claim on instances can be read off these rows.""",
 }
-"""What stands below a table in Markdown."""
+"""Printed below a table in Markdown."""

@@ -1,4 +1,4 @@
-"""What stands on a root: its experiments, their artefacts and how far each is."""
+"""What is on a root: its experiments, their artefacts and how far each is."""
 
 from dataclasses import dataclass
 from pathlib import Path

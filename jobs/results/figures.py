@@ -19,7 +19,7 @@ LEGEND = 10
 
 
 def figure(rows: pl.DataFrame, path: Place, *, title: str) -> None:
-    """Retain against forget accuracy along N: a line a class, a column a method, the class's test items above.
+    """Retain against forget accuracy along N: one line per class, one column per method, the class's test items above.
 
     Below are its training items, which a request is about; the retain accuracy is that of test items in both. A ring
     marks each class at the N of the rule, which no test item chooses.

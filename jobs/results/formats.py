@@ -19,7 +19,7 @@ def cell(value: Any) -> str:
 
 
 def side_by_side(table: pl.DataFrame) -> pl.DataFrame:
-    """A summary turned on its side for a terminal: one line a measure, one column a method."""
+    """A summary turned on its side for a terminal: one line per measure, one column per method."""
     measures = [name for name in table.columns if name != "method"]
     columns = {row["method"]: [cell(row[name]) for name in measures] for row in table.iter_rows(named=True)}
     return pl.DataFrame({"": measures, **columns})

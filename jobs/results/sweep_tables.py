@@ -1,4 +1,4 @@
-"""Result tables of the sweep: one line a class or one line a method, in the format asked for."""
+"""Result tables of the sweep: one line per class or per method, in the format asked for."""
 
 from collections.abc import Callable
 from math import isnan
@@ -121,7 +121,7 @@ def model_before(experiment: Experiment) -> dict[str, float | None]:
 
 
 def headline(experiment: Experiment) -> str:
-    """The model before anything is forgotten, for people: what it leaks stands first."""
+    """The model before anything is forgotten, for people: what it leaks comes first."""
     model, auc = model_before(experiment), before(experiment).membership_auc
     leak = "unknown (the sweep is of an earlier version)" if auc is None else f"{auc:.3f} (0.5 leaks nothing)"
     return (
@@ -131,7 +131,7 @@ def headline(experiment: Experiment) -> str:
 
 
 def left_out_text(classes: pl.DataFrame, most: int = 10) -> list[str]:
-    """Which classes were not forgotten, or tell nothing, for people: one line an outcome."""
+    """Which classes were not forgotten, or tell nothing, for people: one line per outcome."""
     lines = []
     for outcome, names in left_out(classes).items():
         rest = f" and {len(names) - most} more" if len(names) > most else ""
@@ -163,7 +163,7 @@ membership AUC: loss of all training items against all test items, before anythi
 the model still recognises of the class's training and test items. "95 %" bounds are Clopper-Pearson's, over items like
 these; that of the retain change is over test items of the other classes, paired.""",
 }
-"""What stands below a table in Markdown."""
+"""Printed below a table in Markdown."""
 
 
 TABLES: dict[str, Callable[[Experiment], pl.DataFrame]] = {

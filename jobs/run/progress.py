@@ -76,7 +76,7 @@ class Reporter:
         self.label, part = label, self.parts[label]
         part.ended = part.total
         text = f"{label}: {part.total} of {part.total} units"
-        self._line(f"{text}, {seconds:.1f} s" if seconds else f"{text}, stood already")
+        self._line(f"{text}, {seconds:.1f} s" if seconds else f"{text}, done already")
         self._note("step done", seconds=round(seconds, 3))
         self._write()
         del self.parts[label]

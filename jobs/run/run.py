@@ -1,4 +1,4 @@
-"""Running plans on a root: skip what stands, do the rest unit by unit, lose nothing when killed.
+"""Running plans on a root: skip what is done, do the rest unit by unit, lose nothing when killed.
 
 Steps that do not wait for each other are mapped together, those with the fewest units first, so that a step of one
 unit does not leave all workers but one idle.
@@ -176,7 +176,7 @@ def run_steps(steps: Mapping[str, Step], root: Place, executor: Executor, progre
     if failed := [report(one.label, one.failed, len(one.units)) for one in running.values() if one.failed]:
         causes = [outcome.exception for one in running.values() for outcome in one.failed]
         raise StepFailed(
-            "\n".join([*failed, "what was finished stands; mend the cause and run the same command again"]),
+            "\n".join([*failed, "what was finished is kept; mend the cause and run the same command again"]),
             unreachable=all(isinstance(cause, ConnectionError) for cause in causes),
         )
     if refused:

@@ -78,7 +78,7 @@ class Watched:
     """A run's progress, kept to be looked at."""
 
     steps: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Label -> (units, units that stood already)."""
+    """Label -> (units, units that done already)."""
     units: list[Any] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     ended: dict[str, float] = field(default_factory=dict)

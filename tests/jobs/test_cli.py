@@ -134,7 +134,7 @@ def test_a_run_prints_results_to_stdout_and_progress_to_stderr(dkvb, run_words, 
     again = dkvb(*run_words())
     assert again.code == 0
     assert again.out == ended.out
-    assert again.err.count("stood already") == 13
+    assert again.err.count("done already") == 13
 
 
 def test_what_a_plan_says_before_and_after(dkvb, finished, spec_file, images):
@@ -144,9 +144,9 @@ def test_what_a_plan_says_before_and_after(dkvb, finished, spec_file, images):
     after = dkvb("plan", spec_file(), "--images", images, "--root", finished.root, "--json")
     about = strict(after.out)
     assert {step["step"]: step["digest"] for step in about["steps"]} == finished.steps
-    assert {step["state"] for step in about["steps"]} == {"stands"}
+    assert {step["state"] for step in about["steps"]} == {"done"}
     text = dkvb("plan", spec_file(), "--images", images, "--root", finished.root)
-    assert text.out.count("stands") == 13
+    assert text.out.count(" done") == 13
     assert text.err == ""
 
 

@@ -154,7 +154,7 @@ def test_an_interrupt_ends_what_goes_on_with_one_line(words, queue, tmp_path):
         out, err = process.communicate(timeout=300)
     finally:
         process.kill()
-    assert (process.returncode, err) == (130, "dkvb: interrupted; what was finished stands\n")
+    assert (process.returncode, err) == (130, "dkvb: interrupted; what was finished is kept\n")
     assert out == "", "a cluster that does not answer is told of once"
 
 

@@ -109,7 +109,7 @@ def kept(queue, images, finished):
     told = (queue.folder / "watch.txt").read_text()
     assert "Traceback" not in told
     assert "INFO" not in told, "Ray's own words are not for the user"
-    assert told.endswith("dkvb: interrupted; what was finished stands\n")
+    assert told.endswith("dkvb: interrupted; what was finished is kept\n")
 
 
 def test_a_job_that_cannot_be_built_fails_at_once_and_says_why(queue, kept):

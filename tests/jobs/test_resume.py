@@ -158,7 +158,7 @@ def test_one_interrupt_ends_in_order_and_can_be_gone_on_from(started, processes,
     os.killpg(started.process.pid, signal.SIGINT)
     code, out, err = started.ended(300)
     assert code == 130
-    assert re.search("^dkvb: interrupted; what was finished stands", err, flags=re.M)
+    assert re.search("^dkvb: interrupted; what was finished is kept", err, flags=re.M)
     assert "Traceback" not in err
     assert out == ""
     assert processes.none_left(within=120), processes.left()

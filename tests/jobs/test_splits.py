@@ -202,7 +202,7 @@ def test_images_and_root_are_found_by_tilde_and_by_file_address(dkvb, run_words,
     assert dkvb(*words).code == 0
     again = dkvb(*run_words(images=f"file://{own_images}", root="~/root"))
     assert again.code == 0
-    assert "stood already" in again.err
+    assert "done already" in again.err
     assert (tmp_path / "root" / "dkvb-root.json").is_file()
 
 

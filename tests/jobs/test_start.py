@@ -196,5 +196,5 @@ def test_a_command_without_a_session_that_is_told_to_end_says_so_and_exits_with_
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=120)
     assert process.returncode == 143
-    assert said == "dkvb: told to end (SIGTERM); what was finished stands\n"
+    assert said == "dkvb: told to end (SIGTERM); what was finished is kept\n"
     assert find_job(queue, job.id).attempts == []
