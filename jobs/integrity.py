@@ -15,6 +15,7 @@ from store.artefacts import (
     ROOT_FORMAT,
     SPEC,
     Artefact,
+    as_json,
     as_written,
     digest,
     open_root,
@@ -98,7 +99,14 @@ def verify(root: Place) -> Integrity:
             found.damaged[artefact] = wrong
         elif artefact.done and not artefact.has_checksums:
             found.unchecked.append(artefact)
-    for name in names(root / "experiments", ".json"):
+    if read_bytes(root / ROOT_FILE) != as_json({"format": ROOT_FORMAT}):
+        found.records[root / ROOT_FILE] = f"{root / ROOT_FILE}: does not hold what was written"
+    recorded = names(root / "experiments", ".json")
+    if found.artefacts and not recorded:
+        found.records[root / "experiments"] = (
+            f"{root / 'experiments'}: names no experiment, and {found.artefacts} artefacts of one are there"
+        )
+    for name in recorded:
         try:
             read_experiment(root, name.removesuffix(".json"))
         except (ArtefactDamaged, ArtefactMissing, NotARoot) as error:
@@ -126,8 +134,7 @@ def repair(root: Place, tell: Callable[[str], None]) -> Integrity:
     if another_driver(root):
         raise BadRequest(f"{root}: a run is at work there; wait for its end, or stop it")
     if root_format(root / ROOT_FILE) is None and names(root / "experiments", ".json"):
-        write_json(root / ROOT_FILE, {"format": ROOT_FORMAT})
-        tell(f"wrote {root / ROOT_FILE} anew")
+        write_root_file(root, tell)
     found = verify(root)
     changed = [artefact for artefact, wrong in found.damaged.items() if set(wrong) - {CHECKSUMS}]
     made_of = [artefact for artefact in dependents(root, changed) if artefact not in found.damaged]
@@ -144,9 +151,18 @@ def repair(root: Place, tell: Callable[[str], None]) -> Integrity:
         drop(artefact)
         tell(f"dropped {artefact.path}, which was made of it")
     for path in found.records:
-        remove(path)
-        tell(f"dropped {path}")
+        if path == root / ROOT_FILE:
+            write_root_file(root, tell)
+        elif path != root / "experiments":  # what is lost needs no dropping
+            remove(path)
+            tell(f"dropped {path}")
     return found
+
+
+def write_root_file(root: Place, tell: Callable[[str], None]) -> None:
+    """Say again that the folder is a root."""
+    write_json(root / ROOT_FILE, {"format": ROOT_FORMAT})
+    tell(f"wrote {root / ROOT_FILE} anew")
 
 
 def dependents(root: Place, damaged: Iterable[Artefact]) -> list[Artefact]:

@@ -84,9 +84,13 @@ def read_record(path: Place) -> dict[str, Any]:
     raises: ArtefactMissing; ArtefactDamaged; NotARoot for another kind of file.
     """
     with as_written(path):
-        content = dict(read_json(path))
+        try:
+            data = read_bytes(path)
+        except FileNotFoundError:
+            raise ArtefactMissing(f"{path}: not there; run `dkvb run` on this root first") from None
+        content = dict(parsed(path, data))
         told = content.pop(CHECKSUM, None)
-    if told not in (None, _record_sha256(content)):
+    if told is not None and (told != _record_sha256(content) or data != as_json({**content, CHECKSUM: told})):
         raise ArtefactDamaged(
             f"{path}: does not hold what was written: the file was damaged or changed since; delete it, and `dkvb run` "
             "with the same spec writes it again"

@@ -182,6 +182,23 @@ def test_a_mask_alone_keeps_the_checkpoint_that_stands_and_its_checksum(dkvb, ro
     assert Path(first["checkpoint"]).exists()
 
 
+def test_a_root_that_lost_its_record_or_a_byte_of_its_own_file_is_not_called_sound(dkvb, root):
+    (record,) = (root / "experiments").glob("*.json")
+    held = record.read_bytes()
+    record.unlink()
+    shown = dkvb("status", root, "--verify")
+    assert shown.code == 1
+    assert "names no experiment" in shown.out
+    record.write_bytes(held)
+    mark = root / "dkvb-root.json"
+    mark.write_bytes(mark.read_bytes()[:-1])
+    shown = dkvb("status", root, "--verify")
+    assert shown.code == 1
+    assert f"{mark}: does not hold what was written" in shown.out
+    assert dkvb("repair", root).code == 0
+    assert verify(root).sound
+
+
 def test_repair_does_nothing_beside_a_run_that_is_at_work(dkvb, root):
     (root / "progress.json").write_text(json.dumps({"time": time.time(), "driver": "elsewhere:1"}))
     shown = dkvb("repair", root)

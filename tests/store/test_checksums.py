@@ -183,6 +183,10 @@ def test_a_record_carries_its_own_checksum(tmp_path):
     path = tmp_path / "tiny.json"
     write_record(path, {"name": "tiny", "steps": {"keys": "0" * 16}})
     assert read_record(path) == {"name": "tiny", "steps": {"keys": "0" * 16}}
+    path.write_bytes(path.read_bytes()[:-1])  # the same JSON, and not what was written
+    with pytest.raises(ArtefactDamaged, match=r"tiny\.json"):
+        read_record(path)
+    write_record(path, {"name": "tiny", "steps": {"keys": "0" * 16}})
     path.write_text(path.read_text().replace("0000", "0001"))
     with pytest.raises(ArtefactDamaged, match=r"tiny\.json"):
         read_record(path)
