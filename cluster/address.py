@@ -83,14 +83,6 @@ def authentication() -> dict[str, str]:
     return {"RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token")} if token_is_configured() else {}
 
 
-def reload_authentication() -> None:
-    """Ray reads the mode at import and keeps the token; an earlier use in this process may have had others."""
-    import ray
-
-    ray._raylet.Config.initialize("")
-    ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
-
-
 @contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Variables of this process for the time of the block."""

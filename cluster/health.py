@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, field
 
 from cluster.errors import ClusterUnreachable
+from cluster.private import head_address
 
 LOOK_S = 5.0
 """Seconds between two looks."""
@@ -28,21 +29,13 @@ class Head:
         if now - self.last_looked > GONE_S:  # nobody looked meanwhile, so nobody knows
             self.last_seen = now
         self.last_looked = now
-        if (address := _address()) is None or _answers(address):
+        if (address := head_address()) is None or _answers(address):
             self.last_seen = time.monotonic()
         elif now - self.last_seen > GONE_S:
             raise ClusterUnreachable(
                 f"map: the cluster's head ({address}) has not answered for {now - self.last_seen:.0f} s: it was "
                 "ended or cut off; what was finished is kept, and the same command goes on from there"
             )
-
-
-def _address() -> str | None:
-    """Where it listens; None for a driver behind ray://, which its connection tells."""
-    import ray
-
-    node = ray._private.worker._global_node
-    return None if node is None else str(node.gcs_address)
 
 
 def _answers(address: str) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 from cluster.address import token_is_configured
 from cluster.errors import ClusterUnreachable
 from cluster.folders import own_folder, sweep
+from cluster.private import container_cpus
 from dkvb_unlearning import variables
 
 _log = logging.getLogger(__name__)
@@ -117,10 +118,8 @@ def temporary_folder(stack: ExitStack, prefix: str, parent: Path | None = None) 
 
 def _usable_cpus() -> int:
     """CPUs this process may use: its affinity, and a container's quota, which Ray reads."""
-    import ray._private.utils
-
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(affinity, int(ray._private.utils.get_num_cpus(override_docker_cpu_warning=True))))
+    return max(1, min(affinity, container_cpus()))
 
 
 def _shared_memory_bytes() -> int:

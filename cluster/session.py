@@ -7,13 +7,12 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
-from cluster import local
+from cluster import local, private
 from cluster.address import (
     CONNECT_S,
     authentication,
     check_address,
     environment,
-    reload_authentication,
 )
 from cluster.errors import ClusterError, ClusterUnreachable, InvalidRequest, NoWorkers, SessionClosed
 from cluster.signals import interrupt_held, termination_in_order
@@ -85,8 +84,8 @@ def _connected(start: Callable[[], None], *, alone: bool) -> Iterator[None]:
 
     if ray.is_initialized():
         raise SessionClosed("session: a session is already open in this process; use its executor")
-    reload_authentication()
-    with _as_we_need_it(alone=alone), termination_in_order() as open_to_it:
+    private.reload_authentication()
+    with private.habits(log=partial(_log.info, "%s"), alone=alone), termination_in_order() as open_to_it:
         try:
             with interrupt_held():  # Ray would leave half a cluster behind
                 start()
@@ -103,11 +102,10 @@ def _connect(address: str, options: dict[str, Any]) -> None:
     try:
         if address == "auto":
             # Resolved here, so that the same rules hold for what it stands for.
-            address = ray._private.services.canonicalize_bootstrap_address("auto")
+            address = private.running_cluster()
             check_address(address)
-        ray.init(
-            address=address, job_config=_job(address), log_to_driver=False, logging_level=logging.CRITICAL, **options
-        )
+        config = None if address.startswith("ray://") else private.job_config([HOME])
+        ray.init(address=address, job_config=config, log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except ClusterError:
         raise
     except Exception as error:  # Ray raises plain ones, with the ends of log files in them
@@ -121,56 +119,6 @@ def _connect(address: str, options: dict[str, Any]) -> None:
             f"session: no Ray cluster answers this driver at {address}: {text}. Check the address and the token; "
             "host:port works from a machine of the cluster only, from outside use ray://host:10001"
         ) from error
-
-
-def _job(address: str) -> Any:
-    """What Ray's workers are told of this driver: where our code lies, and not where it was started.
-
-    Of itself Ray puts the driver's current folder, and its script's, before all else on the workers' search path.
-    """
-    from ray.job_config import JobConfig
-
-    class OurJob(JobConfig):  # type: ignore[misc]
-        def _runtime_env_has_working_dir(self) -> bool:
-            return True  # the question by which Ray decides whether to send its two folders
-
-    return None if address.startswith("ray://") else OurJob(_py_driver_sys_path=[HOME])
-
-
-@contextmanager
-def _as_we_need_it(*, alone: bool) -> Iterator[None]:
-    """Habits of Ray for which it has no option, changed while a session is open.
-
-    alone: for a cluster that nobody else is to reach.
-    """
-    import ray._private.services as services
-    import ray._private.utils as utils
-    import ray._private.worker as worker
-
-    def log(data: dict[str, Any], ignore_prefix: bool) -> None:  # noqa: FBT001 (Ray's signature)
-        del ignore_prefix
-        for line in data["lines"]:
-            _log.info("%s", line)
-
-    with ExitStack() as stack:
-        # It prints the cluster's messages to stdout, which belongs to our callers' tables and JSON.
-        stack.enter_context(_replaced(worker, "print_to_stdstream", log))
-        # It takes SIGTERM for itself, and answers with a dump, or with half a cluster left behind.
-        stack.enter_context(_replaced(utils, "set_sigterm_handler", lambda handler: None))
-        if alone:
-            # It replaces a loopback address by one that others reach; kept, all its servers listen on loopback.
-            stack.enter_context(_replaced(services, "resolve_ip_for_localhost", lambda host: host))
-        yield
-
-
-@contextmanager
-def _replaced(owner: Any, name: str, by: Any) -> Iterator[None]:
-    before = getattr(owner, name)
-    setattr(owner, name, by)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
 
 
 def _executor(*, workers: int | None, gpus_per_worker: float, can_grow: bool) -> RayExecutor:

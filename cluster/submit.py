@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import dkvb_unlearning
-from cluster.address import authentication, check_address, environment, reload_authentication
+from cluster.address import authentication, check_address, environment
 from cluster.errors import ClusterError, ClusterUnreachable, SubmissionRefused
 from cluster.local import temporary_folder
+from cluster.private import job_client, reload_authentication
 from dkvb_unlearning import HOME, PACKAGES
 
 DASHBOARD = "http://127.0.0.1:8265"
@@ -125,7 +126,7 @@ def ray_jobs(address: str) -> RayJobs:
     with environment({"RAY_USAGE_STATS_ENABLED": "0", **authentication()}):
         reload_authentication()
         try:
-            return RayJobs(address, _client()(address))
+            return RayJobs(address, _client(address))
         except ray.exceptions.AuthenticationError as error:
             raise ClusterUnreachable(
                 f"{address}: the cluster turns this client away: {str(error).partition(chr(10))[0].rstrip('.')}. "
@@ -135,18 +136,10 @@ def ray_jobs(address: str) -> RayJobs:
             raise ClusterUnreachable(f"{address}: no Ray job server answers there: {error}") from error
 
 
-def _client() -> Any:
-    """Ray's client, which of itself waits for ever for a server that accepts and says nothing."""
-    from ray.job_submission import JobSubmissionClient
-
+def _client(address: str) -> Any:
     for name in ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging"):
         logging.getLogger(name).setLevel(logging.WARNING)  # they tell of every upload
-
-    class Client(JobSubmissionClient):  # type: ignore[misc]
-        def _do_request(self, *words: Any, **more: Any) -> Any:
-            return super()._do_request(*words, **{"timeout": ANSWER_S, **more})
-
-    return Client
+    return job_client(address, timeout=ANSWER_S)
 
 
 @contextmanager

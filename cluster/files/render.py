@@ -5,7 +5,6 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -15,6 +14,7 @@ from typing import Any
 
 from cluster.errors import InvalidRequest
 from cluster.files.document import Keys
+from cluster.private import validate
 
 _TEMPLATES = Path(__file__).parent / "templates"
 PROVIDERS = ("aws", "gcp", "local", "kuberay", "kueue")
@@ -129,14 +129,13 @@ def ray_of(image: str) -> str | None:
 def objection(config: Mapping[str, Any]) -> Objection | None:
     """What Ray's own `prepare_config` and `validate_config` refuse in a `ray up` file; offline, nothing is written."""
     from jsonschema import ValidationError
-    from ray.autoscaler._private.util import prepare_config, validate_config
 
     said = io.StringIO()  # Ray prints and logs beside what it raises
     logging_before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         with redirect_stdout(said), redirect_stderr(said):
-            validate_config(prepare_config(deepcopy(dict(config))))
+            validate(config)
     except ValidationError as error:
         return Objection(keys=tuple(error.absolute_path), text=error.message)
     except Exception as error:  # Ray raises whatever comes of a file that it did not expect

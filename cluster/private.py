@@ -1,0 +1,107 @@
+"""Ray's private parts that have no public counterpart, each behind one function that says why it is needed.
+
+pyproject.toml bounds Ray to versions that tests/cluster/test_private.py has seen: it fails where one of them changes.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from copy import deepcopy
+from typing import Any
+
+
+def running_cluster() -> str:
+    """The address that "auto" stands for; `ray.init` tells it only once it is connected, too late to refuse it."""
+    import ray._private.services
+
+    return str(ray._private.services.canonicalize_bootstrap_address("auto"))
+
+
+def head_address() -> str | None:
+    """Where the head of this driver's cluster listens; None behind ray://. The public context has no port of it."""
+    import ray._private.worker
+
+    node = ray._private.worker._global_node
+    return None if node is None else str(node.gcs_address)
+
+
+def container_cpus() -> int:
+    """CPUs that a container's quota leaves; `os.cpu_count` knows nothing of quotas."""
+    import ray._private.utils
+
+    return int(ray._private.utils.get_num_cpus(override_docker_cpu_warning=True))
+
+
+def reload_authentication() -> None:
+    """Ray reads the mode at import and keeps the token; an earlier use in this process may have had others."""
+    import ray
+
+    ray._raylet.Config.initialize("")
+    ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
+
+
+def job_config(search_path: list[str]) -> Any:
+    """What workers are told of this driver: this search path alone.
+
+    Of itself Ray puts the driver's current folder, and its script's, before all else.
+    """
+    from ray.job_config import JobConfig
+
+    class OurJob(JobConfig):  # type: ignore[misc]
+        def _runtime_env_has_working_dir(self) -> bool:
+            return True  # the question by which Ray decides whether to send its two folders
+
+    return OurJob(_py_driver_sys_path=search_path)
+
+
+@contextmanager
+def habits(*, log: Callable[[str], None], alone: bool) -> Iterator[None]:
+    """Habits of Ray for which it has no option, changed for the time of the block.
+
+    log: is given the cluster's messages; Ray prints them to stdout, which belongs to tables and JSON.
+    alone: for a cluster that nobody else is to reach.
+    """
+    import ray._private.services as services
+    import ray._private.utils as utils
+    import ray._private.worker as worker
+
+    def to_log(data: dict[str, Any], ignore_prefix: bool) -> None:  # noqa: FBT001 (Ray's signature)
+        del ignore_prefix
+        for line in data["lines"]:
+            log(line)
+
+    with ExitStack() as stack:
+        stack.enter_context(_replaced(worker, "print_to_stdstream", to_log))
+        # It takes SIGTERM for itself, and answers with a dump, or with half a cluster left behind.
+        stack.enter_context(_replaced(utils, "set_sigterm_handler", lambda handler: None))
+        if alone:
+            # It replaces a loopback address by one that others reach; kept, all its servers listen on loopback.
+            stack.enter_context(_replaced(services, "resolve_ip_for_localhost", lambda host: host))
+        yield
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, by: Any) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, by)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+def job_client(address: str, *, timeout: float) -> Any:
+    """Ray's client of a job server; of itself it waits for ever for one that accepts and says nothing."""
+    from ray.job_submission import JobSubmissionClient
+
+    class Client(JobSubmissionClient):  # type: ignore[misc]
+        def _do_request(self, *words: Any, **more: Any) -> Any:
+            return super()._do_request(*words, **{"timeout": timeout, **more})
+
+    return Client(address)
+
+
+def validate(config: Mapping[str, Any]) -> None:
+    """What `ray up` does with its file before anything is started; raises: whatever comes of it."""
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    validate_config(prepare_config(deepcopy(dict(config))))

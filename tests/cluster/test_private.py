@@ -1,0 +1,65 @@
+"""Ray's private parts are as `cluster.private` found them: a version that changes one must be looked at first."""
+
+import inspect
+from importlib.metadata import requires
+
+import pytest
+
+
+def parameters(function):
+    return [name for name in inspect.signature(function).parameters if name != "self"]
+
+
+def of_driver():
+    from ray._private import services, utils, worker
+    from ray.autoscaler._private import util
+    from ray.job_config import JobConfig
+    from ray.job_submission import JobSubmissionClient
+
+    return [
+        (services.canonicalize_bootstrap_address, ["addr", "temp_dir"]),
+        (services.resolve_ip_for_localhost, ["host"]),
+        (utils.set_sigterm_handler, ["sigterm_handler"]),
+        (worker.print_to_stdstream, ["data", "ignore_prefix"]),
+        (JobConfig._runtime_env_has_working_dir, []),
+        (JobSubmissionClient._do_request, ["method", "endpoint", "data", "json_data", "kwargs"]),
+        (util.validate_config, ["config"]),
+        (util.prepare_config, ["config"]),
+    ]
+
+
+def test_what_is_replaced_or_called_takes_what_it_took():
+    for function, expected in of_driver():
+        assert parameters(function) == expected, function.__qualname__
+
+
+def test_what_is_given_by_name_is_known():
+    from ray._private.utils import get_num_cpus
+    from ray.job_config import JobConfig
+
+    assert "override_docker_cpu_warning" in parameters(get_num_cpus)
+    assert "_py_driver_sys_path" in parameters(JobConfig.__init__)
+
+
+def test_what_is_called_by_name_in_ray_is_what_is_replaced():
+    """A function that its callers hold under another name could be replaced in vain."""
+    import ray._private.node as node
+    import ray._private.services as services
+    import ray._private.worker as worker
+
+    assert "print_to_stdstream(" in inspect.getsource(worker)
+    assert "resolve_ip_for_localhost(" in inspect.getsource(services)
+    assert "utils.set_sigterm_handler(" in inspect.getsource(worker) + inspect.getsource(node)
+
+
+def test_the_token_can_be_read_anew():
+    import ray
+
+    assert callable(ray._raylet.Config.initialize)
+    assert callable(ray._raylet.AuthenticationTokenLoader.instance().reset_cache)
+
+
+@pytest.mark.parametrize("bound", [">=2.60", "<2.61"])
+def test_ray_is_bounded_to_versions_that_were_looked_at(bound):
+    (ray,) = [text for text in requires("dkvb-unlearning") or [] if text.startswith("ray[")]
+    assert bound in ray
