@@ -57,9 +57,10 @@ class RemovalOrder:
         """
         if not 0 <= share <= 1:
             raise BadBudget(f"share: found {share}, expected a number in [0, 1]")
-        removable = self.position != NEVER
-        held = np.bincount(self.position[removable], weights=self.hits[removable]).cumsum()
-        wanted = math.ceil(round(share * int(self.hits.sum(dtype=np.int64)), 6))
+        position, hits = self.position.ravel(), self.hits.ravel()
+        removable = np.flatnonzero(position != NEVER)  # few pairs: places of them are faster than a mask of all
+        held = np.bincount(position[removable], weights=hits[removable]).cumsum()
+        wanted = math.ceil(round(share * int(hits.sum(dtype=np.int64)), 6))
         if wanted > (held[-1] if len(held) else 0):
             raise BadBudget(f"share: found {share}, expected at most what all pairs of this order hold")
         return int((held < wanted).sum()) + 1 if wanted else 0
