@@ -27,6 +27,16 @@ def accuracy(predictions: Tensor, labels: Tensor) -> float:
     return (predictions == labels).double().mean().item() if len(labels) else math.nan
 
 
+def regret(best: float, chosen: float) -> float:
+    """What a rule loses by reading no label.
+
+    best: the score, such as ToW, at the best N that test labels find in the grid.
+    chosen: the score at the rule's N.
+    returns: best - chosen; below 0 only where the rule's N is better than all of the grid.
+    """
+    return best - chosen
+
+
 def retain_predictions(logits: Tensor, forget: list[int]) -> Tensor:
     """Predictions among the retain classes only.
 

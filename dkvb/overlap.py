@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from dkvb.errors import BadSetting, ShapeMismatch
-from dkvb.masks import hit_share
+from dkvb.orders import hit_share
 
 
 def jaccard(a: NDArray[Any], b: NDArray[Any]) -> float:

@@ -23,7 +23,7 @@ from torch import Tensor
 from dkvb.bottleneck import Bottleneck
 from dkvb.codes import NO_VOTE, check_below, pack_keys
 from dkvb.errors import BadBudget, ShapeMismatch
-from dkvb.masks import steps_of
+from dkvb.orders import steps_of
 from dkvb.tiles import (
     LANES,
     add_row,
@@ -67,7 +67,7 @@ class Items:
 def step_table(positions: Sequence[NDArray[np.int64]], grids: Sequence[Sequence[int]]) -> NDArray[np.uint8]:
     """When each forget set loses each pair.
 
-    positions: for each forget set (c, m) int64, the place of a pair in its order of removal (`dkvb.masks`).
+    positions: for each forget set (c, m) int64, the place of a pair in its order of removal (`dkvb.orders`).
     grids: for each its increasing numbers N, at most 255 of them.
     returns: (c, m, f) uint8: the first index g with position < grid[g], NEVER_STEP where none has.
     raises: BadBudget for a longer grid.

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from dkvb import masks
+from dkvb import orders
 from dkvb.checkpoint import MASK_FORMAT
 from dkvb.errors import DkvbError
 from dkvb.statistics import clopper_pearson
@@ -50,7 +50,7 @@ class Request:
     """ "uva" or "uve"."""
     budget: int | None = None
     """N: pairs (uva) or examples of each class (uve). Without budget and share N is that of the rule: the smallest
-    whose pairs hold `dkvb.masks.TAU` of the classes' training activations (uve: of each class's by itself)."""
+    whose pairs hold `dkvb.orders.TAU` of the classes' training activations (uve: of each class's by itself)."""
     share: float | None = None
     """Instead of N: the smallest N whose pairs hold this share of the classes' training activations (uva), or this
     share of each class's training items (uve). With scope "per-codebook" it is held in every codebook."""
@@ -82,17 +82,17 @@ def make_mask(
         raise NotARoot(f"{experiment.root}: counts of {counts.shape[0]} classes, a model of {len(experiment.classes)}")
     hits = reduce(np.add, (whole_hits(experiment, counts, k, name) for k, name in forget.items()))
     if request.method == "uva":
-        available = masks.activated_pairs(hits, scope=request.scope)
-        position = masks.activation_positions(hits, scope=request.scope)
+        order = orders.by_activation(hits, scope=request.scope)
         if request.budget is not None:
-            (budget,) = masks.budgets([request.budget], available, shares=False, what="pairs these classes activate")
+            (budget,) = order.budgets([request.budget], shares=False, what="pairs these classes activate")
         elif request.share is None:
-            budget = masks.smallest_holding(position, hits, masks.TAU)
+            budget = order.smallest(orders.TAU)
         elif request.scope == "global":
-            budget = masks.smallest_budget(hits, request.share)
-        else:
-            budget = max(masks.smallest_budget(row[None], request.share) for row in hits)
-        mask = position < budget
+            budget = order.smallest(request.share)
+        else:  # held in every codebook
+            each = (replace(order, position=p[None], hits=h[None]) for p, h in zip(order.position, hits, strict=True))
+            budget = max(codebook.smallest(request.share) for codebook in each)
+        mask = order.mask(budget)
     else:
         mask, budget = example_mask(experiment, request, forget, hits.shape[1])
     if not mask.any():
@@ -105,7 +105,7 @@ def make_mask(
         "budget": budget,
         "pairs_masked": int(mask.sum()),
         "pairs_masked_share": float(mask.mean()),
-        "forget_hit_share": masks.hit_share(hits, mask),
+        "forget_hit_share": orders.hit_share(hits, mask),
     }
     return mask, facts
 
@@ -143,22 +143,26 @@ def example_mask(
         own = codes.rows(np.flatnonzero(labels == k))  # reads the chunks that hold such items, no others
         if own.size and own.max() >= m:
             raise NotARoot(f"{experiment.root}: codes that name key {own.max()} of {m}")
-        position = masks.example_positions(own, m, seed=request.seed)
-        budget = class_budget(request, own, position, f"training items of class {name!r}")
-        mask |= position < budget
+        order = orders.by_example(own, code_hits(own, m), seed=request.seed)
+        budget = class_budget(request, order, f"training items of class {name!r}")
+        mask |= order.mask(budget)
         most = max(most, budget)
     return mask, most
 
 
-def class_budget(request: Request, own: NDArray[Any], position: NDArray[np.int64], what: str) -> int:
-    """N of one class for Unlearning via Examples; own: (n, c) codes of its items; what: names them in the error."""
+def code_hits(codes: NDArray[Any], m: int) -> NDArray[np.int64]:
+    """(c, m) hits of some items; codes: (n, c) below m, a negative one hits nothing."""
+    c = codes.shape[1]
+    places = np.maximum(codes, -1) + (1 + (m + 1) * np.arange(c))  # the first of each codebook is of those without
+    return np.bincount(places.ravel(), minlength=c * (m + 1)).reshape(c, m + 1)[:, 1:]
+
+
+def class_budget(request: Request, order: orders.RemovalOrder, what: str) -> int:
+    """N of one class for Unlearning via Examples; what: names its items in the error."""
     if request.budget is None and request.share is None:
-        hits = np.zeros(position.shape, np.int64)
-        item, codebook = np.nonzero(own >= 0)
-        np.add.at(hits, (codebook, own[item, codebook]), 1)
-        return masks.smallest_holding(position, hits, masks.TAU)
+        return order.smallest(orders.TAU)
     asked = request.budget if request.share is None else request.share
-    (budget,) = masks.budgets([asked or 0], len(own), shares=request.share is not None, what=what)
+    (budget,) = order.budgets([asked or 0], shares=request.share is not None, what=what)
     return budget
 
 
@@ -213,7 +217,7 @@ def unlearn(experiment: Experiment, request: Request, *, mask_only: bool = False
         "method": request.method,
         "budget": facts["budget"],
         "share": request.share,
-        "tau": masks.TAU if request.budget is None and request.share is None else None,
+        "tau": orders.TAU if request.budget is None and request.share is None else None,
         "scope": request.scope if request.method == "uva" else None,
         "seed": request.seed if request.method == "uve" else None,
         "bottleneck": experiment.steps["values"],

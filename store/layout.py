@@ -164,7 +164,7 @@ SWEEP = {
     "digest": pl.String,  # of the sweep artefact: leads back to the images
 }
 """Columns of the sweep's result table: one row a class, method, N and seed; null where there is nothing to measure.
-The grid of each class and seed holds the N of the rule (`dkvb.masks.TAU`). Seconds stand in the unit's marker, so that
+The grid of each class and seed holds the N of the rule (`dkvb.orders.TAU`). Seconds stand in the unit's marker, so that
 equal work gives equal bytes; `dkvb table` joins them."""
 
 SWEEP_3 = {name: kind for name, kind in SWEEP.items() if name not in ("test_retain_lost", "test_retain_gained")}

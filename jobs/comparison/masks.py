@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dkvb.bottleneck import Bottleneck
 from dkvb.metrics import aus
+from dkvb.orders import RemovalOrder
 from dkvb.sweep import Items, codes_by_step, step_table, sweep
 from jobs import inputs
 from jobs.comparison.heads import read_bottleneck, watched
@@ -23,11 +24,10 @@ Accuracies = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Budgeted:
     """In which order a method removes pairs, and at which numbers it is looked at."""
 
-    position: NDArray[np.int64]
-    """(c, m), see `dkvb.masks`."""
+    order: RemovalOrder
     grid: list[int]
     """Increasing N, the first 0."""
 
@@ -67,14 +67,14 @@ class Watched:
         return Items(*(torch.cat(kind) for kind in zip(*parts, strict=True)))
 
     def predictions(
-        self, orders: Sequence[Order], forget: Sequence[Sequence[int]]
+        self, orders: Sequence[Budgeted], forget: Sequence[Sequence[int]]
     ) -> tuple[dict[str, NDArray[np.int16]], dict[str, NDArray[np.int16]]]:
         """Of every order at every N: split -> (orders, steps, n) int16, among all and among the retain classes.
 
         forget: the classes of each order. An order with fewer N stays as its last left it.
         """
-        steps = max(len(order.grid) for order in orders)
-        table = step_table([order.position for order in orders], [order.grid for order in orders])
+        steps = max(len(one.grid) for one in orders)
+        table = step_table([one.order.position for one in orders], [one.grid for one in orders])
         found: tuple[dict[str, Any], dict[str, Any]] = {}, {}
         for split in SPLITS:
             parts = [

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
-from dkvb.masks import budgets
+from dkvb.orders import budgets
 from jobs.classes import class_indexes
 from jobs.errors import BadRequest, BadSpec
 from jobs.printable import shown

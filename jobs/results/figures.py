@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from dkvb.masks import TAU
+from dkvb.orders import TAU
 from jobs.errors import BadRequest
 from jobs.printable import shown
 from jobs.results.headline import at_rule

@@ -1,6 +1,6 @@
 """The headline: each class at the N of the rule, before and after; from a sweep of this version or an earlier one.
 
-N is the smallest whose masked pairs hold `dkvb.masks.TAU` of the class's training activations: it reads no test item
+N is the smallest whose masked pairs hold `dkvb.orders.TAU` of the class's training activations: it reads no test item
 and no prediction, so the items it is reported on had no part in choosing it. No torch: a request reads this too.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dkvb.masks import TAU
+from dkvb.orders import TAU
 from dkvb.statistics import change_width, clopper_pearson
 from jobs.results.experiment import Experiment
 from jobs.rows import read_rows

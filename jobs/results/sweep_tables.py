@@ -5,7 +5,7 @@ from math import isnan
 
 import polars as pl
 
-from dkvb.masks import TAU
+from dkvb.orders import TAU
 from jobs.printable import shown
 from jobs.results.experiment import Experiment
 from jobs.results.formats import cell

@@ -6,7 +6,7 @@ from typing import Any
 
 from dkvb.backbones import BackboneSpec
 from dkvb.keys import KeySettings
-from dkvb.masks import SCOPES, TAU
+from dkvb.orders import SCOPES, TAU
 from dkvb.training import TrainSettings
 from jobs.spec.bounds import check, check_choice, check_range
 from jobs.spec.images import ImagesSpec

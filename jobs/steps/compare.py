@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dkvb import baselines, masks, metrics, selection, trials
+from dkvb import baselines, metrics, trials
 from dkvb.codes import NO_VOTE
+from dkvb.orders import NEVER, RemovalOrder, by_activation, by_contrast, by_example
 from dkvb.sweep import step_table, sweep
 from dkvb.values import CodeFeatures
 from jobs import inputs
@@ -24,7 +25,7 @@ from jobs.classes import class_hits, total_hits
 from jobs.comparison.attacks import RECOVERED, attacks
 from jobs.comparison.heads import HEADS, Head, importance_of, read_head, tuned
 from jobs.comparison.judge import Judge, Model, model, tow
-from jobs.comparison.masks import Accuracies, Order, Watched, accuracies, best_step
+from jobs.comparison.masks import Accuracies, Budgeted, Watched, accuracies, best_step
 from jobs.rows import without_nan
 from jobs.step import SPLITS, Facts, Task, Work
 from jobs.worker import use_one_core
@@ -176,43 +177,28 @@ class Comparison:
         logits = {split: baselines.without_logit(before.logits[split], [self.k]) for split in SPLITS}
         yield replace(before, method="logit", logits=logits)
 
-    def orders(self) -> dict[str, Order]:
+    def orders(self) -> dict[str, Budgeted]:
         """Orders of removal by name: those of the methods, and those ranked by contrast with the other classes."""
         spec, hits, others = self.spec["methods"], self.hits, self.bench.total - self.hits
         uve = spec["uve"]
         codes = self.bench.heads["values"].features["train"].take(self.rows).codes.numpy()  # type: ignore[attr-defined]
         found = {
-            "uva": self.order(masks.activation_positions(hits), spec["uva"], self.spec["taus"]),
-            "uva per codebook": self.order(masks.activation_positions(hits, scope="per-codebook"), None),
-            "uve": self.order(
-                masks.example_positions(codes, hits.shape[1], seed=uve["seeds"][0]), uve, available=len(codes)
-            ),
+            "uva": self.budgeted(by_activation(hits), spec["uva"], self.spec["taus"]),
+            "uva per codebook": self.budgeted(by_activation(hits, scope="per-codebook"), None),
+            "uve": self.budgeted(by_example(codes, hits, seed=uve["seeds"][0]), uve),
         }
         for weight in self.spec["weights"]:
             if weight > 0:
-                position = selection.contrast_positions(hits, others, weight=weight)
-                found[contrast(weight)] = self.order(position, None, self.spec["taus"], weight=weight)
+                order = by_contrast(hits, others, weight=weight)
+                found[contrast(weight)] = self.budgeted(order, None, self.spec["taus"])
         return found
 
-    def order(
-        self,
-        position: NDArray[np.int64],
-        grid: dict[str, Any] | None,
-        taus: list[float] | None = None,
-        *,
-        weight: float = 0.0,
-        available: int | None = None,
-    ) -> Order:
+    def budgeted(self, order: RemovalOrder, grid: dict[str, Any] | None, taus: list[float] | None = None) -> Budgeted:
         """With the grid of the spec, or SHARES; and where there are taus, the budgets that they choose."""
-        there = int(position[position < masks.NEVER].max(initial=-1)) + 1 if available is None else available
         shares, numbers = (True, SHARES) if grid is None else (grid["unit"] == "shares", grid["grid"])
-        budgets = masks.budgets(numbers, there, shares=shares, what="pairs or items")
-        budgets += [self.budget(tau, weight) for tau in taus or []]
-        return Order(position, sorted({0, *budgets}))
-
-    def budget(self, tau: float, weight: float) -> int:
-        """The N of the label-free rule."""
-        return selection.contrast_budget(self.hits, self.bench.total - self.hits, weight=weight, share=tau)
+        budgets = order.budgets(numbers, shares=shares, what="pairs or items")
+        budgets += [order.smallest(tau) for tau in taus or []]
+        return Budgeted(order, sorted({0, *budgets}))
 
     def masked(
         self, head: Head, judge: Judge, selections: list[dict[str, Any]], attacked: list[dict[str, Any]]
@@ -222,16 +208,17 @@ class Comparison:
         orders = self.orders()
         predicted, among = self.bench.watched.predictions(list(orders.values()), [[self.k]] * len(orders))
         at: dict[str, tuple[int, NDArray[np.bool_]]] = {}
-        for i, (name, order) in enumerate(orders.items()):
-            steps = slice(len(order.grid))
+        for i, (name, budgeted) in enumerate(orders.items()):
+            steps = slice(len(budgeted.grid))
             own, own_among = ({split: kind[split][i, steps] for split in SPLITS} for kind in (predicted, among))
             found = accuracies(own, own_among, self.labels, self.forget)
             if not name.startswith("contrast"):  # these are there for their rules alone
-                budget = order.grid[best_step(found)]
-                at[name] = budget, order.position < budget
-            selections += list(self.regrets(name, order, found, judge))
-        rule = self.budget(self.spec["tau"], 0.0)
-        at["uva by tau"] = rule, orders["uva"].position < rule
+                budget = budgeted.grid[best_step(found)]
+                at[name] = budget, budgeted.order.mask(budget)
+            selections += list(self.regrets(name, budgeted, found, judge))
+        uva = orders["uva"].order
+        rule = uva.smallest(self.spec["tau"])
+        at["uva by tau"] = rule, uva.mask(rule)
         selectable = self.bench.watched.bottleneck.selectable
         like = baselines.random_mask(torch.from_numpy(at["uva"][1]), selectable, seed=self.spec["seed"])
         at["random"] = at["uva"][0], like.numpy()
@@ -256,31 +243,32 @@ class Comparison:
         goal = RECOVERED * judge.accuracies(judge.before)["test_forget"]
         for name, mask in taken.items():
             total = int(mask.sum())
-            first = masks.activation_positions(np.where(mask, self.hits, 0))
-            last = np.where(mask, total - 1 - np.minimum(first, total - 1), masks.NEVER)
-            grid = sorted({0, *masks.budgets(SHARES, total, shares=True, what="masked pairs")})
+            first = by_activation(np.where(mask, self.hits, 0))
+            last = np.where(mask, total - 1 - np.minimum(first.position, total - 1), NEVER)
+            reverse = RemovalOrder(last, first.hits, total)
+            grid = sorted({0, *reverse.budgets(SHARES, shares=True, what="masked pairs")})
             predicted, _ = sweep(watched, items, step_table([last], [grid]), steps=len(grid), forget=[[self.k]])
             back = (predicted[0] == self.k).double().mean(1) >= goal
             left = max((grid[g] for g in range(len(grid)) if back[g]), default=0)
             row = {"head": "values", "method": name, "attack": "unmask", "measure": "share restored"}
             yield {**row, "value": (total - left) / max(1, total), "oracle": None}
 
-    def erased(self, head: Head, order: Order) -> Iterator[Model]:
+    def erased(self, head: Head, uva: Budgeted) -> Iterator[Model]:
         """The other meanings of a mask: a masked pair votes zero, or its codebook is left out.
 
         Both divide one sum by different numbers, so their predictions are alike, and so is the best N.
         """
         features, problem = head.features, head.problem(self.rows)
-        reached = [trials.training_accuracies(problem, emptied(head.weights, order.position < n)) for n in order.grid]
+        reached = [trials.training_accuracies(problem, emptied(head.weights, uva.order.mask(n))) for n in uva.grid]
         forget, retain = zip(*reached, strict=True)
-        budget = order.grid[best_step({"train_forget": forget, "train_retain": retain})]
-        mask = order.position < budget
+        budget = uva.grid[best_step({"train_forget": forget, "train_retain": retain})]
+        mask = uva.order.mask(budget)
         setting = {"budget": budget, "pairs": int(mask.sum())}
         yield model(head, "uva zero", emptied(head.weights, mask), setting=setting)
         dropped = {split: CodeFeatures(without(features[split], mask), mask.shape[1]) for split in SPLITS}
         yield model(head, "uva drop", head.weights, dropped, setting)
 
-    def regrets(self, name: str, order: Order, found: Accuracies, judge: Judge) -> Iterator[dict[str, Any]]:
+    def regrets(self, name: str, budgeted: Budgeted, found: Accuracies, judge: Judge) -> Iterator[dict[str, Any]]:
         """What the label-free rules lose against the best N by test labels: of an order by contrast, 0 being UvA's."""
         if name == "uva":
             weight = 0.0
@@ -289,18 +277,18 @@ class Comparison:
         else:
             return
         oracle = judge.accuracies(judge.oracle)
-        tows = [tow({key: values[g] for key, values in found.items()}, oracle) for g in range(len(order.grid))]
+        tows = [tow({key: values[g] for key, values in found.items()}, oracle) for g in range(len(budgeted.grid))]
         best = int(np.argmax(tows))
         for tau in self.spec["taus"]:
-            g = order.grid.index(self.budget(tau, weight))
+            g = budgeted.grid.index(budgeted.order.smallest(tau))
             yield {
                 "weight": weight,
                 "tau": tau,
-                "budget": order.grid[g],
-                "best_budget": order.grid[best],
+                "budget": budgeted.grid[g],
+                "best_budget": budgeted.grid[best],
                 "tow": tows[g],
                 "best_tow": tows[best],
-                "regret": selection.regret(tows[best], tows[g]),
+                "regret": metrics.regret(tows[best], tows[g]),
                 "test_forget": float(found["test_forget"][g]),
                 "test_retain": float(found["test_retain"][g]),
                 "train_forget": float(found["train_forget"][g]),

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dkvb import baselines, costs, flops, masks, trials
+from dkvb import baselines, costs, flops, orders, trials
 from dkvb.backbones import BackboneSpec, load_backbone
 from dkvb.flops import Flops
 from jobs import inputs
@@ -159,17 +159,17 @@ def features_bytes(head: Head) -> int:
 
 def mask_costs(task: Task, head: Head, out: Tensor, k: int) -> Iterator[Cost]:
     """A mask by either method, from the store to the mask; no gradient, and no forward pass where codes are cached."""
-    m = len(head.weights) // head.codebooks
     codes: Any = head.features["train"]
     own, path = codes.codes[out].numpy(), task.path("counts")
     hits = class_hits(arrays.open_array(path, "counts"), k)
 
     def uva() -> object:
-        counts = class_hits(arrays.open_array(path, "counts"), k)
-        return masks.holding(counts, task.spec["tau"])
+        order = orders.by_activation(class_hits(arrays.open_array(path, "counts"), k))
+        return order.mask(order.smallest(task.spec["tau"]))
 
     def uve() -> object:
-        return masks.example_positions(own, m, seed=task.spec["seed"]) < len(own)
+        order = orders.by_example(own, hits, seed=task.spec["seed"])
+        return order.mask(order.available)
 
     nothing = Flops(0, 0)
     yield Cost(head="values", method="uva", work=uva, flops=nothing, images=0, bytes_read=hits.nbytes)

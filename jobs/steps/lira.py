@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dkvb import masks, metrics, trials, ulira
+from dkvb import metrics, orders, trials, ulira
 from dkvb.baselines import Problem
 from dkvb.bottleneck import decode
 from dkvb.counts import count_codes
@@ -69,7 +69,8 @@ def open_work(task: Task) -> Work:
             learns = torch.cat([torch.full((len(own), count), kind == "none"), halves])
             trained[kind] = fit_many_values(codes[rows], labels[rows], learns, head.settings, m=m, v=v)
         settings, _ = tuned(tried, head, "scrub", forget=k)
-        mask = masks.holding(count_codes(codes[own], m).numpy(), spec["tau"])
+        order = orders.by_activation(count_codes(codes[own], m).numpy())
+        mask = order.mask(order.smallest(spec["tau"]))
         masked = seen.codes([mask], splits=["train"])[0]["train"][own]
         found = np.empty((count, len(METHODS), len(own)), np.float32)
         for i in range(count):

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dkvb import baselines, masks, membership, trials
+from dkvb import baselines, membership, trials
 from dkvb.codes import encode
 from dkvb.counts import count_codes
+from dkvb.orders import by_activation, by_example
 from dkvb.overlap import jaccard
 from dkvb.seeds import drawn, generator
 from dkvb.values import CodeFeatures
@@ -20,7 +21,7 @@ from jobs.classes import class_indexes
 from jobs.comparison.attacks import LOWEST
 from jobs.comparison.heads import HEADS, Head, read_head, tuned
 from jobs.comparison.judge import Judge, Model, model
-from jobs.comparison.masks import Order, Watched, accuracies, best_step
+from jobs.comparison.masks import Budgeted, Watched, accuracies, best_step
 from jobs.rows import without_nan
 from jobs.step import SPLITS, Facts, Task, Work
 from jobs.worker import use_one_core
@@ -143,24 +144,25 @@ class Scope:
         features = {split: CodeFeatures(own[split], self.m) for split in SPLITS}
         return model(self.heads["values"], method, self.heads["values"].weights, features, setting)
 
-    def best_mask(self, order: Order, classes: Sequence[int], judge: Judge) -> tuple[NDArray[np.bool_], int]:
+    def best_mask(self, budgeted: Budgeted, classes: Sequence[int], judge: Judge) -> tuple[NDArray[np.bool_], int]:
         """At the N that is best on the training items."""
-        predicted, among = self.seen.predictions([order], [list(classes) or [0]])
+        predicted, among = self.seen.predictions([budgeted], [list(classes) or [0]])
         own, own_among = ({split: kind[split][0] for split in SPLITS} for kind in (predicted, among))
         found = accuracies(own, own_among, self.labels, judge.forget)
-        budget = order.grid[best_step(found)]
-        return order.position < budget, budget
+        budget = budgeted.grid[best_step(found)]
+        return budgeted.order.mask(budget), budget
 
-    def orders(self, rows: Tensor) -> dict[str, Order]:
+    def orders(self, rows: Tensor) -> dict[str, Budgeted]:
         """Both methods, for some training items."""
         codes = self.codes["train"][rows]
+        hits = self.hits(codes)
         found = {
-            "uva": (masks.activation_positions(hits := self.hits(codes)), int((hits > 0).sum())),
-            "uve": (masks.example_positions(codes.numpy(), self.m, seed=self.seed), len(rows)),
+            "uva": by_activation(hits),
+            "uve": by_example(codes.numpy(), hits, seed=self.seed),
         }
         return {
-            method: Order(position, sorted({0, *masks.budgets(SHARES, there, shares=True, what="pairs or items")}))
-            for method, (position, there) in found.items()
+            method: Budgeted(order, sorted({0, *order.budgets(SHARES, shares=True, what="pairs or items")}))
+            for method, order in found.items()
         }
 
     def scrubbed(
@@ -193,8 +195,8 @@ class Scope:
             judge = self.judge(head, rows, forget)
             models = [judge.before, judge.oracle, self.scrubbed(head, rows)]
             if name == "values":
-                for method, order in self.orders(rows).items():
-                    mask, budget = self.best_mask(order, forget, judge)
+                for method, budgeted in self.orders(rows).items():
+                    mask, budget = self.best_mask(budgeted, forget, judge)
                     models.append(self.masked(method, mask, budget=budget, pairs=int(mask.sum())))
             for one in models:
                 yield self.row(judge, one, "classes", int(size))
@@ -227,7 +229,8 @@ class Scope:
 
     def rule(self, hits: NDArray[np.int64]) -> NDArray[np.bool_]:
         """UvA's mask by the label-free rule."""
-        return masks.holding(hits, self.spec["tau"])
+        order = by_activation(hits)
+        return order.mask(order.smallest(self.spec["tau"]))
 
     def instances(self, percent: str) -> Iterator[dict[str, Any]]:
         """Some items of a class; the class itself stays. Membership is told by test items of the same class."""
@@ -241,8 +244,8 @@ class Scope:
             judge = self.judge(head, rows, [], like)
             models = [judge.before, judge.oracle, self.scrubbed(head, rows)]
             if name == "values":
-                for method, order in self.orders(rows).items():
-                    mask, budget = self.best_mask(order, [], judge)
+                for method, budgeted in self.orders(rows).items():
+                    mask, budget = self.best_mask(budgeted, [], judge)
                     models.append(self.masked(method, mask, budget=budget, pairs=int(mask.sum())))
                 everything = self.hits(self.codes["train"][rows]) > 0
                 models.append(self.masked("uve all", everything, pairs=int(everything.sum())))

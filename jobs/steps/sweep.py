@@ -1,6 +1,6 @@
 """Step: the sweep; a block of classes a unit, each forgotten by itself, with every method, budget and seed.
 
-The grid of every class and seed holds the N of the rule too (`dkvb.masks.TAU`). One more unit, BEFORE, is the model as
+The grid of every class and seed holds the N of the rule too (`dkvb.orders.TAU`). One more unit, BEFORE, is the model as
 it is: accuracies, items, and what its losses tell of who was trained on.
 """
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from dkvb import masks
+from dkvb import orders
 from dkvb.bottleneck import Bottleneck
 from dkvb.compilation import warm
 from dkvb.metrics import changed, neighbour_damage, right_by_class
@@ -61,7 +61,8 @@ def prepare(task: Task) -> list[str]:
             raise BadRequest(f"class {names[k]!r} has no training items to forget; leave it out with sweep.classes")
         hits = class_hits(counts, k)
         for method, grid in task.spec["methods"].items():
-            _budgets(method, grid, hits, int((labels == k).sum()), name=names[k])
+            there = orders.activated_pairs(hits, scope=grid["scope"]) if method == "uva" else int((labels == k).sum())
+            orders.budgets(grid["grid"], there, shares=grid["unit"] == "shares", what=what_of(method, names[k]))
     return [*blocks(len(wanted), block_size(len(wanted))), BEFORE]
 
 
@@ -70,16 +71,9 @@ def block_size(classes: int) -> int:
     return max(1, min(CLASSES, classes // UNITS))
 
 
-def _budgets(
-    method: str, grid: dict[str, Any], hits: NDArray[np.int64], items: int, *, name: str
-) -> tuple[list[int], int]:
-    """The numbers N of a grid for one class, beginning with 0, and how many there are at most."""
-    if method == "uva":
-        available, what = masks.activated_pairs(hits, scope=grid["scope"]), f"pairs that class {name!r} activates"
-    else:
-        available, what = items, f"training items of class {name!r}"
-    numbers = masks.budgets(grid["grid"], available, shares=grid["unit"] == "shares", what=what)
-    return sorted({0, *numbers}), available
+def what_of(method: str, name: str) -> str:
+    """What a method's N counts, of the class of that name."""
+    return f"pairs that class {name!r} activates" if method == "uva" else f"training items of class {name!r}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,22 +197,22 @@ def make_run(
     bench: Bench, classes: list[int], hits: list[NDArray[np.int64]], *, method: str, grid: dict[str, Any], seed: int
 ) -> Run:
     """The grids of a block of classes, and when they remove which pair."""
-    m, labels = bench.total.shape[1], bench.splits[0].labels.numpy()
+    labels = bench.splits[0].labels.numpy()
     cases, tables = [], []
     for k, own in zip(classes, hits, strict=True):
         rows = np.flatnonzero(labels == k)
-        numbers, available = _budgets(method, grid, own, len(rows), name=bench.names[k])
         if method == "uva":
-            position = masks.activation_positions(own, scope=grid["scope"])
+            order = orders.by_activation(own, scope=grid["scope"])
         else:
-            position = masks.example_positions(bench.codes[rows], m, seed=seed)
-        rule = masks.smallest_holding(position, own, masks.TAU)
-        numbers = sorted({*numbers, rule})
-        table = step_table([position], [numbers])
+            order = orders.by_example(bench.codes[rows], own, seed=seed)
+        budgets = order.budgets(grid["grid"], shares=grid["unit"] == "shares", what=what_of(method, bench.names[k]))
+        rule = order.smallest(orders.TAU)
+        numbers = sorted({0, *budgets, rule})
+        table = step_table([order.position], [numbers])
         by_step = [by_steps(table, weights, len(numbers)) for weights in (np.ones_like(own), own, bench.total)]
         others = (bench.total.sum() - own.sum()) or np.nan
         shares = by_step[1] / own.sum(), (by_step[2] - by_step[1]) / others
-        cases.append(Case(k, numbers, available, numbers.index(rule), by_step[0], *shares))
+        cases.append(Case(k, numbers, order.available, numbers.index(rule), by_step[0], *shares))
         tables.append(table)
     v, steps = len(bench.names), max(len(case.budgets) for case in cases)
     right, among = ({split: np.zeros((len(classes), steps, v), np.int64) for split in SPLITS} for _ in range(2))

@@ -13,8 +13,8 @@ from synthetic import Scene, scene
 from timing import copy_rate, median, once, peak_bytes, report, size
 
 from dkvb.codes import encode
-from dkvb.masks import activated_pairs, activation_positions, budgets
 from dkvb.neighbours import neighbours
+from dkvb.orders import RemovalOrder, by_activation
 from dkvb.sweep import Items, step_table, sweep
 
 GRID = [k / 20 for k in range(1, 21)]
@@ -24,14 +24,15 @@ BLOCK = 8192
 FEW = 10_000
 
 
-def grid_of(built: Scene, k: int) -> list[int]:
+def grid_of(order: RemovalOrder) -> list[int]:
     """The budgets of one class."""
-    return budgets(GRID, activated_pairs(built.counts[k]), shares=True, what="pairs")
+    return order.budgets(GRID, shares=True, what="pairs")
 
 
 def table_of(built: Scene, classes: range) -> np.ndarray:
     """When each class loses which pair."""
-    parts = [step_table([activation_positions(built.counts[k])], [grid_of(built, k)]) for k in classes]
+    orders = [by_activation(built.counts[k]) for k in classes]
+    parts = [step_table([order.position], [grid_of(order)]) for order in orders]
     return np.concatenate(parts, axis=2)
 
 
@@ -41,8 +42,9 @@ def differences(built: Scene, items: Items, classes: list[int]) -> float:
     wrong = []
     for k in classes:
         predicted, _ = sweep(built.model, few, table_of(built, range(k, k + 1)), steps=len(GRID), forget=[[k]])
+        order = by_activation(built.counts[k])
         for g in (4, 11, 19):
-            mask = torch.from_numpy(activation_positions(built.counts[k]) < grid_of(built, k)[g])
+            mask = torch.from_numpy(order.mask(grid_of(order)[g]))
             wrong.append((built.model.masked(mask).logits(few.z).argmax(1) != predicted[0, g]).double().mean().item())
     return sum(wrong) / len(wrong)
 

@@ -19,6 +19,7 @@ from dkvb.metrics import (
     klom,
     margins,
     neighbour_damage,
+    regret,
     retain_predictions,
     right_by_class,
     tow,
@@ -114,6 +115,12 @@ def test_a_class_without_items_is_never_the_worst_neighbour():
     worst, where = neighbour_damage(before, after, forget=[0, 2])
     assert math.isnan(worst)
     assert where == -1
+
+
+def test_regret_is_what_the_best_budget_had_over_the_chosen_one():
+    assert regret(0.9, 0.9) == 0
+    assert regret(0.9, 0.7) == pytest.approx(0.2)
+    assert regret(0.7, 0.9) == pytest.approx(-0.2)
 
 
 def test_the_tug_of_war_is_the_product_over_the_splits_of_one_less_the_gap():

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from dkvb.bottleneck import Bottleneck
 from dkvb.counts import class_counts
 from dkvb.errors import BadBudget, ShapeMismatch
-from dkvb.masks import activation_positions, budgets, example_positions
 from dkvb.metrics import retain_predictions
 from dkvb.neighbours import neighbours
+from dkvb.orders import budgets, by_activation, by_example
 from dkvb.sweep import NEVER_STEP, Items, codes_by_step, step_table, sweep
 from tests.dkvb import naive
 
@@ -31,14 +31,13 @@ def order_of(
 ) -> tuple[torch.Tensor, int]:
     """The positions of a request, and the budget that removes all it ever will."""
     codes, m, v = model.codes(z), model.keys.shape[1], model.values.shape[2]
+    counts = class_counts(codes, labels, classes=v, m=m)
     if method == "examples":
-        classes = [codes[labels == k].numpy() for k in forget]
-        position = torch.from_numpy(np.min([example_positions(own, m, seed=3) for own in classes], axis=0))
-        return position, max(map(len, classes))
-    counts = class_counts(codes, labels, classes=v, m=m)[forget].sum(0)
-    activated = counts > 0
-    available = activated.sum() if method == "global" else activated.sum(1).max()
-    return torch.from_numpy(activation_positions(counts.numpy(), scope=method)), int(available)
+        orders = [by_example(codes[labels == k].numpy(), counts[k].numpy(), seed=3) for k in forget]
+        position = torch.from_numpy(np.min([order.position for order in orders], axis=0))
+        return position, max(order.available for order in orders)
+    order = by_activation(counts[forget].sum(0).numpy(), scope=method)
+    return torch.from_numpy(order.position), order.available
 
 
 def watch(model: Bottleneck, z: torch.Tensor, *, r: int = 3) -> Items:

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from dkvb.masks import TAU
+from dkvb.orders import TAU
 from store.layout import SWEEP
 
 SCHEMA = {**SWEEP, **dict.fromkeys(("train_items", "test_items", "test_others"), pl.Int64), "seconds": pl.Float64}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cluster.unit_map import SerialExecutor
-from dkvb import masks
+from dkvb import orders
 from dkvb.bottleneck import Bottleneck
 from dkvb.metrics import accuracy
 from jobs.comparison import attacks
@@ -129,13 +129,13 @@ def test_a_masked_model_is_the_plain_masked_forward_pass(method, k, rows, compar
     (row,) = rows["compare"].filter(wanted).iter_rows(named=True)
     budget = json.loads(row["setting"])["budget"]
     labels = {s: arrays.read_shards(compared.artefact(f"embeddings[{s}]").data, "labels") for s in ("train", "test")}
+    counts = arrays.read(compared.artefact("counts").data, "counts")[k].astype(np.int64)
     if method == "uve":
         codes = arrays.read(compared.artefact("codes[train]").data, "codes")[labels["train"] == k]
-        position = masks.example_positions(codes, 13, seed=0)
+        order = orders.by_example(codes, counts, seed=0)
     else:
-        counts = arrays.read(compared.artefact("counts").data, "counts")[k].astype(np.int64)
-        position = masks.activation_positions(counts)
-    forgotten = bottleneck.masked(torch.from_numpy(position < budget))
+        order = orders.by_activation(counts)
+    forgotten = bottleneck.masked(torch.from_numpy(order.mask(budget)))
     for split, own in labels.items():
         z = torch.from_numpy(arrays.read_shards(compared.artefact(f"embeddings[{split}]").data, "embeddings"))
         predicted, own_labels = forgotten.logits(z).argmax(1), torch.from_numpy(own).long()

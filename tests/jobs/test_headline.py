@@ -8,10 +8,10 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from dkvb import masks
+from dkvb import orders
 from dkvb.bottleneck import Bottleneck
-from dkvb.masks import TAU
 from dkvb.membership import membership_scores
+from dkvb.orders import TAU
 from dkvb.roc import auc
 from jobs.results.headline import (
     FORGOTTEN,
@@ -112,10 +112,10 @@ def test_the_grid_holds_the_rule_s_n_of_every_class_and_seed(finished):
     for one in at_rule(rows).to_dicts():
         k = one["class"]
         if one["method"] == "uva":
-            position = masks.activation_positions(counts[k])
+            order = orders.by_activation(counts[k])
         else:
-            position = masks.example_positions(codes[labels == k], counts.shape[2], seed=one["seed"])
-        shares = [masks.hit_share(counts[k], position < n) for n in range(one["budget"] + 1)]
+            order = orders.by_example(codes[labels == k], counts[k], seed=one["seed"])
+        shares = [orders.hit_share(counts[k], order.mask(n)) for n in range(one["budget"] + 1)]
         assert shares[-1] >= TAU - 1e-9 > shares[-2]
         assert one["forget_hit_share"] == pytest.approx(shares[-1])
     assert at_rule(rows).height == 3 + 3 * 2
@@ -127,7 +127,7 @@ def test_items_lost_and_gained_are_those_of_the_masked_model(finished):
     right = model.logits(z).argmax(1) == labels
     added = np.zeros(len(labels))
     for one in at_rule(sweep_table(finished)).filter(pl.col("method") == "uva").to_dicts():
-        mask = masks.activation_positions(counts[one["class"]]) < one["budget"]
+        mask = orders.by_activation(counts[one["class"]]).mask(one["budget"])
         now, others = model.masked(torch.from_numpy(mask)).logits(z).argmax(1) == labels, labels != one["class"]
         assert one["test_retain_lost"] == int((right & ~now & others).sum())
         assert one["test_retain_gained"] == int((now & ~right & others).sum())

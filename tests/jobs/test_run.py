@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cluster.session import session
-from dkvb import masks
+from dkvb import orders
 from dkvb.backbones import BackboneSpec, embed, load_backbone
 from dkvb.bottleneck import Bottleneck
 from dkvb.codes import encode
@@ -118,14 +118,14 @@ def sweep_rows(experiment):
 
 
 def expected_mask(experiment, row):
+    hits = read(experiment, "counts", "counts")[row["class"]]
     if row["method"] == "uva":
-        counts = read(experiment, "counts", "counts")
-        position = masks.activation_positions(counts[row["class"]])
+        order = orders.by_activation(hits)
     else:
         codes, labels = read(experiment, "codes[train]", "codes"), rows_of(experiment, "train", "labels")
         own = codes[labels == row["class"]]
-        position = masks.example_positions(own, 13, seed=row["seed"])
-    return torch.from_numpy(position < row["budget"])
+        order = orders.by_example(own, hits, seed=row["seed"])
+    return torch.from_numpy(order.mask(row["budget"]))
 
 
 def test_a_row_of_the_sweep_is_what_the_plain_masked_model_scores(finished):

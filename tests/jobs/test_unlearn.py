@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from dkvb import masks
+from dkvb import orders
 from dkvb.bottleneck import Bottleneck
 from dkvb.errors import BadBudget, BadCheckpoint
 from jobs.errors import BadRequest
@@ -54,7 +54,7 @@ def forget(experiment, *classes, **asked):
 @pytest.mark.parametrize("budget", [1, 5])
 def test_the_mask_of_uva_is_that_of_the_method(scope, budget, own):
     done = forget(own, "bee", budget=budget, scope=scope)
-    expected = masks.activation_positions(counts_of(own)[1], scope=scope) < budget
+    expected = orders.by_activation(counts_of(own)[1], scope=scope).mask(budget)
     np.testing.assert_array_equal(mask_of(done), expected)
     assert done["pairs_masked"] == int(expected.sum())
     assert done["pairs_masked_share"] == pytest.approx(done["pairs_masked"] / (11 * M))
@@ -63,7 +63,7 @@ def test_the_mask_of_uva_is_that_of_the_method(scope, budget, own):
 @pytest.mark.parametrize("seed", [0, 3])
 def test_the_mask_of_uve_is_that_of_the_method(seed, own):
     done = forget(own, "cat", method="uve", budget=5, seed=seed)
-    expected = masks.example_positions(codes_of(own, 2), M, seed=seed) < 5
+    expected = orders.by_example(codes_of(own, 2), counts_of(own)[2], seed=seed).mask(5)
     np.testing.assert_array_equal(mask_of(done), expected)
 
 
@@ -89,9 +89,9 @@ def test_several_classes_are_forgotten_together(own):
     counts = counts_of(own)
     done = forget(own, "cat", "ant", budget=7)
     assert done["classes"] == ["ant", "cat"]
-    np.testing.assert_array_equal(mask_of(done), masks.activation_positions(counts[0] + counts[2]) < 7)
+    np.testing.assert_array_equal(mask_of(done), orders.by_activation(counts[0] + counts[2]).mask(7))
     by_examples = mask_of(forget(own, "ant", "cat", method="uve", budget=5))
-    each = [masks.example_positions(codes_of(own, k), M, seed=0) < 5 for k in (0, 2)]
+    each = [orders.by_example(codes_of(own, k), counts[k], seed=0).mask(5) for k in (0, 2)]
     np.testing.assert_array_equal(by_examples, each[0] | each[1])
 
 
@@ -280,9 +280,10 @@ def test_no_test_label_is_read(method, own, finished):
     done = forget(own, "cat", method=method, share=0.5)
     counts = counts_of(finished)[2]
     if method == "uva":
-        expected = masks.activation_positions(counts) < masks.smallest_budget(counts, 0.5)
+        order = orders.by_activation(counts)
+        expected = order.mask(order.smallest(0.5))
     else:
-        expected = masks.example_positions(codes_of(finished, 2), M, seed=0) < 9
+        expected = orders.by_example(codes_of(finished, 2), counts, seed=0).mask(9)
     np.testing.assert_array_equal(mask_of(done), expected)
 
 
@@ -364,17 +365,17 @@ def test_what_was_done_is_told_to_people(own):
 def test_without_budget_and_share_n_is_that_of_the_rule(own):
     counts = counts_of(own)
     for k, name in enumerate(own.classes):
-        for scope in masks.SCOPES:
+        for scope in orders.SCOPES:
             done = forget(own, name, scope=scope)
-            position = masks.activation_positions(counts[k], scope=scope)
-            shares = [masks.hit_share(counts[k], position < n) for n in (done["budget"] - 1, done["budget"])]
-            assert shares[0] < masks.TAU - 1e-9 < shares[1]
+            order = orders.by_activation(counts[k], scope=scope)
+            shares = [orders.hit_share(counts[k], order.mask(n)) for n in (done["budget"] - 1, done["budget"])]
+            assert shares[0] < orders.TAU - 1e-9 < shares[1]
             assert done["forget_hit_share"] == pytest.approx(shares[1])
         for seed in (0, 3):
             done = forget(own, name, method="uve", seed=seed)
-            position = masks.example_positions(codes_of(own, k), M, seed=seed)
-            shares = [masks.hit_share(counts[k], position < n) for n in (done["budget"] - 1, done["budget"])]
-            assert shares[0] < masks.TAU - 1e-9 < shares[1]
+            order = orders.by_example(codes_of(own, k), counts[k], seed=seed)
+            shares = [orders.hit_share(counts[k], order.mask(n)) for n in (done["budget"] - 1, done["budget"])]
+            assert shares[0] < orders.TAU - 1e-9 < shares[1]
 
 
 def test_several_classes_by_the_rule_hold_the_share_of_each(own):
@@ -382,14 +383,14 @@ def test_several_classes_by_the_rule_hold_the_share_of_each(own):
     by_examples = mask_of(forget(own, "ant", "cat", method="uve")).numpy()
     each = [mask_of(forget(own, name, method="uve")).numpy() for name in ("ant", "cat")]
     np.testing.assert_array_equal(by_examples, each[0] | each[1])
-    assert all(masks.hit_share(counts[k], by_examples) >= masks.TAU - 1e-9 for k in (0, 2))
+    assert all(orders.hit_share(counts[k], by_examples) >= orders.TAU - 1e-9 for k in (0, 2))
 
 
 def test_the_rule_and_the_same_n_by_hand_lie_in_different_folders(own):
     one = forget(own, "cat", method="uve")
     other = forget(own, "cat", method="uve", budget=one["budget"])
     assert one["mask"] != other["mask"]
-    assert (one["tau"], other["tau"]) == (masks.TAU, None)
+    assert (one["tau"], other["tau"]) == (orders.TAU, None)
 
 
 @pytest.mark.parametrize("method", ["uva", "uve"])
