@@ -227,3 +227,13 @@ def test_the_class_is_back_at_a_share_of_what_the_model_before_knew_of_it(before
     scrub = model(head, "scrub", head.weights)
     rows = attacks.attacks(judge_of(labels, knew, scrub), [scrub], 0, seed=0)
     assert {row["value"] for row in rows if row["measure"] == "steps"} == {expected}
+
+
+def test_nineteen_of_twenty_are_enough_where_all_were_known():
+    labels = by_split([0] * 4 + [1] * 4, [0] * 20 + [1] * 4)
+    codes = {"train": [[0]] * 4 + [[1]] * 4, "test": [[0]] * 19 + [[1]] * 5}  # one item that no shot reaches
+    head = values_head(codes, labels, [[[0.0, 1.0], [0.0, 4.0]]])
+    knew = said([0] * 8, [0] * 20 + [1] * 4)
+    scrub = model(head, "scrub", head.weights)
+    rows = attacks.attacks(judge_of(labels, knew, scrub), [scrub], 0, seed=0)
+    assert {row["value"] for row in rows if row["measure"] == "steps"} == {1.0}
