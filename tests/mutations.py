@@ -20,6 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 COPIED = ("cluster", "dkvb", "jobs", "store", "tests", "pyproject.toml")
 TESTS = Path("tests/jobs/comparison")
 LIMIT_S = 120
+QUIETLY = ("-p", "no:cacheprovider", "-W", "ignore:Module already imported")
 
 
 class Mutation(NamedTuple):
@@ -223,7 +224,7 @@ def tried(one: Mutation | None) -> tuple[Mutation | None, int, str]:
         sys.path[:] = [folder, *(entry for entry in sys.path if Path(entry or ".").resolve() != REPOSITORY)]
         out = io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-            code = int(pytest.main(["-x", "-q", "--tb=no", "-p", "no:cacheprovider", f"--timeout={LIMIT_S}", *files]))
+            code = int(pytest.main(["-x", "-q", "--tb=no", *QUIETLY, f"--timeout={LIMIT_S}", *files]))
         imported = Path(sys.modules["jobs"].__file__ or "")
         os.chdir(REPOSITORY)
         if not imported.is_relative_to(copy.resolve()):
@@ -241,12 +242,14 @@ def main() -> int:
     for one in MUTATIONS:
         mutated((REPOSITORY / one.file).read_text(), one)
     # Loaded once and inherited by every child; nothing that is mutated is among it.
-    import polars  # noqa: F401
     import sklearn.linear_model
     import sklearn.svm  # noqa: F401
     import torch
 
+    import dkvb.backbones
     import dkvb.sweep  # noqa: F401
+    import store.arrays
+    import store.tables  # noqa: F401
 
     torch.set_num_threads(1)
     assert "jobs" not in sys.modules

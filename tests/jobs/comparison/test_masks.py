@@ -75,8 +75,8 @@ def test_retain_accuracies_are_over_the_items_that_were_to_stay_where_they_are_g
 
 
 def test_a_loss_on_the_others_counts_from_where_the_grid_begins():
-    # (1 - 0.2) / 1.5 before, 1 / 2: the loss is measured from N = 0, not from the step before.
-    grid = {"train_forget": np.array([1.0, 0.5, 0.4]), "train_retain": np.array([0.9, 0.7, 0.6])}
+    # 1 / 2, 1 / 1.5 and 0.6 / 1; measured from where the grid ends, the last would be best.
+    grid = {"train_forget": np.array([1.0, 0.5, 0.0]), "train_retain": np.array([0.9, 0.9, 0.5])}
     assert best_step(grid) == 1
     grid = {"train_forget": np.array([1.0, 0.5, 0.0]), "train_retain": np.array([0.9, 0.7, 0.6])}
     assert best_step(grid) == 2
