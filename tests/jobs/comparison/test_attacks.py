@@ -237,3 +237,12 @@ def test_nineteen_of_twenty_are_enough_where_all_were_known():
     scrub = model(head, "scrub", head.weights)
     rows = attacks.attacks(judge_of(labels, knew, scrub), [scrub], 0, seed=0)
     assert {row["value"] for row in rows if row["measure"] == "steps"} == {1.0}
+
+
+def test_members_are_the_training_items_of_the_class():
+    labels = by_split([0] * 4 + [1] * 4, [0] * 4 + [1] * 4)
+    codes = {"train": [[0]] * 4 + [[2]] * 4, "test": [[1]] * 4 + [[2]] * 4}
+    head = values_head(codes, labels, [[[4.0, 0.0], [1.0, 0.0], [0.0, 4.0]]])  # surer of its training items
+    one = model(head, "random", head.weights)
+    rows = list(attacks.attacks(judge_of(labels, one), [one], 0, seed=0))
+    assert {row["value"] for row in rows if row["measure"] == "auc"} == {1.0}
