@@ -29,7 +29,7 @@ from jobs.results.experiment import Experiment
 from store import arrays
 from store.arrays import StoredArray
 from store.artefacts import Artefact, as_written, digest
-from store.checksums import checked_on_disk, ledger
+from store.checksums import DONE, checked_on_disk, ledger
 from store.errors import ArtefactDamaged, NotARoot, StoreError
 from store.files import exists, remove, write_atomic
 from store.layout import CHECKPOINT, MASK
@@ -172,6 +172,11 @@ def measured(experiment: Experiment, asked: dict[str, Any]) -> dict[str, Any] | 
     Only said, never used to choose. None where the sweep does not stand or has no such row.
     """
     artefact = Artefact(experiment.root, "sweep", experiment.steps["sweep"])
+    if artefact.has_checksums and not artefact.done:
+        raise ArtefactDamaged(
+            f"{artefact.path / DONE}: is missing, or was not yet written when a run ended; the same `dkvb run` as "
+            f"before finishes the sweep, or `dkvb repair {experiment.root}` drops it"
+        )
     with as_written(experiment.root):
         grid = dict(experiment.spec["sweep"][asked["method"]] or {}) if artefact.done else {}
     if len(asked["classes"]) != 1 or not grid or grid.get("scope") != asked["scope"]:

@@ -105,18 +105,18 @@ jobs/steps/compare.py
 + errors = [metrics.accuracy(train.forward(w).argmax(1), head.labels["train"][out]) for w in epochs]
 - spec, hits, others = self.spec["methods"], self.hits, self.bench.total - self.hits
 + spec, hits, others = self.spec["methods"], self.hits, self.bench.total
-- return Order(position, sorted({0, *budgets}))
-+ return Order(position, sorted({*budgets}))
+- return Budgeted(order, sorted({0, *budgets}))
++ return Budgeted(order, sorted({*budgets}))
 - goal = RECOVERED * judge.accuracies(judge.before)["test_forget"]
 + goal = RECOVERED * judge.accuracies(judge.before)["train_forget"]
-- last = np.where(mask, total - 1 - np.minimum(first, total - 1), masks.NEVER)
-+ last = np.where(mask, np.minimum(first, total - 1), masks.NEVER)
+- last = np.where(mask, total - 1 - np.minimum(first.position, total - 1), NEVER)
++ last = np.where(mask, np.minimum(first.position, total - 1), NEVER)
 - back = (predicted[0] == self.k).double().mean(1) >= goal
 + back = (predicted[0] == self.k).double().mean(1) > goal
 - yield {**row, "value": (total - left) / max(1, total), "oracle": None}
 + yield {**row, "value": left / max(1, total), "oracle": None}
-- "regret": selection.regret(tows[best], tows[g]),
-+ "regret": selection.regret(tows[g], tows[best]),
+- "regret": metrics.regret(tows[best], tows[g]),
++ "regret": metrics.regret(tows[g], tows[best]),
 - "js_forget": judge.divergence(judge.oracle, judge.never),
 + "js_forget": judge.divergence(judge.before, judge.never),
 - return torch.from_numpy(np.where(gone, np.int16(NO_VOTE), codes))

@@ -69,6 +69,14 @@ def test_a_request_that_cannot_say_what_the_sweep_saw_leaves_nothing(dkvb, root)
     assert str(table) in shown.err
     assert "dkvb repair" in shown.err
     assert not (root / "unlearned").exists()
+    done = table.parent / "DONE"
+    done.unlink()
+    shown = dkvb("unlearn", root, "--class", "cat")
+    assert shown.code == 1
+    assert str(done) in shown.err
+    assert not (root / "unlearned").exists()
+    assert dkvb("repair", root).code == 0
+    assert json.loads(dkvb("unlearn", root, "--class", "cat", "--json").out)["measured"] is None
 
 
 @pytest.mark.parametrize(

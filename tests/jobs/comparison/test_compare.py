@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from dkvb import masks
 from dkvb.baselines import Problem
-from dkvb.masks import NEVER
+from dkvb.orders import NEVER, RemovalOrder, by_activation, by_contrast
 from jobs import inputs
 from jobs.comparison.judge import Judge, model
-from jobs.comparison.masks import Order
+from jobs.comparison.masks import Budgeted
 from jobs.steps import compare
 from jobs.steps.compare import Comparison, contrast, emptied, remembered, without
 from store import arrays
@@ -58,38 +57,41 @@ def test_a_unit_is_a_class_that_was_asked_for(monkeypatch):
 
 def test_a_grid_of_shares_is_of_the_pairs_that_the_order_removes_and_begins_at_none():
     position = np.array([[0, NEVER, 2], [NEVER, 3, 1]])
-    order = comparison().order(position, {"unit": "shares", "grid": [0.25, 1.0]})
-    assert order.grid == [0, 1, 4]
-    assert order.position is position
+    order = RemovalOrder(position, HITS, 4)
+    budgeted = comparison().budgeted(order, {"unit": "shares", "grid": [0.25, 1.0]})
+    assert budgeted.grid == [0, 1, 4]
+    assert budgeted.order is order
 
 
 def test_a_grid_of_numbers_is_taken_as_it_is_up_to_what_there_is():
-    position = np.array([[0, 0, 1], [1, 0, 1]])
-    assert comparison().order(position, {"unit": "examples", "grid": [1, 2]}, available=2).grid == [0, 1, 2]
+    order = RemovalOrder(np.array([[0, 0, 1], [1, 0, 1]]), HITS, 2)
+    assert comparison().budgeted(order, {"unit": "examples", "grid": [1, 2]}).grid == [0, 1, 2]
 
 
 def test_without_a_grid_there_is_one_of_twenty_shares():
-    position = np.arange(40).reshape(2, 20)
-    assert comparison().order(position, None).grid == list(range(0, 41, 2))
+    order = RemovalOrder(np.arange(40).reshape(2, 20), np.ones((2, 20), int), 40)
+    assert comparison().budgeted(order, None).grid == list(range(0, 41, 2))
 
 
 def test_the_budgets_of_the_rules_are_on_the_grid():
     # 12 hits: 6 hold a half, and all four pairs the whole.
-    position = masks.activation_positions(HITS)
-    assert comparison().order(position, {"unit": "shares", "grid": [0.75]}, [0.5, 1.0]).grid == [0, 1, 3, 4]
-    assert comparison().budget(0.5, 0.0) == 1
-    assert comparison().budget(0.9, 0.0) == 3
+    order = by_activation(HITS)
+    assert comparison().budgeted(order, {"unit": "shares", "grid": [0.75]}, [0.5, 1.0]).grid == [0, 1, 3, 4]
+    assert [order.smallest(tau) for tau in (0.5, 0.9)] == [1, 3]
 
 
 def test_the_rule_by_contrast_counts_the_hits_of_all_other_classes():
     # 6 - 0.5 * 4, 2 - 0, 1 - 0 and 3 - 0.5 * 7: three pairs can go, which hold 9 hits.
-    assert [comparison().budget(tau, 0.5) for tau in (0.5, 0.8, 1.0)] == [1, 2, 3]
+    order = comparison().orders()["contrast 0.5"].order
+    assert [order.smallest(tau) for tau in (0.5, 0.8, 1.0)] == [1, 2, 3]
 
 
 def test_there_is_an_order_by_contrast_for_every_weight_but_none():
     orders = comparison().orders()
     assert [*orders] == ["uva", "uva per codebook", "uve", "contrast 0.5"]
-    assert orders["contrast 0.5"].position.tolist() == [[0, NEVER, 1], [NEVER, 2, NEVER]]
+    assert orders["contrast 0.5"].order.position.tolist() == [[0, NEVER, 1], [NEVER, 2, NEVER]]
+    whole = comparison(weights=[1.0]).orders()["contrast 1"]
+    assert whole.order.position.tolist() == [[0, NEVER, 1], [NEVER, 2, NEVER]]
     assert orders["uve"].grid == [0, 1]
     assert contrast(1.0) == "contrast 1"
 
@@ -114,7 +116,7 @@ def oracle_judge():
 
 
 def test_regret_is_what_the_best_n_had_over_the_rule_s():
-    order = Order(masks.activation_positions(HITS), [0, 1, 2, 3, 4])
+    order = Budgeted(by_activation(HITS), [0, 1, 2, 3, 4])
     rows = list(comparison(taus=[0.5, 0.7, 1.0]).regrets("uva", order, FOUND, oracle_judge()))
     assert [row["tau"] for row in rows] == [0.5, 0.7, 1.0]
     assert [row["budget"] for row in rows] == [1, 2, 4]
@@ -127,7 +129,7 @@ def test_regret_is_what_the_best_n_had_over_the_rule_s():
 
 
 def test_regret_is_told_of_orders_that_have_a_rule_with_their_own_weight():
-    own, order = comparison(), Order(masks.activation_positions(HITS), [0, 1, 2, 3, 4])
+    own, order = comparison(), Budgeted(by_contrast(HITS, OTHERS, weight=0.5), [0, 1, 2, 3, 4])
     assert [row["weight"] for row in own.regrets("contrast 0.5", order, FOUND, oracle_judge())] == [0.5, 0.5]
     assert [row["budget"] for row in own.regrets("contrast 0.5", order, FOUND, oracle_judge())] == [1, 3]
     assert list(own.regrets("uve", order, FOUND, oracle_judge())) == []
@@ -156,6 +158,8 @@ def test_the_gap_is_from_the_oracle_that_shares_the_keys_to_the_one_that_never_s
     assert (row["test_v"], row["test_kv"]) == (1, 0.5)
     assert row["tow"] == pytest.approx(0.5 * 0.5 * 0.5)
     assert row["js_forget"] == pytest.approx(0.5, abs=0.01)
+    (row,) = comparison().gap(Judge(judge.labels, judge.forget, [0], judge.before, judge.oracle, judge.before.logits))
+    assert row["js_forget"] > 0.1, "of the oracle, not of the model before"
 
 
 # Models.
@@ -214,7 +218,7 @@ def test_a_dropped_pair_is_no_vote_of_its_own_codebook():
 
 def test_the_erased_masks_are_at_the_n_that_is_best_on_the_training_items():
     # Class 0 falls with the first pair; a second takes class 1 with it.
-    order = Order(np.array([[0, 1, NEVER], [NEVER] * 3]), [0, 1, 2])
+    order = Budgeted(RemovalOrder(np.array([[0, 1, NEVER], [NEVER] * 3]), HITS, 2), [0, 1, 2])
     zero, drop = comparison().erased(small.head(), order)
     assert zero.setting == drop.setting == {"budget": 1, "pairs": 1}
     assert zero.logits["test"].tolist() == [[0, 0.5, 0], [0, 1.5, 0.5]]

@@ -3,13 +3,13 @@
 import numpy as np
 import torch
 
-from dkvb.masks import NEVER
-from jobs.comparison.masks import Order, accuracies, best_step
+from dkvb.orders import NEVER, RemovalOrder
+from jobs.comparison.masks import Budgeted, accuracies, best_step
 from tests.jobs.comparison.small import by_split
 
 # The first order takes keys 0 and 1 of the first codebook, the second its key 2.
-FIRST = Order(np.array([[0, 1, NEVER], [NEVER] * 3]), [0, 1, 2])
-SECOND = Order(np.array([[NEVER, NEVER, 0], [NEVER] * 3]), [0, 1])
+FIRST = Budgeted(RemovalOrder(np.array([[0, 1, NEVER], [NEVER] * 3]), np.ones((2, 3), int), 2), [0, 1, 2])
+SECOND = Budgeted(RemovalOrder(np.array([[NEVER, NEVER, 0], [NEVER] * 3]), np.ones((2, 3), int), 1), [0, 1])
 
 
 def test_every_item_lies_in_one_block_with_its_own_embedding_codes_and_list(watched):

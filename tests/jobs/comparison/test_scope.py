@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from dkvb import baselines, membership, trials
-from dkvb.masks import NEVER
+from dkvb.orders import NEVER, RemovalOrder
 from jobs import inputs
 from jobs.comparison.judge import model
-from jobs.comparison.masks import Order
+from jobs.comparison.masks import Budgeted
 from jobs.steps import scope
 from jobs.steps.scope import Scope
 from tests.jobs.comparison import small
@@ -97,14 +97,14 @@ def test_an_oracle_is_trained_once_for_the_same_rows_of_the_same_head(own):
 
 def test_both_orders_have_a_grid_of_shares_of_what_they_remove(own):
     orders = own.orders(torch.tensor([0, 3]))
-    assert orders["uva"].position.tolist() == [[0, NEVER, NEVER], [NEVER, 1, 2]]
+    assert orders["uva"].order.position.tolist() == [[0, NEVER, NEVER], [NEVER, 1, 2]]
     assert orders["uva"].grid == [0, 1, 2, 3]
     assert orders["uve"].grid == [0, 1, 2]
     assert own.hits(own.codes["train"][[0, 3]]).tolist() == [[2, 0, 0], [0, 1, 1]]
 
 
 def test_the_mask_is_at_the_n_that_is_best_on_the_training_items_to_forget(own):
-    order = Order(np.array([[0, NEVER, 1], [NEVER] * 3]), [0, 1, 2])
+    order = Budgeted(RemovalOrder(np.array([[0, NEVER, 1], [NEVER] * 3]), np.ones((2, 3), int), 2), [0, 1, 2])
     head = own.heads["values"]
     for rows, classes, expected in (([0, 3], [0], 1), ([0, 3, 2], [0, 2], 2)):
         mask, budget = own.best_mask(order, classes, own.judge(head, torch.tensor(rows), classes))
