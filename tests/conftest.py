@@ -17,6 +17,7 @@ CREDENTIALS = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Side by side (``-n 2 --dist loadgroup``): what starts Ray clusters in one process, the rest by files."""
     ray = {item.path for item in items if item.get_closest_marker("ray")}

@@ -219,7 +219,7 @@ def test_a_head_that_comes_back_in_time_is_not_given_up(monkeypatch):
 
     clock, answers = [1000.0], [True]
     monkeypatch.setattr(health.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(health, "_address", lambda: "127.0.0.1:1")
+    monkeypatch.setattr(health, "head_address", lambda: "127.0.0.1:1")
     monkeypatch.setattr(health, "_answers", lambda address: answers[0])
     head = Head(last_looked=clock[0], last_seen=clock[0])
     for answers[0] in [False] * int(GONE_S / LOOK_S) + [True] + [False] * int(GONE_S / LOOK_S):

@@ -83,8 +83,7 @@ def test_a_list_has_a_line_a_job_however_long_its_reason(dkvb, queue):
     one, other = ended.out.splitlines()
     assert one.split()[:4] == [second.id, "queued", "priority", "5"]
     assert other.split()[:2] == [first.id, "failed"]
-    assert other.endswith("...")
-    assert len(other) < 180
+    assert other.endswith("a long line"), "its first line, whole: a remedy stands at its end"
     listed = json.loads(dkvb("jobs", "list", "--json").out)
     assert [(row["job"], row["state"]) for row in listed] == [(second.id, "queued"), (first.id, "failed")]
     assert listed[1]["why"].endswith("more\n")

@@ -298,21 +298,6 @@ def test_torn_and_foreign_files_do_not_break_the_list(queue):
     assert show_text(again(job)).startswith(f"{job.id}: running, starting")
 
 
-def test_a_list_has_the_whole_line_of_a_reason(queue):
-    attempt = decide(job := add(queue, ASKED), "here")
-    end(attempt, "failed", why=f"{'/long' * 50}: no room; delete something, and run it again\nmore", final=True)
-    (line,) = as_text(rows([again(job)])).splitlines()
-    assert line.endswith("no room; delete something, and run it again")
-
-
-@pytest.mark.parametrize("name", ["..", "../queue", ".", "", "a/b", "/etc", "tiny-000000/../x", "tiny\n", "-x"])
-def test_a_name_that_leads_elsewhere_is_no_job(name, on_disk):
-    add(on_disk, ASKED)
-    write_json(on_disk.parent / "job.json", {"format": "dkvb-job/1", **ASKED})
-    with pytest.raises(BadRequest, match="no job"):
-        find_job(on_disk, name)
-
-
 def test_an_unknown_job_is_told_with_the_nearest(queue):
     job = add(queue, ASKED)
     with pytest.raises(BadRequest, match=f"no job '{job.id[:-1]}'; did you mean '{job.id}'\\? \\(there: {job.id}\\)"):
