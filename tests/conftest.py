@@ -1,4 +1,4 @@
-"""For all tests: which may run side by side, and an object store, moto's server on the loopback interface."""
+"""An object store for tests: moto's server, a process of its own on the loopback interface."""
 
 import os
 import secrets
@@ -15,14 +15,6 @@ CREDENTIALS = {
     "AWS_SECRET_ACCESS_KEY": "s3cr3t-of-the-tests",
     "AWS_REGION": "us-east-1",
 }
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side (``-n 2 --dist loadgroup``): what starts Ray clusters in one process, the rest by files."""
-    ray = {item.path for item in items if item.get_closest_marker("ray")}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if item.path in ray else str(item.path)))
 
 
 def free_port() -> int:
