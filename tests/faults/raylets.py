@@ -1,7 +1,6 @@
 """Ray nodes as processes of their own, each known by a word; on loopback, or beyond a link that can be cut."""
 
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from tests.faults.stage import Stage, kill_all
 from tests.jobs.conftest import alive
+from tests.ports import free_ports
 
 RAY = str(Path(sys.executable).with_name("ray"))
 
@@ -58,17 +58,6 @@ class Node:
 
     def processes(self) -> dict[int, str]:
         return alive(self.marker)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    found = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return found
 
 
 def token(stage: Stage) -> dict[str, str]:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults.raylets import free_ports
+from tests.ports import free_ports
 
 PARTS = ("s3", "master", "volume", "filer", "admin")
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import free_port
+from tests.ports import free_port
 
 TRAIN = {"ant": 11, "bee": 13, "cat": 17}
 TEST = {"ant": 7, "bee": 3, "cat": 5}
