@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from zarr.abc.store import ByteRequest, Store
 from zarr.codecs import BytesCodec
 from zarr.core.buffer import Buffer, BufferPrototype
-from zarr.errors import ContainsArrayError
+from zarr.errors import ContainsArrayError, ContainsGroupError
 from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
 from store.checksums import checked, ledger_of, listed
@@ -97,7 +97,7 @@ def create(
     how = ARRAYS[name.split("/")[0]]
     with reported(data):
         try:
-            zarr.open_group(zarr_store(data), mode="a", zarr_format=3).create_array(
+            _group(data).create_array(
                 name,
                 shape=tuple(shape),
                 chunks=chunk_shape(how, shape),
@@ -114,6 +114,14 @@ def create(
                     f"{data / name}: holds an array of shape {there}, expected {tuple(shape)}; delete the folder above "
                     "data.zarr and run again"
                 ) from None
+
+
+def _group(data: Place) -> zarr.Group:
+    """The group, made when missing; another driver may make it between Zarr's look and its write."""
+    try:
+        return zarr.open_group(zarr_store(data), mode="a", zarr_format=3)
+    except ContainsGroupError:
+        return zarr.open_group(zarr_store(data), mode="r+", zarr_format=3)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zarr.errors import ContainsGroupError
 
 from store import arrays
 from store.errors import ArtefactMissing, ChunkMismatch
@@ -34,6 +35,21 @@ def sharded(tmp_path_factory):
         arrays.write(data, f"embeddings/{number:05d}", rows[start : start + size])
         start += size
     return data, rows
+
+
+def test_a_group_that_another_driver_makes_meanwhile_is_used(tmp_path, monkeypatch):
+    """Zarr looks whether there is a group, then writes one, and refuses where one came in between."""
+    arrays.create(tmp_path / "data.zarr", "codes", (7, 3))
+    usual = zarr.open_group
+
+    def open_group(store, *, mode, **more):
+        if mode == "a":
+            raise ContainsGroupError("A group exists in store")
+        return usual(store, mode=mode, **more)
+
+    monkeypatch.setattr(zarr, "open_group", open_group)
+    arrays.create(tmp_path / "data.zarr", "counts", (2, 3, 5), dtype="uint16")
+    assert arrays.open_array(tmp_path / "data.zarr", "counts").shape == (2, 3, 5)
 
 
 def files(folder):
