@@ -91,7 +91,7 @@ def verify(root: Place) -> Integrity:
         artefact.check_own()
         found.artefacts += 1
         wrong = dict(faults(artefact.path))
-        if artefact.has_checksums and not artefact.done:
+        if artefact.half_closed:
             wrong[CHECKSUMS] = f"{artefact.path / DONE}: is missing, or was not yet written when something ended"
         if SPEC not in wrong and (text := wrong_spec(artefact)):
             wrong[SPEC] = text

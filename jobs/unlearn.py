@@ -172,7 +172,7 @@ def measured(experiment: Experiment, asked: dict[str, Any]) -> dict[str, Any] | 
     Only said, never used to choose. None where the sweep does not stand or has no such row.
     """
     artefact = Artefact(experiment.root, "sweep", experiment.steps["sweep"])
-    if artefact.has_checksums and not artefact.done:
+    if artefact.half_closed:
         raise ArtefactDamaged(
             f"{artefact.path / DONE}: is missing, or was not yet written when a run ended; the same `dkvb run` as "
             f"before finishes the sweep, or `dkvb repair {experiment.root}` drops it"

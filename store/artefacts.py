@@ -58,11 +58,14 @@ def as_json(content: Any) -> bytes:
 
 def read_json(path: Place) -> Any:
     """Read JSON; raises: ArtefactMissing when the file is not there or not JSON; ArtefactDamaged."""
+    return parsed(path, _content(path))
+
+
+def _content(path: Place) -> bytes:
     try:
-        data = checked(path)
+        return checked(path)
     except FileNotFoundError:
         raise ArtefactMissing(f"{path}: not there; run `dkvb run` on this root first") from None
-    return parsed(path, data)
 
 
 def parsed(path: Place, data: bytes) -> Any:
@@ -84,10 +87,7 @@ def read_record(path: Place) -> dict[str, Any]:
     raises: ArtefactMissing; ArtefactDamaged; NotARoot for another kind of file.
     """
     with as_written(path):
-        try:
-            data = read_bytes(path)
-        except FileNotFoundError:
-            raise ArtefactMissing(f"{path}: not there; run `dkvb run` on this root first") from None
+        data = _content(path)
         content = dict(parsed(path, data))
         told = content.pop(CHECKSUM, None)
     if told is not None and (told != _record_sha256(content) or data != as_json({**content, CHECKSUM: told})):
@@ -195,6 +195,11 @@ class Artefact:
     def has_checksums(self) -> bool:
         """Whether it was finished by a version that writes them."""
         return exists(self.path / CHECKSUMS)
+
+    @property
+    def half_closed(self) -> bool:
+        """Whether its checksums are there and DONE is not: it was lost, or something ended before it was written."""
+        return self.has_checksums and not self.done
 
     def units(self) -> list[str] | None:
         """Names of its units in order, or None before it was prepared."""
