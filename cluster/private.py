@@ -3,10 +3,13 @@
 pyproject.toml bounds Ray to versions that tests/cluster/test_private.py has seen: it fails where one of them changes.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from typing import Any
+
+CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")  # loggers
 
 
 def running_cluster() -> str:
@@ -90,8 +93,11 @@ def _replaced(owner: Any, name: str, by: Any) -> Iterator[None]:
 
 
 def job_client(address: str, *, timeout: float) -> Any:
-    """Ray's client of a job server; of itself it waits for ever for one that accepts and says nothing."""
+    """Ray's client of a job server; of itself it waits for ever for one that accepts, and tells of every upload."""
     from ray.job_submission import JobSubmissionClient
+
+    for name in CHATTY:  # each is set to INFO when its module is imported: to be done after that
+        logging.getLogger(name).setLevel(logging.WARNING)
 
     class Client(JobSubmissionClient):  # type: ignore[misc]
         def _do_request(self, *words: Any, **more: Any) -> Any:

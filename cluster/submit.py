@@ -1,6 +1,5 @@
 """Ray's job API: a driver started on a cluster under a name, asked after, stopped; the code travels along."""
 
-import logging
 import os
 import shlex
 import shutil
@@ -126,7 +125,7 @@ def ray_jobs(address: str) -> RayJobs:
     with environment({"RAY_USAGE_STATS_ENABLED": "0", **authentication()}):
         reload_authentication()
         try:
-            return RayJobs(address, _client(address))
+            return RayJobs(address, job_client(address, timeout=ANSWER_S))
         except ray.exceptions.AuthenticationError as error:
             raise ClusterUnreachable(
                 f"{address}: the cluster turns this client away: {str(error).partition(chr(10))[0].rstrip('.')}. "
@@ -134,12 +133,6 @@ def ray_jobs(address: str) -> RayJobs:
             ) from error
         except (ConnectionError, RuntimeError, requests.RequestException) as error:
             raise ClusterUnreachable(f"{address}: no Ray job server answers there: {error}") from error
-
-
-def _client(address: str) -> Any:
-    for name in ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # they tell of every upload
-    return job_client(address, timeout=ANSWER_S)
 
 
 @contextmanager

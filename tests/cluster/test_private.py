@@ -1,6 +1,9 @@
 """Ray's private parts are as `cluster.private` found them: a version that changes one must be looked at first."""
 
 import inspect
+import logging
+import subprocess
+import sys
 from importlib.metadata import requires
 
 import pytest
@@ -63,3 +66,16 @@ def test_the_token_can_be_read_anew():
 def test_ray_is_bounded_to_versions_that_were_looked_at(bound):
     (ray,) = [text for text in requires("dkvb-unlearning") or [] if text.startswith("ray[")]
     assert bound in ray
+
+
+def test_a_client_of_jobs_does_not_tell_of_uploads():
+    """In a process of its own: a logger is set to INFO when its module is imported for the first time."""
+    told = """
+import logging, cluster.private as private
+try:
+    private.job_client("http://127.0.0.1:1", timeout=1)
+except ConnectionError:
+    print([logging.getLogger(name).getEffectiveLevel() for name in private.CHATTY])
+"""
+    ended = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, timeout=120)
+    assert ended.stdout.strip() == str([logging.WARNING] * 2)
