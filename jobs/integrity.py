@@ -141,14 +141,14 @@ def repair(root: Place, tell: Callable[[str], None]) -> Integrity:
     for artefact, wrong in found.damaged.items():
         units = units_to_do_again(artefact, wrong)
         if units is None or artefact.step == UNLEARNED:
-            drop(artefact)
+            artefact.remove()
             again = "; ask for it again with `dkvb unlearn`" if artefact.step == UNLEARNED else ""
             tell(f"dropped {artefact.path}{again}")
         else:
             drop_units(artefact, units)
             tell(f"dropped {', '.join(sorted(wrong))} of {artefact.path}")
     for artefact in made_of:
-        drop(artefact)
+        artefact.remove()
         tell(f"dropped {artefact.path}, which was made of it")
     for path in found.records:
         if path == root / ROOT_FILE:
@@ -202,12 +202,6 @@ def units_to_do_again(artefact: Artefact, wrong: Collection[str]) -> set[str] | 
         elif name not in (CHECKSUMS, PROVENANCE, SPEC) and ("/" in name or not name.endswith(".parquet")):
             return None
     return units
-
-
-def drop(artefact: Artefact) -> None:
-    """Remove an artefact; a kill in between leaves one that is not done."""
-    artefact.reopen()
-    remove(artefact.path)
 
 
 def drop_units(artefact: Artefact, units: Iterable[str]) -> None:

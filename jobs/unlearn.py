@@ -31,7 +31,7 @@ from store.arrays import StoredArray
 from store.artefacts import Artefact, as_written, digest
 from store.checksums import DONE, checked_on_disk, ledger
 from store.errors import ArtefactDamaged, NotARoot, StoreError
-from store.files import exists, remove, write_atomic
+from store.files import exists, write_atomic
 from store.layout import CHECKPOINT, MASK
 from store.places import Place
 from store.recording import recording
@@ -228,23 +228,23 @@ def unlearn(experiment: Experiment, request: Request, *, mask_only: bool = False
         "bottleneck": experiment.steps["values"],
         "counts": experiment.steps["counts"],
     }
-    seen = measured(experiment, asked)  # what it reads may be damaged, and a request that is refused leaves nothing
     output = Artefact(experiment.root, "unlearned", digest(asked))
     begun, stood = exists(output.path), standing_checkpoint(output) if mask_only else {}
     output.reopen()
     output.prepare(asked)
     about = {"format": MASK_FORMAT, "model": experiment.model, **asked}
-    with recording(output.path) as files:
-        write_atomic(output.path / MASK, save({"mask": mask}, {"dkvb": json.dumps(about)}))
-        mask_seconds = time.perf_counter() - clock
-        if not mask_only:
-            try:
+    try:
+        with recording(output.path) as files:
+            write_atomic(output.path / MASK, save({"mask": mask}, {"dkvb": json.dumps(about)}))
+            mask_seconds = time.perf_counter() - clock
+            if not mask_only:
                 write_checkpoint(experiment, mask, {**asked, **facts}, output.path / CHECKPOINT)
-            except (DkvbError, StoreError):
-                if not begun:  # a request that is refused leaves nothing
-                    remove(output.path)
-                raise
-    output.finish({"facts": facts, **surroundings()}, {**stood, **files})
+        output.finish({"facts": facts, **surroundings()}, {**stood, **files})
+        seen = measured(experiment, asked)  # takes longer than the mask, and may find a damaged table
+    except (DkvbError, StoreError):
+        if not begun:  # a request that is refused leaves nothing
+            output.remove()
+        raise
     return {
         **asked,
         **facts,

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -288,3 +288,11 @@ class Artefact:
         """Take back that it is finished, before some of its files are written anew."""
         for name in (DONE, CHECKSUMS, PROVENANCE):
             remove(self.path / name)
+
+    def remove(self) -> None:
+        """Remove it, and its step's folder if it was the last there; a kill in between leaves one that is not done."""
+        self.reopen()
+        remove(self.path)
+        if isinstance(self.path, Path):  # an object store has no empty folders
+            with suppress(OSError):
+                self.path.parent.rmdir()
