@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,11 @@ def test_the_reading_of_the_readme_sees_what_people_write(monkeypatch):
     )
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: text)
     assert [" ".join(line.split()) for line in commands()] == ["demo", "run x --root r", "plan y # look"]
+
+
+def test_a_script_of_the_tests_hides_no_library():
+    """A script that is run by its path finds its own folder first: a `requests.py` there was what Ray got."""
+    known = {*packages_distributions(), *sys.stdlib_module_names} - {"tests"}
+    scripts = [path for path in (REPOSITORY / "tests").rglob("*.py") if path.stem != "__init__"]
+    assert len(scripts) > 100
+    assert [str(path) for path in scripts if path.stem in known] == []

@@ -29,7 +29,7 @@ from statistics import median
 
 from tests.faults.children import warm
 from tests.faults.finished import Copy, Source, digits, tiny
-from tests.faults.requests import Judged, answers, ask, commands, has, judge, repair, resume
+from tests.faults.answers import Judged, answers, ask, commands, has, judge, repair, resume
 
 Again = Callable[[Source, Copy, str, Path], Judged]
 

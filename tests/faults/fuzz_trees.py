@@ -11,7 +11,7 @@ from typing import Any
 from tests.faults.children import Call, dkvb
 from tests.faults.finished import Copy, tiny
 from tests.faults.fuzz_specs import ODD, TEXTS, change
-from tests.faults.requests import has
+from tests.faults.answers import has
 
 STRANGE: list[Any] = [odd for odd in ODD if not hasattr(odd, "isoformat")] + [
     None,
