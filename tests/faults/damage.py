@@ -27,9 +27,9 @@ from itertools import cycle
 from pathlib import Path
 from statistics import median
 
+from tests.faults.answers import Judged, answers, ask, commands, has, judge, repair, resume
 from tests.faults.children import warm
 from tests.faults.finished import Copy, Source, digits, tiny
-from tests.faults.answers import Judged, answers, ask, commands, has, judge, repair, resume
 
 Again = Callable[[Source, Copy, str, Path], Judged]
 

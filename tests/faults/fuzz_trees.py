@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.faults.answers import has
 from tests.faults.children import Call, dkvb
 from tests.faults.finished import Copy, tiny
 from tests.faults.fuzz_specs import ODD, TEXTS, change
-from tests.faults.answers import has
 
 STRANGE: list[Any] = [odd for odd in ODD if not hasattr(odd, "isoformat")] + [
     None,
