@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from dkvb.errors import BadSetting, ShapeMismatch
 from dkvb.orders import hit_share
@@ -87,6 +86,8 @@ def spearman(x: NDArray[Any], y: NDArray[Any]) -> float:
     x, y = x[known], y[known]
     if len(x) < 2 or (x == x[0]).all() or (y == y[0]).all():
         return math.nan
+    from scipy import stats  # takes longer to load than most questions take to answer
+
     return float(stats.spearmanr(x, y).statistic)
 
 

@@ -101,7 +101,7 @@ def table(root: Any, name: str, form: str, output: Path | None, experiment: str 
     if output is None:
         sys.stdout.buffer.write(data)
     else:
-        _write(output, data)
+        write(output, data)
 
 
 @click.command()
@@ -144,7 +144,8 @@ def unlearn(
     say(json.dumps(done, indent=2) if as_json else told(done))
 
 
-def _write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes) -> None:
+    """Write a file that the user named; raises: BadRequest where it cannot be written."""
     from store.files import write_atomic
 
     try:

@@ -1,0 +1,222 @@
+"""Questions to what is on a root."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.cli.options import EXPERIMENT, ROOT
+from jobs.cli.root import write
+from jobs.errors import BadRequest
+from jobs.printable import say
+
+MASK = click.option(
+    "--mask",
+    metavar="MASK",
+    help="A mask file, or the folder or digest that `dkvb unlearn` wrote for a request.",
+)
+OPTIONS = (
+    click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="Rows; 0: all."),
+    click.option("--sort", metavar="COLUMN", help="Sort by a column; with a minus before it, largest first."),
+    click.option(
+        "--format",
+        "form",
+        type=click.Choice(["md", "csv", "latex", "parquet", "json"]),
+        default="md",
+        show_default=True,
+    ),
+    click.option("--json", "form", flag_value="json", help="The same as --format json."),
+    click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write."),
+)
+"""How an answer is written; given to `show`."""
+
+
+def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of how a table is written."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+def show(table: Any, *, limit: int, sort: str | None, form: str, output: Path | None) -> None:
+    """Write a table; raises: BadRequest for a column that is none, or a file that cannot be written."""
+    from jobs.results.formats import FORMATS
+
+    if sort:
+        name = sort.removeprefix("-")
+        if name not in table.columns:
+            raise BadRequest(f"--sort {sort}: no column {name!r} (there: {', '.join(table.columns)})")
+        table = table.sort(name, descending=sort.startswith("-"), nulls_last=True, maintain_order=True)
+    shown = table.head(limit) if limit else table
+    made: str | bytes = FORMATS[form](shown)
+    data = made.encode() if isinstance(made, str) else made
+    if output is not None:
+        write(output, data)
+    else:
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+    if len(shown) < len(table):
+        say(f"{len(shown)} of {len(table)} rows; --limit 0 shows all", err=True)
+
+
+@click.group()
+@ROOT
+@EXPERIMENT
+@click.pass_context
+def query(context: click.Context, root: Any, experiment: str | None) -> None:
+    """Ask the activation store about pairs, classes, masks and items.
+
+    A class is given by its name, or by its number as in #17. Reads only; no command changes a root.
+
+    Example: dkvb query roots/cifar10 why dog --forgot cat
+    """
+    context.obj = root, experiment
+
+
+def stored(context: click.Context) -> Any:
+    """The experiment that is asked about."""
+    from jobs.query.stored import Stored
+    from jobs.results.experiment import find
+
+    return Stored(find(*context.obj))
+
+
+@query.command()
+@click.argument("name", metavar="CLASS")
+@table_options
+@click.pass_context
+def keys(context: click.Context, name: str, **how: Any) -> None:
+    """The pairs that a class activates most, what their values say, and who shares them."""
+    from jobs.query import pairs
+
+    asked = stored(context)
+    show(pairs.keys(asked, asked.index(name), limit=None if how["sort"] else how["limit"] or None), **how)
+
+
+@query.command()
+@click.argument("codebook", type=int)
+@click.argument("key", type=int)
+@table_options
+@click.pass_context
+def classes(context: click.Context, codebook: int, key: int, **how: Any) -> None:
+    """The classes that hit one pair, and its value for each."""
+    from jobs.query import pairs
+
+    show(pairs.pair_classes(stored(context), codebook, key), **how)
+
+
+@query.command()
+@click.argument("names", metavar="[CLASS CLASS]", nargs=-1)
+@table_options
+@click.pass_context
+def overlap(context: click.Context, names: tuple[str, ...], **how: Any) -> None:
+    """How far two classes share pairs; without names, each two of all classes."""
+    from jobs.query import pairs
+
+    if len(names) not in (0, 2):
+        raise click.UsageError(f"found {len(names)} classes, expected two, or none for all")
+    asked = stored(context)
+    show(pairs.overlap(asked, *map(asked.index, names)) if names else pairs.overlaps(asked), **how)
+
+
+@query.command()
+@click.argument("mask")
+@table_options
+@click.pass_context
+def collateral(context: click.Context, mask: str, **how: Any) -> None:
+    """What a mask takes from every class: activations, votes, and test items right before and wrong after.
+
+    MASK is a mask file, or the folder or digest that `dkvb unlearn` wrote for a request.
+    """
+    from jobs.query import pairs
+
+    asked = stored(context)
+    show(pairs.collateral(asked, asked.read_mask(mask)[0]), **how)
+
+
+@query.command()
+@MASK
+@click.option("--split", type=click.Choice(["test", "train"]), default="test", show_default=True)
+@table_options
+@click.pass_context
+def confusion(context: click.Context, mask: str | None, split: str, **how: Any) -> None:
+    """Which class is taken for which, before a mask and under it."""
+    from jobs.query import pairs
+
+    asked = stored(context)
+    show(pairs.confusion(asked, None if mask is None else asked.read_mask(mask)[0], split=split), **how)
+
+
+@query.command()
+@table_options
+@click.pass_context
+def load(context: click.Context, **how: Any) -> None:
+    """How evenly each codebook is used, and how many of its keys are not used at all."""
+    show(stored(context).activations.load(), **how)
+
+
+@query.command()
+@click.argument("name", metavar="CLASS")
+@click.option("--forgot", "forgot", metavar="CLASS", multiple=True, required=True, help="Repeat for several.")
+@MASK
+@click.option(
+    "--part",
+    type=click.Choice(["pairs", "went", "lost"]),
+    help="Only this table: the shared pairs, where items went, or the items that are lost.",
+)
+@table_options
+@click.pass_context
+def why(
+    context: click.Context, name: str, forgot: tuple[str, ...], mask: str | None, part: str | None, **how: Any
+) -> None:
+    """Why a class suffered when others left: by the rule's mask of --forgot, or by --mask."""
+    from jobs.query import items
+
+    asked = stored(context)
+    answer = items.why(
+        asked,
+        asked.index(name),
+        [asked.index(other) for other in forgot],
+        None if mask is None else asked.read_mask(mask)[0],
+    )
+    if part is not None:
+        show(getattr(answer, part), **how)
+    elif how["form"] == "json":
+        text = json.dumps(answer.to_json(), indent=2) + "\n"
+        write(how["output"], text.encode()) if how["output"] else say(text, nl=False)
+    else:
+        say(answer.text() + "\n")
+        show(answer.pairs, **how)
+
+
+@query.command()
+@click.argument("name", metavar="ITEM")
+@MASK
+@table_options
+@click.pass_context
+def item(context: click.Context, name: str, mask: str | None, **how: Any) -> None:
+    """The votes of one item, and what a mask changes in them.
+
+    ITEM is test:17 or train:17, a row of a split, or test:SHARD#17, a place in a shard.
+    """
+    from jobs.query import items
+
+    asked = stored(context)
+    show(items.item(asked, name, None if mask is None else asked.read_mask(mask)[0]), **how)
+
+
+@query.command()
+@click.argument("text", metavar="SELECT")
+@table_options
+@click.pass_context
+def sql(context: click.Context, text: str, **how: Any) -> None:
+    """One SELECT over all tables of the root, in DuckDB's dialect; `show tables` names them.
+
+    Example: dkvb query roots/cifar10 sql "select name, test_retain_change from classes where method = 'uva'"
+    """
+    from jobs.query import sql
+
+    show(sql.query(stored(context), text), **how)

@@ -1,0 +1,121 @@
+"""SQL over the tables of a root, read-only: DuckDB in memory, without files, network, extensions and foreign names.
+
+docs/decisions/014 says why it is DuckDB: polars' SQL reads any file that a query names.
+"""
+
+import re
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import polars as pl
+
+from jobs.errors import BadRequest
+from jobs.query.stored import SPLITS, Stored
+from jobs.results import compare_tables, sweep_tables
+from store.errors import StoreError
+
+SECONDS = 60
+"""After which a query is given up."""
+
+LOCKED: Mapping[str, Any] = {
+    "enable_external_access": False,  # no file, no network, no ATTACH, no COPY, no INSTALL
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "python_enable_replacements": False,  # a name that is no table is not looked for among Python's variables
+    "temp_directory": "",  # what does not fit into memory is an error
+    "memory_limit": "2GB",
+    "lock_configuration": True,  # and none of this can be taken back
+}
+
+
+def counts(stored: Stored) -> pl.DataFrame:
+    """One row for each pair that a class hits: class, codebook, key, count."""
+    parts = []
+    for k in range(len(stored.classes)):
+        codebook, key = (hits := stored.activations.of_class(k)).nonzero()
+        parts.append(
+            pl.DataFrame({"codebook": codebook, "key": key, "count": hits[codebook, key]}).with_columns(
+                pl.lit(k, pl.Int32).alias("class"), pl.selectors.integer().cast(pl.Int32)
+            )
+        )
+    return pl.concat(parts).select("class", "codebook", "key", "count")
+
+
+def names(stored: Stored) -> pl.DataFrame:
+    """One row for each class: class, name."""
+    return pl.DataFrame({"class": range(len(stored.classes)), "name": stored.classes})
+
+
+def items(stored: Stored) -> pl.DataFrame:
+    """One row for each item: split, row (as the manifest counts), class (null for a skipped item), shard."""
+    parts = []
+    for split in SPLITS:
+        shards = [shard.name for shard in stored.manifest(split).shards for _ in range(shard.items)]
+        parts.append(
+            pl.DataFrame({"class": stored.labels(split), "shard": shards})
+            .with_row_index("row")
+            .with_columns(pl.lit(split).alias("split"), pl.when(pl.col("class") >= 0).then(pl.col("class")))
+        )
+    return pl.concat(parts).select("split", "row", "class", "shard")
+
+
+def tables() -> dict[str, Callable[[Stored], pl.DataFrame]]:
+    """What a query may name, and how each is made."""
+    made = {**sweep_tables.TABLES, **compare_tables.TABLES}
+    results = {name: (lambda stored, make=make: make(stored.experiment)) for name, make in made.items()}
+    return {
+        **results,
+        "names": names,
+        "items": items,
+        "counts": counts,
+        "load": lambda stored: stored.activations.load(),
+    }
+
+
+def query(stored: Stored, text: str, *, seconds: float = SECONDS) -> pl.DataFrame:
+    """Answer a query.
+
+    text: one SELECT in DuckDB's dialect. Its tables are `tables`; only those it names are read.
+    raises: BadRequest for a query that is none, takes too long or too much memory, or names what is not there.
+    """
+    try:
+        import duckdb
+    except ImportError as error:
+        raise BadRequest("SQL needs DuckDB; pip install 'dkvb-unlearning[sql]'") from error
+    with duckdb.connect(":memory:") as base:
+        missing = fill(base, stored, text)
+        for name, value in LOCKED.items():
+            base.execute(f"SET {name} = {value!r}")
+        overdue = threading.Timer(seconds, base.interrupt)
+        overdue.start()
+        try:
+            if (
+                len(statements := base.extract_statements(text)) != 1
+                or str(statements[0].type) != "StatementType.SELECT"
+            ):
+                raise BadRequest("a query is one SELECT; nothing can be written")
+            return base.execute(statements[0]).pl()
+        except duckdb.InterruptException as error:
+            raise BadRequest(f"the query took more than {seconds:g} seconds and was given up") from error
+        except duckdb.Error as error:
+            why = "".join(f"\n{name} is not there: {reason}" for name, reason in missing.items())
+            raise BadRequest(f"{error}\ntables: {', '.join(tables())}{why}") from error
+        finally:
+            overdue.cancel()
+
+
+def fill(base: Any, stored: Stored, text: str) -> dict[str, str]:
+    """Make the tables that a query names; returns those that cannot be made, and why."""
+    missing = {}
+    for name, make in tables().items():
+        if not re.search(rf"\b{name}\b", text, re.IGNORECASE):
+            continue
+        try:
+            base.register("made", make(stored).to_arrow())
+        except (BadRequest, StoreError) as error:
+            missing[name] = str(error)
+            continue
+        base.execute(f"CREATE TABLE {name} AS SELECT * FROM made")
+        base.unregister("made")
+    return missing

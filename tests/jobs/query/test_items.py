@@ -1,0 +1,61 @@
+"""Why a class suffered, and what one item's votes are."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jobs.errors import BadRequest
+from jobs.query import items, pairs
+from jobs.query.stored import Stored, logits
+
+
+@pytest.fixture
+def stored(finished):
+    return Stored(finished)
+
+
+def test_why_agrees_with_what_the_mask_costs(stored):
+    mask = stored.rule_mask([0])
+    for k in range(1, len(stored.classes)):
+        answer = items.why(stored, k, [0])
+        row = pairs.collateral(stored, mask).filter(**{"class": k}).row(0, named=True)
+        assert answer.hit_share == row["hit_share"]
+        assert (answer.right_before, answer.right_after) == (row["right_before"], row["right_after"])
+        assert answer.redirected == row["redirected"]
+        assert len(answer.lost) == row["lost"] == answer.went["items"].sum()
+        own = stored.activations.of_class(k)
+        assert answer.shared_pairs == len(answer.pairs) == np.count_nonzero(own[mask])
+        assert answer.pairs["count"].sum() == own[mask].sum()
+        assert json.dumps(answer.to_json())
+        assert answer.text().startswith(f"{stored.classes[k]}, when {stored.classes[0]} left")
+
+
+def test_a_class_does_not_suffer_from_itself(stored):
+    with pytest.raises(BadRequest, match="itself forgotten"):
+        items.why(stored, 1, [0, 1])
+
+
+def test_the_votes_of_an_item_add_up_to_its_logit(stored):
+    split, row = "test", 3
+    label = int(stored.labels(split)[row])
+    mask = stored.rule_mask([label])
+    table = items.item(stored, f"{split}:{row}", mask)
+    before, after = stored.masked_codes(split, np.array([row]), mask)
+    with stored.values() as values:
+        assert table["value"].mean() == pytest.approx(float(logits(before, values)[0, label]), abs=1e-6)
+        assert table["value_after"].drop_nulls().mean() == pytest.approx(
+            float(logits(after, values)[0, label]), abs=1e-6
+        )
+    assert table.sort("codebook")["key"].to_list() == before[0].tolist()
+
+
+def test_an_item_is_known_by_its_row_and_by_its_place_in_a_shard(stored):
+    shards = stored.manifest("test").shards
+    assert items.find_item(stored, "test:0") == items.find_item(stored, f"test:{shards[0].name}#0") == ("test", 0)
+    last = sum(shard.items for shard in shards) - 1
+    name = stored.item_name("test", last)
+    assert items.find_item(stored, f"test:{name}") == ("test", last)
+    for wrong in ("17", "valid:3", f"test:{last + 1}", "test:-1", "test:x", "test:nowhere#0", "test:"):
+        with pytest.raises(BadRequest):
+            items.find_item(stored, wrong)

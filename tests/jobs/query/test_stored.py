@@ -1,0 +1,71 @@
+"""What questions read is what the model does, to the last bit."""
+
+import numpy as np
+import pytest
+import torch
+
+from dkvb.bottleneck import Bottleneck
+from dkvb.errors import BadCheckpoint
+from jobs.errors import BadRequest
+from jobs.query.stored import SPLITS, Stored, logits
+from jobs.unlearn import Request, unlearn
+from store import arrays
+from store.layout import CHECKPOINT
+
+
+@pytest.fixture
+def stored(finished):
+    return Stored(finished)
+
+
+@pytest.fixture(scope="module")
+def bottleneck(finished):
+    return Bottleneck.load(finished.artefact("values").path / CHECKPOINT)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.9, 1.0])
+def test_codes_and_logits_under_a_mask_are_those_of_the_masked_model(stored, bottleneck, split, share):
+    rows = np.flatnonzero(stored.labels(split) >= 0)
+    mask = np.random.default_rng(0).random(stored.size) < share
+    z = torch.from_numpy(arrays.read_shards(stored.experiment.artefact(f"embeddings[{split}]").data, "embeddings"))
+    before, after = stored.masked_codes(split, rows, mask)
+    model = bottleneck.masked(torch.from_numpy(mask))
+    assert np.array_equal(after, model.codes(z[rows]).numpy())
+    if not share:
+        assert np.array_equal(before, after)
+    with stored.values() as values:
+        # A masked model's values are erased, and it selects none of them.
+        assert np.array_equal(logits(after, values), model.logits(z[rows]).numpy())
+
+
+def test_a_class_is_known_by_name_and_by_number(stored):
+    name = stored.classes[1]
+    assert stored.index(name) == stored.index("#1") == 1
+    with pytest.raises(BadRequest, match="the last of"):
+        stored.index("#99")
+    with pytest.raises(BadRequest, match="no class"):
+        stored.index("unheard of")
+
+
+def test_a_mask_is_found_by_file_folder_and_digest(own):
+    made = unlearn(own, Request(classes=[own.classes[0]]), mask_only=True)
+    stored = Stored(own)
+    file = made["mask"]
+    folder = file.rpartition("/")[0]
+    masks = [stored.read_mask(text)[0] for text in (file, folder, folder.rpartition("/")[2][:6])]
+    assert masks[0].sum() == made["pairs_masked"]
+    assert all(np.array_equal(masks[0], mask) for mask in masks)
+    assert np.array_equal(masks[0], stored.rule_mask([0]))
+    with pytest.raises(BadRequest, match="is no mask file"):
+        stored.read_mask("nowhere")
+
+
+def test_a_mask_of_another_model_is_refused(own, finished, tmp_path):
+    made = unlearn(own, Request(classes=[own.classes[0]]), mask_only=True)
+    data = open(made["mask"], "rb").read().replace(b'model\\": \\"', b'model\\": \\"f', 1)  # noqa: PTH123, SIM115
+    other = tmp_path / "other.safetensors"
+    length = int.from_bytes(data[:8], "little")
+    other.write_bytes((length + 1).to_bytes(8, "little") + data[8:])
+    with pytest.raises(BadCheckpoint, match="made for another model"):
+        Stored(finished).read_mask(str(other))
