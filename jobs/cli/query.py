@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from jobs.cli.options import EXPERIMENT, ROOT
+from jobs.cli.options import EXPERIMENT, JSON, ROOT
 from jobs.cli.root import write
 from jobs.errors import BadRequest
 from jobs.printable import say
@@ -220,3 +220,36 @@ def sql(context: click.Context, text: str, **how: Any) -> None:
     from jobs.query import sql
 
     show(sql.query(stored(context), text), **how)
+
+
+@click.command()
+@ROOT
+@click.argument("unlearned", required=False)
+@MASK
+@click.option("--class", "names", multiple=True, metavar="NAME", help="What the mask forgets, if it does not say so.")
+@EXPERIMENT
+@JSON
+def measure(
+    root: Any, unlearned: str | None, mask: str | None, names: tuple[str, ...], experiment: str | None, *, as_json: bool
+) -> None:
+    """What a mask did: its classes and all others, before and after, on training and on test items.
+
+    UNLEARNED is the folder, or the first letters of the digest, that `dkvb unlearn` wrote; --mask a mask file.
+
+    Example: dkvb measure roots/cifar10 3fa2
+    """
+    from jobs.printable import shown
+    from jobs.query.measure import measure as take
+    from jobs.query.stored import Stored
+    from jobs.results.experiment import find
+
+    if (unlearned is None) == (mask is None):
+        raise click.UsageError("give either UNLEARNED or --mask")
+    asked = Stored(find(root, experiment))
+    pairs, header = asked.read_mask(unlearned or mask or "")
+    forget = [asked.index(name) for name in names or header.get("classes", ())]
+    done = take(asked, pairs, forget)
+    if as_json:
+        say(json.dumps(done.to_json(), indent=2))
+    else:
+        say("\n".join([f"{', '.join(map(shown, done.forgotten))}: {int(pairs.sum())} pairs masked", *done.lines()]))

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from dkvb.orders import hit_share
 from dkvb.overlap import jaccard, weighted_overlap
 from jobs.errors import BadRequest
-from jobs.query.stored import Stored, logits
+from jobs.query.outcome import Outcome
+from jobs.query.stored import Stored
 
 
 def keys(stored: Stored, k: int, *, limit: int | None = None) -> pl.DataFrame:
@@ -122,44 +123,6 @@ def collateral(stored: Stored, mask: NDArray[np.bool_]) -> pl.DataFrame:
     return table.with_columns(pl.selectors.float().fill_nan(None)).sort(
         "hit_share", descending=True, nulls_last=True, maintain_order=True
     )
-
-
-class Outcome:
-    """What the model says of the items of a split, under a mask or none."""
-
-    BLOCK = 2048
-    """Items that are decoded at a time."""
-
-    def __init__(
-        self, labels: NDArray[np.int64], predicted: NDArray[np.int64], redirected: NDArray[np.float64]
-    ) -> None:
-        self.labels = labels
-        """(n,) of the items that were not skipped."""
-        self.predicted = predicted
-        """(n,) classes."""
-        self.redirected = redirected
-        """(n,) share of an item's votes that the mask redirects or takes away."""
-
-    @property
-    def right(self) -> NDArray[np.bool_]:
-        """(n,) whether the prediction is the label."""
-        return self.predicted == self.labels
-
-    @classmethod
-    def of(cls, stored: Stored, split: str, mask: NDArray[np.bool_] | None = None) -> "Outcome":
-        """Predict a split from its stored codes."""
-        labels = stored.labels(split)
-        rows = np.flatnonzero(labels >= 0)
-        predicted, redirected = [], []
-        nothing = np.zeros(stored.size, bool)
-        with stored.values() as values:
-            for start in range(0, len(rows), cls.BLOCK):
-                some = rows[start : start + cls.BLOCK]
-                before, after = stored.masked_codes(split, some, nothing if mask is None else mask)
-                predicted.append(logits(after, values).argmax(1))
-                votes = np.maximum((before >= 0).sum(1), 1)
-                redirected.append((before != after).sum(1) / votes)
-        return cls(labels[rows], np.concatenate(predicted), np.concatenate(redirected))
 
 
 def confusion(stored: Stored, mask: NDArray[np.bool_] | None = None, *, split: str = "test") -> pl.DataFrame:
