@@ -1,4 +1,4 @@
-"""What a model says of all items of a split, under a mask or none, from what is stored: no image, no backbone, no torch.
+"""What a model says of all items of a split, under a mask or none, from what is stored: no image, no torch.
 
 v: classes; c: codebooks; m: keys of a codebook; n: items of the split that were not skipped.
 """

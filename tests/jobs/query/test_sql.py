@@ -58,7 +58,7 @@ def test_nothing_else_can_be_read_or_changed(stored, text, tmp_path, monkeypatch
 
 
 def test_a_query_without_end_is_given_up(stored):
-    with pytest.raises(BadRequest, match="more than 0.5 seconds"):
+    with pytest.raises(BadRequest, match=r"more than 0\.5 seconds"):
         sql.query(stored, "select count(*) from range(1000000000000) a", seconds=0.5)
 
 

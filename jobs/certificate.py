@@ -1,0 +1,252 @@
+"""Certificates: what a request to forget did, by whom and when, over the SHA-256 of every file that it speaks of.
+
+A certificate says what was measured on this root. It does not prove that nobody holds a copy of the model before, nor
+that the backbone knows nothing of the class: `LIMITS` stand in each of them. It can be signed with an Ed25519 key
+(RFC 8032); without a signature it tells of damage and of mistakes, not of a forger.
+"""
+
+import base64
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import BadRequest
+from jobs.provenance import surroundings
+from store.files import names, on_disk, read_bytes, write_atomic
+from store.places import Place
+
+FORMAT = "dkvb-certificate/1"
+CERTIFICATE = "certificate.json"
+LOG = "requests"
+"""Folder of a root with the certificates of all requests, by their time."""
+
+LIMITS = (
+    "The backbone is frozen and still represents the classes; the mask takes away what the bottleneck knows of them.",
+    "Accuracies are of the training and test items of this root; other images of a class may still be recognised.",
+    "Whoever holds the model before, the counts, or the mask with these can undo what was done.",
+    "A membership AUC near 0.5 is no proof that nobody can tell members: it is one attack, by loss.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """Who asked for something to be forgotten, and why; all of it optional and written as given."""
+
+    by: str | None = None
+    reason: str | None = None
+    ticket: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a certificate says, and whether it holds."""
+
+    what: str
+    holds: bool
+    says: str
+
+
+def body(
+    *,
+    request: Mapping[str, Any],
+    asker: Asker,
+    command: Iterable[str],
+    model: str,
+    files: Mapping[str, str],
+    measured: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """What a certificate says, without its signature.
+
+    request: the request and its facts; model: SHA-256 of what the model before is.
+    files: path below the root -> SHA-256 and size, as `store.recording.stamp`.
+    measured: of the unlearned model; None where nothing was measured.
+    """
+    return {
+        "format": FORMAT,
+        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "asked": {"by": asker.by, "reason": asker.reason, "ticket": asker.ticket},
+        "command": list(command),
+        "request": dict(request),
+        "model": model,
+        "files": dict(sorted(files.items())),
+        "measured": None if measured is None else dict(measured),
+        "limits": list(LIMITS),
+        "made_with": surroundings(),
+    }
+
+
+def canonical(said: Mapping[str, Any]) -> bytes:
+    """The bytes that are signed: JSON, keys in order, no spaces, UTF-8."""
+    return json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def signed(said: Mapping[str, Any], key_file: Path | None) -> dict[str, Any]:
+    """A certificate: what it says, and its signature.
+
+    key_file: an Ed25519 private key in PEM without a password; no signature where there is none.
+    raises: BadRequest.
+    """
+    if key_file is None:
+        return {"certificate": dict(said), "signature": None}
+    key = private_key(key_file)
+    public = base64.b64encode(key.public_key().public_bytes_raw()).decode()
+    signature = base64.b64encode(key.sign(canonical(said))).decode()
+    return {
+        "certificate": dict(said),
+        "signature": {"algorithm": "Ed25519", "public_key": public, "signature": signature},
+    }
+
+
+def private_key(path: Path) -> Any:
+    """An Ed25519 private key; raises: BadRequest naming what is wrong and how a key is made."""
+    serialization, ed25519 = signing_library()
+    how = f"openssl genpkey -algorithm ed25519 -out {path}"
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except OSError as error:
+        raise BadRequest(f"{path}: cannot be read: {error.strerror}; `{how}` makes one") from error
+    except (TypeError, ValueError) as error:
+        raise BadRequest(f"{path}: not a private key in PEM without a password: {error}; `{how}` makes one") from error
+    if not isinstance(key, ed25519.Ed25519PrivateKey):
+        raise BadRequest(f"{path}: found a key of another kind, expected Ed25519; `{how}` makes one")
+    return key
+
+
+def public_key(path: Path) -> bytes:
+    """The 32 bytes of an Ed25519 public key in PEM; raises: BadRequest."""
+    serialization, ed25519 = signing_library()
+    try:
+        key = serialization.load_pem_public_key(path.read_bytes())
+    except OSError as error:
+        raise BadRequest(f"{path}: cannot be read: {error.strerror}") from error
+    except (TypeError, ValueError) as error:
+        how = f"openssl pkey -in KEY -pubout -out {path}"
+        raise BadRequest(f"{path}: not a public key in PEM: {error}; `{how}` makes one of a private key") from error
+    if not isinstance(key, ed25519.Ed25519PublicKey):
+        raise BadRequest(f"{path}: found a key of another kind, expected Ed25519")
+    return bytes(key.public_bytes_raw())
+
+
+def signing_library() -> tuple[Any, Any]:
+    """The parts of `cryptography` that are needed; raises: BadRequest where it is not installed."""
+    try:
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+    except ImportError as error:
+        raise BadRequest("signatures need `cryptography`; pip install 'dkvb-unlearning[sign]'") from error
+    return serialization, ed25519
+
+
+def write(certificate: Mapping[str, Any], root: Place, unlearned: Place) -> Place:
+    """Write a certificate beside the unlearned model, and into the log of the root; returns its path there.
+
+    The log keeps every request, also where one asks for the same again.
+    """
+    data = (json.dumps(certificate, indent=2, ensure_ascii=False) + "\n").encode()
+    moment = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.{time.time_ns() % 10**9:09d}"
+    path = root / LOG / f"{moment}-{unlearned.name}.json"
+    write_atomic(path, data)
+    write_atomic(unlearned / CERTIFICATE, data)
+    return path
+
+
+def read(path: Place) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """What a certificate says, and its signature; raises: BadRequest for a file that is none."""
+    try:
+        found = json.loads(read_bytes(path))
+        said, signature = dict(found["certificate"]), found["signature"]
+        if said["format"] != FORMAT:
+            raise BadRequest(f"{path}: format found {said['format']!r}, expected {FORMAT!r}: made by another version")
+        if not {"files", "request", "asked", "made", "model"} <= said.keys() or not isinstance(said["files"], dict):
+            raise ValueError("parts of it are missing")
+        return said, None if signature is None else dict(signature)
+    except FileNotFoundError:
+        raise BadRequest(f"{path}: no such file; give the certificate.json of an unlearned model") from None
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise BadRequest(
+            f"{path}: not a certificate ({error}); give the certificate.json of an unlearned model"
+        ) from error
+
+
+def verify(path: Place, root: Place | None = None, key_file: Path | None = None) -> list[Finding]:
+    """Whether what a certificate says holds: its signature, and every file that it names.
+
+    root: where its files lie; the root that the certificate lies in unless given.
+    key_file: the public key (PEM) of whom the signature must be.
+    raises: BadRequest for a file that is no certificate.
+    """
+    said, signature = read(path)
+    home = path.parents[2] if root is None and path.parent.name != LOG else path.parents[1]
+    found = [signature_finding(said, signature, key_file)]
+    for name, expected in said["files"].items():
+        found.append(file_finding(home if root is None else root, str(name), str(expected)))
+    return found
+
+
+def signature_finding(said: Mapping[str, Any], signature: Mapping[str, Any] | None, key_file: Path | None) -> Finding:
+    """Whether the signature is of these words, and of whom."""
+    if signature is None:
+        return Finding(
+            "signature", holds=key_file is None, says="none: whoever can write the file can change what it says"
+        )
+    _, ed25519 = signing_library()
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        public = base64.b64decode(signature["public_key"], validate=True)
+        ed25519.Ed25519PublicKey.from_public_bytes(public).verify(
+            base64.b64decode(signature["signature"], validate=True), canonical(said)
+        )
+    except (InvalidSignature, KeyError, TypeError, ValueError):
+        return Finding(
+            "signature", holds=False, says="is not of these words: the certificate was changed after it was signed"
+        )
+    if key_file is None:
+        return Finding(
+            "signature", holds=True, says="of the key that the certificate itself names; --key says whose it must be"
+        )
+    if public != public_key(key_file):
+        return Finding("signature", holds=False, says=f"of another key than {key_file}")
+    return Finding("signature", holds=True, says=f"of the key {key_file}")
+
+
+def file_finding(root: Place, name: str, expected: str) -> Finding:
+    """Whether a file is the one that the certificate speaks of."""
+    if name.startswith("/") or ".." in name.split("/"):
+        return Finding(name, holds=False, says="leads out of the root")
+    try:
+        with on_disk(root / name) as file:
+            digest = file_stamp(file)
+    except OSError as error:
+        return Finding(name, holds=False, says=f"cannot be read: {error.strerror or error}")
+    return Finding(
+        name, holds=digest == expected, says="as certified" if digest == expected else "is not the file of that time"
+    )
+
+
+def log(root: Place) -> list[dict[str, Any]]:
+    """All requests of a root, the oldest first: time, who, ticket, classes, method, N, folder, signed.
+
+    raises: BadRequest for an entry that is no certificate.
+    """
+    rows = []
+    for name in names(root / LOG, ".json"):
+        said, signature = read(root / LOG / name)
+        request, asked = said["request"], said["asked"]
+        rows.append(
+            {
+                "made": said["made"],
+                "by": asked.get("by"),
+                "ticket": asked.get("ticket"),
+                "reason": asked.get("reason"),
+                "classes": request.get("classes"),
+                "method": request.get("method"),
+                "budget": request.get("budget"),
+                "unlearned": name.removesuffix(".json").rpartition("-")[2],
+                "signed": signature is not None,
+            }
+        )
+    return rows

@@ -1,0 +1,168 @@
+"""A certificate holds as long as nothing that it names was changed, and no longer."""
+
+import json
+import subprocess
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from jobs import certificate
+from jobs.certificate import Asker, Finding
+from jobs.errors import BadRequest
+from store.recording import stamp
+
+FOLDER = "unlearned/0123456789abcdef"
+
+
+def pem(folder, name):
+    """A key pair; returns the files of both."""
+    key = Ed25519PrivateKey.generate()
+    own, public = folder / f"{name}.pem", folder / f"{name}.pub"
+    own.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    public.write_bytes(
+        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    return own, public
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "root"
+    for name in ("values/a/bottleneck.safetensors", f"{FOLDER}/mask.safetensors"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+    return root
+
+
+@pytest.fixture
+def keys(tmp_path):
+    return pem(tmp_path, "auditor")
+
+
+def write(root, key=None, **asker):
+    files = {str(path.relative_to(root)): stamp(path.read_bytes()) for path in root.rglob("*.safetensors")}
+    said = certificate.body(
+        request={"classes": ["cät"], "method": "uva", "budget": 12},
+        asker=Asker(**asker),
+        command=["dkvb", "unlearn"],
+        model="f" * 64,
+        files=files,
+        measured={"forget": {"test": 0.1}},
+    )
+    certificate.write(certificate.signed(said, key), root, root / FOLDER)
+    return root / FOLDER / certificate.CERTIFICATE
+
+
+def failed(path, *more):
+    return [finding.what for finding in certificate.verify(path, *more) if not finding.holds]
+
+
+def test_a_signed_certificate_holds(root, keys):
+    own, public = keys
+    path = write(root, own, by="A. Person", ticket="T-1", reason="Art. 17")
+    assert failed(path) == []
+    assert failed(path, root) == []
+    assert failed(path, root, public) == []
+    (row,) = certificate.log(root)
+    assert (row["by"], row["ticket"], row["classes"], row["signed"]) == ("A. Person", "T-1", ["cät"], True)
+
+
+def test_one_byte_in_any_file_is_seen(root, keys):
+    path = write(root, keys[0])
+    for file in root.rglob("*.safetensors"):
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        assert failed(path) == [str(file.relative_to(root))]
+        file.unlink()
+        assert failed(path) == [str(file.relative_to(root))]
+        file.write_bytes(whole)
+    assert failed(path) == []
+
+
+def test_every_word_is_signed(root, keys):
+    path = write(root, keys[0], by="A. Person")
+    whole = json.loads(path.read_text())
+    for change in (
+        {"made": "2020-01-01T00:00:00Z"},
+        {"asked": {**whole["certificate"]["asked"], "by": "B. Person"}},
+        {"measured": None},
+        {"limits": []},
+    ):
+        path.write_text(json.dumps({**whole, "certificate": {**whole["certificate"], **change}}))
+        assert failed(path) == ["signature"]
+    path.write_text(json.dumps(whole))
+    assert failed(path) == []
+
+
+def test_another_key_is_refused(root, keys, tmp_path):
+    _, other = pem(tmp_path, "other")
+    path = write(root, keys[0])
+    assert failed(path, root, other) == ["signature"]
+    resigned = certificate.signed(certificate.read(path)[0], pem(tmp_path, "forger")[0])
+    path.write_text(json.dumps(resigned))
+    assert failed(path) == []  # nobody said whose it must be
+    assert failed(path, root, keys[1]) == ["signature"]
+
+
+def test_without_a_signature_damage_is_still_seen_and_a_key_asks_for_one(root, keys):
+    path = write(root)
+    assert failed(path) == []
+    assert failed(path, root, keys[1]) == ["signature"]
+    (root / FOLDER / "mask.safetensors").write_bytes(b"other")
+    assert failed(path) == [f"{FOLDER}/mask.safetensors"]
+
+
+def test_the_log_keeps_each_request(root):
+    first, second = write(root, by="A"), write(root, by="B")
+    assert first == second
+    assert [row["by"] for row in certificate.log(root)] == ["A", "B"]
+    (entry, _) = sorted((root / certificate.LOG).iterdir())
+    assert failed(entry) == []
+
+
+def test_a_file_outside_the_root_is_not_looked_at(root, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    path = write(root)
+    whole = json.loads(path.read_text())
+    whole["certificate"]["files"] = {"../secret": stamp(b"x"), str(secret): stamp(b"x")}
+    path.write_text(json.dumps(whole))
+    assert failed(path) == ["../secret", str(secret)]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"certificate": 1, "signature": null}', "[" * 100_000])
+def test_what_is_no_certificate_is_refused(tmp_path, text):
+    path = tmp_path / "certificate.json"
+    path.write_text(text)
+    with pytest.raises(BadRequest, match="not a certificate"):
+        certificate.verify(path)
+    with pytest.raises(BadRequest, match="no such file"):
+        certificate.verify(tmp_path / "nothing.json")
+
+
+def test_a_key_that_is_none_says_how_one_is_made(root, tmp_path):
+    wrong = tmp_path / "wrong.pem"
+    wrong.write_text("no key")
+    for path in (wrong, tmp_path / "missing.pem"):
+        with pytest.raises(BadRequest, match="openssl genpkey -algorithm ed25519"):
+            write(root, path)
+    curve = tmp_path / "curve.pem"
+    subprocess.run(
+        ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", curve],
+        check=True,
+        capture_output=True,
+    )
+    with pytest.raises(BadRequest, match="expected Ed25519"):
+        write(root, curve)
+
+
+def test_a_signature_that_is_no_signature_does_not_hold(root, keys):
+    path = write(root, keys[0])
+    whole = json.loads(path.read_text())
+    for wrong in ({}, {"public_key": "", "signature": ""}, {"public_key": 1, "signature": "%"}):
+        path.write_text(json.dumps({**whole, "signature": wrong}))
+        assert isinstance(certificate.verify(path)[0], Finding)
+        assert failed(path) == ["signature"]
