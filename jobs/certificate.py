@@ -15,8 +15,9 @@ from typing import Any
 
 from jobs.errors import BadRequest
 from jobs.provenance import surroundings
+from store.checksums import file_stamp
 from store.files import names, on_disk, read_bytes, write_atomic
-from store.places import Place
+from store.places import Place, absolute
 
 FORMAT = "dkvb-certificate/1"
 CERTIFICATE = "certificate.json"
@@ -179,11 +180,11 @@ def verify(path: Place, root: Place | None = None, key_file: Path | None = None)
     raises: BadRequest for a file that is no certificate.
     """
     said, signature = read(path)
-    home = path.parents[2] if root is None and path.parent.name != LOG else path.parents[1]
-    found = [signature_finding(said, signature, key_file)]
-    for name, expected in said["files"].items():
-        found.append(file_finding(home if root is None else root, str(name), str(expected)))
-    return found
+    if root is None:
+        place = absolute(path)
+        root = place.parents[1] if place.parent.name == LOG else place.parents[2]
+    files = [file_finding(root, str(name), str(expected)) for name, expected in said["files"].items()]
+    return [signature_finding(said, signature, key_file), *files]
 
 
 def signature_finding(said: Mapping[str, Any], signature: Mapping[str, Any] | None, key_file: Path | None) -> Finding:

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -68,6 +69,14 @@ def test_a_signed_certificate_holds(root, keys):
     assert failed(path, root, public) == []
     (row,) = certificate.log(root)
     assert (row["by"], row["ticket"], row["classes"], row["signed"]) == ("A. Person", "T-1", ["cät"], True)
+
+
+def test_the_root_is_found_from_any_folder(root, keys, monkeypatch):
+    path = write(root, keys[0])
+    monkeypatch.chdir(path.parent)
+    assert failed(Path(path.name)) == []
+    monkeypatch.chdir(root)
+    assert failed(path.relative_to(root)) == []
 
 
 def test_one_byte_in_any_file_is_seen(root, keys):
