@@ -1,8 +1,8 @@
 """Questions to a store: the pairs of a class, the classes of a pair, overlaps, why a class suffered; and as a command.
 
 5 % of the pairs of a class are hit. `limit` is the time of plain file calls that read the chunks a question needs, and
-`of limit` that over the time taken; `ratio` is how often a question fits into the import of torch, which it does without
-(the matrix excepted). Warm: chunks lie in the page cache.
+`of limit` that over the time taken; `ratio` is how often a question fits into the import of torch, which it does
+without (the matrix excepted). Warm: chunks lie in the page cache.
 """
 
 import json
@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -120,18 +121,18 @@ def main() -> None:
             "overlap": (ask(lambda stored: pairs.overlap(stored, 1, 2)), own),
             "why": (ask(lambda stored: items.why(stored, 1, [2])), own),
         }
-        rows = []
+        rows: list[dict[str, Any]] = []
         for what, (work, chunks) in questions.items():
             taken, limit = timed(work), files(root, chunks)
             rows.append({"what": what, "ms": taken, "limit ms": limit, "of limit": limit / taken})
         begin = time.perf_counter()
         pairs.overlaps(Stored(experiment))
-        rows.append({"what": "matrix", "ms": 1000 * (time.perf_counter() - begin)})
+        alone = {"matrix": 1000 * (time.perf_counter() - begin)}
         for words in (("keys", "#1"), ("classes", "0", "5"), ("overlap", "#1", "#2"), ("why", "#1", "--forgot", "#2")):
-            rows.append({"what": f"command {words[0]}", "ms": command(root, *words)})
+            alone[f"command {words[0]}"] = command(root, *words)
+        rows += [{"what": what, "ms": taken, "limit ms": nan, "of limit": nan} for what, taken in alone.items()]
         imported = timed(lambda: subprocess.run([sys.executable, "-c", "import torch"], check=True), runs=3)
-        rows = [{**row, "ratio": imported / row["ms"]} for row in rows]
-    report("query", s, rows)
+    report("query", [{**row, "ratio": imported / row["ms"]} for row in rows], **s)
 
 
 if __name__ == "__main__":
