@@ -14,7 +14,7 @@ from store.errors import ImageDataError
 ARRAYS = {
     **dict.fromkeys(
         [("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")],
-        np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
+        np.empty(0).__reduce__()[0],
     ),
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
