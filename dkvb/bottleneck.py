@@ -12,9 +12,8 @@ from torch import Tensor
 
 from dkvb.checkpoint import FORMAT, UNREADABLE, identity, read_header, read_mask_header
 from dkvb.codes import encode
-from dkvb.errors import BadCheckpoint, BadSetting, ShapeMismatch
+from dkvb.errors import BadCheckpoint, ShapeMismatch
 
-SEMANTICS = ("next-nearest", "zero", "drop")
 TENSORS = {
     "keys": (torch.float32, "F32"),
     "projection": (torch.float32, "F32"),
@@ -159,23 +158,3 @@ class Bottleneck:
             shapes = ", ".join(f"{name} {tuple(getattr(model, name).shape)}" for name in TENSORS)
             raise BadCheckpoint(f"{path}: tensors do not fit each other: {shapes}")
         return model
-
-
-def masked_decode(bottleneck: Bottleneck, z: Tensor, mask: Tensor, *, semantics: str) -> Tensor:
-    """Logits under the other meanings a mask could have, to compare with.
-
-    z: (n, d_z) float; mask: (c, m) bool.
-    semantics: "next-nearest" (the product's), "zero" (a masked pair votes zero), "drop" (its codebook is left
-        out of the mean).
-    returns: (n, v) float32.
-    raises: BadSetting for other semantics; ShapeMismatch.
-    """
-    if semantics not in SEMANTICS:
-        raise BadSetting(f"semantics: found {semantics!r}, expected one of {', '.join(SEMANTICS)}")
-    if semantics == "next-nearest":
-        return bottleneck.masked(mask).logits(z)
-    codes = bottleneck.codes(z)
-    if semantics == "zero":
-        return decode(codes, bottleneck.values.masked_fill(mask[:, :, None], 0))
-    hit = torch.stack([row[code.long()] for row, code in zip(mask, codes.T, strict=True)], dim=1)
-    return decode(codes.masked_fill(hit, -1), bottleneck.values)

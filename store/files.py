@@ -13,17 +13,20 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from store.errors import NotARoot
 from store.places import Place, reported
 from store.recording import recorded
 
+if TYPE_CHECKING:
+    from upath import UPath
+
 Data: TypeAlias = bytes | Iterable[bytes | memoryview]
 """The content of a file, or the parts of it in order."""
 
-CONFLICTS = 8
-"""Tries of a put that meets another one of the same name (HTTP 409)."""
+CONFLICT_PAUSES_S = tuple(0.1 * 2**attempt for attempt in range(7))
+"""Seconds before each further try of a put that meets another one of the same name (HTTP 409)."""
 
 
 def write_atomic(path: Place, data: Data) -> None:
@@ -59,20 +62,25 @@ def create(path: Place, data: bytes) -> bool:
         sync_folder(path.parent)
         return True
     with reported(path):
-        for attempt in range(CONFLICTS):
-            try:
-                path.fs.pipe_file(path.path, data, mode="create")
-            except FileExistsError:
-                break
-            except OSError as error:
-                if error.errno == errno.EINVAL and path.exists():  # HTTP 412, by a server that does not say of what
-                    break
-                if error.errno != errno.EBUSY or attempt == CONFLICTS - 1:
-                    raise
-                time.sleep(0.1 * 2**attempt)
-            else:
-                return True
-        return bool(path.fs.cat_file(path.path) == data)
+        return _put_new(path, data) or bool(path.fs.cat_file(path.path) == data)
+
+
+def _put_new(path: "UPath", data: bytes) -> bool:
+    """Put an object where none is; False where one is."""
+    pauses = iter(CONFLICT_PAUSES_S)
+    while True:
+        try:
+            path.fs.pipe_file(path.path, data, mode="create")
+            return True
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno == errno.EINVAL and path.exists():  # HTTP 412, by a server that does not say of what
+                return False
+            pause = next(pauses, None)
+            if error.errno != errno.EBUSY or pause is None:
+                raise
+        time.sleep(pause)
 
 
 def read_bytes(path: Place) -> bytes:

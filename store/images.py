@@ -259,7 +259,7 @@ class Images:
                 continue
             label, fault = _judged(sample, classes)
             if index == shard.items or label != shard.labels[index]:
-                break
+                raise self._changed(shard, index, note)
             keys.update(_key_bytes(sample.key))
             made = decode(sample.pixels, how)
             yield Item(
@@ -272,10 +272,12 @@ class Images:
                 content=_content(sample.pixels),
             )
             index += 1
-        else:
-            if index == shard.items and keys.hexdigest() == shard.keys:
-                return
-        raise ShardChanged(
+        if index < shard.items or keys.hexdigest() != shard.keys:
+            raise self._changed(shard, index, note)
+
+    def _changed(self, shard: Shard, index: int, note: str) -> ShardChanged:
+        """The error for a shard that no longer holds what was scanned."""
+        return ShardChanged(
             f"{self}: shard {shard.name!r} is not the one that was scanned: its items differ from the "
             f"{shard.items} of the manifest at or before position {index}{note}. Scan the data set again."
         )
