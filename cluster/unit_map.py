@@ -27,7 +27,7 @@ from cluster.units import (
     Policy,
     Reply,
     SerialExecutor,
-    ShardWorker,
+    UnitWorker,
     Work,
     backoff,
     check_distinct,
@@ -194,7 +194,7 @@ class _Run:
         if self._executor.idle:
             actor, name = self._executor.idle.pop()
         else:
-            actor, name = ray.remote(ShardWorker).options(**self._executor.actor_options()).remote(), ""
+            actor, name = ray.remote(UnitWorker).options(**self._executor.actor_options()).remote(), ""
         return _Slot(actor, actor.setup.remote(self._factory), name)
 
     def _feed(self) -> None:
@@ -243,7 +243,7 @@ class _Run:
         settled: list[Outcome | None] = []
         if done:
             slot = waiting[done[0]]
-            self._slots.append(self._slots.pop(self._slots.index(slot)))  # none is always served first
+            self._slots.append(self._slots.pop(self._slots.index(slot)))  # so that no slot is always served first
             if slot.ready is not None:
                 self._greet(slot)
             else:
@@ -260,7 +260,7 @@ class _Run:
         return min(due)
 
     def _greet(self, slot: _Slot) -> None:
-        """An actor is set up, has failed to be, or will never be."""
+        """Take up an actor that answered its setup: it is ready, its setup failed, or it died first."""
         import ray
 
         try:
@@ -283,12 +283,12 @@ class _Run:
         self._emit(Event(kind="setup_failed", worker=worker, text=setup.error or ""))
         self._setup_failures += 1
         self._failure = setup_failed(setup, worker=worker)
-        # No need to let an autoscaler bring up a hundred nodes to learn it a hundred times.
+        # An autoscaler need not bring up a hundred nodes to fail a hundred times.
         if not self._slots or (not self._was_live and self._setup_failures >= self._policy.attempts):
             raise self._failure
 
     def _collect(self, slot: _Slot) -> Outcome | None:
-        """The first in flight has answered, or its worker has died."""
+        """Take the answer of the first unit in flight, or the death of its worker."""
         import ray
 
         unit, reference = slot.flight[0]
@@ -317,7 +317,7 @@ class _Run:
         self._replace(slot)
         self._emit(Event(kind="worker_lost", unit=units[0], worker=worker, text=reason))
         if len(units) > 1:
-            # The first was most likely the one, so it is charged; but only a death alone convicts.
+            # The first most likely caused it, so it is charged; but only a death while alone is proof.
             self._charged[units[0]] = min(self._charged.get(units[0], 0) + 1, self._policy.attempts - 1)
             self._suspects.extend(units)
             return None
@@ -375,7 +375,7 @@ class _Run:
 
 
 def _died_first(error: BaseException) -> Reply:
-    """Why an actor never was a worker: of a class that it cannot import, Ray says that its libraries are missing."""
+    """The failure of an actor that died before its setup; Ray blames missing libraries for a class it cannot import."""
     if "failed to import" not in str(error):
         return failure(error)
     cause = next((line for line in reversed(str(error).splitlines()) if "Error:" in line), _first_line(error))

@@ -17,7 +17,7 @@ import pytest
 
 from cluster import local
 from cluster.errors import ClusterUnreachable
-from cluster.folders import LOCK, own_folder, sweep
+from cluster.folders import LOCK, private_folder, remove_orphans
 from cluster.health import GONE_S, LOOK_S, Head
 from cluster.session import session
 from cluster.signals import termination_in_order
@@ -179,7 +179,7 @@ def test_what_a_killed_driver_leaves_is_swept_at_the_next_start_and_what_a_livin
 
 
 def test_only_folders_of_ours_without_an_owner_are_swept(tmp_path):
-    with own_folder("dkvb-", tmp_path) as held:
+    with private_folder("dkvb-", tmp_path) as held:
         orphan = tmp_path / "dkvb-0123abcd"
         unlocked, named, linked = tmp_path / "dkvb-00000000", tmp_path / "dkvb-demo", tmp_path / "dkvb-token-11111111"
         for folder in (orphan, unlocked, named):
@@ -189,13 +189,13 @@ def test_only_folders_of_ours_without_an_owner_are_swept(tmp_path):
             (folder / LOCK).touch()
         linked.symlink_to(named)
         (unlocked / LOCK).symlink_to(orphan / LOCK)
-        sweep(tmp_path)
+        remove_orphans(tmp_path)
         assert not orphan.exists()
         assert all(path.exists() for path in (held, unlocked / "file", named / "file", linked / "file"))
         with (held / LOCK).open() as lock, pytest.raises(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     assert not held.exists()
-    sweep(tmp_path / "nowhere")
+    remove_orphans(tmp_path / "nowhere")
 
 
 @pytest.mark.ray

@@ -273,7 +273,7 @@ def test_a_killed_driver_takes_its_workers_with_it(eventually):
     folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
     with folder, python(HANGING, TMPDIR=folder.name) as process:
         process.stdout.readline()
-        assert [line for line in command_lines(process.pid) if "ShardWorker" in line]
+        assert [line for line in command_lines(process.pid) if "UnitWorker" in line]
         process.kill()
         process.communicate(timeout=120)
         # Two idle agents of Ray wait up to a minute for their dead cluster.

@@ -44,7 +44,7 @@ def at_work(root: object, node: Node) -> list[str]:
 
 def alive_there(node: Node) -> list[str]:
     """A node's raylet and workers; its agents and its log monitor hold nothing."""
-    return [command for command in node.processes().values() if "raylet/raylet " in command or "ShardWorker" in command]
+    return [command for command in node.processes().values() if "raylet/raylet " in command or "UnitWorker" in command]
 
 
 @cache

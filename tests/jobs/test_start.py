@@ -179,7 +179,7 @@ def test_a_package_that_another_was_installed_over_is_told(content, command, tmp
 def test_a_worker_that_cannot_import_us_says_so_and_not_that_libraries_are_missing():
     from cluster.unit_map import _died_first
 
-    said = "The actor with name ShardWorker failed to import on the worker. ...\nImportError: no 'units' in 'cluster'"
+    said = "The actor with name UnitWorker failed to import on the worker. ...\nImportError: no 'units' in 'cluster'"
     reply = _died_first(RuntimeError(said))
     assert reply.error is not None
     assert "cannot import dkvb's code (ImportError: no 'units' in 'cluster')" in reply.error
