@@ -1,4 +1,7 @@
-"""Metrics: pure functions of predictions, logits and labels."""
+"""Metrics: pure functions of predictions, logits and labels.
+
+n: items; v: classes; models and steps: one model per forget set, at each budget of a grid.
+"""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +16,7 @@ from dkvb.errors import BadSetting, ShapeMismatch
 from dkvb.tiles import kernel
 
 MARGIN_LIMIT = 100.0
-"""Margins are clipped to plus and minus this: a class ruled out has a finite margin."""
+"""Margins are clipped to plus and minus this, so that a class that is ruled out has a finite margin."""
 
 SMOOTHING = 1e-5
 """What `klom` adds to every bin's share."""
@@ -28,7 +31,7 @@ def accuracy(predictions: Tensor, labels: Tensor) -> float:
 
 
 def regret(best: float, chosen: float) -> float:
-    """What a rule loses by reading no label.
+    """What a rule for N loses by reading no test label.
 
     best: the score, such as ToW, at the best N that test labels find in the grid.
     chosen: the score at the rule's N.
@@ -63,11 +66,11 @@ def right_by_class(predictions: Tensor, labels: Tensor, v: int) -> NDArray[np.in
 def changed(
     predictions: Tensor, labels: Tensor, *, forget: Sequence[int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How many items of the other classes each model loses and gains against its first step, item by item.
+    """How many items of the other classes each model loses and gains against its first budget, item by item.
 
     predictions: (models, steps, n) int16; labels: (n,) int64, negative for what is no item.
     forget: the forget class of each model.
-    returns: lost and gained (models, steps) int64: right at the first step and wrong now, and the other way round.
+    returns: lost and gained (models, steps) int64: right at the first budget and wrong now, and the other way round.
     """
     lost, gained = (np.zeros(predictions.shape[:2], np.int64) for _ in range(2))
     _count_changed(predictions.numpy(), labels.numpy(), np.asarray(forget, np.int64), lost, gained)
@@ -117,7 +120,7 @@ def tow(unlearned: Sequence[float], oracle: Sequence[float]) -> float:
     """Tug of war: how near the unlearned model's accuracies lie to the oracle's, in [0, 1]; 1 where all are equal.
 
     unlearned, oracle: accuracies in [0, 1] on the same splits: forget train, retain train and test.
-    raises: ShapeMismatch when there are not as many of the one as of the other, or none.
+    raises: ShapeMismatch when there are more of one than of the other, or none.
     source: Zhao et al., arXiv 2406.01257.
     """
     if len(unlearned) != len(oracle) or not unlearned:
@@ -154,7 +157,7 @@ def js_divergence(p: Tensor, q: Tensor) -> float:
 
 
 def margins(logits: Tensor, labels: Tensor) -> Tensor:
-    """How far each item's own class stands above all others together: its log odds.
+    """How far the logit of each item's class is above all others together: its log odds.
 
     logits: (n, v) float; -inf rules a class out.
     labels: (n,) integer in [0, v).
@@ -165,13 +168,13 @@ def margins(logits: Tensor, labels: Tensor) -> Tensor:
     """
     if labels.shape != logits.shape[:1]:
         raise ShapeMismatch.between("labels (n,)", labels.shape, "logits (n, v)", logits.shape)
-    logits, own = logits.double(), labels.long()[:, None]
-    others = logits.scatter(1, own, -torch.inf).logsumexp(1)
-    return (logits.gather(1, own)[:, 0] - others).clamp(-MARGIN_LIMIT, MARGIN_LIMIT)
+    logits, label = logits.double(), labels.long()[:, None]
+    others = logits.scatter(1, label, -torch.inf).logsumexp(1)
+    return (logits.gather(1, label)[:, 0] - others).clamp(-MARGIN_LIMIT, MARGIN_LIMIT)
 
 
 def klom(unlearned: Tensor, oracle: Tensor, *, bins: int = 20) -> Tensor:
-    """KL divergence of margins of each item: is its margin spread over unlearned models as over oracles?
+    """KL divergence of each item's margins: are they spread over unlearned models as over oracles?
 
     Each item has bins of its own, equally wide between the least and the greatest of its margins over both kinds of
     model. SMOOTHING is added to each bin's share, of both kinds, before they are scaled to sum to 1: equal histograms
