@@ -74,8 +74,23 @@ def column(name: str, about: Column) -> str:
     return f"| {name} | {about.type.__name__} | {about.unit} | {about.meaning} |"
 
 
+def decisions() -> str:
+    """The pages of docs/decisions, by their headings: `# 001: Title` in a file 001-*.md.
+
+    raises: ValueError for a page whose heading has another number than its file, or a number that is missing.
+    """
+    links = []
+    for number, page in enumerate(sorted((REPOSITORY / "docs" / "decisions").glob("*.md")), start=1):
+        heading = page.read_text(encoding="utf-8").partition("\n")[0]
+        if not heading.startswith(f"# {number:03d}: ") or not page.name.startswith(f"{number:03d}-"):
+            raise ValueError(f"{page.name}: headed {heading!r}, expected number {number:03d}")
+        links.append(f"- [{heading.removeprefix('# ')}](docs/decisions/{page.name})\n")
+    return "".join(links)
+
+
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "tree": ("CONTRIBUTING.md", tree),
+    "decisions": ("CONTRIBUTING.md", decisions),
     "arrays": ("docs/format.md", arrays),
     **{f"columns of {name}": ("docs/format.md", partial(columns, name)) for name in TABLES},
 }
