@@ -21,7 +21,7 @@ from store.filetypes import (
 )
 from store.locations import Location, ShardFile
 from store.names import one_form, points
-from store.samples import Entry, Problem, Sample, Survey
+from store.samples import Entry, LeftAlone, Problem, Sample, Survey
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,9 @@ class FolderReader:
         fs, root = self.place.fs, self.place.root
         if not fs.isdir(root):
             raise self.place.missing(f"folder {root!r}")
-        left_alone = Counter[str]()
-        files = sorted(_files(self.place, left_alone), key=lambda info: info["name"].split("/"))
+        met = list(_met(self.place))
+        left_alone = Counter(entry.kind for entry in met if isinstance(entry, LeftAlone))
+        files = sorted((e for e in met if not isinstance(e, LeftAlone)), key=lambda info: info["name"].split("/"))
         # Files with an unknown ending are opened, all at once, as a store far away answers slowly.
         odd = {self.place.name(i["name"]): i["name"] for i in files if _is_odd(i) and fs.isfile(i["name"])}
         heads = _heads(fs, odd)
@@ -161,10 +162,10 @@ def _heads(fs: Any, paths: Mapping[str, str]) -> dict[str, bytes]:
     return dict(zip(paths, map(bytes, heads), strict=True))
 
 
-def _files(place: Location, left_alone: Counter[str], folder: str = "", above: tuple[str, ...] = ()) -> Iterator[Any]:
-    """Every file that may be data; unlike fsspec's walk this follows links and passes over no error.
+def _met(place: Location, folder: str = "", above: tuple[str, ...] = ()) -> Iterator[dict[str, Any] | LeftAlone]:
+    """Every file that may be data, as fsspec lists it, and what is no data whatever it holds.
 
-    left_alone: counts what is no data whatever it holds; a folder counts once and is not entered.
+    A folder that is left alone is not entered. Unlike fsspec's walk this follows links and passes over no error.
     raises: ImageDataError for a link back to a folder above it, which would have no end.
     """
     fs, folder = place.fs, folder or place.root
@@ -178,9 +179,9 @@ def _files(place: Location, left_alone: Counter[str], folder: str = "", above: t
         is_folder = _is_folder(fs, info)
         base = path.rpartition("/")[2]
         if kind := _no_folder(base) if is_folder else no_data(base):
-            left_alone[kind] += 1
+            yield LeftAlone(kind)
         elif is_folder:
-            yield from _files(place, left_alone, path, (*above, real))
+            yield from _met(place, path, (*above, real))
         else:
             yield info
 

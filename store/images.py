@@ -225,10 +225,10 @@ class Images:
             raise ImageSourceError(f"on_error is {on_error!r}; expected 'fail' or 'skip'")
         survey = self._reader.survey()
         classes = self._reader.classes()
-        left_alone = Counter(survey.left_alone)
-        scanned = [self._scan_shard(name, classes, left_alone) for name in survey.shards]
-        shards = tuple(shard for shard, _ in scanned if shard.items)
-        problems = [*survey.problems, *(problem for _, of_shard in scanned for problem in of_shard)]
+        scanned = [self._scan_shard(name, classes) for name in survey.shards]
+        shards = tuple(each.shard for each in scanned if each.shard.items)
+        problems = [*survey.problems, *(problem for each in scanned for problem in each.problems)]
+        left_alone = sum((each.left_alone for each in scanned), Counter(survey.left_alone))
         if problems and on_error == "fail":
             raise ImageDataError(self._report(problems, 'Mend them, or set on_error = "skip" to go on without them.'))
         if not shards:
@@ -282,10 +282,8 @@ class Images:
             f"{shard.items} of the manifest at or before position {index}{note}. Scan the data set again."
         )
 
-    def _scan_shard(
-        self, name: str, classes: tuple[str, ...] | None, left_alone: Counter[str]
-    ) -> tuple[Shard, list[Problem]]:
-        labels, keys, problems = list[int](), _key_digest(), list[Problem]()
+    def _scan_shard(self, name: str, classes: tuple[str, ...] | None) -> "_Scanned":
+        labels, keys, problems, left_alone = list[int](), _key_digest(), list[Problem](), Counter[str]()
         try:
             for sample in self._reader.samples(name, pixels=False):
                 if isinstance(sample, LeftAlone):
@@ -306,7 +304,8 @@ class Images:
         if not labels and not problems:
             problems.append(Problem(name, "", "holds no items"))
         files = _files_digest(self._reader.files(name)) if labels else ""
-        return Shard(name=name, labels=tuple(labels), keys=keys.hexdigest(), files=files), problems
+        shard = Shard(name=name, labels=tuple(labels), keys=keys.hexdigest(), files=files)
+        return _Scanned(shard, problems, left_alone)
 
     def _samples(self, name: str) -> Iterator[Entry]:
         try:
@@ -327,6 +326,15 @@ class Images:
             lines.append(f"  and {len(problems) - PROBLEMS_SHOWN} more")
         noun = "problem" if len(problems) == 1 else "problems"
         return "\n".join([f"{self}: {len(problems)} {noun}", *lines, remedy])
+
+
+@dataclass(frozen=True, slots=True)
+class _Scanned:
+    """A shard as a scan found it, its problems, and how many of its members are no data, by kind."""
+
+    shard: Shard
+    problems: list[Problem]
+    left_alone: Counter[str]
 
 
 def _judged(sample: Sample, classes: tuple[str, ...] | None) -> tuple[int, str | None]:

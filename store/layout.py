@@ -145,7 +145,7 @@ Schema: TypeAlias = dict[str, type[pl.DataType]]
 class Column:
     """One column of a table."""
 
-    type: type[pl.DataType]
+    dtype: type[pl.DataType]
     meaning: str
     unit: str = ""
     """Empty for names, indexes and JSON; a share lies in [0, 1]."""
@@ -168,7 +168,7 @@ class Table:
     @property
     def schema(self) -> Schema:
         """Names and types of its columns."""
-        return {name: column.type for name, column in self.columns.items()}
+        return {name: column.dtype for name, column in self.columns.items()}
 
 
 _KNOWN = {

@@ -71,7 +71,7 @@ def columns(table: str) -> str:
 
 def column(name: str, about: Column) -> str:
     """A row of the table."""
-    return f"| {name} | {about.type.__name__} | {about.unit} | {about.meaning} |"
+    return f"| {name} | {about.dtype.__name__} | {about.unit} | {about.meaning} |"
 
 
 def decisions() -> str:

@@ -20,7 +20,7 @@ def test_every_column_of_a_result_table_has_a_meaning_and_every_number_a_unit(ta
     assert table.row
     for name, about in table.columns.items():
         assert about.meaning, name
-        assert about.unit or about.type != pl.Float64, name
+        assert about.unit or about.dtype != pl.Float64, name
 
 
 def test_a_page_without_its_comments_is_refused():
