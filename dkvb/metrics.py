@@ -141,7 +141,7 @@ def aus(*, retain_before: float, retain_after: float, forget_after: float) -> fl
 def js_divergence(p: Tensor, q: Tensor) -> float:
     """Mean over items of the Jensen-Shannon divergence of two models' predictions, over ln 2.
 
-    The sum over the classes stands inside: it does not shrink as classes are added.
+    Within an item it is summed over the classes, so that it does not shrink as classes are added.
     p, q: (n, v) float, logits; -inf rules a class out.
     returns: in [0, 1], 0 for equal predictions, 1 for predictions that share no class; NaN for no items, or where an
     item has every class ruled out. Computed in float64.

@@ -25,7 +25,7 @@ def auc(positives: NDArray[Any], negatives: NDArray[Any]) -> float:
 
 
 def tpr_at_fpr(positives: NDArray[Any], negatives: NDArray[Any], *, fpr: float) -> float:
-    """The largest share of positives above a threshold above which lies at most a share fpr of the negatives.
+    """The largest share of positives above a threshold that at most a share fpr of the negatives exceeds.
 
     Thresholds are not interpolated: items of equal score pass together or not at all, and a constant score gives 0
     for every fpr below 1. With fewer than 1 / fpr negatives none may pass, and unrelated scores give more than fpr.

@@ -1,4 +1,4 @@
-"""U-LiRA: can unlearned heads be told from heads that never saw an item, when every item has a test of its own?"""
+"""U-LiRA: can unlearned heads be told from heads that never saw an item, by a test made for each item?"""
 
 from typing import Any, NamedTuple
 

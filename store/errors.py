@@ -19,7 +19,7 @@ class ImagesMissing(StoreError, FileNotFoundError):
 
 
 class ImageDataError(StoreError, ValueError):
-    """Images or labels are there but broken, and the caller asked not to go on without them."""
+    """Images or labels that are broken, where the caller does not want to go on without them."""
 
 
 class ShardChanged(StoreError, ValueError):
@@ -27,7 +27,7 @@ class ShardChanged(StoreError, ValueError):
 
 
 class ArtefactMissing(StoreError, FileNotFoundError):
-    """An artefact, array or table that was asked for is not there."""
+    """An artefact, array or table that does not exist."""
 
 
 class ArtefactDamaged(StoreError, ValueError):

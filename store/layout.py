@@ -384,7 +384,7 @@ TABLES = {
 """The result tables by name. Numbers are null where there is nothing to measure, such as an accuracy over no items."""
 
 SWEEP = TABLES["sweep"].schema
-"""The grid of each class and seed holds the N of the rule (`dkvb.orders.TAU`). Seconds stand in the unit's marker, so
+"""The grid of each class and seed holds the N of the rule (`dkvb.orders.TAU`). Seconds are in the unit's marker, so
 that equal work gives equal bytes; `dkvb table` joins them."""
 
 SWEEP_3 = {name: kind for name, kind in SWEEP.items() if name not in ("test_retain_lost", "test_retain_gained")}

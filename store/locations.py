@@ -104,7 +104,7 @@ class Location:
         return {name: sizes[name] for matched in hits.values() for name in matched}
 
     def missing(self, what: str) -> ImagesMissing:
-        """The error that says what was looked for, where, and what does lie there."""
+        """The error for something missing: what was looked for, where, and what is there instead."""
         folder = self.root
         while folder.strip("/") and not self.fs.isdir(folder):
             folder = folder.rpartition("/")[0]

@@ -118,7 +118,7 @@ def _check_job(notes: Notes) -> None:
         )
     for key, says in (
         ("ttlSecondsAfterFinished", "say how long a finished Ray cluster stays"),
-        ("backoffLimit", "say how often a failed run is started again; it goes on from what stands"),
+        ("backoffLimit", "say how often a failed run is started again; it goes on from what is done"),
     ):
         number = whole(spec, key)
         if key not in spec:
