@@ -11,7 +11,7 @@ from store.artefacts import Artefact
 from store.files import names
 from store.places import Place
 from tests.faults.stage import WITHIN, Command, Stage, wait
-from tests.jobs.conftest import data_files
+from tests.tiny import data_files
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.faults.stage import Stage, kill_all
-from tests.jobs.conftest import alive
 from tests.ports import free_ports
+from tests.processes import alive
 
 RAY = str(Path(sys.executable).with_name("ray"))
 

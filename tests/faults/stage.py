@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.jobs.conftest import TINY, Session, alive, changed, paint, toml
+from tests.processes import Session, alive
+from tests.tiny import TINY, changed, paint, toml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRAIN = {"ant": 61, "bee": 97, "cat": 71}

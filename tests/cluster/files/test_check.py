@@ -17,7 +17,7 @@ from cluster.files.instances import machine
 from cluster.files.kueue import quantity
 from cluster.files.render import PROVIDERS, render
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.usefixtures("one_version_of_ray", "home")
 
 

@@ -9,7 +9,7 @@ from cluster.errors import InvalidRequest
 from cluster.files import render as rendering
 from cluster.files.render import PROVIDERS, dependencies, ray_of, render
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.usefixtures("one_version_of_ray", "home")
 
 
