@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from tests.paths import REPOSITORY
+
 COPIED = ("cluster", "dkvb", "jobs", "store", "tests", "pyproject.toml")
 LIMIT_S = 120
 QUIETLY = ("-p", "no:cacheprovider", "-W", "ignore:Module already imported")

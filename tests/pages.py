@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from store.layout import ARRAYS, Layout
+from tests.paths import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 ROOMS = ("cluster", "dkvb", "store", "jobs")
 
 

@@ -1,3 +1,5 @@
+"""`dkvb cluster`: what it prints and writes, and how a mistake ends."""
+
 import json
 import re
 import shlex
