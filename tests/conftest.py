@@ -3,7 +3,6 @@
 import os
 import secrets
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ import pytest
 
 from tests.head import Head
 from tests.object_store import object_store
-from tests.processes import Ended, Session
+from tests.processes import Ended, Session, kill_all
 from tests.tiny import TEST, TINY, TRAIN, Watched, changed, data_files, paint, toml, without_checksums
 
 
@@ -183,20 +182,12 @@ def processes() -> Iterator[Session]:
     """Where a test starts processes; those it leaves behind are ended afterwards, by their ids."""
     if not Path("/proc/self/environ").exists():
         pytest.skip("needs /proc to tell whose a process is")
-    folder = Path(tempfile.mkdtemp(prefix="dk"))  # short: Ray's sockets lie below it
-    marker = f"DKVB_TEST_SESSION={folder}"
-    name, value = marker.split("=")
-    held = Session(folder, {**os.environ, name: value, "TMPDIR": str(folder)}, marker)
+    session = Session.of(Path(tempfile.mkdtemp(prefix="dk")))
     try:
-        yield held
+        yield session
     finally:
-        for pid in held.left():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        held.none_left(within=60)
-        shutil.rmtree(folder, ignore_errors=True)
+        kill_all(session.marker)
+        shutil.rmtree(session.folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

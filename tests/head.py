@@ -2,16 +2,13 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.ports import free_port
-from tests.processes import alive
+from tests.ports import answers, free_port
+from tests.processes import kill_all, wait_until
 
 PORTS = [
     "port",
@@ -66,25 +63,16 @@ class Head:
             self.process = subprocess.Popen(
                 [*words, *fixed, *ports], env=self.environment, stdout=out, stderr=out, start_new_session=True
             )
-        end = time.monotonic() + 300
-        while True:
-            assert self.process.poll() is None, (self.folder / "head.txt").read_text()
-            assert time.monotonic() < end, "the head does not answer"
-            try:
-                socket.create_connection(("127.0.0.1", self.ports["dashboard-port"]), timeout=1).close()
-                return
-            except OSError:
-                time.sleep(0.1)
+        wait_until(lambda: answers(self.ports["dashboard-port"]), "the head", 300, every=0.1, in_vain=self._last_words)
+
+    def _last_words(self) -> str:
+        """What it said before it ended; nothing while it runs."""
+        ended = self.process is not None and self.process.poll() is not None
+        return f"it ended: {(self.folder / 'head.txt').read_text()}" if ended else ""
 
     def kill(self) -> None:
         """End it and all that runs on it, without a word."""
         if self.process is not None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-        for _ in range(50):  # its workers have groups of their own
-            if not (there := alive(f"DKVB_TEST_HEAD={self.folder}")):
-                return
-            for pid in there:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.1)
+        kill_all(f"DKVB_TEST_HEAD={self.folder}")  # its workers have groups of their own

@@ -1,13 +1,12 @@
 """An object store for tests: moto's server, a process of its own on the loopback interface."""
 
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.ports import free_port
+from tests.ports import answers, free_port
+from tests.processes import wait_until
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -23,15 +22,9 @@ def object_store() -> Iterator[dict[str, str]]:
     command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
-            end = time.monotonic() + 60
-            while True:
-                assert server.poll() is None, "moto's server ended at once"
-                assert time.monotonic() < end, "moto's server does not answer"
-                try:
-                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                    break
-                except OSError:
-                    time.sleep(0.05)
+            wait_until(
+                lambda: answers(port), "moto's server", in_vain=lambda: "" if server.poll() is None else "it ended"
+            )
             yield {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
         finally:
             server.terminate()
