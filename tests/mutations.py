@@ -1,7 +1,7 @@
 """Whether the laws of the comparison notice a wrong line: `python -m tests.mutations [--jobs N] [FIRST [LAST]]`.
 
-Every mutation is made in a temporary copy of the repository, on which the tests of `tests/jobs/comparison` run until
-one fails. Prints which were killed and by what; exits with 1 where one survived.
+Every mutation is made in a temporary copy of the repository, on which the tests of the mutated files run until one
+fails. Prints which were killed and by what; exits with 1 where one survived.
 """
 
 import argparse
@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from tests.paths import REPOSITORY
+
 COPIED = ("cluster", "dkvb", "jobs", "store", "tests", "pyproject.toml")
-TESTS = Path("tests/jobs/comparison")
 LIMIT_S = 120
 QUIETLY = ("-p", "no:cacheprovider", "-W", "ignore:Module already imported")
 
@@ -195,6 +195,8 @@ def mutations() -> Iterator[Mutation]:
 
 
 MUTATIONS = tuple(mutations())
+TESTS = {file: str(Path("tests", file).with_name(f"test_{Path(file).name}")) for file, _, _ in MUTATIONS}
+"""Mutated file -> its tests."""
 
 
 def mutated(text: str, one: Mutation) -> str:
@@ -216,10 +218,10 @@ def tried(one: Mutation | None) -> tuple[Mutation | None, int, str]:
         for name in COPIED:
             source = REPOSITORY / name
             (shutil.copytree if source.is_dir() else shutil.copy2)(source, copy / name)
-        files = sorted(str(path) for path in TESTS.glob("test_*.py"))
+        files = list(TESTS.values())
         if one is not None:
             (copy / one.file).write_text(mutated((copy / one.file).read_text(), one))
-            files.sort(key=lambda name: Path(name).name != f"test_{Path(one.file).name}")
+            files.sort(key=lambda name: name != TESTS[one.file])
         os.chdir(copy)
         sys.path[:] = [folder, *(entry for entry in sys.path if Path(entry or ".").resolve() != REPOSITORY)]
         out = io.StringIO()

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from store.layout import ARRAYS, TABLES, Column, Layout
+from tests.paths import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 ROOMS = ("cluster", "dkvb", "store", "jobs")
 
 

@@ -9,7 +9,6 @@ import sys
 import tempfile
 import textwrap
 import threading
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from cluster.folders import LOCK, private_folder, remove_orphans
 from cluster.health import GONE_S, LOOK_S, Head
 from cluster.session import session
 from cluster.signals import termination_in_order
+from tests.processes import members, wait_until
 
 PATIENCE_S = 120
 
@@ -62,28 +62,17 @@ def working(temporary, units, **variables):
     return subprocess.Popen(words, text=True, start_new_session=True, env=env, **pipes)
 
 
-def members(login_session):
-    """Its processes: pid -> command line."""
-    found = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-            if int(fields[3]) == login_session and fields[0] != "Z":
-                found[int(stat.parent.name)] = (stat.parent / "cmdline").read_text()
-        except OSError:
-            continue
-    return found
-
-
 def find(login_session, word):
     """Wait for a process of the session with that word in its command; returns its id."""
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
-        for pid, command in members(login_session).items():
-            if word in command:
-                return pid
-        time.sleep(0.02)
-    raise AssertionError(f"no process with {word}")
+    return wait_until(
+        lambda: next((pid for pid, command in members(login_session).items() if word in command), None),
+        f"a process with {word}",
+    )
+
+
+def wait_until_gone(login_session):
+    """Wait for the end of its processes."""
+    wait_until(lambda: not members(login_session), "the end of all processes")
 
 
 def listening(pids):
@@ -122,7 +111,7 @@ def test_a_local_cluster_has_a_token_and_listens_on_loopback_alone_whatever_the_
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["start", "end"])
-def test_sigterm_while_a_cluster_starts_or_ends_is_kept_until_that_is_over(temporary, when, eventually):
+def test_sigterm_while_a_cluster_starts_or_ends_is_kept_until_that_is_over(temporary, when):
     with working(temporary, 1) as process:
         if when == "start":
             find(process.pid, "gcs/gcs_server")
@@ -133,7 +122,7 @@ def test_sigterm_while_a_cluster_starts_or_ends_is_kept_until_that_is_over(tempo
         _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 143
     assert said == ""
-    eventually(lambda: not members(process.pid))
+    wait_until_gone(process.pid)
     assert not list(temporary.glob("dkvb-*"))
 
 
@@ -157,9 +146,7 @@ def test_a_second_sigterm_does_not_disturb_the_end_that_the_first_began():
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_what_a_killed_driver_leaves_is_swept_at_the_next_start_and_what_a_living_one_uses_is_not(
-    temporary, eventually
-):
+def test_what_a_killed_driver_leaves_is_swept_at_the_next_start_and_what_a_living_one_uses_is_not(temporary):
     variables = {"HOME": str(temporary)}
     with working(temporary, 900, **variables) as living, working(temporary, 900, **variables) as killed:
         for process in (living, killed):
@@ -167,7 +154,7 @@ def test_what_a_killed_driver_leaves_is_swept_at_the_next_start_and_what_a_livin
         assert len(list(temporary.glob("dkvb-*"))) == 4
         killed.kill()
         killed.communicate(timeout=PATIENCE_S)
-        eventually(lambda: not members(killed.pid))  # its Ray writes on for a while
+        wait_until_gone(killed.pid)  # its Ray writes on for a while
         with working(temporary, 1, **variables) as third:
             _, said = third.communicate(timeout=PATIENCE_S)
             assert third.returncode == 0, said  # a busy machine may be told that Ray is started once more
@@ -200,7 +187,7 @@ def test_only_folders_of_ours_without_an_owner_are_swept(tmp_path):
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_lost_head_is_told_in_one_line_before_ray_ends_the_process(temporary, eventually):
+def test_a_lost_head_is_told_in_one_line_before_ray_ends_the_process(temporary):
     with working(temporary, 900) as process:
         assert process.stdout.readline() == "up\n"
         assert process.stdout.readline() == "unit 0 True\n"
@@ -211,7 +198,7 @@ def test_a_lost_head_is_told_in_one_line_before_ray_ends_the_process(temporary, 
         said
     )
     assert "the same command goes on from there" in said
-    eventually(lambda: not members(process.pid))
+    wait_until_gone(process.pid)
 
 
 def test_a_head_that_comes_back_in_time_is_not_given_up(monkeypatch):
@@ -238,16 +225,18 @@ def test_a_head_that_comes_back_in_time_is_not_given_up(monkeypatch):
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_cluster_that_starts_too_slowly_is_started_once_more_and_then_told_in_a_line(temporary, times, eventually):
+def test_a_cluster_that_starts_too_slowly_is_started_once_more_and_then_told_in_a_line(temporary, times):
     stopped = []
 
     def hold(process):
-        while len(stopped) < times and process.poll() is None:
+        def enough():
             for pid, command in members(process.pid).items():
                 if "raylet/raylet" in command and pid not in stopped:
                     os.kill(pid, signal.SIGSTOP)
                     stopped.append(pid)
-            time.sleep(0.005)
+            return len(stopped) == times or process.poll() is not None
+
+        wait_until(enough, "Ray's start", 280, every=0.005)
 
     with working(temporary, 1) as process:
         holder = threading.Thread(target=hold, args=(process,))
@@ -266,7 +255,7 @@ def test_a_cluster_that_starts_too_slowly_is_started_once_more_and_then_told_in_
         (line,) = more
         assert line.startswith("told: session: Ray did not start on this machine")
         assert "--serial" in line
-    eventually(lambda: not members(process.pid))
+    wait_until_gone(process.pid)
     assert not list(temporary.glob("dkvb-*"))
 
 

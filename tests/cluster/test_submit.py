@@ -1,4 +1,4 @@
-"""The client of a job server: a server of HTTP on loopback that is slow, or says no; real clusters: tests/jobs."""
+"""The client of a job server: a server of HTTP on loopback that is slow, or says no; for real ones see acceptance."""
 
 import socket
 import threading

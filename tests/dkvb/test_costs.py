@@ -1,3 +1,5 @@
+"""What a request costs in seconds: medians, and from which number of requests it pays."""
+
 import math
 import os
 import time

@@ -13,6 +13,7 @@ from dkvb.codes import NO_VOTE, encode
 from dkvb.errors import ShapeMismatch
 from dkvb.neighbours import NEIGHBOURS, neighbours
 from tests.dkvb import naive
+from tests.dkvb.misfits import each_misfit, tensors_with
 from tests.dkvb.threads import threads
 
 C, N, D_Z = 2, 19, 7
@@ -309,27 +310,10 @@ def test_the_inputs_are_left_as_they_were():
     assert all(map(torch.equal, tensors, kept))
 
 
-GOOD = {"z": (5, 7), "projection": (3, 7, 2), "keys": (3, 11, 2), "selectable": (3, 11)}
-
-
-@pytest.mark.parametrize(
-    ("name", "shape"),
-    [
-        ("z", (5, 6)),
-        ("z", (7,)),
-        ("projection", (2, 7, 2)),
-        ("projection", (3, 7, 5)),
-        ("keys", (2, 11, 2)),
-        ("keys", (3, 11, 5)),
-        ("selectable", (3, 13)),
-        ("selectable", (2, 11)),
-        ("selectable", (3, 1)),
-    ],
-)
+@each_misfit
 def test_tensors_that_do_not_fit_are_refused(name, shape):
-    tensors = {key: torch.ones(shape if key == name else good) for key, good in GOOD.items()}
     with pytest.raises(ShapeMismatch, match=r"\("):
-        neighbours(tensors["z"], tensors["projection"], tensors["keys"], selectable=tensors["selectable"].bool())
+        neighbours(**tensors_with(name, shape))
 
 
 def test_more_pairs_than_int16_holds_are_refused():

@@ -1,7 +1,5 @@
 """The compiled inner loops: a score is one item and one column, wherever the two lie."""
 
-import threading
-
 import numba
 import numpy as np
 import pytest
@@ -10,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dkvb import tiles
-from dkvb.tiles import LANES, each, fill_tiles, kernel, pack, widened
-from tests.dkvb.threads import threads
+from dkvb.tiles import LANES, fill_tiles, kernel, pack, widened
 
 WIDTHS = pytest.mark.parametrize("width", [1, 14, 37])
 COLUMNS = pytest.mark.parametrize("columns", [1, 5, 16, 29, 67])
@@ -359,35 +356,6 @@ def test_padding_of_any_number_is_left_as_it_is(width):
     run_add_row(sums, rows, 1)
     run_exchange(sums, rows, 5, 2)
     assert sums.reshape(-1)[width:].tolist() == [*range(sums.size - width)]
-
-
-# --- threads ---
-
-
-@pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("items", [[], [5], [3, 1, 4, 1, 5], range(0, 211, 2)])
-def test_every_item_is_worked_on_once(count, items):
-    done = []
-    with threads(count):
-        each(done.append, iter(items))
-    assert sorted(done) == sorted(items)
-
-
-def test_two_threads_work_side_by_side():
-    # Neither gets past the barrier alone.
-    barrier = threading.Barrier(2, timeout=30)
-    with threads(2):
-        each(lambda _: barrier.wait(), range(2))
-
-
-@pytest.mark.parametrize("count", [1, 2])
-def test_what_goes_wrong_with_an_item_reaches_the_caller(count):
-    def work(item: int) -> None:
-        if item == 3:
-            raise ZeroDivisionError("item 3")
-
-    with threads(count), pytest.raises(ZeroDivisionError, match="item 3"):
-        each(work, range(7))
 
 
 def test_a_function_without_a_place_for_its_cache_is_compiled_all_the_same():

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from tests.faults.stage import REPOSITORY
+from tests.paths import REPOSITORY
 
 CRASHED = 70
 """Exit code of a child whose call ended in an exception that nobody expected."""
@@ -77,7 +77,8 @@ class Ended:
         """Of a traceback: the exception, and the last line of our code that it went through."""
         if self.code is not None and self.code < 0:
             return f"ended by {signal.Signals(-self.code).name}"
-        ours = re.findall(rf'File "{re.escape(str(REPOSITORY))}/([a-z_]+/[a-z_]+\.py)", line (\d+), in (\S+)', self.err)
+        lines = rf'File "{re.escape(str(REPOSITORY))}/((?:[a-z_]+/)+[a-z_]+\.py)", line (\d+), in (\S+)'
+        ours = re.findall(lines, self.err)
         raised = re.findall(
             r"^[A-Za-z_][\w.]*(?:Error|Exception|Warning|Problem|Exit)?: .*|^\w+Error$", self.err, flags=re.M
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.children import Call, dkvb
-from tests.faults.stage import REPOSITORY
+from tests.paths import REPOSITORY
 
 ODD: list[Any] = [
     *(0, -1, 1, 7, 2**31, 2**32, 2**53, 2**63 - 1, 2**63, 2**64, -(2**63), 10**30, 10**400),

@@ -10,8 +10,8 @@ from typing import Any
 from store.artefacts import Artefact
 from store.files import names
 from store.places import Place
-from tests.faults.stage import WITHIN, Command, Stage, wait
-from tests.jobs.conftest import data_files
+from tests.faults.stage import Command, Stage
+from tests.tiny import data_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ def moment(root: Place) -> Moment:
 def until(root: Place, count: int, command: Command) -> None:
     """Wait until so many units stand."""
     every = 0.01 if isinstance(root, Path) else 0.2
-    wait(lambda: len(marks(root)) >= count, WITHIN, f"{count} units", command=command, every=every)
+    command.wait_until(lambda: len(marks(root)) >= count, f"{count} units", every=every)
 
 
 def next_done(root: Place, since: float) -> float:

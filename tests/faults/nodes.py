@@ -8,7 +8,8 @@ from functools import cache
 
 from tests.faults.measures import Measures, busy, events, lost_done, measure, moment, pid_of, until
 from tests.faults.raylets import QUICK, Node, ended, head, link, member, token
-from tests.faults.stage import WITHIN, Command, Stage, draw, wait
+from tests.faults.stage import WITHIN, Command, Stage, draw
+from tests.processes import wait_until
 
 CUT_S = 30.0
 """Seconds a node is cut off."""
@@ -26,7 +27,7 @@ def kill_node(stage: Stage, seed: int) -> Measures:
         words = stage.words(root, "--workers", 2, "--address", first.address)
         run = stage.start(stage.changed(words, slow=1), **first.variables)
         until(root, chance.randint(3, 5), run)
-        wait(lambda: at_work(root, second), WITHIN, "a worker at work on the second node", command=run)
+        run.wait_until(lambda: at_work(root, second), "a worker at work on the second node")
         struck = moment(root)
         second.kill()
         code = run.ended()
@@ -73,7 +74,7 @@ def partition_node(stage: Stage, seed: int) -> Measures:
             words = stage.words(root, "--workers", 2, "--address", first.address)
             run = stage.start(stage.changed(words, slow=3), **first.variables)
             until(root, chance.randint(3, 5), run)
-            wait(lambda: at_work(root, second), WITHIN, "a worker at work on the far node", command=run)
+            run.wait_until(lambda: at_work(root, second), "a worker at work on the far node")
             struck = moment(root)
             way.cut()
             cut_off(run, struck.time)
@@ -81,11 +82,12 @@ def partition_node(stage: Stage, seed: int) -> Measures:
             code = run.ended()
             assert code == 0, run.err
             recovered = lost_done(root, struck)
-            wait(lambda: not alive_there(second), WITHIN, "the far node ends when it hears that it was given up")
+            # It ends when it hears that it was given up.
+            wait_until(lambda: not alive_there(second), "the end of the far node", WITHIN)
             return measure(stage, root, struck, began=began, recovered=recovered, says=f"exit {code}")
 
 
 def cut_off(run: Command, since: float) -> None:
-    """Sleep until the time is over, whether or not the run goes on that long."""
-    time.sleep(max(0.0, since + CUT_S - time.time()))
+    """Wait until the time is over, whether or not the run goes on that long."""
+    wait_until(lambda: time.time() > since + CUT_S, "the end of the cut")
     assert run.process.poll() in (None, 0), run.err

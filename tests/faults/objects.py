@@ -9,7 +9,7 @@ from pathlib import Path
 from store.places import Place, place
 from tests.faults.measures import Measures, measure, moment, next_done, until
 from tests.faults.seaweed import Seaweed, seaweed
-from tests.faults.stage import UNITS, Stage, draw
+from tests.faults.stage import UNITS, Stage, draw, let_pass
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def kill_server(stage: Stage, seed: int) -> Measures:
         until(root, chance.randint(2, UNITS - 6), run)
         struck = moment(root)
         server.kill()
-        time.sleep(chance.uniform(1, 8))
+        let_pass(chance, 8, least=1)
         server.start()
         back = time.time()
         code = run.ended()
@@ -66,7 +66,7 @@ def kill_driver_of_remote_run(stage: Stage, seed: int) -> Measures:
         began = time.time()
         run = stage.start(stage.words(root), **server.variables)
         until(root, chance.randint(2, UNITS - 6), run)
-        time.sleep(chance.uniform(0, 0.3))
+        let_pass(chance, 0.3)
         struck = moment(root)
         run.kill()
         killed = time.time()

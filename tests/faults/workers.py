@@ -9,7 +9,8 @@ from pathlib import Path
 
 from store.artefacts import Artefact
 from tests.faults.measures import Measures, busy, events, lost_done, marks, measure, moment, next_done, pid_of, until
-from tests.faults.stage import UNITS, WITHIN, Stage, draw, wait
+from tests.faults.stage import UNITS, Stage, draw, let_pass
+from tests.processes import wait_until
 
 LEASE_S = 20
 """Of a shard, where a worker is stopped; one takes a fifth of a second, on a busy machine some seconds."""
@@ -24,7 +25,7 @@ def kill_worker(stage: Stage, seed: int) -> Measures:
     chance, root, began = draw(seed), stage.folder() / "root", time.time()
     run = stage.start(stage.words(root))
     until(root, chance.randint(2, UNITS - 4), run)
-    wait(lambda: busy(root), WITHIN, "a worker at work", command=run)
+    run.wait_until(lambda: busy(root), "a worker at work")
     struck = moment(root)
     worker = chance.choice(sorted(struck.busy.values()))
     os.kill(pid_of(worker), signal.SIGKILL)
@@ -40,7 +41,7 @@ def kill_driver(stage: Stage, seed: int) -> Measures:
     chance, root, began = draw(seed), stage.folder() / "root", time.time()
     run = stage.start(stage.words(root))
     until(root, chance.randint(2, UNITS - 4), run)
-    time.sleep(chance.uniform(0, 0.3))
+    let_pass(chance, 0.3)
     struck = moment(root)
     run.kill()
     killed = time.time()
@@ -54,8 +55,8 @@ def stop_worker(stage: Stage, seed: int) -> Measures:
     chance, root, began = draw(seed), stage.folder() / "root", time.time()
     run = stage.start(stage.changed(stage.words(root), lease=LEASE_S, slow=0.5))
     until(root, chance.randint(3, 9), run)
-    wait(lambda: busy(root), WITHIN, "a shard at work", command=run)
-    time.sleep(chance.uniform(0, 0.3))
+    run.wait_until(lambda: busy(root), "a shard at work")
+    let_pass(chance, 0.3)
     struck = moment(root)
     worker = chance.choice(sorted(struck.busy.values()))
     os.kill(pid_of(worker), signal.SIGSTOP)
@@ -65,7 +66,7 @@ def stop_worker(stage: Stage, seed: int) -> Measures:
     finally:
         with suppress(ProcessLookupError):
             os.kill(pid_of(worker), signal.SIGCONT)
-    time.sleep(1)  # should it still live, it finishes its shard now
+    wait_until(lambda: pid_of(worker) not in stage.session.left(), "the end of the worker that was stopped")
     assert [event["worker"] for event in events(root, "lease_expired")] == [worker]
     recovered = lost_done(root, struck)
     return measure(stage, root, struck, began=began, recovered=recovered, says=f"exit {code}")
@@ -79,7 +80,7 @@ def two_drivers(stage: Stage, seed: int) -> Measures:
     """
     chance, root, began = draw(seed), stage.folder() / "root", time.time()
     first = stage.start(stage.words(root, "--workers", 1))
-    time.sleep(chance.uniform(0, 3))
+    let_pass(chance, 3)
     second = stage.start(stage.words(root, "--workers", 1))
     struck = moment(root)
     codes = first.ended(), second.ended()

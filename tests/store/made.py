@@ -1,4 +1,4 @@
-"""Image data sets in every form, made by tests."""
+"""Image data sets in every form, made by tests, and what is found in them and in folders."""
 
 import io
 import json
@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from hypothesis import strategies as st
 from PIL import Image
 
 from store.images import Images, Manifest
+
+NAMES = st.text("abcXYZ019-_ éß", min_size=1, max_size=6).map(lambda text: text.strip() or "n")
+"""Names of images."""
 
 
 def picture(shade: int, form: str = "PNG", mode: str = "RGB", **save: object) -> bytes:
@@ -59,6 +63,11 @@ def write_folder(root: Path, files: dict[str, bytes]) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
     return root
+
+
+def every_name(folder: Path) -> list[str]:
+    """What lies in a folder, hidden or not."""
+    return sorted(path.name for path in folder.iterdir())
 
 
 def everything(images: Images, manifest: Manifest) -> list[tuple[str, str, int]]:

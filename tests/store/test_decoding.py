@@ -7,6 +7,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from store.decoding import MOST_STRETCHED, Decoding, decode
+from store.images import open_images
+from tests.store.made import picture, write_folder
 
 
 def encoded(image, form="PNG", **how):
@@ -92,3 +94,55 @@ def test_broken_exif_costs_no_pixel():
     data = encoded(noise(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\xff" * 40)
     made = decode(data)
     assert (made.problem, made.lost) == (None, ())
+
+
+def test_images_come_as_rgb_with_their_own_pixels_and_no_exif_rotation(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: rotate by 90 degrees
+    forms = {
+        "rgb.png": picture(10), "grey.png": picture(20, mode="L"), "palette.png": picture(30, mode="P"),
+        "alpha.png": picture(40, mode="RGBA"),
+        "cmyk.jpg": picture(50, "JPEG", "CMYK"), "turned.jpeg": picture(60, "JPEG", exif=exif),
+        "old.bmp": picture(70, "BMP"), "new.webp": picture(80, "WEBP", lossless=True), "png-inside.JPEG": picture(90),
+    }  # fmt: skip
+    write_folder(tmp_path, {f"c/{name}": content for name, content in forms.items()})
+    images = open_images("folder", str(tmp_path), pattern="")
+    items = {item.key[2:]: item for item in images.read(images.scan(on_error="fail").shards[0])}
+    assert items.keys() == forms.keys()
+    for name, content in forms.items():
+        expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+        assert items[name].problem is None
+        assert expected.shape == (3, 5, 3)
+        np.testing.assert_array_equal(np.asarray(items[name].image), expected)
+    assert items["rgb.png"].image.getpixel((4, 2)) == (10, 5, 7)
+
+
+def test_images_that_cannot_be_decoded_stay_in_place_with_the_reason(tmp_path, monkeypatch):
+    jpeg, png = io.BytesIO(), io.BytesIO()
+    Image.effect_noise((43, 31), 80).save(jpeg, "JPEG")
+    Image.effect_noise((43, 31), 80).save(png, "PNG")
+    deep, large = io.BytesIO(), io.BytesIO()
+    Image.new("I;16", (5, 3)).save(deep, "PNG")
+    Image.new("L", (131, 17)).save(large, "PNG")
+    files = {
+        "0.png": picture(1), "1.jpg": jpeg.getvalue()[:-300], "2.png": b"no image", "3.png": b"",
+        "4.png": deep.getvalue(),
+        "5.png": large.getvalue(), "6.png": png.getvalue()[:-300], "7.png": picture(7, "PCX"), "8.png": picture(8),
+    }  # fmt: skip
+    write_folder(tmp_path, {f"c/{name}": content for name, content in files.items()})
+    images = open_images("folder", str(tmp_path), pattern="")
+    shard = images.scan(on_error="fail").shards[0]
+    for limit in (131 * 17 - 1, 131 * 17 // 2 - 1):  # Pillow warns above its limit and raises above twice its limit
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        items = list(images.read(shard))
+        assert [item.image is None for item in items] == [False, True, True, True, True, True, True, True, False]
+        assert "decompression bomb" in items[5].problem
+    monkeypatch.undo()
+    found = [item.problem for item in images.read(shard)]
+    assert [found[0], found[5], found[8]] == [None, None, None]
+    assert "truncated" in found[1]
+    assert "not a readable image" in found[2]
+    assert "(0 bytes)" in found[3]
+    assert "I;16" in found[4]
+    assert found[6]
+    assert "JPEG, PNG, BMP, WEBP, TIFF, GIF, AVIF, PPM" in found[7]

@@ -1,6 +1,7 @@
+"""Cluster files as they are rendered: each passes its own check, and says which Ray and which code."""
+
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 import yaml
@@ -8,8 +9,8 @@ import yaml
 from cluster.errors import InvalidRequest
 from cluster.files import render as rendering
 from cluster.files.render import PROVIDERS, dependencies, ray_of, render
+from tests.paths import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("one_version_of_ray", "home")
 
 

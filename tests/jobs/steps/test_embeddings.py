@@ -19,6 +19,7 @@ from jobs.steps.embeddings import ahead
 from store import arrays
 from store.artefacts import open_root
 from store.errors import ImageDataError, ShardChanged
+from tests.tiny import Watched
 
 BATCH = 23
 
@@ -114,11 +115,11 @@ def digits_plan(make_spec):
 
 
 @pytest.fixture
-def digits(digits_plan, tmp_path, watched):
+def digits(digits_plan, tmp_path):
     """The task of the test split, its manifests made and its arrays prepared."""
     root = open_root(tmp_path / "root", create=True)
     manifests = {label: digits_plan.step(label) for label in ("manifest[train]", "manifest[test]")}
-    run_steps(manifests, root, SerialExecutor(), watched)
+    run_steps(manifests, root, SerialExecutor(), Watched())
     task = digits_plan.step("embeddings[test]").task(root)
     embeddings.prepare(task)
     return task

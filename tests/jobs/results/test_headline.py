@@ -29,7 +29,7 @@ from jobs.results.sweep_tables import TABLES, headline
 from store import arrays
 from store.layout import SWEEP_3, SWEEP_ITEMS, SWEEP_ITEMS_TABLE
 from store.tables import read_table, write_table
-from tests.jobs.sweeps import class_rows, frame, row
+from tests.jobs.results.sweeps import class_rows, frame, row
 
 
 def test_a_class_is_shown_at_the_first_budget_that_holds_the_share_of_the_rule():

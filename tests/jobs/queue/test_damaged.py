@@ -16,7 +16,7 @@ from jobs.queue.job import STALE_S, START_S
 from store.artefacts import write_json
 from store.errors import NotARoot
 from store.files import create
-from tests.jobs.damaged import damaged_queue, damaged_root, in_time
+from tests.jobs.queue.damaged import damaged_queue, damaged_root, in_time
 
 ASKED = {
     **{"name": "tiny", "specs": [{"name": "tiny"}], "root": "/nowhere/root", "images": None},

@@ -15,6 +15,7 @@ import pytest
 
 from jobs.results.experiment import find
 from store.artefacts import Artefact
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.ray
 
@@ -49,24 +50,28 @@ class Disturbed:
 
     def until(self, count: int) -> set[str]:
         """Wait until so many units stand, and not all; returns them."""
-        end = time.monotonic() + 300
-        while len(standing := self.artefact.standing()) < count:
-            assert self.process.poll() is None, self.process.communicate()
-            assert time.monotonic() < end, "the run does not get on"
-            time.sleep(0.005)
+
+        def come():
+            standing = self.artefact.standing()
+            return standing if len(standing) >= count else None
+
+        def in_vain():
+            return "" if self.process.poll() is None else f"the run ended: {self.process.communicate()}"
+
+        standing = wait_until(come, f"{count} units", 300, every=0.005, in_vain=in_vain)
         assert len(standing) < SHARDS, "too late to disturb it"
         return standing
 
     def at_work(self) -> str:
         """A worker with a unit that began and does not stand; on a busy machine the log lags behind the markers."""
-        while True:
-            busy = {event["unit"]: event["worker"] for event in self.events("started")}
+
+        def busy():
+            workers = {event["unit"]: event["worker"] for event in self.events("started")}
             standing = self.artefact.standing()
-            for unit, worker in reversed(busy.items()):
-                if unit not in standing:
-                    return worker
             assert len(standing) < SHARDS, "too late to disturb it"
-            time.sleep(0.005)
+            return [worker for unit, worker in workers.items() if unit not in standing]
+
+        return wait_until(busy, "a worker at work", every=0.005)[-1]
 
     def ended(self, within: float) -> tuple[int, str, str]:
         out, err = self.process.communicate(timeout=within)
@@ -132,7 +137,7 @@ def test_a_driver_that_is_killed_leaves_no_process_and_its_work_is_gone_on_with(
     started.until(3)
     os.kill(started.process.pid, signal.SIGKILL)
     assert started.ended(300)[0] == -signal.SIGKILL
-    assert processes.none_left(within=120, but=AGENT), processes.left()
+    processes.wait_until_gone(but=AGENT)
     resumed(started)
 
 
@@ -150,7 +155,7 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(started, undist
     done = [event["unit"] for event in started.events("done")]
     assert sorted(done) == sorted(started.artefact.units())
     assert unlike(started.root, undisturbed.root) == []
-    assert processes.none_left(within=120), processes.left()
+    processes.wait_until_gone()
 
 
 def test_one_interrupt_ends_in_order_and_can_be_gone_on_from(started, processes, resumed):
@@ -161,7 +166,7 @@ def test_one_interrupt_ends_in_order_and_can_be_gone_on_from(started, processes,
     assert re.search("^dkvb: interrupted; what was finished is kept", err, flags=re.M)
     assert "Traceback" not in err
     assert out == ""
-    assert processes.none_left(within=120), processes.left()
+    processes.wait_until_gone()
     assert not started.artefact.done
     assert json.loads((started.root / "progress.json").read_text())["step"] == STEP
     resumed(started)
@@ -176,14 +181,7 @@ def test_a_second_interrupt_does_not_wait(started, processes):
     assert code == 130
     assert "Traceback" not in err
     assert re.search("^dkvb: interrupted", err, flags=re.M)
-    assert processes.none_left(within=120, but=AGENT), processes.left()
-
-
-def wait(condition):
-    end = time.monotonic() + 300
-    while not condition():
-        assert time.monotonic() < end, "it did not come so far"
-        time.sleep(0.002)
+    processes.wait_until_gone(but=AGENT)
 
 
 def libraries_of(process):
@@ -199,7 +197,7 @@ def test_an_interrupt_while_libraries_load_is_no_crash(seconds, spec_file, many_
     with subprocess.Popen(
         words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=processes.environment
     ) as process:
-        wait(lambda: "_multiarray_umath" in libraries_of(process))
+        wait_until(lambda: "_multiarray_umath" in libraries_of(process), "numpy", 300, every=0.002)
         time.sleep(seconds)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=300)
@@ -209,10 +207,10 @@ def test_an_interrupt_while_libraries_load_is_no_crash(seconds, spec_file, many_
 
 
 def test_an_interrupt_while_ray_starts_leaves_no_process(started, processes):
-    wait(lambda: any("raylet/raylet" in command for command in processes.left().values()))
+    wait_until(lambda: any("raylet/raylet" in command for command in processes.left().values()), "a raylet", 300)
     time.sleep(0.6)
     os.killpg(started.process.pid, signal.SIGINT)
     code, _, err = started.ended(300)
     assert code == 130, err
     assert "Traceback" not in err
-    assert processes.none_left(within=120), processes.left()
+    processes.wait_until_gone()

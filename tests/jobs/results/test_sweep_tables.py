@@ -30,7 +30,7 @@ from jobs.results.sweep_tables import (
     over_items,
     summary_table,
 )
-from tests.jobs.sweeps import class_rows, frame, row
+from tests.jobs.results.sweeps import class_rows, frame, row
 
 ODD = ["a|b", "50%_x", r"back\slash", "~{^}", "new\nline", 'say "hi", it said', "&#$", "naïve ±"]
 

@@ -1,3 +1,5 @@
+"""Checks of cluster files: each mistake is found in its line, and whatever a file holds ends in findings."""
+
 import copy
 import json
 import os
@@ -5,19 +7,13 @@ import random
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
-from cluster.errors import UnreadableYaml
-from cluster.files.check import summary
-from cluster.files.document import read_documents
-from cluster.files.instances import machine
-from cluster.files.kueue import quantity
 from cluster.files.render import PROVIDERS, render
+from tests.paths import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("one_version_of_ray", "home")
 
 
@@ -319,55 +315,9 @@ def test_a_file_with_anything_in_place_of_something_never_ends_in_an_exception(p
         assert all(str(each) for each in findings_of(yaml.safe_dump_all(documents))), (way, last, above[last])
 
 
-def test_lines_are_kept_for_every_value_and_asked_for_missing_ones():
-    (document,) = read_documents("a:\n  - x: 1\n    y: 2\n  - z\n")
-    assert [document.line(keys) for keys in [("a", 0, "y"), ("a", 1), ("a", 0, "none", 3), ("none",)]] == [3, 4, 2, 1]
-
-
-def test_unreadable_yaml_says_its_line():
-    with pytest.raises(UnreadableYaml, match="line 4") as error:
-        read_documents("a: 1\nb: 2\nc: [\n")
-    assert isinstance(error.value, ValueError)
-
-
-def test_a_finding_is_one_line_that_any_terminal_can_show(findings_of):
-    found = findings_of('kind: RayJob\napiVersion: "\\e[2J\\ud800\\n x"\n')[-1]
-    assert "found \\x1b[2J\\ud800 x, expected `ray.io/v1`" in str(found)
-    (found,) = [each for each in findings_of('cluster_name: a\n"\\e\\n": b\n') if each.found == "an unknown key"]
-    assert r": error: \x1b\n: found an unknown key" in str(found)
-
-
 def test_other_kubernetes_objects_in_the_file_are_left_alone(findings_of):
     text = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: dkvb}\n---\n" + render("kuberay")
     assert [each for each in findings_of(text) if each.severity == "error"] == []
-
-
-@pytest.mark.parametrize(
-    ("provider", "config", "cpus", "gpus"),
-    [
-        ("aws", {"InstanceType": "g5.12xlarge"}, 48, 4),
-        ("aws", {"InstanceType": "p4d.24xlarge"}, 96, 8),
-        ("aws", {"InstanceType": "c7i.8xlarge"}, None, 0),
-        ("aws", {"InstanceType": "x9.metal"}, None, None),
-        ("gcp", {"machineType": "a2-highgpu-2g"}, None, 2),
-        ("gcp", {"machineType": "n1-standard-8", "guestAccelerators": [{"acceleratorCount": 3}]}, None, 3),
-        ("azure", {"InstanceType": "g5.12xlarge"}, None, None),
-    ],
-)
-def test_what_a_machine_has_is_read_from_its_name(provider, config, cpus, gpus):
-    assert machine(provider, config) == (cpus, gpus)
-
-
-@pytest.mark.parametrize(
-    ("given", "number"), [("500m", 0.5), (2, 2), ("1.5", 1.5), ("2Gi", 2**31), ("1M", 1e6), ("x", None), (None, None)]
-)
-def test_a_quantity_is_a_number(given, number):
-    assert quantity(given) == number
-
-
-def test_a_summary_counts(findings_of):
-    assert summary(findings_of(render("aws"))) == "0 errors, 2 warnings"
-    assert summary(findings_of("7\n")) == "1 error, 0 warnings"
 
 
 WATCHED = """

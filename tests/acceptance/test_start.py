@@ -13,7 +13,7 @@ import pytest
 
 import dkvb_unlearning
 from jobs.queue.files import add, find_job
-from tests.jobs.conftest import Head
+from tests.head import Head
 
 REPOSITORY = Path(dkvb_unlearning.__file__).resolve().parent
 

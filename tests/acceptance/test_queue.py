@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -17,6 +16,7 @@ from cluster.errors import ClusterUnreachable
 from jobs.queue.commands import stop, submit
 from jobs.queue.files import add, find_job, read_queue
 from jobs.spec.reading import load_specs
+from tests.processes import is_alive, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -54,19 +54,21 @@ class Queue:
 
     def until(self, name, *states):
         """Wait until a job is in one of the states; returns its state."""
-        end = time.monotonic() + PATIENCE_S
-        while (now := self.job(name).state(time.time())).name not in states:
-            assert time.monotonic() < end, self.run("jobs", "show", name).stdout
-            time.sleep(0.3)
-        return now
+
+        def come():
+            state = self.job(name).state(time.time())
+            return state if state.name in states else None
+
+        return wait_until(come, f"{name} to be {' or '.join(states)}", PATIENCE_S, every=0.3)
 
     def until_started(self, name):
         """Wait until the last attempt of a job has a driver; returns its process id."""
-        end = time.monotonic() + PATIENCE_S
-        while not (attempts := self.job(name).attempts) or attempts[-1].started is None:
-            assert time.monotonic() < end, self.run("jobs", "show", name).stdout
-            time.sleep(0.1)
-        return int(attempts[-1].started["by"].partition(":")[2])
+
+        def started():
+            attempts = self.job(name).attempts
+            return attempts[-1].started if attempts else None
+
+        return int(wait_until(started, f"a driver of {name}", PATIENCE_S, every=0.1)["by"].partition(":")[2])
 
 
 @pytest.fixture(scope="module")
@@ -135,10 +137,7 @@ def test_a_job_is_stopped_while_it_is_pending_and_while_it_runs(queue, kept, ima
     assert queue.until(running, "stopped", "succeeded").name == "stopped"
     (attempt,) = queue.job(running).attempts
     assert attempt.end["state"] == "stopped"
-    end = time.monotonic() + 300
-    while Path(f"/proc/{driver}").exists():
-        assert time.monotonic() < end, "the driver of a stopped job lives on"
-        time.sleep(0.1)
+    wait_until(lambda: not is_alive(driver), "the end of the driver of a stopped job", 300)
     assert "has stopped already" in queue.run("jobs", "stop", running, code=2).stderr
 
 

@@ -12,7 +12,7 @@ from dkvb.errors import BackboneWeightsInvalid, BadCheckpoint
 from dkvb.recorded import backbone_of
 from jobs.unlearn import Request, unlearn
 from store import arrays
-from tests.jobs.conftest import picture
+from tests.tiny import picture
 
 README = Path(__file__).parents[2] / "README.md"
 PLACE = re.compile(r"roots/cifar10/unlearned/<digest>/")

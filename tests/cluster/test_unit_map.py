@@ -16,6 +16,7 @@ from cluster.errors import (
     WorkerSetupFailed,
 )
 from cluster.unit_map import Policy, RayExecutor, SerialExecutor
+from tests.processes import is_alive, wait_until
 
 ray_only = pytest.mark.ray
 
@@ -192,10 +193,11 @@ def test_a_policy_with_a_number_that_is_not_positive_is_refused(name):
 
 
 @ray_only
-def test_five_hundred_tiny_units_equal_the_serial_map_and_use_both_workers(ray_executor, tmp_path, eventually):
+def test_five_hundred_tiny_units_equal_the_serial_map_and_use_both_workers(ray_executor, tmp_path):
     def together(unit):
         (tmp_path / f"pid-{os.getpid()}").touch()
-        eventually(lambda: len(pids_in(tmp_path)) == 2)  # or one could be done before the other has started
+        # One could be done before the other has started.
+        wait_until(lambda: len(pids_in(tmp_path)) == 2, "the other worker")
         return unit[::-1]
 
     units = [f"shard-{number:04d}" for number in range(503)]
@@ -259,7 +261,7 @@ def test_with_one_attempt_a_crash_convicts_the_guilty_unit_only(ray_executor):
 
 
 @ray_only
-def test_a_stopped_worker_loses_its_lease_and_the_unit_is_run_elsewhere(ray_executor, tmp_path, is_alive, eventually):
+def test_a_stopped_worker_loses_its_lease_and_the_unit_is_run_elsewhere(ray_executor, tmp_path):
     def factory():
         def work(unit):
             if unit == "u1" and not (tmp_path / "pid").exists():
@@ -274,7 +276,7 @@ def test_a_stopped_worker_loses_its_lease_and_the_unit_is_run_elsewhere(ray_exec
     assert all(outcome.ok for outcome in outcomes.values())
     assert {unit: outcome.attempts for unit, outcome in outcomes.items() if outcome.attempts != 1} == {"u1": 2}
     assert [event.unit for event in events if event.kind == "lease_expired"] == ["u1"]
-    eventually(lambda: not is_alive(int((tmp_path / "pid").read_text())))
+    wait_until(lambda: not is_alive(int((tmp_path / "pid").read_text())), "the end of the stopped worker")
 
 
 @ray_only
@@ -290,14 +292,14 @@ def test_a_unit_that_always_exceeds_its_lease_is_reported(ray_executor):
 
 
 @ray_only
-def test_closing_the_map_early_leaves_no_worker(ray_executor, tmp_path, is_alive, eventually):
+def test_closing_the_map_early_leaves_no_worker(ray_executor, tmp_path):
     factory = leaving_pids(tmp_path, lambda unit: time.sleep(0 if unit == "first" else 60))
     outcomes = ray_executor.map(factory, ["first", "x", "y", "z"], policy=Policy(), on_event=lambda event: None)
     assert next(outcomes).unit == "first"
     pids = pids_in(tmp_path)
     assert pids
     outcomes.close()
-    eventually(lambda: not any(is_alive(pid) for pid in pids_in(tmp_path)))
+    wait_until(lambda: not any(is_alive(pid) for pid in pids_in(tmp_path)), "the end of the workers")
 
 
 @ray_only

@@ -29,7 +29,7 @@ def png(picture):
 @pytest.fixture
 def parquet(tmp_path):
     """Makes a set of parquet files out of labels; classes of coloured noise."""
-    from tests.jobs.conftest import picture
+    from tests.tiny import picture
 
     def write(train, test):
         for split, labels in (("train", train), ("test", test)):

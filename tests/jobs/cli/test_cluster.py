@@ -1,3 +1,5 @@
+"""`dkvb cluster`: what it prints and writes, and how a mistake ends."""
+
 import json
 import re
 import shlex
@@ -6,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(autouse=True)
