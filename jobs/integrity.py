@@ -20,7 +20,6 @@ from store.artefacts import (
     digest,
     open_root,
     parsed,
-    read_json,
     root_format,
     write_json,
 )
@@ -171,7 +170,7 @@ def dependents(root: Place, damaged: Iterable[Artefact]) -> list[Artefact]:
     for artefact in artefacts(root):
         try:
             with as_written(artefact.path / SPEC):
-                inputs[artefact] = set(dict(read_json(artefact.path / SPEC)).get("inputs", {}).values())
+                inputs[artefact] = set(artefact.spec().get("inputs", {}).values())
         except (ArtefactDamaged, ArtefactMissing, NotARoot):
             continue  # it is damaged itself
     gone = {f"{artefact.step}/{artefact.digest}" for artefact in damaged}

@@ -28,7 +28,7 @@ from jobs.results import headline
 from jobs.results.experiment import Experiment
 from store import arrays
 from store.arrays import StoredArray
-from store.artefacts import Artefact, as_written, digest
+from store.artefacts import PROVENANCE, Artefact, as_written, digest
 from store.checksums import DONE, checked_on_disk, ledger
 from store.errors import ArtefactDamaged, NotARoot, StoreError
 from store.files import exists, write_atomic
@@ -191,7 +191,7 @@ def measured(experiment: Experiment, asked: dict[str, Any]) -> dict[str, Any] | 
         return None
     then, now = rows.sort("budget").to_dicts()
     items = headline.before(experiment).items
-    with as_written(artefact.path / "provenance.json"):
+    with as_written(artefact.path / PROVENANCE):
         counts = {split: items[split][now["class"]] for split in headline.SPLITS}
     found = {split: share_of(now[f"{split}_forget"], counts[split]) for split in headline.SPLITS}
     return {**found, "test_retain": now["test_retain"], "test_retain_before": then["test_retain"]}

@@ -224,6 +224,11 @@ class Artefact:
         self.check_own()
         write_json(self.path / SPEC, spec)
 
+    def spec(self) -> dict[str, Any]:
+        """What was asked, as `prepare` wrote it; raises: ArtefactMissing, ArtefactDamaged, NotARoot."""
+        with as_written(self.path / SPEC):
+            return dict(read_json(self.path / SPEC))
+
     def declare(self, units: list[str]) -> None:
         """Name the units; called once the arrays they write into exist."""
         write_json(self.path / "units.json", units)
@@ -283,6 +288,16 @@ class Artefact:
         content = as_json({"algorithm": "sha256", FILES: whole})
         write_atomic(self.path / CHECKSUMS, content)
         write_atomic(self.path / DONE, f"sha256 {stamp(content)}\n".encode())
+
+    def provenance(self) -> dict[str, Any]:
+        """Where it came from, as `finish` wrote it; raises: ArtefactMissing, ArtefactDamaged, NotARoot."""
+        with as_written(self.path / PROVENANCE):
+            return dict(read_json(self.path / PROVENANCE))
+
+    def facts(self) -> dict[str, Any]:
+        """What its step said of itself at its end: a part of its provenance; raises: as `provenance`."""
+        with as_written(self.path / PROVENANCE):
+            return dict(self.provenance()["facts"])
 
     def reopen(self) -> None:
         """Take back that it is finished, before some of its files are written anew."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from dkvb.checkpoint import identity, read_header
 from jobs.errors import BadRequest, nearest
-from store.artefacts import PROVENANCE, Artefact, as_written, open_root, read_json, read_record
+from store.artefacts import Artefact, as_written, open_root, read_record
 from store.files import names
 from store.layout import CHECKPOINT
 from store.links import check_own
@@ -51,9 +51,7 @@ class Experiment:
 
     def facts(self, label: str) -> dict[str, Any]:
         """What a finished step said of itself."""
-        path = self.artefact(label).path / PROVENANCE
-        with as_written(path):
-            return dict(read_json(path)["facts"])
+        return self.artefact(label).facts()
 
 
 def texts(found: Any) -> list[str]:

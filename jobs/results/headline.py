@@ -16,7 +16,7 @@ from dkvb.statistics import change_width, clopper_pearson
 from jobs.results.experiment import Experiment
 from jobs.rows import read_rows
 from store import arrays
-from store.artefacts import Artefact, as_written, read_json
+from store.artefacts import PROVENANCE, SPEC, Artefact, as_written
 from store.layout import SWEEP, SWEEP_3, SWEEP_ITEMS, SWEEP_ITEMS_TABLE, SWEEP_TABLE
 
 GONE = 0.005
@@ -49,10 +49,10 @@ class Before:
 
 def before(experiment: Experiment) -> Before:
     """What the sweep says of the model before; items that an earlier version did not count are counted now."""
-    facts = experiment.facts("sweep")
-    path = experiment.artefact("sweep").path / "provenance.json"
+    artefact = experiment.artefact("sweep")
+    facts = artefact.facts()
     items = facts.get("items") or {split: counted(experiment, split) for split in SPLITS}
-    with as_written(path):
+    with as_written(artefact.path / PROVENANCE):
         return Before(
             accuracy={split: number(facts["accuracy"][split]) for split in SPLITS},
             membership_auc=number(facts.get("membership_auc")),
@@ -71,12 +71,15 @@ def counted(experiment: Experiment, split: str) -> list[int]:
     return [int(n) for n in np.bincount(labels[labels >= 0], minlength=len(experiment.classes))]
 
 
+def is_old(sweep: Artefact) -> bool:
+    """Whether a version wrote it whose tables had fewer columns."""
+    with as_written(sweep.path / SPEC):
+        return int(sweep.spec()["version"]) < 4
+
+
 def swept_rows(artefact: Artefact) -> pl.DataFrame:
     """All rows of a sweep, in the columns of this version; null in those that an earlier one did not write."""
-    path = artefact.path / "spec.json"
-    with as_written(path):
-        old = int(read_json(path)["version"]) < 4
-    rows = read_rows(artefact.path / SWEEP_TABLE, SWEEP_3 if old else SWEEP)
+    rows = read_rows(artefact.path / SWEEP_TABLE, SWEEP_3 if is_old(artefact) else SWEEP)
     worst = pl.when(pl.col("neighbour_damage").is_not_null()).then(pl.col("worst_neighbour"))
     missing = [pl.lit(None, kind).alias(name) for name, kind in SWEEP.items() if name not in rows.columns]
     return rows.with_columns(worst, *missing).select(list(SWEEP))
@@ -105,7 +108,7 @@ def sweep_table(experiment: Experiment) -> pl.DataFrame:
     items = before(experiment).items
     names = ("class", "train_items", "test_items", "test_others")
     schema = {name: pl.Int32 if name == "class" else pl.Int64 for name in names}
-    with as_written(artefact.path / "provenance.json"):
+    with as_written(artefact.path / PROVENANCE):
         pairs, total = zip(items["train"], items["test"], strict=True), sum(items["test"])
         sizes = [(k, train, test, total - test) for k, (train, test) in enumerate(pairs)]
     rows = swept_rows(artefact).join(
@@ -117,10 +120,7 @@ def sweep_table(experiment: Experiment) -> pl.DataFrame:
 def item_changes(experiment: Experiment) -> pl.DataFrame | None:
     """What each test item adds to the retain changes (`store.layout.SWEEP_ITEMS`); None of an earlier version."""
     artefact = experiment.artefact("sweep")
-    path = artefact.path / "spec.json"
-    with as_written(path):
-        old = int(read_json(path)["version"]) < 4
-    return None if old else read_rows(artefact.path / SWEEP_ITEMS_TABLE, SWEEP_ITEMS)
+    return None if is_old(artefact) else read_rows(artefact.path / SWEEP_ITEMS_TABLE, SWEEP_ITEMS)
 
 
 def at_rule(rows: pl.DataFrame) -> pl.DataFrame:
