@@ -20,7 +20,7 @@ class BadSpec(JobsError, ValueError):
 
 
 class StepFailed(JobsError, RuntimeError):
-    """Units of a step failed; what stands stays, and the same command goes on from there.
+    """Units of a step failed; what is done stays, and the same command goes on from there.
 
     unreachable: whether it was only that a store did not answer.
     """

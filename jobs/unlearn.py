@@ -169,7 +169,7 @@ def class_budget(request: Request, order: orders.RemovalOrder, what: str) -> int
 def measured(experiment: Experiment, asked: dict[str, Any]) -> dict[str, Any] | None:
     """What the sweep saw of this very mask: same class, method, N, seed and scope.
 
-    Only said, never used to choose. None where the sweep does not stand or has no such row.
+    Only said, never used to choose. None where the sweep is not done or has no such row.
     """
     artefact = Artefact(experiment.root, "sweep", experiment.steps["sweep"])
     if artefact.half_closed:

@@ -1,4 +1,4 @@
-"""Artefact folders: ``<root>/<step>/<digest>/``, their units, and what stands.
+"""Artefact folders: ``<root>/<step>/<digest>/``, their units, and what is done.
 
 A folder holds ``spec.json`` (what was asked), ``units.json`` (its parts, written once its arrays exist), the data,
 ``units/<unit>.json`` (one marker a finished unit, written after its data), ``events.jsonl``, ``provenance.json``,
@@ -31,7 +31,7 @@ SPEC = "spec.json"
 PROVENANCE = "provenance.json"
 EVENTS = "events.jsonl"
 CHECKSUM = "sha256"
-"""Key of a record under which the checksum of the rest of it stands."""
+"""Key of a record under which the checksum of the rest of it is written."""
 
 
 def digest(content: Any) -> str:
@@ -188,7 +188,7 @@ class Artefact:
 
     @property
     def done(self) -> bool:
-        """Whether everything stands."""
+        """Whether it is complete."""
         return exists(self.path / DONE)
 
     @property
@@ -234,19 +234,19 @@ class Artefact:
         write_json(self.path / "units.json", units)
 
     def mark(self, unit: str, facts: Json, files: Mapping[str, str] | None = None) -> None:
-        """Say that a unit stands, and what its files hold; called after its data was written.
+        """Say that a unit is done, and what its files hold; called after its data was written.
 
-        A marker that stands already, another driver's, stays: its checksum may stand elsewhere by now.
+        A marker that is there already, another driver's, stays: its checksum may be written elsewhere by now.
         """
         marker = as_json({**facts, FILES: dict(sorted((files or {}).items()))})
         create(self.path / UNITS / f"{unit}.json", marker)
 
-    def stands(self, unit: str) -> bool:
-        """Whether one unit is finished."""
+    def is_done(self, unit: str) -> bool:
+        """Whether one unit is done."""
         return exists(self.path / UNITS / f"{unit}.json")
 
     def marks(self) -> dict[str, Any]:
-        """The facts of every finished unit, by unit name; raises: ArtefactDamaged, ArtefactMissing."""
+        """The facts of every unit that is done, by its name; raises: ArtefactDamaged, ArtefactMissing."""
         folder, found = self.path / UNITS, {}
         for unit in listed(folder, ".json"):
             with as_written(folder / unit):
@@ -255,8 +255,8 @@ class Artefact:
             found[unit.removesuffix(".json")] = facts
         return found
 
-    def standing(self) -> set[str]:
-        """Names of the finished units."""
+    def done_units(self) -> set[str]:
+        """Names of the units that are done."""
         return {name.removesuffix(".json") for name in names(self.path / UNITS, ".json")}
 
     def journal(self) -> Journal:

@@ -27,7 +27,7 @@ CHECKSUMS = "checksums.json"
 DONE = "DONE"
 UNITS = "units"
 FILES = "files"
-"""Key of a marker under which its unit's files stand."""
+"""Key of a marker under which its unit's files are listed."""
 
 FOLDER = re.compile(r"[0-9a-f]{16}")
 """What an artefact's folder is named."""
@@ -40,7 +40,7 @@ class Ledger:
     folder: Place
     files: Mapping[str, str] = field(default_factory=dict)
     complete: bool = True
-    """Whether every file stands in it: not while the artefact is being made."""
+    """Whether it lists every file: not while the artefact is being made."""
 
     def name(self, path: Place | str) -> str:
         """A file's path in the folder."""

@@ -119,7 +119,7 @@ def crossed(rows: pl.DataFrame, score: str) -> NDArray[np.float64]:
 
 
 def gap_table(experiment: Experiment) -> pl.DataFrame:
-    """One row a class and seed for which both oracles stand; accuracies in percent."""
+    """One row a class and seed for which there are both oracles; accuracies in percent."""
     rows = rows_of(experiment, "oracle_gap")
     names = [name for name in COMPARE_TABLES["oracle_gap"] if name.endswith(("_v", "_kv"))]
     return rows.with_columns(pl.col(names) * 100)

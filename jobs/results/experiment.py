@@ -24,7 +24,7 @@ class Experiment:
     """Label -> digest, in the order of the plan."""
 
     def artefact(self, label: str) -> Artefact:
-        """The artefact of a step; raises: BadRequest when it does not stand yet."""
+        """The artefact of a step; raises: BadRequest while it is not done."""
         with as_written(self.root / "experiments" / f"{self.name}.json"):
             artefact = Artefact(self.root, label.partition("[")[0], self.steps[label])
         artefact.check_own()
@@ -107,7 +107,6 @@ def status(root: Place) -> list[dict[str, Any]]:
                 if isinstance(folder, Path) and folder.is_dir():
                     check_own(folder, deep=False)  # a pipe in place of a file would be waited for
             units = artefact.units()
-            standing = len(artefact.standing())
             state = "done" if artefact.done else "waiting" if units is None else "unfinished"
             rows.append(
                 {
@@ -115,7 +114,7 @@ def status(root: Place) -> list[dict[str, Any]]:
                     "step": label,
                     "state": state,
                     "units": len(units) if units is not None else None,
-                    "standing": standing,
+                    "standing": len(artefact.done_units()),
                     "digest": digest,
                     "checksums": artefact.has_checksums if artefact.done else None,
                 }

@@ -27,7 +27,7 @@ def execute(plans: Sequence[Plan], root: Place, placement: Placement, progress: 
     raises: as `run` and `session`.
     """
     root = open_root(root, create=True)
-    done = all(plan.stands(root) for plan in plans)
+    done = all(plan.is_done(root) for plan in plans)
     with session(
         address=placement.address,
         workers=placement.workers,

@@ -152,7 +152,7 @@ class Running:
 
 
 def run_steps(steps: Mapping[str, Step], root: Place, executor: Executor, progress: Progress) -> None:
-    """Run steps that do not wait for each other to their ends; those that stand are skipped.
+    """Run steps that do not wait for each other to their ends; those that are done are skipped.
 
     steps: by the label under which progress is told of them.
     """
@@ -184,7 +184,7 @@ def run_steps(steps: Mapping[str, Step], root: Place, executor: Executor, progre
 
 
 def begin(label: str, step: Step, task: Task, progress: Progress) -> Running | None:
-    """Prepare a step and see what of it stands; None where all of it does."""
+    """Prepare a step and see which of its units are done; None where all of it is."""
     output, began, clock = task.output, datetime.now(UTC), time.perf_counter()
     if output.done:
         output.check_own()  # others read it; of one that is not done, `prepare` sees to it
@@ -196,7 +196,7 @@ def begin(label: str, step: Step, task: Task, progress: Progress) -> Running | N
     if (units := output.units()) is None:
         units = list(STEPS[step.kind].prepare(task))
         output.declare(units)
-    pending = set(units) - output.standing()
+    pending = set(units) - output.done_units()
     progress.step(label, len(units), len(units) - len(pending))
     return Running(
         label=label,
@@ -273,12 +273,12 @@ def open_units(tasks: Mapping[str, tuple[str, Task]]) -> Work:
 
 
 def open_unit(kind: str, task: Task) -> Work:
-    """In a worker: the step's work, each unit marked once its data stand."""
+    """In a worker: the step's work, each unit marked as done once its data are written."""
     with reported(task.output.path):
         work = STEPS[kind].open_work(task)
 
     def do(unit: str) -> dict[str, Any]:
-        if task.output.stands(unit):  # another driver on this root was quicker
+        if task.output.is_done(unit):  # another driver on this root was quicker
             return {}
         with reported(task.output.path), recording(task.output.path) as files:
             facts = work(unit)
@@ -290,7 +290,7 @@ def open_unit(kind: str, task: Task) -> Work:
 
 
 def close(one: Running, progress: Progress) -> None:
-    """The last unit of a step stands: bring its parts together."""
+    """Finish a step whose last unit is done: bring its parts together."""
     output = one.task.output
     with recording(output.path) as files:
         facts = STEPS[one.step.kind].finish(one.task)

@@ -1,4 +1,4 @@
-"""What goes wrong in a run is named, costs nothing that stands, and can be mended."""
+"""What goes wrong in a run is named, costs nothing that is done, and can be mended."""
 
 import json
 import shutil
@@ -51,7 +51,7 @@ def test_a_broken_image_fails_its_shard_and_the_rest_is_done(run_tiny, own_image
     assert 'images.on_error = "skip"' in text
     assert "run the same command again" in text
     left = Artefact(tmp_path / "root", "embeddings", finished.steps["embeddings[train]"])
-    assert left.standing() == {"00000", "00002", "00003"}
+    assert left.done_units() == {"00000", "00002", "00003"}
     assert not left.done
     assert [event["unit"] for event in left.events() if event["kind"] == "failed"] == ["00001"]
 
@@ -149,7 +149,7 @@ def test_splits_with_different_classes_are_refused(how, run_tiny, own_images, pa
     ],
 )
 def test_images_other_than_the_spec_expects_are_refused(expect, found, run_tiny, images, tmp_path):
-    for _ in range(2):  # the second time the manifest stands
+    for _ in range(2):  # the second time the manifest is done
         with pytest.raises(ImageDataError, match=found) as caught:
             run_tiny(tmp_path / "root", images, {"images.expect": expect})
         assert f"images.expect says {next(iter(expect.values()))}" in str(caught.value)

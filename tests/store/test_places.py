@@ -123,10 +123,10 @@ def test_an_artefact_lives_on_either(folder):
     artefact.prepare({"step": "codes"})
     artefact.declare(["00000", "00001"])
     artefact.mark("00001", {"rows": 3})
-    assert (artefact.units(), artefact.standing()) == (["00000", "00001"], {"00001"})
+    assert (artefact.units(), artefact.done_units()) == (["00000", "00001"], {"00001"})
     assert artefact.marks() == {"00001": {"rows": 3}}
-    assert artefact.stands("00001")
-    assert not artefact.stands("00000")
+    assert artefact.is_done("00001")
+    assert not artefact.is_done("00000")
     assert not artefact.done
     artefact.finish({"facts": {}})
     assert artefact.done
