@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs.errors import BadRequest
 from jobs.results.experiment import read_experiment
-from jobs.run.run import another_driver
+from jobs.run.progress import another_driver
 from store.artefacts import (
     PROVENANCE,
     ROOT_FILE,

@@ -14,9 +14,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from dataclasses import asdict
 
 from cluster import metrics
 from cluster.errors import ClusterError
@@ -26,7 +25,7 @@ from jobs.plan.plan import make_plan
 from jobs.queue.files import end, find_job, read_queue, said
 from jobs.queue.job import Attempt, Job
 from jobs.run.execute import Placement, execute
-from jobs.run.progress import Reporter
+from jobs.run.progress import LogEvent, LogLine, Reporter
 from jobs.spec.reading import build
 from jobs.spec.schema import Spec
 from store.artefacts import write_json
@@ -50,10 +49,10 @@ class Log:
         self._journal = Journal(attempt.place / "log.jsonl")
         self._lock = threading.Lock()  # the heartbeat's thread flushes
 
-    def write(self, record: Mapping[str, Any]) -> None:
+    def write(self, line: LogLine) -> None:
         """Add a line."""
         with self._lock:
-            self._journal.write({"time": round(time.time(), 3), **self._about, **record})
+            self._journal.write({"time": round(time.time(), 3), **self._about, **line.to_json()})
 
     def flush(self) -> None:
         """Put what is not put yet."""
@@ -91,7 +90,7 @@ class Beat(threading.Thread):
 
     def beat(self) -> None:
         """Say that the driver lives, and hear what was said meanwhile."""
-        write_json(self._attempt.place / "heartbeat.json", {"time": time.time(), **self._reporter.now()})
+        write_json(self._attempt.place / "heartbeat.json", {"time": time.time(), **asdict(self._reporter.tally())})
         self._log.flush()
         if not self.ordered:
             self.ordered = self.told_to_end()
@@ -126,7 +125,7 @@ def drive(job: Job, attempt: Attempt) -> int:
     signal.signal(signal.SIGTERM, _leave)
     with Beat(job, attempt, reporter, log) as beat:
         try:
-            log.write({"event": "attempt", "text": f"begins on {job.asked['address']}"})
+            log.write(LogLine(event=LogEvent.ATTEMPT, text=f"begins on {job.asked['address']}"))
             work(job, attempt, reporter)
             state, why, final = "succeeded", "", True
         except (KeyboardInterrupt, SystemExit):
@@ -138,8 +137,8 @@ def drive(job: Job, attempt: Attempt) -> int:
             state, why, final = "failed", f"{type(error).__name__}: {error}", False
         except Exception as error:  # a bug of ours, or of a library
             state, why, final = "failed", f"{type(error).__name__}: {error}", True
-            log.write({"event": "traceback", "text": traceback.format_exc()})
-    log.write({"event": state, "text": why})
+            log.write(LogLine(event=LogEvent.TRACEBACK, text=traceback.format_exc()))
+    log.write(LogLine(event=LogEvent(state), text=why))
     log.flush()  # before the end is said: who follows the log stops there
     end(attempt, state, why=why, final=final)  # type: ignore[arg-type]
     return 0 if state == "succeeded" else 1

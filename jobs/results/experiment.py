@@ -6,7 +6,7 @@ from typing import Any
 
 from dkvb.checkpoint import identity, read_header
 from jobs.errors import BadRequest, nearest
-from store.artefacts import Artefact, as_written, open_root, read_record
+from store.artefacts import Artefact, as_written, open_root, read_record, write_record
 from store.files import names
 from store.layout import CHECKPOINT
 from store.links import check_own
@@ -23,9 +23,18 @@ class Experiment:
     steps: dict[str, str]
     """Label -> digest, in the order of the plan."""
 
+    @property
+    def path(self) -> Place:
+        """The file in which it is recorded."""
+        return self.root / "experiments" / f"{self.name}.json"
+
+    def write(self) -> None:
+        """Record it, so that it can be found by its name."""
+        write_record(self.path, {"name": self.name, "spec": self.spec, "steps": self.steps})
+
     def artefact(self, label: str) -> Artefact:
         """The artefact of a step; raises: BadRequest while it is not done."""
-        with as_written(self.root / "experiments" / f"{self.name}.json"):
+        with as_written(self.path):
             artefact = Artefact(self.root, label.partition("[")[0], self.steps[label])
         artefact.check_own()
         if not artefact.done:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from cluster.session import session
 from jobs.plan.plan import Plan
-from jobs.run.run import Progress, run
+from jobs.run.progress import Progress
+from jobs.run.run import run
 from store.artefacts import open_root
 from store.places import Place
 
