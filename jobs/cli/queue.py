@@ -37,7 +37,20 @@ JOB = click.argument("job")
 @click.option("--workers", type=click.IntRange(1), help="Worker processes; more than there is room for lets it grow.")
 @click.option("--gpus", type=click.FloatRange(0), default=0, help="GPUs a worker holds.")
 @JSON
-def submit(spec: str, root: Any, *, as_json: bool, **asked: Any) -> None:
+def submit(
+    spec: str,
+    root: Any,
+    *,
+    images: str | None,
+    address: str,
+    queue: Any,
+    priority: int,
+    name: str | None,
+    attempts: int,
+    workers: int | None,
+    gpus: float,
+    as_json: bool,
+) -> None:
     """Queue a spec as a Ray job; it starts at once if nothing else runs from that queue.
 
     Example: dkvb submit cifar10 --root /shared/roots/cifar10 --images /shared/cifar10 --address auto
@@ -47,13 +60,24 @@ def submit(spec: str, root: Any, *, as_json: bool, **asked: Any) -> None:
     from jobs.queue.show import row
     from jobs.spec.reading import load_specs
 
-    job = put(load_specs(spec), root, tell=lambda text: say(text, err=True), **asked)
-    job = find_job(job.place.parent, job.id)
-    queue = job.place.parent
-    text = f"{job.id}: {row(job)['state']} in {queue}"
-    say(json.dumps({**row(job), "queue": str(queue)}) if as_json else text)
+    job = put(
+        load_specs(spec),
+        root,
+        address=address,
+        tell=lambda text: say(text, err=True),
+        queue=queue,
+        name=name,
+        images=images,
+        priority=priority,
+        attempts=attempts,
+        workers=workers,
+        gpus=gpus,
+    )
+    folder = job.place.parent
+    about = row(find_job(folder, job.id))
+    say(json.dumps({**about.to_json(), "queue": str(folder)}) if as_json else f"{job.id}: {about.state} in {folder}")
     if not as_json:
-        say(f"Keep it going: dkvb jobs reconcile --queue {queue} --watch", err=True)
+        say(f"Keep it going: dkvb jobs reconcile --queue {folder} --watch", err=True)
 
 
 @click.group()
@@ -68,15 +92,18 @@ def jobs() -> None:
 @QUEUE
 @JSON
 def list_jobs(queue: Any, *, as_json: bool) -> None:
-    """A line a job: running ones, then those that wait in the order they will start, then the rest.
+    """One line per job: running ones, then those that wait in the order they will start, then the rest.
 
     Example: dkvb jobs list --queue roots/dkvb-queue
     """
     from jobs.queue.files import read_queue
     from jobs.queue.show import as_text, rows
 
-    found = rows(read_queue(queue, lambda text: say(f"note: {text}", err=True)))
-    say(json.dumps(found, indent=2) if as_json else as_text(found) or f"{queue}: no job")
+    shown = rows(read_queue(queue, lambda text: say(f"note: {text}", err=True)))
+    if as_json:
+        say(json.dumps([row.to_json() for row in shown], indent=2))
+    else:
+        say(as_text(shown) or f"{queue}: no job")
 
 
 @jobs.command()
@@ -89,11 +116,11 @@ def show(job: str, queue: Any, *, as_json: bool) -> None:
     Example: dkvb jobs show cifar10-3fa2c1 --queue roots/dkvb-queue
     """
     from jobs.queue.files import find_job
-    from jobs.queue.show import show as all_of
+    from jobs.queue.show import show as details
     from jobs.queue.show import show_text
 
-    found = find_job(queue, job)
-    say(json.dumps(all_of(found), indent=2) if as_json else show_text(found))
+    shown = find_job(queue, job)
+    say(json.dumps(details(shown), indent=2) if as_json else show_text(shown))
 
 
 @jobs.command()
@@ -152,9 +179,10 @@ def priority(job: str, number: int, queue: Any) -> None:
 
     Example: dkvb jobs priority cifar10-3fa2c1 10 --queue roots/dkvb-queue
     """
-    from jobs.queue.files import find_job, order
+    from jobs.queue.commands import prioritise
+    from jobs.queue.files import find_job
 
-    order(find_job(queue, job), "priority", value=number)
+    prioritise(find_job(queue, job), number)
     say(f"{job}: priority {number}")
 
 
@@ -173,5 +201,5 @@ def reconcile(queue: Any, *, watch: bool, max_running: int, every: float) -> Non
 
     if watch:
         keep_going(queue, max_running=max_running, every=every, tell=say)
-    found = once(queue, max_running=max_running, tell=say)
-    say(", ".join(f"{count} {name}" for name, count in sorted(found.items())) or f"{queue}: no job")
+    counts = once(queue, max_running=max_running, tell=say)
+    say(", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or f"{queue}: no job")

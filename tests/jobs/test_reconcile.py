@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,10 +64,10 @@ class Queue:
     def until_started(self, name):
         """Wait until the last attempt of a job has a driver; returns its process id."""
         end = time.monotonic() + PATIENCE_S
-        while not (attempts := self.job(name).attempts) or attempts[-1].started is None:
+        while not (attempts := self.job(name).attempts) or attempts[-1].start is None:
             assert time.monotonic() < end, self.run("jobs", "show", name).stdout
             time.sleep(0.1)
-        return int(attempts[-1].started["by"].partition(":")[2])
+        return int(attempts[-1].start.by.partition(":")[2])
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +88,8 @@ def kept(queue, images, finished):
     picture.write_bytes(b"\0" * picture.stat().st_size)
     where = ["--root", queue.folder / "good", "--images", images, "--address", queue.head.address, "--workers", 1]
     good = json.loads(queue.run("submit", queue.spec, *where, "--json").stdout)["job"]
-    asked = dict(queue.job(good).asked)
-    poison = add(queue.place, {**asked, "name": "poison", "specs": [{"name": "x"}], "root": str(queue.folder / "x")})
+    changes = {"name": "poison", "specs": [{"name": "x"}], "root": str(queue.folder / "x"), "time": time.time()}
+    poison = add(queue.place, replace(queue.job(good).assignment, **changes))
     names = {
         "good": good,
         "spoilt": queue.submit(queue.folder / "spoilt-root", spoilt, name="spoilt"),
@@ -134,7 +135,7 @@ def test_a_job_is_stopped_while_it_is_pending_and_while_it_runs(queue, kept, ima
     stop(queue.job(running), queue.told.append)
     assert queue.until(running, "stopped", "succeeded").name == "stopped"
     (attempt,) = queue.job(running).attempts
-    assert attempt.end["state"] == "stopped"
+    assert attempt.end.state == "stopped"
     end = time.monotonic() + 300
     while Path(f"/proc/{driver}").exists():
         assert time.monotonic() < end, "the driver of a stopped job lives on"
@@ -149,18 +150,18 @@ def test_a_job_whose_driver_was_killed_gets_another_attempt_and_succeeds(queue, 
     os.kill(queue.until_started(name), signal.SIGKILL)
     assert queue.until(name, "succeeded", "failed").name == "succeeded"
     first, second = queue.job(name).attempts
-    assert (first.end["state"], second.end["state"]) == ("lost", "succeeded")
-    assert first.end["why"].startswith("its driver is gone (FAILED")
-    assert "\n" not in first.end["why"]
+    assert (first.end.state, second.end.state) == ("lost", "succeeded")
+    assert first.end.why.startswith("its driver is gone (FAILED")
+    assert "\n" not in first.end.why
     assert unlike(root, finished.root) == []
 
 
 def test_passes_at_the_same_time_submit_one_attempt(queue, kept, finished, images):
-    name = add(queue.place, {**queue.job(kept["good"]).asked, "name": "many", "root": str(finished.root)}).id
+    name = add(queue.place, replace(queue.job(kept["good"]).assignment, name="many", root=str(finished.root))).id
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda _: queue.run("jobs", "reconcile", "--max-running", "9"), range(3)))
     queue.until(name, "succeeded", "failed")
-    assert [attempt.end["state"] for attempt in queue.job(name).attempts] == ["succeeded"]
+    assert [attempt.end.state for attempt in queue.job(name).attempts] == ["succeeded"]
 
 
 def test_a_job_succeeds_with_the_bytes_of_a_local_run_and_its_log_ends_with_it(queue, kept, finished, unlike):
@@ -199,7 +200,7 @@ def test_a_client_without_the_token_is_turned_away_and_nothing_is_queued(queue, 
 
 
 def test_a_queue_whose_cluster_is_gone_keeps_its_jobs_and_says_so(queue, kept, tmp_path):
-    gone = {**queue.job(kept["good"]).asked, "address": "http://127.0.0.1:1"}
+    gone = replace(queue.job(kept["good"]).assignment, address="http://127.0.0.1:1")
     name = add(tmp_path / "queue", gone).id
     for _ in range(2):
         told = queue.run("jobs", "reconcile", DKVB_QUEUE=str(tmp_path / "queue")).stdout
