@@ -13,7 +13,8 @@ from jobs.errors import BadRequest, StepFailed
 from jobs.plan.plan import make_plan
 from jobs.results.sweep_tables import TABLES
 from jobs.run.run import run
-from jobs.unlearn import Request, told, unlearn
+from jobs.unlearn import Request, unlearn
+from jobs.unlearned import as_text
 from store import arrays
 from store.artefacts import Artefact
 from store.errors import ImageDataError
@@ -113,7 +114,7 @@ def test_a_class_without_a_readable_test_image_is_said_to_have_none_and_leaves_n
     assert summary["no test items"].to_list() == [1, 2]
     others = classes.filter(classes["name"] != "bee", classes["method"] == "uva")
     assert summary["test before"][0] == pytest.approx(others["test before"].mean())
-    assert "none of 0 test items" in told(unlearn(done, Request(classes=["bee"])))
+    assert "none of 0 test items" in as_text(unlearn(done, Request(classes=["bee"])))
 
 
 def test_images_of_one_class_are_refused(run_tiny, own_images, tmp_path):
