@@ -89,8 +89,9 @@ def read_record(path: Place) -> dict[str, Any]:
     with as_written(path):
         data = _content(path)
         content = dict(parsed(path, data))
-        told = content.pop(CHECKSUM, None)
-    if told is not None and (told != _record_sha256(content) or data != as_json({**content, CHECKSUM: told})):
+        checksum = content.pop(CHECKSUM, None)
+    whole = as_json({**content, CHECKSUM: checksum})
+    if checksum is not None and (checksum != _record_sha256(content) or data != whole):
         raise ArtefactDamaged(
             f"{path}: does not hold what was written: the file was damaged or changed since; delete it, and `dkvb run` "
             "with the same spec writes it again"
@@ -104,7 +105,7 @@ def _record_sha256(content: Json) -> str:
 
 @contextmanager
 def as_written(path: Place) -> Iterator[None]:
-    """Reading what a file of a root must hold; raises: NotARoot where it holds something else."""
+    """Read what a file of a root must hold, within the block; raises: NotARoot where it holds something else."""
     try:
         yield
     except StoreError:
@@ -143,19 +144,19 @@ def open_root(path: Place, *, create: bool) -> Place:
     for folder in (path, path / "experiments"):
         if isinstance(folder, Path) and folder.is_dir():
             check_own(folder, deep=False)
-    if (found := root_format(marker)) != ROOT_FORMAT:
-        remedy = f"`dkvb repair {path}` writes it anew" if found is None else "use the version that wrote it"
-        raise NotARoot(f"{marker}: format found {found!r}, expected {ROOT_FORMAT!r}; {remedy}")
+    if (version := root_format(marker)) != ROOT_FORMAT:
+        remedy = f"`dkvb repair {path}` writes it anew" if version is None else "use the version that wrote it"
+        raise NotARoot(f"{marker}: format found {version!r}, expected {ROOT_FORMAT!r}; {remedy}")
     return path
 
 
 def root_format(marker: Place) -> str | None:
     """The format that the file of a root names; None where it is missing or damaged."""
     try:
-        found = read_json(marker).get("format")
+        version = read_json(marker).get("format")
     except (AttributeError, ArtefactMissing):
         return None
-    return found if isinstance(found, str) and re.fullmatch(r"dkvb-root/\d+", found) else None
+    return version if isinstance(version, str) and re.fullmatch(r"dkvb-root/\d+", version) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,13 +248,13 @@ class Artefact:
 
     def marks(self) -> dict[str, Any]:
         """The facts of every unit that is done, by its name; raises: ArtefactDamaged, ArtefactMissing."""
-        folder, found = self.path / UNITS, {}
+        folder, marks = self.path / UNITS, {}
         for unit in listed(folder, ".json"):
             with as_written(folder / unit):
                 facts = dict(read_json(folder / unit))
             facts.pop(FILES, None)
-            found[unit.removesuffix(".json")] = facts
-        return found
+            marks[unit.removesuffix(".json")] = facts
+        return marks
 
     def done_units(self) -> set[str]:
         """Names of the units that are done."""
@@ -276,15 +277,15 @@ class Artefact:
         raises: ArtefactDamaged where a file of a unit is gone.
         """
         create(self.path / PROVENANCE, as_json(provenance))
-        told: dict[str, str] = {}
+        known: dict[str, str] = {}
         for unit, data in read_all(self.path / UNITS, ".json").items():
-            told |= marker_files(self.path, unit, data)
-        told |= files or {}
+            known |= marker_files(self.path, unit, data)
+        known |= files or {}
         there = [name for name in files_below(self.path) if name.partition("/")[0] not in (EVENTS, DONE, CHECKSUMS)]
-        if gone := sorted(told.keys() - set(there)):
+        if gone := sorted(known.keys() - set(there)):
             raise damaged(self.path, self.path / gone[0], "is missing")
         # The rest are small: spec, markers, Zarr's metadata; or large, where a version without checksums began.
-        whole = {name: told.get(name) or stamp(read_bytes(self.path / name)) for name in there}
+        whole = {name: known.get(name) or stamp(read_bytes(self.path / name)) for name in there}
         content = as_json({"algorithm": "sha256", FILES: whole})
         write_atomic(self.path / CHECKSUMS, content)
         write_atomic(self.path / DONE, f"sha256 {stamp(content)}\n".encode())

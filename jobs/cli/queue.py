@@ -1,15 +1,15 @@
 """Commands of the queue: submit, and `dkvb jobs`."""
 
 import json
-from typing import Any
 
 import click
 
 from jobs.cli.options import JSON, place
 from jobs.printable import say
+from store.places import Place
 
 
-def _named(_context: click.Context, _option: click.Parameter, queue: Any) -> Any:
+def _named(_context: click.Context, _option: click.Parameter, queue: Place | None) -> Place:
     if queue is None:
         raise click.UsageError("no queue is named: give --queue as `dkvb submit` printed it, or set DKVB_QUEUE")
     return queue
@@ -39,11 +39,11 @@ JOB = click.argument("job")
 @JSON
 def submit(
     spec: str,
-    root: Any,
+    root: Place,
     *,
     images: str | None,
     address: str,
-    queue: Any,
+    queue: Place | None,
     priority: int,
     name: str | None,
     attempts: int,
@@ -91,7 +91,7 @@ def jobs() -> None:
 @jobs.command(name="list")
 @QUEUE
 @JSON
-def list_jobs(queue: Any, *, as_json: bool) -> None:
+def list_jobs(queue: Place, *, as_json: bool) -> None:
     """One line per job: running ones, then those that wait in the order they will start, then the rest.
 
     Example: dkvb jobs list --queue roots/dkvb-queue
@@ -110,7 +110,7 @@ def list_jobs(queue: Any, *, as_json: bool) -> None:
 @JOB
 @QUEUE
 @JSON
-def show(job: str, queue: Any, *, as_json: bool) -> None:
+def show(job: str, queue: Place, *, as_json: bool) -> None:
     """All of one job: what was asked and ordered, every attempt and how it ended.
 
     Example: dkvb jobs show cifar10-3fa2c1 --queue roots/dkvb-queue
@@ -128,7 +128,7 @@ def show(job: str, queue: Any, *, as_json: bool) -> None:
 @QUEUE
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
 @JSON
-def logs(job: str, queue: Any, *, follow: bool, as_json: bool) -> None:
+def logs(job: str, queue: Place, *, follow: bool, as_json: bool) -> None:
     """The log of all attempts: steps, units, notes, the end.
 
     Example: dkvb jobs logs cifar10-3fa2c1 -f --queue roots/dkvb-queue
@@ -144,7 +144,7 @@ def logs(job: str, queue: Any, *, follow: bool, as_json: bool) -> None:
 @jobs.command()
 @JOB
 @QUEUE
-def stop(job: str, queue: Any) -> None:
+def stop(job: str, queue: Place) -> None:
     """Stop a job, whether it waits, is pending on its cluster, or runs; `retry` takes it up again.
 
     Example: dkvb jobs stop cifar10-3fa2c1 --queue roots/dkvb-queue
@@ -158,7 +158,7 @@ def stop(job: str, queue: Any) -> None:
 @jobs.command()
 @JOB
 @QUEUE
-def retry(job: str, queue: Any) -> None:
+def retry(job: str, queue: Place) -> None:
     """Queue a failed or a stopped job again; what it finished is kept.
 
     Example: dkvb jobs retry cifar10-3fa2c1 --queue roots/dkvb-queue
@@ -174,7 +174,7 @@ def retry(job: str, queue: Any) -> None:
 @JOB
 @click.argument("number", type=int)
 @QUEUE
-def priority(job: str, number: int, queue: Any) -> None:
+def priority(job: str, number: int, queue: Place) -> None:
     """Move a job that waits: higher goes first.
 
     Example: dkvb jobs priority cifar10-3fa2c1 10 --queue roots/dkvb-queue
@@ -191,7 +191,7 @@ def priority(job: str, number: int, queue: Any) -> None:
 @click.option("--watch", is_flag=True, help="Go on until interrupted.")
 @click.option("--max-running", type=click.IntRange(0), default=1, show_default=True, help="Jobs at a time.")
 @click.option("--every", type=click.FloatRange(0.1), default=10, show_default=True, help="Seconds between two passes.")
-def reconcile(queue: Any, *, watch: bool, max_running: int, every: float) -> None:
+def reconcile(queue: Place, *, watch: bool, max_running: int, every: float) -> None:
     """Start what waits, by priority and age; give a job whose driver died a new attempt.
 
     Several may run at once, and any may be killed. Example: dkvb jobs reconcile --queue roots/dkvb-queue --watch

@@ -31,13 +31,14 @@ def status(root: Place, *, reads_all: bool, as_json: bool) -> None:
         return
     rows = read_status(root)
     if as_json:
-        say(json.dumps(rows, indent=2))
-    elif not rows:
+        say(json.dumps([row.to_json() for row in rows], indent=2))
+        return
+    if not rows:
         say(f"{root}: no experiment yet; `dkvb run SPEC --root {root}` makes one")
-    for row in () if as_json else rows:
-        units = "" if row["units"] is None else f"{row['standing']} of {row['units']} units"
-        say(f"{shown(row['experiment']):<16} {shown(row['step']):<18} {row['state']:<11} {units:<20} {row['digest']}")
-    if not as_json and (old := [row for row in rows if row["checksums"] is False]):
+    for row in rows:
+        units = "" if row.units is None else f"{row.standing} of {row.units} units"
+        say(f"{shown(row.experiment):<16} {shown(row.step):<18} {row.state:<11} {units:<20} {row.digest}")
+    if old := [row for row in rows if row.checksums is False]:
         say(f"no checksums: {len(old)} of these steps, made by an older version; damage to them may go unseen")
 
 

@@ -53,7 +53,7 @@ def plan(spec: str, images: str | None, root: Place | None, *, as_json: bool) ->
     from jobs.plan.cost import describe, describe_text
     from jobs.spec.reading import load_specs
 
-    about = [describe(one, images, root) for one in load_specs(spec)]
+    about = [describe(each, images, root) for each in load_specs(spec)]
     whole = about[0] if len(about) == 1 else about
     say(json.dumps(whole, indent=2) if as_json else describe_text(about))
 

@@ -60,9 +60,9 @@ def before(experiment: Experiment) -> Before:
         )
 
 
-def number(found: Any) -> float | None:
-    """A number out of a file, or nothing."""
-    return None if found is None else float(found)
+def number(value: Any) -> float | None:
+    """A number out of a file, or None."""
+    return None if value is None else float(value)
 
 
 def counted(experiment: Experiment, split: str) -> list[int]:
@@ -130,7 +130,7 @@ def at_rule(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def by_class(rows: pl.DataFrame) -> pl.DataFrame:
-    """One row a class, method and seed: before, and at the N of the rule.
+    """One row per class, method and seed: before, and at the N of the rule.
 
     rows: as of `sweep_table`. Accuracies in percent, changes in points; "95 %" bounds are over items like the class's
     own (Clopper-Pearson), that of the retain change over test items like those of the other classes (paired).
@@ -149,7 +149,7 @@ def by_class(rows: pl.DataFrame) -> pl.DataFrame:
         .then(pl.lit(FORGOTTEN))
         .otherwise(pl.lit(KNOWN))
     )
-    made = both.select(
+    table = both.select(
         *KEYS,
         outcome.alias("outcome"),
         pl.col("budget_n").alias("budget"),
@@ -169,7 +169,7 @@ def by_class(rows: pl.DataFrame) -> pl.DataFrame:
         (100 * pl.col("neighbour_damage_n")).alias("neighbour damage"),
         pl.col("seconds"),
     )
-    return made.sort(KEYS)
+    return table.sort(KEYS)
 
 
 def accuracy_columns(split: str) -> list[pl.Expr]:
@@ -207,9 +207,9 @@ def change_widths(counts: pl.Series) -> pl.Series:
 
 def left_out(classes: pl.DataFrame) -> dict[str, list[str]]:
     """Outcome -> names of the classes that it befell under some method or seed, of all outcomes but the first."""
-    outcomes: dict[str, Any] = {}
+    outcomes: dict[str, list[str]] = {}
     for outcome in (KNOWN, NEVER_KNOWN, NO_ITEMS, NOT_REACHED):
-        own = classes.filter(pl.col("outcome") == outcome).select("class", "name").unique().sort("class")
-        if not own.is_empty():
-            outcomes[outcome] = own["name"].to_list()
+        names = classes.filter(pl.col("outcome") == outcome).select("class", "name").unique().sort("class")["name"]
+        if len(names):
+            outcomes[outcome] = names.to_list()
     return outcomes

@@ -179,4 +179,4 @@ def damaged_root(folder: Path, chance: random.Random, whole: Path) -> None:
         done.append("units: link")
     if quietly(lambda: status(root)):
         with in_time():
-            json.dumps(status(root))
+            json.dumps([row.to_json() for row in status(root)])
