@@ -1,4 +1,4 @@
-"""Errors of the jobs package: one base, every leaf also a builtin; and what they suggest."""
+"""Errors of the jobs package: one base, every leaf also a builtin; and the hints in their texts."""
 
 import difflib
 from collections.abc import Iterable

@@ -94,9 +94,9 @@ def make_mask(experiment: Experiment, request: Request, forget: Mapping[int, str
     else:
         mask, budget = example_mask(experiment, request, forget, hits.shape[1])
     if not mask.any():
-        asked = f"share {request.share:g}" if request.share is not None else "this request"
+        what = f"share {request.share:g}" if request.share is not None else "this request"
         raise BadRequest(
-            f"{asked} is less than one of {int(hits.sum())} activations, or than one item: nothing would be masked and "
+            f"{what} is less than one of {int(hits.sum())} activations, or than one item: nothing would be masked and "
             "nothing forgotten; give a larger share, or leave it out for the rule's N"
         )
     effect = Effect(

@@ -1,7 +1,7 @@
 """Artefact folders: ``<root>/<step>/<digest>/``, their units, and what is done.
 
 A folder holds ``spec.json`` (what was asked), ``units.json`` (its parts, written once its arrays exist), the data,
-``units/<unit>.json`` (one marker a finished unit, written after its data), ``events.jsonl``, ``provenance.json``,
+``units/<unit>.json`` (the marker of a done unit, written after its data), ``events.jsonl``, ``provenance.json``,
 ``checksums.json`` and ``DONE``, written last. Nothing else is kept: status is read off these files.
 """
 

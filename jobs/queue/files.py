@@ -3,8 +3,8 @@
     <queue>/dkvb-queue.json                  says that this is a queue
     <queue>/<job>/job.json                   what it is to do
     <queue>/<job>/orders/<n>.json            what people asked of it since: stop, retry, priority
-    <queue>/<job>/attempts/<n>/attempt.json  somebody decided on the n-th attempt: of many reconcilers, one
-    <queue>/<job>/attempts/<n>/started.json  its driver lives: of many drivers, one
+    <queue>/<job>/attempts/<n>/attempt.json  one of many reconcilers decided on the n-th attempt
+    <queue>/<job>/attempts/<n>/started.json  one of many drivers took it up
     <queue>/<job>/attempts/<n>/plan.json     the artefacts it is to make
     <queue>/<job>/attempts/<n>/heartbeat.json   written again every few seconds
     <queue>/<job>/attempts/<n>/end.json      how it ended, said by its driver, or by a reconciler that found it dead
@@ -166,7 +166,7 @@ def find_job(queue: Place, name: str) -> Job:
 
 
 def _json(data: bytes) -> Json:
-    """Content of a file of the queue; nothing for one that is torn, or another's."""
+    """The content of a file of the queue; empty for one that is torn, or somebody else's."""
     try:
         content = from_json(data)
     except ValueError:

@@ -92,7 +92,7 @@ def watch(queue: Place, *, max_running: int, every: float, tell: Callable[[str],
 
 @contextmanager
 def _alone(job: Job, tell: Callable[[str], None]) -> Iterator[None]:
-    """What goes wrong with one job is told, and does not keep the others waiting."""
+    """Tell what goes wrong with one job within the block; it does not keep the others waiting."""
     try:
         yield
     except (JobsError, OSError, StoreError) as error:

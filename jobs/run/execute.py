@@ -20,6 +20,7 @@ class Placement:
     gpus: float = 0
     """That each worker holds."""
     serial: bool = False
+    """In this process, without Ray."""
 
 
 def execute(plans: Sequence[Plan], root: Place, placement: Placement, progress: Progress) -> None:

@@ -25,7 +25,7 @@ from jobs.results.experiment import Experiment, read_experiment
 from jobs.run.progress import Progress, another_driver
 from jobs.spec.reading import as_table, build
 from jobs.spec.schema import Spec
-from jobs.step import Step, Task, Work
+from jobs.step import Facts, Step, Task, Work
 from jobs.steps import STEPS
 from store.artefacts import as_written, open_root
 from store.errors import ImageDataError
@@ -41,7 +41,7 @@ SHOWN = 20
 """Failed units named in an error."""
 
 REFUSALS = (BadSpec, BadRequest, DkvbError, ImageDataError)
-"""What was asked is wrong: for one experiment or one step, which holds up no other."""
+"""Errors of a spec that asks for what cannot be: they end one experiment or one step, and hold up no other."""
 
 
 def run(plans: Sequence[Plan], root: Place, executor: Executor, progress: Progress) -> None:
@@ -72,9 +72,10 @@ def run(plans: Sequence[Plan], root: Place, executor: Executor, progress: Progre
 
 
 def record(plan: Plan, root: Place) -> list[str]:
-    """Write down which artefacts make up the experiment, so that it can be found by name.
+    """Write down which artefacts make up an experiment, so that it can be found by its name.
 
-    returns: in what it differs from what ran under this name before: spec keys, images; the newer one takes the name.
+    returns: how it differs from what ran under this name before, by spec keys and images; the newer one takes the name.
+    raises: NotARoot, ArtefactDamaged for a record that is there and holds something else.
     """
     now = Experiment(root, plan.spec.name, asdict(plan.spec), plan.digests())
     last = read_experiment(root, now.name) if exists(now.path) else now
@@ -157,7 +158,7 @@ def run_steps(steps: Mapping[str, Step], root: Place, executor: Executor, progre
         for label, step in steps.items():
             try:
                 open_step = begin(label, step, step.task(root), progress)
-            except REFUSALS as error:  # what was asked is wrong, for this step
+            except REFUSALS as error:  # its spec is wrong; the other steps go on
                 refused.append(error)
                 continue
             if open_step is not None:
@@ -244,13 +245,13 @@ def map_units(
 
 
 def rotated(units: list[str], *, apart: bool) -> list[str]:
-    """The units from a random one on, and then those before it, if asked."""
+    """The units in order; apart: from a random one on, and then those before it."""
     first = secrets.randbelow(len(units)) if apart else 0
     return units[first:] + units[:first]
 
 
 def open_units(tasks: Mapping[str, tuple[str, Task]]) -> Work:
-    """In a worker: the work of several steps, one of them open at a time; the first is opened at once.
+    """Open the work of several steps, in a worker: one at a time, the first at once.
 
     tasks: kind and task, by label; a unit's name is label/unit.
     """
@@ -264,7 +265,7 @@ def open_units(tasks: Mapping[str, tuple[str, Task]]) -> Work:
 
     work_of(next(iter(tasks)))
 
-    def do(name: str) -> Any:
+    def do(name: str) -> Facts:
         label, _, unit = name.rpartition("/")
         return work_of(label)(unit)
 
@@ -272,11 +273,11 @@ def open_units(tasks: Mapping[str, tuple[str, Task]]) -> Work:
 
 
 def open_unit(kind: str, task: Task) -> Work:
-    """In a worker: the step's work, each unit marked as done once its data are written."""
+    """Open the work of a step, in a worker: each unit is marked as done once its data are written."""
     with reported(task.output.path):
         work = STEPS[kind].open_work(task)
 
-    def do(unit: str) -> dict[str, Any]:
+    def do(unit: str) -> Facts:
         if task.output.is_done(unit):  # another driver on this root was quicker
             return {}
         with reported(task.output.path), recording(task.output.path) as files:
