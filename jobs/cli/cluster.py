@@ -35,7 +35,7 @@ def cluster() -> None:
 )
 @click.option("--image", help="Container image with its tag.  [default: Ray's for GPUs, with your version of Ray]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A new file; standard output unless given.")
-def render(provider: str, name: str, max_workers: int | None, image: str | None, output: Path | None) -> None:
+def render(provider: str, *, name: str, max_workers: int | None, image: str | None, output: Path | None) -> None:
     """Make a cluster file; the lines that are yours to fill in are marked EDIT.
 
     Example: dkvb cluster render --provider gcp --max-workers 8 -o ray-cluster.yaml
