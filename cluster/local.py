@@ -23,8 +23,11 @@ _log = logging.getLogger(__name__)
 _OBJECT_STORE_BYTES = 200_000_000
 """Size of a local cluster's object store: nothing large goes through Ray."""
 _LOG_BYTES = 20_000_000
-"""Room that Ray's logs and sockets need on the disk."""
-_TEMPORARY_REMEDY = "make room there, name another folder in TMPDIR, or use --serial, which needs no Ray"
+"""Room that Ray's logs and sockets need."""
+ROOM_REMEDY = "make room there, or name another folder in TMPDIR"
+"""What to do where no temporary folder can be made."""
+_RAY_REMEDY = "make room there, name another folder in TMPDIR, or use --serial, which needs no Ray"
+"""The same of a run, for which Ray is one way among two."""
 _SOCKET_ROOT_LENGTH = 40
 """Longest path of Ray's root: Ray adds up to 66 characters to it, and a unix socket's path has at most 107."""
 
@@ -62,7 +65,7 @@ def start(connect: Callable[[str, dict[str, Any]], None], folders: ExitStack, *,
         if (free := shutil.disk_usage(root).free) < needed:
             raise ClusterUnreachable(
                 f"session: {root.parent} has {free / 1e6:.0f} MB free, and a Ray cluster needs {needed / 1e6:.0f} MB "
-                f"there; {_TEMPORARY_REMEDY}"
+                f"there; {_RAY_REMEDY}"
             )
         try:
             connect("local", options)
@@ -102,17 +105,18 @@ _LIFE = ExitStack()
 atexit.register(_LIFE.close)
 
 
-def temporary_folder(stack: ExitStack, prefix: str, parent: Path | None = None) -> Path:
+def temporary_folder(stack: ExitStack, prefix: str, parent: Path | None = None, *, remedy: str = _RAY_REMEDY) -> Path:
     """Make a private temporary folder, removed when the stack closes.
 
+    remedy: what its error says to do.
     raises: ClusterUnreachable where none can be made.
     """
-    parent = parent or _temporary()
+    parent = parent or _temporary(remedy)
     try:
         return stack.enter_context(private_folder(prefix, parent))
     except OSError as error:
         raise ClusterUnreachable(
-            f"no folder for Ray's files can be made in {parent}: {error.strerror}; {_TEMPORARY_REMEDY}"
+            f"no folder for Ray's files can be made in {parent}: {error.strerror}; {remedy}"
         ) from error
 
 
@@ -129,12 +133,12 @@ def _shared_memory_bytes() -> int:
         return _OBJECT_STORE_BYTES
 
 
-def _temporary() -> Path:
+def _temporary(remedy: str = _RAY_REMEDY) -> Path:
     """The folder for temporary files; raises: ClusterUnreachable where there is none."""
     try:
         return Path(tempfile.gettempdir())
     except OSError as error:
-        raise ClusterUnreachable(f"session: {error.strerror or error}; {_TEMPORARY_REMEDY}") from error
+        raise ClusterUnreachable(f"session: {error.strerror or error}; {remedy}") from error
 
 
 def _socket_root() -> Path:

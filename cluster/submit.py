@@ -12,7 +12,7 @@ from typing import Any, Literal
 import dkvb_unlearning
 from cluster.address import authentication, check_address, environment
 from cluster.errors import ClusterError, ClusterUnreachable, SubmissionRefused
-from cluster.local import temporary_folder
+from cluster.local import ROOM_REMEDY, temporary_folder
 from cluster.private import job_client, reload_authentication
 from dkvb_unlearning import HOME, PACKAGES
 
@@ -142,7 +142,7 @@ def packed_code() -> Iterator[Path]:
     raises: ClusterUnreachable where no temporary folder can be made.
     """
     with ExitStack() as stack:
-        folder = temporary_folder(stack, "dkvb-code-") / "code"
+        folder = temporary_folder(stack, "dkvb-code-", remedy=ROOM_REMEDY) / "code"
         folder.mkdir()
         left_out = shutil.ignore_patterns("__pycache__")
         for package in PACKAGES:

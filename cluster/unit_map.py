@@ -19,6 +19,7 @@ from cluster.errors import (
 from cluster.health import LOOK_S, Head
 from cluster.units import (
     Event,
+    EventKind,
     Executor,
     Factory,
     OnEvent,
@@ -222,7 +223,7 @@ class _Run:
         slot.since = time.monotonic()
         unit = slot.flight[0][0]
         attempt = self._charged.get(unit, 0) + 1
-        self._emit(Event(kind="started", unit=unit, worker=slot.name, text=f"attempt {attempt}"))
+        self._emit(Event(kind=EventKind.STARTED, unit=unit, worker=slot.name, text=f"attempt {attempt}"))
 
     def _step(self) -> list[Outcome]:
         """Wait for the next thing to happen, or to be overdue, and deal with it."""
@@ -266,21 +267,21 @@ class _Run:
         try:
             name, setup = ray.get(slot.ready)
         except ray.exceptions.RayError as error:
-            self._emit(Event(kind="worker_lost", worker=slot.name, text=_first_line(error)))
+            self._emit(Event(kind=EventKind.WORKER_LOST, worker=slot.name, text=_first_line(error)))
             if not slot.name:
                 self._note_setup_failure(_died_first(error), worker="an actor that died first")
             self._replace(slot)
             return
         if setup.error is None:
             slot.name, slot.ready, self._was_live = name, None, True
-            self._emit(Event(kind="worker_ready", worker=name))
+            self._emit(Event(kind=EventKind.WORKER_READY, worker=name))
             return
         ray.kill(slot.actor, no_restart=True)
         self._slots.remove(slot)
         self._note_setup_failure(setup, worker=name)
 
     def _note_setup_failure(self, setup: Reply, *, worker: str) -> None:
-        self._emit(Event(kind="setup_failed", worker=worker, text=setup.error or ""))
+        self._emit(Event(kind=EventKind.SETUP_FAILED, worker=worker, text=setup.error or ""))
         self._setup_failures += 1
         self._failure = setup_failed(setup, worker=worker)
         # An autoscaler need not bring up a hundred nodes to fail a hundred times.
@@ -307,7 +308,7 @@ class _Run:
             return outcome(unit, reply, attempts=attempts, worker=slot.name)
         self._charged[unit] = attempts
         heapq.heappush(self._delayed, (time.monotonic() + backoff(self._policy, attempts), unit))
-        self._emit(Event(kind="retry", unit=unit, worker=slot.name, text=reply.error or ""))
+        self._emit(Event(kind=EventKind.RETRY, unit=unit, worker=slot.name, text=reply.error or ""))
         return None
 
     def _lose(self, slot: _Slot, reason: str) -> Outcome | None:
@@ -315,7 +316,7 @@ class _Run:
         units = [unit for unit, _ in slot.flight]
         seconds, worker = time.monotonic() - slot.since, slot.name
         self._replace(slot)
-        self._emit(Event(kind="worker_lost", unit=units[0], worker=worker, text=reason))
+        self._emit(Event(kind=EventKind.WORKER_LOST, unit=units[0], worker=worker, text=reason))
         if len(units) > 1:
             # The first most likely caused it, so it is charged; but only a death while alone is proof.
             self._charged[units[0]] = min(self._charged.get(units[0], 0) + 1, self._policy.attempts - 1)
@@ -335,7 +336,7 @@ class _Run:
         (head, _), *queued = slot.flight
         seconds = time.monotonic() - slot.since
         text = f"no answer from {slot.name} within the lease of {self._policy.lease(head):g} s"
-        self._emit(Event(kind="lease_expired", unit=head, worker=slot.name, text=text))
+        self._emit(Event(kind=EventKind.LEASE_EXPIRED, unit=head, worker=slot.name, text=text))
         self._todo.extendleft(unit for unit, _ in reversed(queued))
         self._replace(slot)
         return self._charge(head, LeaseExpired(text), seconds=seconds, worker=slot.name)
@@ -351,11 +352,11 @@ class _Run:
         attempts = self._charged.pop(unit, 0) + 1
         reply = replace(failure(error), seconds=seconds)
         if attempts >= self._policy.attempts:
-            self._emit(Event(kind="poison", unit=unit, worker=worker, text=reply.error or ""))
+            self._emit(Event(kind=EventKind.POISON, unit=unit, worker=worker, text=reply.error or ""))
             return outcome(unit, reply, attempts=attempts, worker=worker)
         self._charged[unit] = attempts
         self._suspects.append(unit)
-        self._emit(Event(kind="retry", unit=unit, worker=worker, text=reply.error or ""))
+        self._emit(Event(kind=EventKind.RETRY, unit=unit, worker=worker, text=reply.error or ""))
         return None
 
     def _check_deadline(self) -> None:

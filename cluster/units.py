@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any, Protocol
 
 from cluster.errors import InvalidRequest, WorkerSetupFailed
@@ -69,14 +70,23 @@ class Outcome:
     """`host:pid` of the last worker."""
 
 
+class EventKind(StrEnum):
+    """What can happen while a map runs."""
+
+    WORKER_READY = "worker_ready"
+    SETUP_FAILED = "setup_failed"
+    STARTED = "started"
+    RETRY = "retry"
+    WORKER_LOST = "worker_lost"
+    LEASE_EXPIRED = "lease_expired"
+    POISON = "poison"
+
+
 @dataclass(slots=True, kw_only=True)
 class Event:
-    """Something worth showing or logging while a map runs.
+    """Something worth showing or logging while a map runs."""
 
-    kind: worker_ready, started, retry, worker_lost, lease_expired, poison or setup_failed.
-    """
-
-    kind: str
+    kind: EventKind
     unit: str = ""
     worker: str = ""
     text: str = ""
@@ -226,16 +236,16 @@ class SerialExecutor:
         worker = here()
         setup = call(factory)
         if setup.error is not None:
-            on_event(Event(kind="setup_failed", worker=worker, text=setup.error))
+            on_event(Event(kind=EventKind.SETUP_FAILED, worker=worker, text=setup.error))
             raise setup_failed(setup, worker=worker)
-        on_event(Event(kind="worker_ready", worker=worker))
+        on_event(Event(kind=EventKind.WORKER_READY, worker=worker))
         for unit in units:
             for attempt in range(1, policy.attempts + 1):
-                on_event(Event(kind="started", unit=unit, worker=worker, text=f"attempt {attempt}"))
+                on_event(Event(kind=EventKind.STARTED, unit=unit, worker=worker, text=f"attempt {attempt}"))
                 reply = call(setup.value, unit)
                 if not reply.transient or attempt == policy.attempts:
                     break
-                on_event(Event(kind="retry", unit=unit, worker=worker, text=reply.error or ""))
+                on_event(Event(kind=EventKind.RETRY, unit=unit, worker=worker, text=reply.error or ""))
                 time.sleep(backoff(policy, attempt))
             yield outcome(unit, reply, attempts=attempt, worker=worker)
 

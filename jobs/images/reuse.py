@@ -20,7 +20,7 @@ from store.layout import MANIFEST
 
 @dataclass(frozen=True, slots=True)
 class Donor:
-    """A unit that stands in another artefact."""
+    """A unit that is done in another artefact."""
 
     artefact: Artefact
     unit: str
@@ -45,11 +45,11 @@ def donors(task: Task, version: int, manifest: Manifest) -> dict[str, Donor]:
 
 
 def take(donor: Donor, task: Task, unit: str, *, shard: Shard, backbone: Mapping[str, Any]) -> Facts | None:
-    """Copy a unit; None where it does not stand, is damaged, or was embedded by other versions or on another device.
+    """Copy a unit; None where it is not done, is damaged, or was embedded by other versions or on another device.
 
     shard: what the unit is here; backbone: its facts here and now.
     """
-    if not donor.artefact.stands(donor.unit):
+    if not donor.artefact.is_done(donor.unit):
         return None
     try:
         return _copied(donor, task, unit, shard=shard, backbone=backbone)

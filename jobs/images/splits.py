@@ -32,7 +32,7 @@ def check_apart(train: Images, test: Images) -> None:
 
 
 def check_manifests(spec: Spec, steps: Sequence[Step], root: Place) -> list[str]:
-    """Whether the manifests of an experiment fit together and its spec; they stand already.
+    """Whether the manifests of an experiment fit together and its spec; they are done already.
 
     returns: what the user should know.
     raises: ImageDataError, BadRequest, dkvb.errors.BadBudget.

@@ -30,7 +30,7 @@ class Plan:
         """A step by its label, such as "codes[test]"."""
         return next(step for step in self.steps if step.label == label)
 
-    def stands(self, root: Place) -> bool:
+    def is_done(self, root: Place) -> bool:
         """Whether nothing is left to do on a root."""
         return all(step.task(root).output.done for step in self.steps)
 

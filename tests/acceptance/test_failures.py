@@ -1,4 +1,4 @@
-"""What goes wrong in a run is named, costs nothing that stands, and can be mended."""
+"""What goes wrong in a run is named, costs nothing that is done, and can be mended."""
 
 import json
 import shutil
@@ -13,7 +13,8 @@ from jobs.errors import BadRequest, StepFailed
 from jobs.plan.plan import make_plan
 from jobs.results.sweep_tables import TABLES
 from jobs.run.run import run
-from jobs.unlearn import Request, told, unlearn
+from jobs.unlearn import Request, unlearn
+from jobs.unlearned import as_text
 from store import arrays
 from store.artefacts import Artefact
 from store.errors import ImageDataError
@@ -51,7 +52,7 @@ def test_a_broken_image_fails_its_shard_and_the_rest_is_done(run_tiny, own_image
     assert 'images.on_error = "skip"' in text
     assert "run the same command again" in text
     left = Artefact(tmp_path / "root", "embeddings", finished.steps["embeddings[train]"])
-    assert left.standing() == {"00000", "00002", "00003"}
+    assert left.done_units() == {"00000", "00002", "00003"}
     assert not left.done
     assert [event["unit"] for event in left.events() if event["kind"] == "failed"] == ["00001"]
 
@@ -113,7 +114,7 @@ def test_a_class_without_a_readable_test_image_is_said_to_have_none_and_leaves_n
     assert summary["no test items"].to_list() == [1, 2]
     others = classes.filter(classes["name"] != "bee", classes["method"] == "uva")
     assert summary["test before"][0] == pytest.approx(others["test before"].mean())
-    assert "none of 0 test items" in told(unlearn(done, Request(classes=["bee"])))
+    assert "none of 0 test items" in as_text(unlearn(done, Request(classes=["bee"])))
 
 
 def test_images_of_one_class_are_refused(run_tiny, own_images, tmp_path):
@@ -149,7 +150,7 @@ def test_splits_with_different_classes_are_refused(how, run_tiny, own_images, pa
     ],
 )
 def test_images_other_than_the_spec_expects_are_refused(expect, found, run_tiny, images, tmp_path):
-    for _ in range(2):  # the second time the manifest stands
+    for _ in range(2):  # the second time the manifest is done
         with pytest.raises(ImageDataError, match=found) as caught:
             run_tiny(tmp_path / "root", images, {"images.expect": expect})
         assert f"images.expect says {next(iter(expect.values()))}" in str(caught.value)

@@ -145,7 +145,8 @@ def queue_of_one(tmp_path):
     """A queue with one job, some of what it asks changed by another's hand; returns the job's folder."""
 
     def make(changes):
-        from jobs.queue.files import FORMAT, QUEUE_FILE, QUEUE_FORMAT
+        from jobs.queue.files import QUEUE_FILE, QUEUE_FORMAT
+        from jobs.queue.records import FORMAT
 
         asked = {"name": "job", "specs": [], "root": "r", "images": None, "address": "auto", "priority": 0}
         asked |= {"attempts": 3, "workers": None, "gpus": 0, "commit": None, "time": 1.0, "by": "me"}
@@ -249,15 +250,16 @@ def test_no_secret_of_the_environment_is_written_or_printed(dkvb, run_words, tmp
 
 def test_a_job_holds_nothing_of_the_environment(tmp_path, make_spec, monkeypatch):
     from jobs.queue.files import add
+    from jobs.queue.records import Assignment
     from jobs.spec.reading import as_table
 
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
-    asked = {"root": "r", "images": None, "address": "auto", "priority": 0, "attempts": 3}
-    add(tmp_path, {"name": "tiny", "specs": [as_table(make_spec())], "commit": None, "workers": 1, "gpus": 0, **asked})
+    asked = {"root": "r", "images": None, "address": "auto", "priority": 0, "attempts": 3, "workers": 1}
+    add(tmp_path, Assignment(name="tiny", specs=[as_table(make_spec())], **asked))
     (path,) = tmp_path.rglob("job.json")
     assert "s3cr3t" not in path.read_text()
-    known = {"format", "name", "specs", "commit", "workers", "gpus", *asked, "time", "by", "token"}
+    known = {"format", "name", "specs", "commit", "gpus", *asked, "time", "by", "token"}
     assert json.loads(path.read_text()).keys() <= known
 
 

@@ -35,7 +35,7 @@ def test_an_experiment_on_an_object_store_has_the_bytes_of_one_on_a_disk(remote,
         here, there = Artefact(finished.root, step, digest), Artefact(remote.root, step, digest)
         assert files(here) == files(there)
         assert here.units() == there.units()
-        assert here.standing() == there.standing()
+        assert here.done_units() == there.done_units()
         compared += len(files(here))
         for path in here.data.rglob("*"):
             if path.is_file():
@@ -43,7 +43,7 @@ def test_an_experiment_on_an_object_store_has_the_bytes_of_one_on_a_disk(remote,
                 compared += 1
     assert compared > 50
     assert TABLES["classes"](remote).drop("seconds").equals(TABLES["classes"](finished).drop("seconds"))
-    assert {row["state"] for row in status(remote.root)} == {"done"}
+    assert {row.state for row in status(remote.root)} == {"done"}
     kinds = [event["kind"] for event in Artefact(remote.root, "keys", remote.steps["keys"]).events()]
     assert kinds[0] == "worker_ready"
     assert kinds.count("done") == kinds.count("started") > 0

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -66,9 +67,9 @@ class Queue:
 
         def started():
             attempts = self.job(name).attempts
-            return attempts[-1].started if attempts else None
+            return attempts[-1].start if attempts else None
 
-        return int(wait_until(started, f"a driver of {name}", PATIENCE_S, every=0.1)["by"].partition(":")[2])
+        return int(wait_until(started, f"a driver of {name}", PATIENCE_S, every=0.1).by.partition(":")[2])
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +90,8 @@ def kept(queue, images, finished):
     picture.write_bytes(b"\0" * picture.stat().st_size)
     where = ["--root", queue.folder / "good", "--images", images, "--address", queue.head.address, "--workers", 1]
     good = json.loads(queue.run("submit", queue.spec, *where, "--json").stdout)["job"]
-    asked = dict(queue.job(good).asked)
-    poison = add(queue.place, {**asked, "name": "poison", "specs": [{"name": "x"}], "root": str(queue.folder / "x")})
+    changes = {"name": "poison", "specs": [{"name": "x"}], "root": str(queue.folder / "x"), "time": time.time()}
+    poison = add(queue.place, replace(queue.job(good).assignment, **changes))
     names = {
         "good": good,
         "spoilt": queue.submit(queue.folder / "spoilt-root", spoilt, name="spoilt"),
@@ -136,7 +137,7 @@ def test_a_job_is_stopped_while_it_is_pending_and_while_it_runs(queue, kept, ima
     stop(queue.job(running), queue.told.append)
     assert queue.until(running, "stopped", "succeeded").name == "stopped"
     (attempt,) = queue.job(running).attempts
-    assert attempt.end["state"] == "stopped"
+    assert attempt.end.state == "stopped"
     wait_until(lambda: not is_alive(driver), "the end of the driver of a stopped job", 300)
     assert "has stopped already" in queue.run("jobs", "stop", running, code=2).stderr
 
@@ -148,18 +149,18 @@ def test_a_job_whose_driver_was_killed_gets_another_attempt_and_succeeds(queue, 
     os.kill(queue.until_started(name), signal.SIGKILL)
     assert queue.until(name, "succeeded", "failed").name == "succeeded"
     first, second = queue.job(name).attempts
-    assert (first.end["state"], second.end["state"]) == ("lost", "succeeded")
-    assert first.end["why"].startswith("its driver is gone (FAILED")
-    assert "\n" not in first.end["why"]
+    assert (first.end.state, second.end.state) == ("lost", "succeeded")
+    assert first.end.why.startswith("its driver is gone (FAILED")
+    assert "\n" not in first.end.why
     assert unlike(root, finished.root) == []
 
 
 def test_passes_at_the_same_time_submit_one_attempt(queue, kept, finished, images):
-    name = add(queue.place, {**queue.job(kept["good"]).asked, "name": "many", "root": str(finished.root)}).id
+    name = add(queue.place, replace(queue.job(kept["good"]).assignment, name="many", root=str(finished.root))).id
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda _: queue.run("jobs", "reconcile", "--max-running", "9"), range(3)))
     queue.until(name, "succeeded", "failed")
-    assert [attempt.end["state"] for attempt in queue.job(name).attempts] == ["succeeded"]
+    assert [attempt.end.state for attempt in queue.job(name).attempts] == ["succeeded"]
 
 
 def test_a_job_succeeds_with_the_bytes_of_a_local_run_and_its_log_ends_with_it(queue, kept, finished, unlike):
@@ -198,7 +199,7 @@ def test_a_client_without_the_token_is_turned_away_and_nothing_is_queued(queue, 
 
 
 def test_a_queue_whose_cluster_is_gone_keeps_its_jobs_and_says_so(queue, kept, tmp_path):
-    gone = {**queue.job(kept["good"]).asked, "address": "http://127.0.0.1:1"}
+    gone = replace(queue.job(kept["good"]).assignment, address="http://127.0.0.1:1")
     name = add(tmp_path / "queue", gone).id
     for _ in range(2):
         told = queue.run("jobs", "reconcile", DKVB_QUEUE=str(tmp_path / "queue")).stdout

@@ -26,7 +26,7 @@ def snippets(word):
 def test_the_snippet_predicts_what_the_pipeline_predicts(own):
     (load,), (mask,) = snippets("backbone_of"), snippets("masked_by")
     done = unlearn(own, Request(classes=["cat"]))
-    folder = f"{Path(done['checkpoint']).parent}/"
+    folder = f"{Path(done.checkpoint).parent}/"
     found, labels = [], arrays.read_shards(own.artefact("embeddings[test]").data, "labels")
     z = torch.from_numpy(arrays.read_shards(own.artefact("embeddings[test]").data, "embeddings"))
     for k, count in ((0, 7), (1, 3), (2, 5)):
@@ -37,7 +37,7 @@ def test_the_snippet_predicts_what_the_pipeline_predicts(own):
             gaps = (names["z"].float() - z.float()).abs().amax(1)  # a batch of one is summed in another order
             assert gaps.min() < 0.01
             found.append((int(gaps.argmin()), names["name"]))
-    model = Bottleneck.load(done["checkpoint"])
+    model = Bottleneck.load(done.checkpoint)
     expected = [own.classes[k] for k in model.logits(z).argmax(1)]
     assert sorted(found) == list(enumerate(expected))
     assert (labels >= 0).all()

@@ -38,38 +38,38 @@ class Disturbed:
     words: list[str]
     process: subprocess.Popen | None = None
 
-    def standing(self) -> dict[str, int]:
-        """When each unit that stands was marked."""
+    def marked(self) -> dict[str, int]:
+        """When each unit that is done was marked."""
         return {
             unit: (self.artefact.path / "units" / f"{unit}.json").stat().st_mtime_ns
-            for unit in self.artefact.standing()
+            for unit in self.artefact.done_units()
         }
 
     def events(self, kind: str) -> list[dict]:
         return [event for event in self.artefact.events() if event["kind"] == kind]
 
     def until(self, count: int) -> set[str]:
-        """Wait until so many units stand, and not all; returns them."""
+        """Wait until so many units are done, and not all; returns them."""
 
         def come():
-            standing = self.artefact.standing()
-            return standing if len(standing) >= count else None
+            done = self.artefact.done_units()
+            return done if len(done) >= count else None
 
         def in_vain():
             return "" if self.process.poll() is None else f"the run ended: {self.process.communicate()}"
 
-        standing = wait_until(come, f"{count} units", 300, every=0.005, in_vain=in_vain)
-        assert len(standing) < SHARDS, "too late to disturb it"
-        return standing
+        done = wait_until(come, f"{count} units", 300, every=0.005, in_vain=in_vain)
+        assert len(done) < SHARDS, "too late to disturb it"
+        return done
 
     def at_work(self) -> str:
-        """A worker with a unit that began and does not stand; on a busy machine the log lags behind the markers."""
+        """A worker with a unit that began and is not done; on a busy machine the log lags behind the markers."""
 
         def busy():
             workers = {event["unit"]: event["worker"] for event in self.events("started")}
-            standing = self.artefact.standing()
-            assert len(standing) < SHARDS, "too late to disturb it"
-            return [worker for unit, worker in workers.items() if unit not in standing]
+            done = self.artefact.done_units()
+            assert len(done) < SHARDS, "too late to disturb it"
+            return [worker for unit, worker in workers.items() if unit not in done]
 
         return wait_until(busy, "a worker at work", every=0.005)[-1]
 
@@ -116,18 +116,18 @@ def started(undisturbed, many_images, spec_file, processes, tmp_path):
 
 @pytest.fixture
 def resumed(run_tiny, many_images, undisturbed, unlike, watched):
-    """Run again in this process; every unit that stood must be left alone, and the bytes those of a calm run."""
+    """Run again in this process; every unit that was done must be left alone, and the bytes those of a calm run."""
 
     def again(run):
-        before = run.standing()
+        before = run.marked()
         assert 0 < len(before) < SHARDS
         starts = len(run.events("started"))
         run_tiny(run.root, many_images, CHANGES, progress=watched)
         assert watched.steps[STEP] == (SHARDS, len(before))
         assert len(watched.units) == SHARDS - len(before)
-        assert before.items() <= run.standing().items()
+        assert before.items() <= run.marked().items()
         fresh = {event["unit"] for event in run.events("started")[starts:]}
-        assert fresh == run.standing().keys() - before.keys()
+        assert fresh == run.marked().keys() - before.keys()
         assert unlike(run.root, undisturbed.root) == []
 
     return again
@@ -142,8 +142,8 @@ def test_a_driver_that_is_killed_leaves_no_process_and_its_work_is_gone_on_with(
 
 
 def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(started, undisturbed, processes, unlike):
-    standing = started.until(2)
-    marks = {unit: stamp for unit, stamp in started.standing().items() if unit in standing}
+    early = started.until(2)
+    marks = {unit: stamp for unit, stamp in started.marked().items() if unit in early}
     worker = started.at_work()
     os.kill(int(worker.rpartition(":")[2]), signal.SIGKILL)
     code, out, err = started.ended(300)
@@ -151,7 +151,7 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(started, undist
     assert "| uva" in out
     assert [event["worker"] for event in started.events("worker_lost")] == [worker]
     assert {event["worker"] for event in started.events("worker_ready")} > {worker}
-    assert marks.items() <= started.standing().items(), "a unit that stood was done again"
+    assert marks.items() <= started.marked().items(), "a unit was done twice"
     done = [event["unit"] for event in started.events("done")]
     assert sorted(done) == sorted(started.artefact.units())
     assert unlike(started.root, undisturbed.root) == []

@@ -104,7 +104,7 @@ def main() -> None:
             found = time.perf_counter() - begin
             done = unlearn(experiment, Request(classes=[name_of(k)], share=SHARE), mask_only=True)
             whole.append(time.perf_counter() - begin)
-            return found + float(done["mask_seconds"])
+            return found + float(done.mask_seconds)
 
         def command(k: int) -> float:
             words = ["unlearn", root, "--class", name_of(k), "--share", SHARE, "--mask-only", "--json"]

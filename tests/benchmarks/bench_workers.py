@@ -36,7 +36,7 @@ HELD: list[Work] = []
 
 
 def experiment(name: str, images: str | None, root: Path) -> tuple[Task, list[str]]:
-    """The sweep's task on a root where all that it needs stands, and its units."""
+    """The sweep's task on a root where all that it needs is done, and its units."""
     plan = make_plan(load_spec(name), images)
     run([plan], root, SerialExecutor(), Reporter(root=root))
     task = plan.step("sweep").task(root.resolve())

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from cluster import submit
+from cluster import local, submit
 from cluster.errors import ClusterUnreachable, SubmissionRefused
 from cluster.submit import packed_code, ray_jobs
 
@@ -86,3 +86,13 @@ def test_what_is_sent_is_the_code_alone():
         assert (folder / "jobs" / "spec" / "shipped" / "digits.toml").is_file()
         assert not list(folder.rglob("__pycache__"))
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("folder", ["/nowhere/at/all", None])
+def test_a_submission_that_finds_no_temporary_folder_suggests_no_option_that_submit_has_not(folder, monkeypatch):
+    monkeypatch.setattr(local.tempfile, "tempdir", folder)
+    if folder is None:
+        monkeypatch.setattr(local.tempfile, "_candidate_tempdir_list", lambda: ["/nowhere/at/all"])
+    with pytest.raises(ClusterUnreachable, match="TMPDIR") as told, packed_code():
+        pass
+    assert "--serial" not in str(told.value)

@@ -52,7 +52,7 @@ STEPS = ("manifest", "embeddings", "keys", "codes", "neighbours", "values", "lin
 
 
 def marks(root: Place) -> dict[str, float]:
-    """When each unit that stands was marked, by step/digest/unit."""
+    """When each unit that is done was marked, by step/digest/unit."""
     if not isinstance(root, Path):
         found = root.fs.find(root.path, detail=True)
         files = {path: about for path, about in found.items() if "LastModified" in about}  # not the folders some list
@@ -94,7 +94,7 @@ def moment(root: Place) -> Moment:
 
 
 def until(root: Place, count: int, command: Command) -> None:
-    """Wait until so many units stand."""
+    """Wait until so many units are done."""
     every = 0.01 if isinstance(root, Path) else 0.2
     command.wait_until(lambda: len(marks(root)) >= count, f"{count} units", every=every)
 

@@ -16,7 +16,7 @@ CUT_S = 30.0
 
 
 def kill_node(stage: Stage, seed: int) -> Measures:
-    """kill -9 of all processes of the node that a worker is at work on; recovered when what it had in hand stands."""
+    """kill -9 of all processes of the node that a worker is at work on; recovered when what it had in hand is done."""
     chance, root = draw(seed), stage.folder() / "root"
     first = head(stage, {**token(stage), **QUICK}, cpus=1)
     second = member(stage, first, host="127.0.0.2")
@@ -59,7 +59,7 @@ def no_namespaces() -> str:
 
 
 def partition_node(stage: Stage, seed: int) -> Measures:
-    """A node cut off for 30 s while a worker is at work there; recovered when what it had in hand stands.
+    """A node cut off for 30 s while a worker is at work there; recovered when what it had in hand is done.
 
     Its disk is reached all the time, so that what it finishes in the dark lies on the root too.
     """

@@ -21,7 +21,7 @@ LAG_S = 1.0
 
 
 def kill_worker(stage: Stage, seed: int) -> Measures:
-    """kill -9 of a worker that is at work; recovered when what it had in hand stands."""
+    """kill -9 of a worker that is at work; recovered when what it had in hand is done."""
     chance, root, began = draw(seed), stage.folder() / "root", time.time()
     run = stage.start(stage.words(root))
     until(root, chance.randint(2, UNITS - 4), run)
@@ -51,7 +51,7 @@ def kill_driver(stage: Stage, seed: int) -> Measures:
 
 
 def stop_worker(stage: Stage, seed: int) -> Measures:
-    """SIGSTOP of a worker beyond its lease; recovered when its shard stands. It goes on after all is over."""
+    """SIGSTOP of a worker beyond its lease; recovered when its shard is done. It goes on after all is over."""
     chance, root, began = draw(seed), stage.folder() / "root", time.time()
     run = stage.start(stage.changed(stage.words(root), lease=LEASE_S, slow=0.5))
     until(root, chance.randint(3, 9), run)
@@ -98,7 +98,7 @@ def two_drivers(stage: Stage, seed: int) -> Measures:
 
 
 def poison(stage: Stage, seed: int) -> Measures:
-    """A shard that kills its worker each time; recovered when the rest of its step stands. Then it is mended."""
+    """A shard that kills its worker each time; recovered when the rest of its step is done. Then it is mended."""
     chance, root, began = draw(seed), stage.folder() / "root", time.time()
     name = f"{chance.randint(0, 12):05d}"
     run = stage.start(stage.changed(stage.words(root), poison=name))
@@ -109,7 +109,7 @@ def poison(stage: Stage, seed: int) -> Measures:
     assert f"{name}: WorkerLost" in run.err
     assert "(attempts: 3)" in run.err
     step = shards_of(root)
-    assert step.standing() == set(step.units() or []) - {name}
+    assert step.done_units() == set(step.units() or []) - {name}
     struck = moment(root)
     lost = [event["time"] for event in events(root, "poison")]
     recovered = max(lost) - min(event["time"] for event in events(root, "worker_lost"))

@@ -135,12 +135,12 @@ def test_a_root_where_nobody_may_write_cannot_be_used():
 
 def test_a_finished_unit_is_one_that_was_marked(artefact):
     assert artefact.units() is None
-    assert artefact.standing() == set()
+    assert artefact.done_units() == set()
     artefact.declare(["00001", "00000", "00002"])
     artefact.mark("00002", {"rows": 5})
     artefact.mark("00000", {"rows": 7})
     assert artefact.units() == ["00001", "00000", "00002"]
-    assert artefact.standing() == {"00000", "00002"}
+    assert artefact.done_units() == {"00000", "00002"}
     assert artefact.marks() == {"00000": {"rows": 7}, "00002": {"rows": 5}}
     assert list(artefact.marks()) == ["00000", "00002"]
 
@@ -149,7 +149,7 @@ def test_a_marker_that_was_being_written_is_no_marker(artefact):
     artefact.declare(["00000"])
     (artefact.path / "units").mkdir()
     (artefact.path / "units" / ".00000.json.x7f").write_bytes(b'{"rows"')
-    assert artefact.standing() == set()
+    assert artefact.done_units() == set()
     assert artefact.marks() == {}
 
 
@@ -175,7 +175,7 @@ def test_two_looks_at_one_folder_see_the_same(artefact):
     artefact.declare(["00000"])
     artefact.mark("00000", {})
     assert other == artefact
-    assert other.standing() == {"00000"}
+    assert other.done_units() == {"00000"}
 
 
 def test_events_come_back_in_order(artefact):
@@ -212,10 +212,10 @@ def test_an_artefact_lives_on_either(folder):
     artefact.prepare({"step": "codes"})
     artefact.declare(["00000", "00001"])
     artefact.mark("00001", {"rows": 3})
-    assert (artefact.units(), artefact.standing()) == (["00000", "00001"], {"00001"})
+    assert (artefact.units(), artefact.done_units()) == (["00000", "00001"], {"00001"})
     assert artefact.marks() == {"00001": {"rows": 3}}
-    assert artefact.stands("00001")
-    assert not artefact.stands("00000")
+    assert artefact.is_done("00001")
+    assert not artefact.is_done("00000")
     assert not artefact.done
     artefact.finish({"facts": {}})
     assert artefact.done

@@ -11,8 +11,8 @@ import time
 import pytest
 
 from jobs.cli.queue import jobs
-from jobs.queue.files import add, decide, end, find_job, said
-from store.files import create
+from jobs.queue.files import add, decide, end, find_job, start
+from jobs.queue.records import Assignment, End, EndState
 
 ASKED = {
     "name": "tiny",
@@ -65,18 +65,18 @@ def test_a_queue_that_was_not_named_is_asked_for(dkvb, monkeypatch):
 
 @pytest.mark.parametrize("words", [["show"], ["logs"], ["logs", "-f"], ["stop"], ["retry"], ["priority"]])
 def test_a_misspelt_job_is_told_with_the_nearest(words, dkvb, queue):
-    job = add(queue, ASKED)
+    job = add(queue, Assignment(**ASKED))
     command, *options = words
     number = [7] if command == "priority" else []
     assert f"did you mean '{job.id}'?" in told(dkvb("jobs", command, job.id[:-1], *number, *options), 2)
 
 
 def test_a_list_has_a_line_a_job_however_long_its_reason(dkvb, queue):
-    first = add(queue, ASKED)
+    first = add(queue, Assignment(**ASKED))
     attempt = decide(first, "here")
-    create(attempt.place / "started.json", said())
-    end(attempt, "failed", why=f"{'a long line ' * 50}\nand\x1b[31m more\n", final=True)
-    second = add(queue, ASKED)
+    start(attempt)
+    end(attempt, End(state=EndState.FAILED, why=f"{'a long line ' * 50}\nand\x1b[31m more\n", final=True))
+    second = add(queue, Assignment(**ASKED))
     assert dkvb("jobs", "priority", second.id, 5).out == f"{second.id}: priority 5\n"
     ended = dkvb("jobs", "list")
     assert ended.code == 0
@@ -93,13 +93,13 @@ def test_a_list_has_a_line_a_job_however_long_its_reason(dkvb, queue):
 
 
 def test_priority_moves_a_job_and_takes_a_negative_number(dkvb, queue):
-    job = add(queue, ASKED)
+    job = add(queue, Assignment(**ASKED))
     assert dkvb("jobs", "priority", job.id, "-3").code == 0
     assert find_job(queue, job.id).priority == -3
 
 
 def test_a_job_that_waits_is_stopped_and_tried_again(dkvb, queue):
-    job = add(queue, ASKED)
+    job = add(queue, Assignment(**ASKED))
     assert "is queued; only a failed or a stopped job" in told(dkvb("jobs", "retry", job.id), 2)
     assert dkvb("jobs", "stop", job.id).out == f"{job.id}: ordered to stop\n"
     assert "has stopped already" in told(dkvb("jobs", "stop", job.id), 2)
@@ -140,7 +140,7 @@ def test_a_queue_inside_its_root_is_refused(queue_name, dkvb, tmp_path):
 
 @pytest.mark.parametrize("words", [["reconcile", "--watch", "--every", "0.2"], ["logs", "JOB", "-f"]])
 def test_an_interrupt_ends_what_goes_on_with_one_line(words, queue, tmp_path):
-    job = add(queue, ASKED)
+    job = add(queue, Assignment(**ASKED))
     words = [sys.executable, "-m", "jobs.cli", "jobs", *(job.id if word == "JOB" else word for word in words)]
     env = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
@@ -158,7 +158,7 @@ def test_an_interrupt_ends_what_goes_on_with_one_line(words, queue, tmp_path):
 
 
 def test_watching_goes_on_when_the_queue_cannot_be_read_for_a_while(queue):
-    add(queue, ASKED)
+    add(queue, Assignment(**ASKED))
     words = [sys.executable, "-m", "jobs.cli", "jobs", "reconcile", "--watch", "--every", "0.2"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     try:

@@ -114,3 +114,22 @@ def test_what_decoding_lost_is_counted_and_told_once(run_tiny, own_images, tmp_p
     again = run_tiny(tmp_path / "root", own_images, {"images.alpha": "white"}, progress=watched)
     assert again.facts("embeddings[train]")["lost"] == {}
     assert (rows(again, "train") != rows(done, "train")).any(1).nonzero()[0].tolist() == [11, 12, 13]
+
+
+def test_what_heads_of_several_seeds_have_to_say_of_their_images_is_told_once(own_images, make_spec, tmp_path, watched):
+    from cluster.unit_map import SerialExecutor
+    from jobs.plan.plan import make_plan
+    from jobs.run.run import run_steps
+    from store.artefacts import open_root
+
+    shutil.copy(own_images / "train" / "cat" / "0003.png", own_images / "test" / "cat" / "copy.png")
+    root = open_root(tmp_path / "root", create=True)
+    first, second = (make_plan(make_spec({"seed": seed}), str(own_images)) for seed in (0, 1))
+    for kind in ("manifest", "embeddings"):
+        run_steps({step.label: step for step in first.steps if step.kind == kind}, root, SerialExecutor(), watched)
+    heads = {"linear": first.step("linear"), "linear[@1]": second.step("linear")}
+    run_steps(heads, root, SerialExecutor(), watched)
+    assert watched.ended.keys() >= heads.keys()
+    assert [note for note in watched.notes if "flatter" in note] == [
+        "linear: 1 test images are copies of training images, byte for byte: they flatter accuracy"
+    ]

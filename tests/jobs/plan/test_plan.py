@@ -170,7 +170,7 @@ def test_a_description_without_images_promises_no_digest(make_spec):
     assert "give --images DIR" in describe_text([about])
 
 
-def test_a_description_tells_what_stands(finished, make_spec, images):
+def test_a_description_tells_what_is_done(finished, make_spec, images):
     about = describe(make_spec({"sweep.uva.shares": [0.5]}), str(images), finished.root)
     assert {step["step"] for step in about["steps"] if step["state"] == "to do"} == {"sweep"}
     assert {step["step"] for step in about["steps"] if step["state"] == "done"} == ALL - {"sweep"}

@@ -17,14 +17,25 @@ from typing import Any
 from cluster.errors import ClusterError
 from jobs.errors import JobsError
 from jobs.queue import reconcile as passes
-from jobs.queue.files import add, decide, end, find_job, order, read_queue, said
+from jobs.queue.commands import prioritise
+from jobs.queue.files import (
+    add,
+    add_command,
+    decide,
+    end,
+    find_job,
+    log_of,
+    read_queue,
+    start,
+    write_heartbeat,
+    write_outputs,
+)
 from jobs.queue.job import Job
+from jobs.queue.records import Assignment, Command, CommandKind, End, EndState, Heartbeat, Outputs
 from jobs.queue.show import as_text, log_lines, log_text, rows, show, show_text
 from jobs.results.experiment import status
-from store.artefacts import write_json
+from jobs.run.progress import Tally
 from store.errors import StoreError
-from store.files import create
-from store.journal import Journal
 
 FOR_USERS = (ClusterError, JobsError, StoreError, OSError)
 
@@ -111,26 +122,26 @@ def attempted(job: Job, root: Path, *, ended: bool) -> None:
     """One attempt with all of its files."""
     attempt = decide(job, "http://127.0.0.1:1")
     assert attempt is not None
-    create(attempt.place / "started.json", said())
-    write_json(attempt.place / "plan.json", {"root": str(root), "steps": ["keys/0123456789abcdef"]})
-    beat = {"time": 1.0, "step": "keys", "units": 7, "ended": 3, "failed": 0}
-    write_json(attempt.place / "heartbeat.json", beat)
-    with Journal(attempt.place / "log.jsonl") as log:
+    start(attempt)
+    write_outputs(attempt, Outputs(root=str(root), steps=["keys/0123456789abcdef"]))
+    write_heartbeat(attempt, Heartbeat(time=1.0, tally=Tally(step="keys", units=7, ended=3, failed=0)))
+    with log_of(attempt) as log:
         log.write({"time": 1.0, "job": job.id, "attempt": 1, "event": "unit", "unit": "00001"})
     if ended:
-        end(attempt, "lost", why="so it was", final=False)
+        end(attempt, End(state=EndState.LOST, why="so it was"))
 
 
 def damaged_queue(folder: Path, chance: random.Random) -> None:
     """One case."""
-    queue, asked = folder / "queue", {"name": "tiny", "specs": [{"name": "tiny"}], "root": str(folder / "root")}
-    asked |= {"images": None, "address": "http://127.0.0.1:1", "commit": None}
-    numbers = {"priority": 0, "attempts": 3, "workers": None, "gpus": 0}
-    whole, victim = (add(queue, {**asked, **numbers}) for _ in range(2))
+    queue, root = folder / "queue", str(folder / "root")
+    where: dict[str, Any] = {"root": root, "images": None, "address": "http://127.0.0.1:1"}
+    whole, victim = (
+        add(queue, Assignment(name="tiny", specs=[{"name": "tiny"}], **where, priority=0, attempts=3)) for _ in range(2)
+    )
     attempted(whole, folder / "root", ended=False)
     attempted(victim, folder / "root", ended=True)
-    order(find_job(queue, victim.id), "retry", attempts=1)
-    order(find_job(queue, victim.id), "priority", value=3)
+    add_command(find_job(queue, victim.id), Command(kind=CommandKind.RETRY, attempts=1))
+    prioritise(find_job(queue, victim.id), 3)
     attempted(find_job(queue, victim.id), folder / "root", ended=chance.random() < 0.5)
     there = sorted(path for path in (queue / victim.id).rglob("*") if path.is_file())
     done = change(chance.choice(there), chance)
@@ -141,7 +152,7 @@ def damaged_queue(folder: Path, chance: random.Random) -> None:
         assert (
             victim.id in [job.id for job in found] or any(victim.id in line for line in told) or "job.json" in done
         ), done
-        json.dumps(rows(found))
+        json.dumps([row.to_json() for row in rows(found)])
         passes.reconcile(queue, max_running=2, tell=told.append)
     assert not any("Error:" in line for line in told), (done, told)
 
@@ -168,4 +179,4 @@ def damaged_root(folder: Path, chance: random.Random, whole: Path) -> None:
         done.append("units: link")
     if quietly(lambda: status(root)):
         with in_time():
-            json.dumps(status(root))
+            json.dumps([row.to_json() for row in status(root)])

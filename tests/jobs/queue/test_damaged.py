@@ -11,11 +11,11 @@ import pytest
 
 from jobs.errors import JobsError
 from jobs.queue import reconcile as passes
-from jobs.queue.files import add, decide, find_job, read_queue, said
+from jobs.queue.files import add, decide, find_job, read_queue, start
 from jobs.queue.job import STALE_S, START_S
+from jobs.queue.records import Assignment
 from store.artefacts import write_json
 from store.errors import NotARoot
-from store.files import create
 from tests.jobs.queue.damaged import damaged_queue, damaged_root, in_time
 
 ASKED = {
@@ -33,10 +33,10 @@ def look_at_once(monkeypatch):
 def two(tmp_path):
     """A queue of two jobs that run; returns it, the place of the second one's attempt, and both ids."""
     queue = tmp_path / "queue"
-    whole, victim = (add(queue, ASKED) for _ in range(2))
+    whole, victim = (add(queue, Assignment(**ASKED)) for _ in range(2))
     for job in (whole, victim):
         attempt = decide(job, "http://127.0.0.1:1")
-        assert create(attempt.place / "started.json", said())
+        assert start(attempt)
     return queue, attempt.place, whole.id, victim.id
 
 
@@ -60,7 +60,7 @@ def test_a_damaged_plan_ends_no_pass_and_its_dead_job_is_lost(plan, two):
     write_json(attempt / "plan.json", plan)
     write_json(attempt / "heartbeat.json", {"time": 1.0})
     told = one_pass(queue)
-    assert find_job(queue, victim).attempts[0].end["state"] == "lost", told
+    assert find_job(queue, victim).attempts[0].end.state == "lost", told
     assert find_job(queue, whole).state(time.time()).name == "running"
 
 
@@ -136,7 +136,7 @@ def test_a_bug_that_one_job_meets_is_told_and_holds_up_no_other(two, monkeypatch
     monkeypatch.setattr(passes, "why_dead", broken)
     write_json(queue / whole / "attempts" / "0001" / "heartbeat.json", {"time": 1.0})
     assert f"{victim}: ZeroDivisionError: of ours" in one_pass(queue)
-    assert find_job(queue, whole).attempts[0].end["state"] == "lost"
+    assert find_job(queue, whole).attempts[0].end.state == "lost"
 
 
 def test_a_heartbeat_from_the_future_that_does_not_change_keeps_no_dead_job_running(two):
@@ -145,7 +145,7 @@ def test_a_heartbeat_from_the_future_that_does_not_change_keeps_no_dead_job_runn
     assert find_job(queue, victim).state(time.time()).name == "lost"
     told = one_pass(queue)
     assert any("in the future, and none came after it" in line for line in told), told
-    assert find_job(queue, victim).attempts[0].end["state"] == "lost"
+    assert find_job(queue, victim).attempts[0].end.state == "lost"
 
 
 def test_a_driver_whose_clock_is_ahead_lives_as_long_as_its_heartbeat_changes(two, monkeypatch):

@@ -218,7 +218,7 @@ def test_the_same_checkpoint_is_the_same_bytes_every_time(finished):
     assert len({model.to_bytes() for _ in range(23)}) == 1
 
 
-# What stands is not done again.
+# What is done is not done again.
 
 
 def test_a_second_run_does_nothing(own, run_tiny, images, watched):

@@ -84,7 +84,7 @@ def test_others_can_watch_a_run(make_spec, images, tmp_path, capfd):
     now = read_json(tmp_path / "progress.json")
     assert now["time"] > 0
     assert now["failed"] == 0
-    assert [line["event"] for line in lines] == ["step", "step", "unit", "step done", "unit", "step done"]
+    assert [line.event for line in lines] == ["step", "step", "unit", "step done", "unit", "step done"]
     assert "manifest[test]: 1 of 1 units" in capfd.readouterr().err
     assert all(Artefact(tmp_path, step.kind, step.digest).done for step in first.steps)
 
