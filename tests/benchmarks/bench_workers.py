@@ -26,7 +26,7 @@ from cluster.unit_map import Policy, RayExecutor, SerialExecutor
 from jobs.plan.plan import make_plan
 from jobs.run.progress import Reporter
 from jobs.run.run import run
-from jobs.spec.reading import load_spec
+from jobs.spec.reading import load_specs
 from jobs.step import Task, Work
 from jobs.steps import sweep
 
@@ -37,7 +37,7 @@ HELD: list[Work] = []
 
 def experiment(name: str, images: str | None, root: Path) -> tuple[Task, list[str]]:
     """The sweep's task on a root where all that it needs is done, and its units."""
-    plan = make_plan(load_spec(name), images)
+    plan = make_plan(load_specs(name)[0], images)
     run([plan], root, SerialExecutor(), Reporter(root=root))
     task = plan.step("sweep").task(root.resolve())
     return task, task.output.units() or []

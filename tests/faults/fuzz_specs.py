@@ -182,12 +182,12 @@ class Specs:
         from jobs.errors import JobsError
         from jobs.plan.plan import make_plan, waves
         from jobs.printable import say
-        from jobs.spec.reading import as_table, load_spec, load_specs
+        from jobs.spec.reading import as_table, load_specs
         from store.errors import StoreError
 
         try:
             specs = load_specs(str(path))
-            digits = load_spec("digits").images
+            digits = load_specs("digits")[0].images
             for spec in specs:
                 plan = make_plan(replace(spec, images=digits), None)
                 waves([plan])

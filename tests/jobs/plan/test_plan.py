@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jobs.errors import BadSpec
 from jobs.plan.cost import cost, describe, describe_text
 from jobs.plan.plan import make_plan, sketch, waves
-from jobs.spec.reading import load_spec
+from jobs.spec.reading import load_specs
 from jobs.steps import STEPS
 from store.errors import ImagesMissing
 
@@ -123,8 +123,8 @@ def test_a_slash_at_the_end_of_the_location_changes_nothing(digests, images):
 
 def test_digests_are_the_same_in_another_process(digests, spec_file, images):
     code = (
-        "import json, sys\nfrom jobs.plan.plan import make_plan\nfrom jobs.spec.reading import load_spec\n"
-        "print(json.dumps(make_plan(load_spec(sys.argv[1]), sys.argv[2]).digests()))"
+        "import json, sys\nfrom jobs.plan.plan import make_plan\nfrom jobs.spec.reading import load_specs\n"
+        "print(json.dumps(make_plan(load_specs(sys.argv[1])[0], sys.argv[2]).digests()))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, spec_file(), images],
@@ -181,7 +181,7 @@ def test_a_description_tells_what_is_done(finished, make_spec, images):
 
 @pytest.mark.parametrize(("name", "width"), [("imagenet1k-clip", 512), ("imagenet1k-resnet50", 2048)])
 def test_the_imagenet_specs_are_described_without_images(name, width):
-    about = describe(load_spec(name), None, None)
+    about = describe(load_specs(name)[0], None, None)
     assert about["sizes"] == {"train": 1281167, "test": 50000, "classes": 1000}
     assert about["cost"]["embeddings_bytes"] == 2 * 1331167 * width
     assert about["cost"]["values_bytes"] == 4 * 256 * 4096 * 1000
