@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.pages import PARTS, REPOSITORY, with_part
+from tests.pages import PARTS, with_part
+from tests.paths import REPOSITORY
 
 
 @pytest.mark.parametrize("name", PARTS)
