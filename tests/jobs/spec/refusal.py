@@ -8,7 +8,7 @@ from jobs.errors import BadSpec
 from jobs.spec.reading import load_spec
 
 
-def refusal(path: Path) -> str:
+def refusal(path: Path | str) -> str:
     """The message with which a spec file is refused, which names the file first."""
     with pytest.raises(BadSpec) as caught:
         load_spec(str(path))

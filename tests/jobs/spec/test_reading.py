@@ -39,13 +39,15 @@ def test_a_file_says_what_was_asked(spec_file):
     assert (spec.bottleneck.c, spec.bottleneck.m, spec.bottleneck.d_k) == (11, 13, 3)
     assert spec.backbone.image_size == 32
     assert spec.sweep.uva == UvaSpec(shares=[0.2, 0.5, 1.0])
+    assert spec.sweep.uve is not None
     assert spec.sweep.uve.seeds == [0, 3]
     assert spec.seed == 0
     assert spec.keys.decay == 0.95
 
 
 def test_a_whole_number_does_for_a_float(spec_file):
-    assert load_spec(str(spec_file({"sweep.uva.shares": [0.5, 1], "values.lr": 2}))).sweep.uva.shares == [0.5, 1.0]
+    spec = load_spec(str(spec_file({"sweep.uva.shares": [0.5, 1], "values.lr": 2})))
+    assert spec.sweep.uva == UvaSpec(shares=[0.5, 1.0])
 
 
 @pytest.mark.parametrize(
