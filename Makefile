@@ -19,7 +19,7 @@ demo: .venv/.demo  ## the whole pipeline on scikit-learn's digits, into dkvb-dem
 	$(BIN)/dkvb demo --root dkvb-demo
 
 test: lint  ## all checks, and the tests that take seconds
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow and not faults and not gpu and not network"
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not faults and not gpu and not network"
 
 test-slow: .venv/.dev  ## tests that take minutes, and the kernels with bounds checks
 	$(BIN)/pytest -q -m "slow and not faults and not gpu and not network"

@@ -262,11 +262,14 @@ def main() -> int:
         if code:
             print(f"without any mutation the tests fail: {failed}")
             return 2
-        for number, (one, code, failed) in enumerate(pool.imap(tried, wanted), asked.first):
-            assert one is not None
+        for number, (mutation, code, failed) in enumerate(pool.imap(tried, wanted), asked.first):
+            assert mutation is not None
             ended = {0: "survived", 1: "killed"}.get(code, f"exit {code}")  # a tree without tests is no kill
             killed += code == 1
-            print(f"{number:2} {ended:8} {one.file}: {one.new}" + (f"  ({failed})" if failed else ""), flush=True)
+            print(
+                f"{number:2} {ended:8} {mutation.file}: {mutation.new}" + (f"  ({failed})" if failed else ""),
+                flush=True,
+            )
     print(f"{killed} of {len(wanted)} killed")
     return int(killed < len(wanted))
 

@@ -1,6 +1,7 @@
 """Processes that tests start: what becomes of them, whether any is left, and waiting for what they do."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -117,3 +118,11 @@ class Ended:
     code: int
     out: str
     err: str
+
+
+def message(ended: Ended, *codes: int) -> str:
+    """The one message of a command that failed with one of these codes, 1 and 2 where none is given."""
+    assert ended.code in (codes or (1, 2)), ended.err
+    assert "Traceback" not in ended.err
+    _, text = re.split(r"^dkvb: ", ended.err, flags=re.M)
+    return text

@@ -4,7 +4,8 @@ import polars as pl
 import pytest
 
 from store.layout import TABLES
-from tests.pages import PARTS, REPOSITORY, with_part
+from tests.pages import PARTS, with_part
+from tests.paths import REPOSITORY
 
 
 @pytest.mark.parametrize("name", PARTS)

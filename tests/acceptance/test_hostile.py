@@ -15,6 +15,7 @@ from jobs.errors import BadSpec
 from jobs.spec.reading import load_specs
 from store import arrays
 from store.layout import CHECKPOINT, SWEEP_TABLE
+from tests.processes import message
 
 SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "s3cr3t-one",
@@ -22,14 +23,6 @@ SECRETS = {
     "RAY_AUTH_TOKEN": "s3cr3t-three-of-thirty-two-letters",
     "DATABASE_URL": "postgres://me:s3cr3t-four@host/db",
 }
-
-
-def told(ended, *codes):
-    """The one message of a command that failed."""
-    assert ended.code in (codes or (1, 2)), ended.err
-    assert "Traceback" not in ended.err
-    _, text = re.split(r"^dkvb: ", ended.err, flags=re.M)
-    return text
 
 
 COMMANDS = [("status",), ("table",), ("table", "--table", "classes"), ("unlearn", "--class", "cat")]
@@ -57,7 +50,7 @@ def test_an_experiment_of_something_else_ends_in_one_message(content, words, dkv
     shutil.copy(finished.root / "dkvb-root.json", tmp_path)
     (tmp_path / "experiments" / "tiny.json").write_text(content)
     command, *rest = words
-    assert str(tmp_path) in told(dkvb(command, tmp_path, *rest))
+    assert str(tmp_path) in message(dkvb(command, tmp_path, *rest))
 
 
 @pytest.mark.parametrize(
@@ -88,14 +81,14 @@ def test_a_file_of_something_else_ends_in_one_message(label, file, content, dkvb
         command, *rest = words
         ended = dkvb(*words) if command == "run" else dkvb(command, own.root, *rest)
         if ended.code:
-            told(ended)
+            message(ended)
 
 
 def test_a_sweep_with_another_type_of_name_is_refused(dkvb, own, unsealed):
     unsealed(own.root)
     path = own.artefact("sweep").path / SWEEP_TABLE
     pl.read_parquet(path).with_columns(name=pl.concat_list("name")).write_parquet(path)
-    assert "other columns or types" in told(dkvb("table", own.root))
+    assert "other columns or types" in message(dkvb("table", own.root))
 
 
 @pytest.mark.parametrize("method", ["uva", "uve"])
@@ -115,7 +108,7 @@ def test_arrays_that_do_not_fit_each_other_end_in_one_message(case, method, dkvb
         path.write_text(json.dumps(json.loads(path.read_text()) | {"shape": shape, "chunk_grid": grid}))
     ended = dkvb("unlearn", own.root, "--class", "cat", "--method", method)
     if ended.code:
-        told(ended)
+        message(ended)
     expected = case in ("classes", "huge") or method == "uve"
     assert bool(ended.code) is expected
 
@@ -136,7 +129,7 @@ def test_a_link_in_a_root_leads_no_command_elsewhere(place, dkvb, own, run_words
         (counts / "events.jsonl").symlink_to(victim / "bashrc")
     before = sorted(victim.rglob("*"))
     failed = [dkvb("unlearn", own.root, "--class", "cat"), dkvb(*run_words(root=own.root, images=images))]
-    assert any("is a link" in told(ended) for ended in failed)
+    assert any("is a link" in message(ended) for ended in failed)
     assert sorted(victim.rglob("*")) == before
 
 
@@ -175,19 +168,19 @@ def test_a_job_of_something_else_ends_in_one_message(changes, dkvb, tmp_path, qu
     for words in (("list",), ("show", "job-1"), ("logs", "job-1")):
         ended = dkvb("jobs", *words, "--queue", tmp_path / "queue")
         if ended.code:
-            assert "job-1" in told(ended)
+            assert "job-1" in message(ended)
 
 
 def test_a_job_whose_folder_leads_elsewhere_is_refused(dkvb, tmp_path, queue_of_one):
     folder = queue_of_one({})
     (tmp_path / "victim").mkdir()
     (folder / "orders").symlink_to(tmp_path / "victim")
-    assert "is a link" in told(dkvb("jobs", "priority", "job-1", "3", "--queue", tmp_path / "queue"))
+    assert "is a link" in message(dkvb("jobs", "priority", "job-1", "3", "--queue", tmp_path / "queue"))
     assert list((tmp_path / "victim").iterdir()) == []
     (folder / "orders").unlink()
     folder.rename(tmp_path / "victim" / "job-1")
     folder.symlink_to(tmp_path / "victim" / "job-1")
-    assert "is a link" in told(dkvb("jobs", "stop", "job-1", "--queue", tmp_path / "queue"))
+    assert "is a link" in message(dkvb("jobs", "stop", "job-1", "--queue", tmp_path / "queue"))
     assert len(list((tmp_path / "victim" / "job-1").iterdir())) == 1
 
 
@@ -205,7 +198,7 @@ def test_a_spec_of_something_else_is_refused(text, tmp_path):
 def test_a_password_in_a_spec_is_refused_and_not_repeated(key, dkvb, run_words, tmp_path):
     address = "https://me:s3cr3t@host/x.pth"
     ended = dkvb(*run_words({key: [address] if key == "sweep.classes" else address}))
-    assert "password" in told(ended, 2)
+    assert "password" in message(ended, 2)
     assert "s3cr3t" not in ended.err
     assert not (tmp_path / "root").exists()
 

@@ -50,7 +50,7 @@ EDGE = 256
 NICE = 15
 """Of Ray's workers, and so of the plain processes."""
 PATIENCE_S = 600
-HELD: dict[str, Work] = {}
+HELD: dict[str, Callable[[str], int | None]] = {}
 """In a plain process: what it can do, by name."""
 
 
@@ -138,7 +138,7 @@ def hold(task: Task, unit: str, ready: Barrier) -> None:
 
     def bare_loop(unit: str) -> int:
         z = [embed(backbone, pixels).numpy().astype(np.float16) for pixels in stacked(task, backbone, unit)]
-        return zlib.crc32(np.concatenate(z))
+        return zlib.crc32(np.concatenate(z).tobytes())
 
     def forward_alone(_: str) -> None:
         for batch in pixels:
@@ -180,7 +180,9 @@ def main() -> None:
                     results = dict(pool.imap_unordered(partial(held, kind), units))
                     taken[kind].append(time.perf_counter() - begin)
                     crc = results if kind == "bare_loop" else crc
-        equal = [crc[unit] == zlib.crc32(arrays.read(task.output.data, f"embeddings/{unit}")) for unit in units]
+        equal = [
+            crc[unit] == zlib.crc32(arrays.read(task.output.data, f"embeddings/{unit}").tobytes()) for unit in units
+        ]
     seconds = {kind: statistics.median(runs) for kind, runs in taken.items()}
     row = {
         "images/s": s["n"] / seconds["actors"],

@@ -45,7 +45,7 @@ def experiment(name: str, images: str | None, root: Path) -> tuple[Task, list[st
 
 def copied(task: Task, folder: Path) -> Task:
     """The same task writing elsewhere."""
-    shutil.copytree(task.output.path, folder / "root" / "sweep" / task.output.digest)
+    shutil.copytree(str(task.output.path), folder / "root" / "sweep" / task.output.digest)
     output = type(task.output)(folder / "root", task.output.step, task.output.digest)
     return Task(output, task.inputs, task.spec, task.where)
 

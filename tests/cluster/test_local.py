@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -58,8 +59,9 @@ def temporary():
 def working(temporary, units, **variables):
     words = [sys.executable, "-c", textwrap.dedent(WORKING), str(units)]
     env = os.environ | {"TMPDIR": str(temporary)} | variables
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(words, text=True, start_new_session=True, env=env, **pipes)
+    return subprocess.Popen(
+        words, text=True, start_new_session=True, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 def find(login_session, word):
@@ -205,7 +207,7 @@ def test_a_head_that_comes_back_in_time_is_not_given_up(monkeypatch):
     from cluster import health
 
     clock, answers = [1000.0], [True]
-    monkeypatch.setattr(health.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("cluster.health.time.monotonic", lambda: clock[0])
     monkeypatch.setattr(health, "head_address", lambda: "127.0.0.1:1")
     monkeypatch.setattr(health, "_answers", lambda address: answers[0])
     head = Head(last_looked=clock[0], last_seen=clock[0])
@@ -260,8 +262,8 @@ def test_a_cluster_that_starts_too_slowly_is_started_once_more_and_then_told_in_
 
 
 def test_too_little_room_for_rays_files_is_told_before_it_starts(monkeypatch, tmp_path):
-    free = local.shutil.disk_usage(tmp_path)._replace(free=1_000_000)
-    monkeypatch.setattr(local.shutil, "disk_usage", lambda path: free)
+    free = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
+    monkeypatch.setattr("cluster.local.shutil.disk_usage", lambda path: free)
     with (
         pytest.raises(
             ClusterUnreachable, match=r"has 1 MB free, and a Ray cluster needs \d+ MB there; .*TMPDIR.*--serial"
@@ -272,7 +274,7 @@ def test_too_little_room_for_rays_files_is_told_before_it_starts(monkeypatch, tm
 
 
 def test_no_folder_for_temporary_files_is_told_in_a_line(monkeypatch):
-    monkeypatch.setattr(local.tempfile, "tempdir", "/nowhere/at/all")
+    monkeypatch.setattr("cluster.local.tempfile.tempdir", "/nowhere/at/all")
     with (
         pytest.raises(
             ClusterUnreachable, match=r"in /nowhere/at/all: No such file or directory; .*TMPDIR.*--serial"

@@ -67,6 +67,7 @@ def test_a_server_that_fails_is_unreachable_in_one_line(server):
 
 def test_what_ray_says_of_a_failure_is_the_end_of_its_message(server):
     phase = ray_jobs(server).phase("failed")
+    assert phase is not None
     assert (phase.state, phase.text) == ("ended", "FAILED: dkvb: x: no room there")
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,13 +17,14 @@ from cluster.errors import (
     WorkerSetupFailed,
 )
 from cluster.unit_map import Policy, RayExecutor, SerialExecutor
+from cluster.units import Event
 from tests.processes import is_alive, wait_until
 
 ray_only = pytest.mark.ray
 
 
 def run(executor, factory, units, **policy):
-    events = []
+    events: list[Event] = []
     outcomes = list(executor.map(factory, units, policy=Policy(**policy), on_event=events.append))
     assert sorted(outcome.unit for outcome in outcomes) == sorted(units)
     return {outcome.unit: outcome for outcome in outcomes}, events
@@ -189,7 +191,7 @@ def test_what_the_listener_raises_reaches_the_caller(executor):
 @pytest.mark.parametrize("name", ["attempts", "lease_s", "deadline_s", "in_flight", "backoff_s"])
 def test_a_policy_with_a_number_that_is_not_positive_is_refused(name):
     with pytest.raises(InvalidRequest, match=name):
-        Policy(**{name: 0})
+        Policy(**dict[str, Any]({name: 0}))
 
 
 @ray_only
@@ -324,8 +326,8 @@ def test_work_starts_although_some_workers_cannot_be_placed(ray_executor):
 
 @ray_only
 def test_a_worker_has_one_thread_per_cpu_keeps_freed_memory_and_sees_no_gpu_it_does_not_hold(ray_executor):
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
-    names += ("MALLOC_TRIM_THRESHOLD_",)
+    names = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES"]
+    names += ["MALLOC_TRIM_THRESHOLD_"]
 
     def factory():
         return lambda unit: [os.environ.get(name) for name in names]

@@ -1,5 +1,7 @@
 """Tensors of a bottleneck and of its items, of which one does not fit the others."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -22,7 +24,7 @@ each_misfit = pytest.mark.parametrize(
 )
 
 
-def tensors_with(name: str, shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
+def tensors_with(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
     """Ones by name; `name` has this shape, all others those that fit."""
     shapes = {**FITTING, name: shape}
     return {

@@ -1,5 +1,7 @@
 """Backbones for tests, images of noise for them, and where real ones are."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -16,11 +18,11 @@ needs_tiny = pytest.mark.skipif(not TINY.is_dir(), reason="the real images of ti
 needs_cifar = pytest.mark.skipif(not CIFAR.is_dir(), reason="the real images of cifar10 are not here")
 
 
-def timm_spec(**settings: object) -> BackboneSpec:
+def timm_spec(**settings: Any) -> BackboneSpec:
     return BackboneSpec(**{"library": "timm", "name": "resnet18", "weights": "random", **settings})
 
 
-def clip_spec(**settings: object) -> BackboneSpec:
+def clip_spec(**settings: Any) -> BackboneSpec:
     return BackboneSpec(**{"library": "open_clip", "name": "ViT-B-32-quickgelu", "weights": "random", **settings})
 
 

@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from typing import Any
 
 import polars as pl
 import pytest
@@ -62,15 +63,17 @@ def test_autocast_of_the_caller_does_not_lower_the_precision(resnet18: Backbone)
 
 
 def test_the_precision_settings_of_the_process_are_put_back(resnet18: Backbone) -> None:
-    seen = []
-    handle = resnet18.module.register_forward_pre_hook(
-        lambda *_: seen.append((torch.backends.cudnn.conv.fp32_precision, torch.backends.cudnn.deterministic))
-    )
-    before = (torch.backends.cudnn.conv.fp32_precision, torch.backends.cudnn.deterministic)
+    cudnn: Any = torch.backends.cudnn
+
+    def precision() -> tuple[str, bool]:
+        return cudnn.conv.fp32_precision, cudnn.deterministic
+
+    before, seen = precision(), []
+    handle = resnet18.module.register_forward_pre_hook(lambda *_: seen.append(precision()))
     embed(resnet18, batch(resnet18, 1))
     handle.remove()
     assert seen == [("ieee", True)]
-    assert (torch.backends.cudnn.conv.fp32_precision, torch.backends.cudnn.deterministic) == before
+    assert precision() == before
 
 
 @pytest.mark.parametrize(
@@ -117,7 +120,7 @@ def test_layer3_is_the_average_of_what_layer3_gives() -> None:
     whole = load_backbone(timm_spec(image_size=64), seed=11)
     images = batch(whole, 3)
     caught: list[Tensor] = []
-    whole.module.layer3.register_forward_hook(lambda _module, _inputs, output: caught.append(output))
+    whole.module.get_submodule("layer3").register_forward_hook(lambda _module, _inputs, output: caught.append(output))
     embed(whole, images)
     torch.testing.assert_close(embed(backbone, images), caught[0].mean((2, 3)).clone())
 

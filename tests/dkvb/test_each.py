@@ -11,7 +11,7 @@ from tests.dkvb.threads import threads
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("items", [[], [5], [3, 1, 4, 1, 5], range(0, 211, 2)])
 def test_every_item_is_worked_on_once(count, items):
-    done = []
+    done: list[int] = []
     with threads(count):
         each(done.append, iter(items))
     assert sorted(done) == sorted(items)

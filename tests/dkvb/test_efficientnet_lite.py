@@ -15,6 +15,7 @@ from dkvb import efficientnet_lite
 from dkvb.backbones import Backbone, BackboneSpec, embed, load_backbone
 from dkvb.errors import BackboneWeightsInvalid, BackboneWeightsMissing
 from tests.dkvb.models import TINY, batch, needs_tiny
+from tests.store.made import contents
 
 
 def tiny_images(limit: int) -> list[tuple[Image.Image, str]]:
@@ -24,11 +25,10 @@ def tiny_images(limit: int) -> list[tuple[Image.Image, str]]:
     assert wnids == sorted(wnids)
     found = []
     with tarfile.open(TINY / "validation-0000.tar") as tar:
-        members = {member.name: member for member in tar.getmembers()}
-        for name in sorted(n for n in members if n.endswith(".jpg"))[:limit]:
-            label = int(tar.extractfile(members[name.replace(".jpg", ".cls")]).read())
-            image = Image.open(io.BytesIO(tar.extractfile(members[name]).read())).convert("RGB")
-            found.append((image, wnids[label]))
+        members = contents(tar)
+    for name in sorted(n for n in members if n.endswith(".jpg"))[:limit]:
+        image = Image.open(io.BytesIO(members[name])).convert("RGB")
+        found.append((image, wnids[int(members[name.replace(".jpg", ".cls")])]))
     return found
 
 

@@ -96,12 +96,9 @@ def test_right_predictions_of_a_part_of_the_models_and_steps_are_that_part_of_al
 
 def test_neighbour_damage_is_the_largest_loss_among_the_classes_that_stay():
     before, after = np.array([0.9, 0.8, 0.7, 0.6, 0.5]), np.array([0.0, 0.7, 0.4, 0.7, 0.3])
-    worst, where = neighbour_damage(before, after, forget=[0])
-    assert (worst, where) == (pytest.approx(0.3), 2)
-    worst, where = neighbour_damage(before, after, forget=[0, 2, 4])
-    assert (worst, where) == (pytest.approx(0.1), 1)
-    worst, where = neighbour_damage(before, after, forget=[0, 1, 2, 4])
-    assert (worst, where) == (pytest.approx(-0.1), 3)
+    assert neighbour_damage(before, after, forget=[0]) == pytest.approx((0.3, 2))
+    assert neighbour_damage(before, after, forget=[0, 2, 4]) == pytest.approx((0.1, 1))
+    assert neighbour_damage(before, after, forget=[0, 1, 2, 4]) == pytest.approx((-0.1, 3))
     assert before[0] == 0.9
 
 
@@ -111,7 +108,7 @@ def test_of_neighbours_equally_damaged_the_lowest_class_is_named():
 
 def test_a_class_without_items_is_never_the_worst_neighbour():
     before, after = np.array([0.9, math.nan, 0.7]), np.array([0.0, math.nan, 0.9])
-    assert neighbour_damage(before, after, forget=[0]) == (pytest.approx(-0.2), 2)
+    assert neighbour_damage(before, after, forget=[0]) == pytest.approx((-0.2, 2))
     worst, where = neighbour_damage(before, after, forget=[0, 2])
     assert math.isnan(worst)
     assert where == -1

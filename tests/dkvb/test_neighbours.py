@@ -1,6 +1,7 @@
 """Neighbours: the nearest selectable keys in order."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def listed(model: Bottleneck, z: torch.Tensor, *, r: int) -> torch.Tensor:
     return neighbours(z, model.projection, model.keys, selectable=model.selectable, r=r)
 
 
-def on_a_line(positions: list[float]) -> dict[str, torch.Tensor]:
+def on_a_line(positions: list[float]) -> dict[str, Any]:
     """One codebook whose keys are numbers, which items look at as they are."""
     keys = torch.tensor(positions)[None, :, None]
     return {"projection": torch.ones(1, 1, 1), "keys": keys, "selectable": all_keys(1, len(positions))}

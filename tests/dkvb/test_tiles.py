@@ -1,5 +1,7 @@
 """The compiled inner loops: a score is one item and one column, wherever the two lie."""
 
+from typing import Any
+
 import numba
 import numpy as np
 import pytest
@@ -359,7 +361,7 @@ def test_padding_of_any_number_is_left_as_it_is(width):
 
 
 def test_a_function_without_a_place_for_its_cache_is_compiled_all_the_same():
-    scope = {}
+    scope: dict[str, Any] = {}
     exec("def double(x):\n    return 2 * x", scope)
     compiled = kernel(scope["double"])
     assert isinstance(compiled, numba.core.dispatcher.Dispatcher)

@@ -70,7 +70,8 @@ class Ended:
         """The last message of ours, or of click's; what was printed, of a command that reports what is wrong."""
         if self.code == 1 and not self.err:
             return self.out.decode(errors="replace").strip()
-        return (re.findall(r"^(?:dkvb|Error): (?s:.*)", self.err, flags=re.M) or [""])[-1].strip()
+        messages: list[str] = re.findall(r"^(?:dkvb|Error): (?s:.*)", self.err, flags=re.M)
+        return messages[-1].strip() if messages else ""
 
     @property
     def blame(self) -> str:

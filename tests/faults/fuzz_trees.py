@@ -45,6 +45,12 @@ def replaced(path: Path, make: Callable[[Path], object]) -> None:
     make(path)
 
 
+def file_for(folder: Path) -> None:
+    """A file in place of a folder."""
+    move_away(folder)
+    folder.write_bytes(b"")
+
+
 CHANGES: dict[str, Callable[[Path, random.Random], object]] = {
     "bytes": bytes_changed,
     "gone": lambda path, rng: path.unlink(),
@@ -63,7 +69,7 @@ CHANGES: dict[str, Callable[[Path, random.Random], object]] = {
     "not to be read": lambda path, rng: path.chmod(0),
     "its folder gone": lambda path, rng: move_away(path.parent),
     "its folder a link": lambda path, rng: linked(path.parent),
-    "its folder a file": lambda path, rng: [move_away(path.parent), path.parent.write_bytes(b"")],
+    "its folder a file": lambda path, rng: file_for(path.parent),
     "odd neighbours": lambda path, rng: [
         (path.parent / name).write_bytes(b"{}") for name in ("\udcff.json", "é.json", "\x1b[31m.json", ".json")
     ],

@@ -101,13 +101,13 @@ def until(root: Place, count: int, command: Command) -> None:
 
 def next_done(root: Place, since: float) -> float:
     """Seconds from then to the next unit that a driver heard the end of."""
-    return min(event["time"] for event in events(root, "done") if event["time"] > since) - since
+    return float(min(event["time"] for event in events(root, "done") if event["time"] > since)) - since
 
 
 def lost_done(root: Place, struck: Moment) -> float:
     """Seconds from the fault to the end of the last of the units that were at work on what was lost."""
     lost = {event["unit"] for event in events(root, "worker_lost", "lease_expired") if event["time"] > struck.time}
-    ends = [event["time"] for event in events(root, "done") if event["unit"] in lost]
+    ends: list[float] = [event["time"] for event in events(root, "done") if event["unit"] in lost]
     return max(ends, default=struck.time) - struck.time
 
 
@@ -139,6 +139,6 @@ def measure(
         twice=sum(count > 1 for count in counted.values()),
         recover_s=max(0.0, recovered),
         seconds=time.time() - began,
-        identical=same(copy or root, stage.calm),
+        identical=same(copy or Path(str(root)), stage.calm),
         says=says,
     )

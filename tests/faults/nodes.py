@@ -5,6 +5,7 @@ import subprocess
 import time
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 
 from tests.faults.measures import Measures, busy, events, lost_done, measure, moment, pid_of, until
 from tests.faults.raylets import QUICK, Node, ended, head, link, member, token
@@ -37,7 +38,7 @@ def kill_node(stage: Stage, seed: int) -> Measures:
         return measure(stage, root, struck, began=began, recovered=recovered, says=f"exit {code}")
 
 
-def at_work(root: object, node: Node) -> list[str]:
+def at_work(root: Path, node: Node) -> list[str]:
     """Units in the hands of a node's workers."""
     there = node.processes()
     return [unit for unit, worker in busy(root).items() if pid_of(worker) in there]

@@ -33,6 +33,7 @@ def object_store(stage: Stage) -> Iterator[tuple[Seaweed, Place]]:
 def copied(stage: Stage, root: Place) -> Path:
     """The root on a disk."""
     folder = stage.folder() / "copy"
+    assert not isinstance(root, Path)
     root.fs.get(root.path, str(folder), recursive=True)
     return folder
 

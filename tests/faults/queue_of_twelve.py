@@ -60,8 +60,8 @@ class Scenario:
     def put(self, name: str, images: Path, changes: dict[str, Any] | None = None, root: str = "root") -> str:
         """Submit a job; returns its id."""
         spec = build(Spec, changed(TINY, changes or {}), "")
-        asked = {"name": name, "priority": 0, "attempts": 3, "workers": 1, "gpus": 0, "images": str(images)}
-        where = {"address": self.head.address, "queue": self.queue}
+        asked: dict[str, Any] = {"name": name, "priority": 0, "attempts": 3, "workers": 1, "gpus": 0}
+        where: dict[str, Any] = {"address": self.head.address, "queue": self.queue, "images": str(images)}
         return submit([spec], self.folder / root, **where, tell=lambda _: None, **asked).id
 
     def job(self, name: str) -> Job:
@@ -142,7 +142,7 @@ def judge(at: Scenario, expected: dict[str, str]) -> None:
     print(f"\n{'job':<18} {'state':<10} {'attempts ended as':<28} why")
     for name, state in expected.items():
         job = at.job(name)
-        now, ends = job.state(time.time()), [attempt.end.state for attempt in job.attempts]
+        now, ends = job.state(time.time()), [attempt.end.state for attempt in job.attempts if attempt.end]
         print(f"{name:<18} {now.name:<10} {', '.join(ends):<28} {' '.join(now.why.split())[:90]}")
         assert now.name == state, f"{name}: is {now}, expected {state}"
         assert ends.count("succeeded") == (state == "succeeded"), f"{name}: ran to success more than once"

@@ -49,7 +49,7 @@ class Node:
         return f"http://127.0.0.1:{self.ports[1]}"
 
     def start(self) -> None:
-        self.stage.done(list(self.words), DKVB_TEST_NODE=self.word, **self.variables)
+        self.stage.done(list(self.words), 0, DKVB_TEST_NODE=self.word, **self.variables)
 
     def kill(self) -> None:
         """kill -9 of all its processes."""

@@ -87,7 +87,7 @@ class Stage:
 
     def resume(self, root: object, **variables: str) -> Command:
         """The run again, to its end; in one process, which is quicker and must give the same bytes."""
-        return self.done(self.words(root, "--serial"), **variables)
+        return self.done(self.words(root, "--serial"), 0, **variables)
 
     @staticmethod
     def dkvb(*words: object) -> list[str]:

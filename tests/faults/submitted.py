@@ -47,7 +47,7 @@ def queued(stage: Stage) -> Iterator[Queued]:
     with ended(cluster):
         cluster.start()
         words = ["--root", root, "--images", stage.images, "--queue", queue, "--address", cluster.job_server]
-        submit = stage.done(stage.dkvb("submit", stage.spec, *words, "--workers", 2, "--json"), **cluster.variables)
+        submit = stage.done(stage.dkvb("submit", stage.spec, *words, "--workers", 2, "--json"), 0, **cluster.variables)
         job = queue / json.loads(submit.out)["job"]
         watch = stage.dkvb("jobs", "reconcile", "--queue", queue, "--watch", "--every", 1)
         watcher = stage.start(watch, **cluster.variables)

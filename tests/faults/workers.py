@@ -86,7 +86,8 @@ def two_drivers(stage: Stage, seed: int) -> Measures:
     codes = first.ended(), second.ended()
     assert codes == (0, 0), first.err + second.err
     measures = measure(stage, root, struck, began=began, recovered=0.0, says=f"exits {codes[0]} and {codes[1]}")
-    stamps, ends = marks(root), {}
+    stamps = marks(root)
+    ends: dict[str, list[tuple[float, float]]] = {}
     for event in events(root, "done"):
         ends.setdefault(event["unit"], []).append((event["time"], event["seconds"]))
     # The later of two ends was real work where it was begun before the other's; after it, it must not be. When it was

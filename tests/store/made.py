@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,6 +33,12 @@ def write_tar(path: Path, members: list[tuple[str, bytes]]) -> Path:
     return path
 
 
+def contents(archive: tarfile.TarFile) -> dict[str, bytes]:
+    """What the files of a tar hold, by their names."""
+    files = {member.name: archive.extractfile(member) for member in archive}
+    return {name: file.read() for name, file in files.items() if file is not None}
+
+
 def tar_samples(first: int, count: int, classes: int = 3) -> list[tuple[str, bytes]]:
     members = []
     for n in range(first, first + count):
@@ -44,7 +51,7 @@ def tar_samples(first: int, count: int, classes: int = 3) -> list[tuple[str, byt
 
 
 def write_parquet(
-    path: Path, labels: dict[str, list[int | None]], *, names: list[str] | None = None, **options: int
+    path: Path, labels: dict[str, list[int | None]], *, names: list[str] | None = None, **options: Any
 ) -> Path:
     count = len(next(iter(labels.values())))
     rows = [{"bytes": picture(n), "path": None} for n in range(count)]

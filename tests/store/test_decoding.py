@@ -42,8 +42,7 @@ def test_transparency_is_dropped_and_said_or_gets_a_ground(mode):
         data = encoded(image, transparency=image.getpixel((0, 0)))
     else:
         image = noise(channels=4).convert(mode)
-        alpha = Image.fromarray(np.array([[0, 128, 255]] * 5, np.uint8))
-        image.putalpha(alpha)
+        image.putalpha(Image.fromarray(np.array([[0, 128, 255]] * 5, np.uint8)))
         data = encoded(image)
     with Image.open(io.BytesIO(data)) as stored:
         plain = np.asarray(stored.convert("RGB")).astype(int)
@@ -70,7 +69,8 @@ def test_an_alpha_channel_that_hides_nothing_is_no_loss():
 def test_further_frames_are_said_to_be_left_out(form):
     one, other = Image.new("RGB", (5, 3), (9, 9, 9)), Image.new("RGB", (5, 3), (200, 9, 9))
     moving = decode(encoded(one, form, save_all=True, append_images=[other]))
-    assert (moving.lost, moving.image.size) == (("frames",), (5, 3))
+    assert moving.lost == ("frames",)
+    assert np.asarray(moving.image).shape == (3, 5, 3)
     assert decode(encoded(one, form)).lost == ()
 
 
@@ -78,7 +78,7 @@ def test_sixteen_bits_a_channel_are_said_to_be_halved_in_colour_and_refused_in_g
     deep = b"P6 2 1 65535\n" + np.arange(6, dtype=">u2").tobytes()
     assert decode(deep).lost == ("depth",)
     grey = encoded(Image.fromarray(np.arange(15, dtype=np.uint16).reshape(5, 3)))
-    assert "more than 8 bits" in decode(grey).problem
+    assert "more than 8 bits" in str(decode(grey).problem)
 
 
 def test_a_side_a_hundred_times_the_other_is_the_limit():
@@ -87,7 +87,7 @@ def test_a_side_a_hundred_times_the_other_is_the_limit():
     for size in ((MOST_STRETCHED * 3 + 1, 3), (1, 4000)):
         made = decode(encoded(Image.new("RGB", size)))
         assert made.image is None
-        assert f"{size[0]} x {size[1]} pixels: one side is more than 100 times the other" in made.problem
+        assert f"{size[0]} x {size[1]} pixels: one side is more than 100 times the other" in str(made.problem)
 
 
 def test_broken_exif_costs_no_pixel():
@@ -114,7 +114,7 @@ def test_images_come_as_rgb_with_their_own_pixels_and_no_exif_rotation(tmp_path)
         assert items[name].problem is None
         assert expected.shape == (3, 5, 3)
         np.testing.assert_array_equal(np.asarray(items[name].image), expected)
-    assert items["rgb.png"].image.getpixel((4, 2)) == (10, 5, 7)
+    assert np.asarray(items["rgb.png"].image)[2, 4].tolist() == [10, 5, 7]
 
 
 def test_images_that_cannot_be_decoded_stay_in_place_with_the_reason(tmp_path, monkeypatch):
@@ -136,10 +136,10 @@ def test_images_that_cannot_be_decoded_stay_in_place_with_the_reason(tmp_path, m
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         items = list(images.read(shard))
         assert [item.image is None for item in items] == [False, True, True, True, True, True, True, True, False]
-        assert "decompression bomb" in items[5].problem
+        assert "decompression bomb" in str(items[5].problem)
     monkeypatch.undo()
-    found = [item.problem for item in images.read(shard)]
-    assert [found[0], found[5], found[8]] == [None, None, None]
+    found = [item.problem or "" for item in images.read(shard)]
+    assert [found[0], found[5], found[8]] == ["", "", ""]
     assert "truncated" in found[1]
     assert "not a readable image" in found[2]
     assert "(0 bytes)" in found[3]

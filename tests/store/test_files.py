@@ -123,7 +123,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "file.bin"
     write_atomic(path, b"old")
     with pytest.raises(TypeError):
-        write_atomic(path, "text is no bytes")
+        write_atomic(path, "text is no bytes")  # type: ignore[arg-type]
     assert path.read_bytes() == b"old"
     assert every_name(tmp_path) == ["file.bin"]
 

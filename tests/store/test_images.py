@@ -14,7 +14,7 @@ from PIL import Image
 from store.errors import ImageDataError, ImagesMissing, ImageSourceError, ShardChanged
 from store.images import Manifest, open_images
 from tests.paths import DATA
-from tests.store.made import everything, picture, tar_samples, write_folder, write_parquet, write_tar
+from tests.store.made import contents, everything, picture, tar_samples, write_folder, write_parquet, write_tar
 
 needs_real_images = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real images at {DATA}")
 
@@ -47,7 +47,7 @@ def test_a_wrong_description_is_refused_with_what_would_be_right(tmp_path):
     with pytest.raises(ImageSourceError, match="pattern is empty"):
         open_images("parquet", "x", pattern="")
     with pytest.raises(ImageSourceError, match="expected 'fail' or 'skip'"):
-        open_images("digits", "x", pattern="test").scan(on_error="ignore")
+        open_images("digits", "x", pattern="test").scan(on_error="ignore")  # type: ignore[arg-type]
     with pytest.raises(ImageSourceError, match=r"nowhere://x.*[Pp]rotocol"):
         open_images("folder", "nowhere://x", pattern="").listing()
 
@@ -149,7 +149,7 @@ def test_tiny_imagenet_reads_as_tarfile_does():
         assert (manifest.classes[0], len(set(manifest.classes))) == ("goldfish", 200)
     expected = []
     with tarfile.open(DATA / "tiny-imagenet" / f"validation-{last}.tar") as archive:
-        members = {member.name: archive.extractfile(member).read() for member in archive}
+        members = contents(archive)
     for name in members:
         if name.endswith(".jpg"):
             pixels = np.asarray(Image.open(io.BytesIO(members[name])).convert("RGB"))

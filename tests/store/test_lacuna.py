@@ -303,7 +303,7 @@ def test_before_its_end_a_build_does_not_look_complete(tree, tmp_path, monkeypat
 def test_what_a_killed_build_left_is_told_and_stands_in_nobodys_way(tree, tmp_path):
     left = tmp_path / f".out.{'0a' * 8}"
     left.mkdir()
-    told = []
+    told: list[str] = []
     build(tree, tmp_path / "out", shape=SMALL, tell=told.append)
     assert [line for line in told if str(left) in line]
     assert_whole(tmp_path / "out")

@@ -42,7 +42,7 @@ def test_a_bucket_that_is_not_there_cannot_be_used(bucket):
 def test_missing_credentials_are_named_and_no_traceback(s3_server, tmp_path):
     variables = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     variables |= {"AWS_ENDPOINT_URL": os.environ["AWS_ENDPOINT_URL"], "AWS_EC2_METADATA_DISABLED": "true"}
-    words = [Path(sys.executable).with_name("dkvb"), "status", "s3://some/root"]
+    words = [str(Path(sys.executable).with_name("dkvb")), "status", "s3://some/root"]
     ended = subprocess.run(
         words, env={**variables, "HOME": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=False
     )

@@ -249,7 +249,7 @@ def test_broken_samples_of_a_tar_are_named_and_positions_hold(tmp_path):
     assert (manifest.items, manifest.histogram) == (6, [1, 1])
     problems = [item.problem for item in images.read(manifest.shards[0])]
     assert problems[:2] == [None, "label 'cat' is not an integer"]
-    assert "not a readable image" in problems[5]
+    assert "not a readable image" in str(problems[5])
     with pytest.raises(ImageDataError, match=r'9 problems(?s:.*)t\.tar: word: label(?s:.*)on_error = "skip"'):
         images.scan(on_error="fail")
 

@@ -29,7 +29,7 @@ def fill(folder, first, count):
 
 def contents(out):
     """(split, identity) of every file by the SHA-256 of its content."""
-    found = {}
+    found: dict[str, list[tuple[str, str]]] = {}
     for path in sorted(out.glob("*/*/*")):
         assert path.is_file()
         assert not path.is_symlink()

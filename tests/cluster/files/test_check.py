@@ -290,7 +290,23 @@ def test_anything_at_all_ends_in_findings_and_never_in_an_exception(text, findin
     assert all(each.line >= 1 for each in found)
 
 
-ANYTHING = [None, 7, -1, 1.5, True, "x", "", [], {}, [None], {"a": 1}, {7: 8}, [{}], {"x": [1, {}]}, "latest"]
+ANYTHING: list[object] = [
+    None,
+    7,
+    -1,
+    1.5,
+    True,
+    "x",
+    "",
+    [],
+    {},
+    [None],
+    {"a": 1},
+    {7: 8},
+    [{}],
+    {"x": [1, {}]},
+    "latest",
+]
 
 
 def places(value, keys=()):

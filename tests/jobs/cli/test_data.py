@@ -130,6 +130,7 @@ def test_the_real_numbers_with_an_interrupt_a_kill_and_a_run(tmp_path):
 
     def ended(how):
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
             for line in process.stderr:
                 if line.startswith("copied 20"):
                     process.send_signal(how)

@@ -17,6 +17,7 @@ from polars.testing import assert_frame_equal
 from jobs.cli.main import cli
 from jobs.results.sweep_tables import TABLES
 from store.artefacts import read_record, write_record
+from tests.processes import message
 
 DKVB = Path(sys.executable).with_name("dkvb")
 
@@ -27,14 +28,6 @@ def refuse(word):
 
 def strict(text):
     return json.loads(text, parse_constant=refuse)
-
-
-def told(ended, code):
-    """The one message of a command that failed."""
-    assert ended.code == code, ended.err
-    assert "Traceback" not in ended.err
-    _, text = re.split(r"^dkvb: ", ended.err, flags=re.M)
-    return text
 
 
 # Help.
@@ -249,8 +242,8 @@ def test_unlearning_prints_what_it_did(dkvb, own):
 def test_several_experiments_on_a_root_are_told_apart(dkvb, own):
     record = read_record(own.root / "experiments" / "tiny.json")
     write_record(own.root / "experiments" / "other.json", {**record, "name": "other"})
-    assert "2 experiments (other, tiny); say which with --experiment NAME" in told(dkvb("table", own.root), 2)
-    assert "did you mean 'tiny'" in told(dkvb("table", own.root, "--experiment", "tinny"), 2)
+    assert "2 experiments (other, tiny); say which with --experiment NAME" in message(dkvb("table", own.root), 2)
+    assert "did you mean 'tiny'" in message(dkvb("table", own.root, "--experiment", "tinny"), 2)
     assert dkvb("table", own.root, "--experiment", "other").code == 0
     assert len(strict(dkvb("status", own.root, "--json").out)) == 26
 

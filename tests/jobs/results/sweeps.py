@@ -10,7 +10,7 @@ SCHEMA = {**SWEEP, **dict.fromkeys(("train_items", "test_items", "test_others"),
 
 def row(name, budget, forget, retain, *, method="uva", **more):
     """A row of the sweep with accuracies on the test split, the rest filled in: N = 5 holds the share of the rule."""
-    plain = dict.fromkeys(SCHEMA, 0.0)
+    plain: dict[str, object] = dict.fromkeys(SCHEMA, 0.0)
     plain |= {"class": "abcd".index(name), "name": name, "method": method, "seed": 0, "budget": budget}
     plain |= {"share": budget / 10, "pairs_masked": 2 * budget, "pairs_masked_share": budget / 200}
     plain |= {"worst_neighbour": 0, "digest": "d", "forget_hit_share": min(1.0, budget / 5 * TAU)}

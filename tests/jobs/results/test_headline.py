@@ -133,12 +133,19 @@ def test_items_lost_and_gained_are_those_of_the_masked_model(finished):
         assert one["test_retain_gained"] == int((now & ~right & others).sum())
         assert one["test_others"] == int(others.sum())
         added += ((now.double() - right.double()) * others / others.sum()).numpy()
-    changes = item_changes(finished).filter(pl.col("method") == "uva")
+    changes = changes_of(finished).filter(pl.col("method") == "uva")
     np.testing.assert_allclose(np.bincount(changes["item"], changes["change"], len(labels)), added, atol=1e-12)
 
 
+def changes_of(experiment):
+    """What masks change of each item, where the sweep has written it."""
+    changes = item_changes(experiment)
+    assert changes is not None
+    return changes
+
+
 def test_what_the_items_add_is_the_sum_of_the_retain_changes(finished):
-    changes = item_changes(finished).group_by("method", "seed").agg(pl.col("change").sum())
+    changes = changes_of(finished).group_by("method", "seed").agg(pl.col("change").sum())
     classes = by_class(sweep_table(finished)).filter(pl.col("test before") > 0)
     for method, seed, added in changes.rows():
         own = classes.filter(pl.col("method") == method, pl.col("seed") == seed)
@@ -159,7 +166,7 @@ def test_the_model_before_is_measured_once_and_kept(finished):
 
 def test_seconds_are_of_the_sweep_alone_however_cold_the_process(finished):
     rows = sweep_table(finished)
-    assert rows["seconds"].max() < 1  # compilation takes more than 5
+    assert (rows["seconds"] < 1).all()  # compilation takes more than 5
 
 
 @pytest.fixture

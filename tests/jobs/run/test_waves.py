@@ -3,6 +3,8 @@
 import json
 import shutil
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -75,7 +77,7 @@ def test_units_of_a_wave_come_out_in_the_log_of_their_own_step(finished):
 
 
 def test_others_can_watch_a_run(make_spec, images, tmp_path, capfd):
-    lines = []
+    lines: list[Mapping[str, Any]] = []
     plan = make_plan(make_spec(), str(images))
     first = type(plan)(plan.spec, tuple(waves([plan])[0].values()))
     reporter = Reporter(root=tmp_path, terminal=False, log=lines.append)
@@ -94,7 +96,7 @@ def test_beside_another_driver_one_begins_elsewhere(
     age, driver, apart, run_tiny, images, finished, tmp_path, watched, monkeypatch
 ):
     root = shutil.copytree(finished.root, tmp_path / "root")
-    shutil.rmtree(find(root, None).artefact("embeddings[train]").path)
+    shutil.rmtree(str(find(root, None).artefact("embeddings[train]").path))
     about = {"time": time.time() - age, "driver": driver or here(), "step": "embeddings"}
     write_json(root / "progress.json", about)
     monkeypatch.setattr("secrets.randbelow", lambda below: below - 1)
