@@ -141,7 +141,7 @@ class Running:
 
     label: str
     step: Step
-    task: Task
+    task: Task[Any]
     units: list[str]
     open: set[str]
     """Units without an outcome."""
@@ -183,7 +183,7 @@ def run_steps(steps: Mapping[str, Step], root: Place, executor: Executor, progre
         raise refused[0]
 
 
-def begin(label: str, step: Step, task: Task, progress: Progress) -> Running | None:
+def begin(label: str, step: Step, task: Task[Any], progress: Progress) -> Running | None:
     """Prepare a step and see what of it stands; None where all of it does."""
     output, began, clock = task.output, datetime.now(UTC), time.perf_counter()
     if output.done:
@@ -250,7 +250,7 @@ def rotated(units: list[str], *, apart: bool) -> list[str]:
     return units[first:] + units[:first]
 
 
-def open_units(tasks: Mapping[str, tuple[str, Task]]) -> Work:
+def open_units(tasks: Mapping[str, tuple[str, Task[Any]]]) -> Work:
     """In a worker: the work of several steps, one of them open at a time; the first is opened at once.
 
     tasks: kind and task, by label; a unit's name is label/unit.
@@ -272,7 +272,7 @@ def open_units(tasks: Mapping[str, tuple[str, Task]]) -> Work:
     return do
 
 
-def open_unit(kind: str, task: Task) -> Work:
+def open_unit(kind: str, task: Task[Any]) -> Work:
     """In a worker: the step's work, each unit marked once its data stand."""
     with reported(task.output.path):
         work = STEPS[kind].open_work(task)
