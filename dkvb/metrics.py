@@ -5,6 +5,7 @@ n: items; v: classes; models and steps: one model per forget set, at each budget
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,46 @@ def changed(
     lost, gained = (np.zeros(predictions.shape[:2], np.int64) for _ in range(2))
     _count_changed(predictions.numpy(), labels.numpy(), np.asarray(forget, np.int64), lost, gained)
     return lost, gained
+
+
+def item_change(before: Tensor, after: Tensor, *, labels: Tensor, forget: int) -> NDArray[np.int8]:
+    """What each item of the other classes loses or gains from one prediction to another.
+
+    before, after: (n,) integer, predictions; labels: (n,) int64, negative for what is no item.
+    returns: (n,) int8: -1 where it was right and is wrong, 1 the other way round, 0 for all others.
+    """
+    change = (after == labels).to(torch.int8) - (before == labels).to(torch.int8)
+    change[(labels < 0) | (labels == forget)] = 0
+    return change.numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class ClassAccuracies:
+    """Accuracies of models that were to forget one class; NaN over no items."""
+
+    forget: NDArray[np.float64]
+    """(models,) on the items of the class."""
+    retain: NDArray[np.float64]
+    """(models,) on the others."""
+    retain_among_retain: NDArray[np.float64]
+    """(models,) on the others, where only the retain classes may be predicted."""
+    by_class: NDArray[np.float64]
+    """(models, v)."""
+
+
+def class_accuracies(
+    right: NDArray[np.int64], right_among_retain: NDArray[np.int64], *, sizes: NDArray[np.int64], forget: int
+) -> ClassAccuracies:
+    """Accuracies from the items of each class that are predicted right.
+
+    right: (models, v), see `right_by_class`; right_among_retain: the same of predictions among the retain classes.
+    sizes: (v,) items of each class.
+    """
+    others = sizes.sum() - sizes[forget]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        by_class = right / sizes
+        retain, among_retain = ((part.sum(1) - part[:, forget]) / others for part in (right, right_among_retain))
+    return ClassAccuracies(by_class[:, forget], retain, among_retain, by_class)
 
 
 @kernel

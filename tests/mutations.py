@@ -171,8 +171,8 @@ jobs/steps/lira.py
 + "klom": float(metrics.klom(oracle, unlearned).mean()),
 
 jobs/steps/oracles.py
-- own = z["train"][kept]
-+ own = z["train"]
+- z_init = z["train"][retain]
++ z_init = z["train"]
 - k = wanted[int(unit)]
 + k = int(unit)
 

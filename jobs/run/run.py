@@ -112,7 +112,7 @@ class OpenStep:
 
     label: str
     step: Step
-    task: Task
+    task: Task[Any]
     units: list[str]
     open: set[str]
     """Units without an outcome."""
@@ -182,7 +182,7 @@ def run_steps(steps: Mapping[str, Step], root: Place, executor: Executor, progre
         raise refused[0]
 
 
-def begin(label: str, step: Step, task: Task, progress: Progress) -> OpenStep | None:
+def begin(label: str, step: Step, task: Task[Any], progress: Progress) -> OpenStep | None:
     """Prepare a step and see which of its units are done; None where all of it is."""
     output, began, clock = task.output, datetime.now(UTC), time.perf_counter()
     if output.done:
@@ -250,7 +250,7 @@ def rotated(units: list[str], *, apart: bool) -> list[str]:
     return units[first:] + units[:first]
 
 
-def open_units(tasks: Mapping[str, tuple[str, Task]]) -> Work:
+def open_units(tasks: Mapping[str, tuple[str, Task[Any]]]) -> Work:
     """Open the work of several steps, in a worker: one at a time, the first at once.
 
     tasks: kind and task, by label; a unit's name is label/unit.
@@ -272,7 +272,7 @@ def open_units(tasks: Mapping[str, tuple[str, Task]]) -> Work:
     return do
 
 
-def open_unit(kind: str, task: Task) -> Work:
+def open_unit(kind: str, task: Task[Any]) -> Work:
     """Open the work of a step, in a worker: each unit is marked as done once its data are written."""
     with reported(task.output.path):
         work = STEPS[kind].open_work(task)

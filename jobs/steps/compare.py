@@ -7,7 +7,7 @@ looked at once it has ended.
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -27,7 +27,8 @@ from jobs.comparison.heads import HEADS, Head, importance_of, read_head, tuned
 from jobs.comparison.judge import Judge, Model, model, tow
 from jobs.comparison.masks import Accuracies, Budgeted, Watched, accuracies, best_step
 from jobs.rows import without_nan
-from jobs.step import SPLITS, Facts, Task, Work
+from jobs.spec.schema import Grids
+from jobs.step import IF_SET, SPLITS, Facts, Inputs, Task, Work
 from jobs.worker import use_one_core
 from store import arrays
 from store.layout import COMPARE_TABLES
@@ -35,6 +36,26 @@ from store.tables import compact, write_rows
 
 VERSION = 1
 LEASE_S = 86400
+INPUTS = Inputs([*inputs.MODEL, "tuning"], optional=["oracles"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asks:
+    """What is compared, over which budgets."""
+
+    classes: list[str] | None
+    """Names; None: all that have training items."""
+    methods: Grids
+    taus: list[float]
+    """Shares of the class's activations that label-free rules are tried with."""
+    weights: list[float]
+    """Of the orders by contrast."""
+    seed: int
+    tau: float
+    """The share that the mask by the label-free rule holds."""
+    first: int | None = field(default=None, metadata=IF_SET)
+    """Of the classes only the first so many."""
+
 
 UNMASKED = ("uva", "uve", "uva by tau")
 """Masks that the unmask attack is tried on."""

@@ -4,7 +4,7 @@ It runs alone or beside others as the cluster has it: timings are this machine's
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -16,7 +16,7 @@ from dkvb.flops import Flops
 from jobs import inputs
 from jobs.classes import class_hits
 from jobs.comparison.heads import HEADS, Head, read_bottleneck, read_head, tuned
-from jobs.step import Facts, Task, Work
+from jobs.step import IF_SET, Facts, Inputs, Task, Work
 from jobs.worker import use_cores
 from store import arrays
 from store.artefacts import read_json
@@ -25,6 +25,23 @@ from store.tables import write_rows
 
 VERSION = 1
 LEASE_S = 86400
+INPUTS = Inputs([*inputs.MODEL, "tuning"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asks:
+    """Of which class the costs are measured, its first, and with which backbone."""
+
+    classes: list[str] | None
+    """Names; None: all that have training items."""
+    seed: int
+    tau: float
+    """The share of the class's activations that its mask holds."""
+    backbone: BackboneSpec
+    drawn: int | None
+    """The seed of random weights; None for others."""
+    first: int | None = field(default=None, metadata=IF_SET)
+    """Of the classes only the first so many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ A head learns from the class and a random half of the other items; its oracle fr
 forgets the class by every method, and what it says of the class's items is kept.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from jobs import inputs
 from jobs.comparison.heads import read_head, tuned
 from jobs.comparison.masks import Watched
 from jobs.rows import without_nan
-from jobs.step import Facts, Task, Work
+from jobs.step import Facts, Inputs, Task, Work
 from jobs.worker import use_one_core
 from store import arrays
 from store.layout import ATTACKS, LIRA_HEADS
@@ -28,6 +29,25 @@ from store.tables import write_rows
 
 VERSION = 1
 LEASE_S = 86400
+INPUTS = Inputs([*inputs.MODEL, "tuning"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asks:
+    """How many heads are trained, on what, and for which classes."""
+
+    classes: list[str] | None
+    """Names; None: all that have training items."""
+    seed: int
+    tau: float
+    """The share of the class's activations that its mask holds."""
+    heads: int
+    """Trained with the class, and as many without."""
+    items: int
+    """Training items that they are trained on, drawn by the seed."""
+    first: int
+    """Of the classes only the first so many."""
+
 
 METHODS = ("none", "uva by tau", "scrub", "retrain")
 """What is done with a head; the last stands for its oracle."""

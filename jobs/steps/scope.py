@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from jobs.comparison.heads import HEADS, Head, read_head, tuned
 from jobs.comparison.judge import Judge, Model, model
 from jobs.comparison.masks import Budgeted, Watched, accuracies, best_step
 from jobs.rows import without_nan
-from jobs.step import SPLITS, Facts, Task, Work
+from jobs.step import IF_SET, SPLITS, Facts, Inputs, Task, Work
 from jobs.worker import use_one_core
 from store.layout import SCOPE
 from store.names import one_form
@@ -31,6 +32,23 @@ from store.tables import compact, write_rows
 
 VERSION = 1
 LEASE_S = 86400
+INPUTS = Inputs([*inputs.MODEL, "tuning", "flipped"], optional=["other", "other_manifest"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asks:
+    """Which classes are forgotten, and what stands in for their images."""
+
+    classes: list[str] | None
+    """Names; None: all that have training items."""
+    seed: int
+    tau: float
+    """The share of a class's activations that its mask holds."""
+    proxies: dict[str, str]
+    """Class -> class of the other data set whose images stand for it."""
+    first: int | None = field(default=None, metadata=IF_SET)
+    """Of the classes only the first so many."""
+
 
 SIZES = (1, 2, 5, 10, 20)
 """Numbers of classes forgotten at once; and half of the classes."""

@@ -3,16 +3,30 @@
 What is found for one class is used on others only: `jobs.comparison.heads.chosen` leaves out the class to forget.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from dkvb import trials
 from jobs import inputs
 from jobs.comparison.heads import HEADS, Head, importance_of, read_head
-from jobs.step import Facts, Task, Work
+from jobs.step import Facts, Inputs, Task, Work
 from jobs.worker import use_one_core
 
 VERSION = 1
 LEASE_S = 86400
+INPUTS = Inputs(inputs.MODEL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asks:
+    """On which classes settings are tried, and how many."""
+
+    classes: list[str] | None
+    """Names; None: all that have training items."""
+    trials: int
+    """Settings that each baseline may try."""
+    first: int
+    """Of the classes only the first so many."""
+    seed: int
 
 
 def prepare(task: Task) -> list[str]:

@@ -15,6 +15,8 @@ from dkvb.metrics import (
     accuracy,
     aus,
     changed,
+    class_accuracies,
+    item_change,
     js_divergence,
     klom,
     margins,
@@ -313,3 +315,28 @@ def test_items_lost_and_gained_are_counted_item_by_item():
             assert gained[f, g] == sum(b and not a for a, b in zip(was, now, strict=True))
     assert lost[:, 1:].sum() > 0 < gained[:, 1:].sum()
     assert lost[:, 0].sum() == gained[:, 0].sum() == 0
+
+
+def test_an_item_of_another_class_is_lost_gained_or_as_before():
+    labels = torch.tensor([0, 1, 1, 2, 2, -1])
+    before, after = torch.tensor([0, 1, 0, 2, 0, -1]), torch.tensor([1, 0, 1, 2, 1, 3])
+    assert item_change(before, after, labels=labels, forget=0).tolist() == [0, -1, 1, 0, 0, 0]
+    assert item_change(before, after, labels=labels, forget=1).tolist() == [-1, 0, 0, 0, 0, 0]
+
+
+def test_accuracies_of_a_class_and_of_the_others_follow_from_what_is_right():
+    sizes = np.array([4, 2, 0, 8])
+    right, among_retain = np.array([[3, 1, 0, 6], [0, 2, 0, 4]]), np.array([[0, 2, 0, 7], [0, 2, 0, 5]])
+    found = class_accuracies(right, among_retain, sizes=sizes, forget=0)
+    assert found.forget.tolist() == [0.75, 0]
+    assert found.retain.tolist() == [0.7, 0.6]
+    assert found.retain_among_retain.tolist() == [0.9, 0.7]
+    np.testing.assert_array_equal(found.by_class, [[0.75, 0.5, np.nan, 0.75], [0, 1, np.nan, 0.5]])
+
+
+def test_accuracies_over_no_items_are_no_numbers():
+    found = class_accuracies(np.array([[2, 0]]), np.array([[0, 0]]), sizes=np.array([2, 0]), forget=1)
+    assert np.isnan(found.forget).all()
+    assert found.retain.tolist() == [1]
+    alone = class_accuracies(np.array([[2, 0]]), np.array([[0, 0]]), sizes=np.array([2, 0]), forget=0)
+    assert (alone.forget.tolist(), np.isnan(alone.retain).tolist()) == ([1], [True])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 
 from jobs.errors import BadSpec
 from jobs.plan.cost import cost, describe, describe_text
+from jobs.plan.graph import Graph
 from jobs.plan.plan import make_plan, sketch, waves
 from jobs.spec.reading import load_specs
-from jobs.steps import STEPS
+from jobs.steps import STEPS, codes, neighbours
 from store.errors import ImagesMissing
 
 MANIFESTS = {"manifest[train]", "manifest[test]"}
@@ -222,6 +224,71 @@ def test_the_cost_of_a_comparison_counts_all_its_models(make_spec):
 
 def test_every_unit_of_work_has_a_lease_of_minutes_at_least():
     assert all(module.LEASE_S >= 600 for module in STEPS.values())
+
+
+# What steps ask and need.
+
+
+@pytest.fixture
+def graph(make_spec):
+    """A graph with the embeddings of both splits, and keys."""
+    made = Graph(make_spec(), "", {"train": "a", "test": "b"})
+    embedded = made.add_images()
+    keys = made.add("keys", asks=made.key_asks(0), needs={"train": embedded["train"]})
+    return made, {"embeddings": embedded["train"], "keys": keys}
+
+
+def test_a_step_is_given_the_inputs_that_its_module_names(graph):
+    made, needs = graph
+    train = made.add("codes", asks=codes.Asks(), needs=needs)
+    seen = made.add("codes", asks=codes.Asks(), needs={**needs, "seen": train})
+    assert (list(train.inputs), list(seen.inputs)) == (["embeddings", "keys"], ["embeddings", "keys", "seen"])
+    assert made.steps[-2:] == [train, seen]
+
+
+def test_inputs_that_are_missing_or_not_its_own_are_a_mistake_of_the_graph(graph):
+    made, needs = graph
+    before = list(made.steps)
+    with pytest.raises(ValueError, match=r"^codes: inputs missing: \['keys'\], unknown: \[\]$"):
+        made.add("codes", asks=codes.Asks(), needs={"embeddings": needs["embeddings"]})
+    odd = {"embeddings": needs["embeddings"], "key": needs["keys"], "manifest": needs["keys"]}
+    with pytest.raises(ValueError, match=r"missing: \['keys'\], unknown: \['key', 'manifest'\]$"):
+        made.add("codes", asks=codes.Asks(), needs=odd)
+    assert made.steps == before
+
+
+@pytest.mark.parametrize("wrong", [codes.Asks(), {"r": 16}, None])
+def test_what_another_module_asks_is_a_mistake_of_the_graph(wrong, graph):
+    made, needs = graph
+    with pytest.raises(TypeError, match=r"^neighbours: "):
+        made.add("neighbours", asks=wrong, needs=needs)
+    assert made.add("neighbours", asks=neighbours.Asks(r=16), needs=needs).identity["spec"] == {"r": 16}
+
+
+def test_what_a_step_asks_goes_to_a_worker_and_back_to_json_as_it_was(make_spec, images, tmp_path):
+    plan = make_plan(make_spec({"compare": {}}), str(images))
+    for step in plan.steps:
+        task = pickle.loads(pickle.dumps(step.task(tmp_path)))
+        assert (task.asks, task.location) == (step.asks, str(images))
+        assert json.loads(json.dumps(task.spec)) == step.identity["spec"]
+
+
+ALWAYS = {"images", "backbone", "batch", "seed"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ALWAYS),
+        ({"images.orientation": "ignore", "images.alpha": "drop"}, ALWAYS),
+        ({"images.orientation": "apply"}, ALWAYS | {"decoding"}),
+        ({"images.alpha": "white", "backbone.weights": "random"}, ALWAYS | {"decoding"}),
+    ],
+)
+def test_what_came_later_is_part_of_the_json_only_where_it_is_asked(changes, expected, make_spec, images):
+    plan = make_plan(make_spec({"compare": {}, **changes}), str(images))
+    assert set(plan.step("embeddings[test]").identity["spec"]) == expected
+    assert set(plan.step("embeddings[flipped]").identity["spec"]) == expected | {"flip"}
 
 
 # Several experiments as one graph.

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cluster.unit_map import SerialExecutor
-from dkvb.backbones import BackboneSpec, embed, load_backbone
+from dkvb.backbones import embed, load_backbone
 from jobs import inputs
 from jobs.plan.plan import make_plan
 from jobs.run.run import run_steps
@@ -127,7 +127,7 @@ def digits(digits_plan, tmp_path):
 
 def test_a_unit_is_what_a_plain_loop_over_its_batches_gives(digits, threads):
     facts = embeddings.open_work(digits)("00005")
-    backbone = load_backbone(BackboneSpec(**digits.spec["backbone"]))
+    backbone = load_backbone(digits.asks.backbone)
     backbone.module.to(memory_format=torch.channels_last)
     items = list(inputs.images_of(digits).read(inputs.read_manifest(digits).shards[5]))
     assert len(items) == 359 - 5 * 61
@@ -163,7 +163,7 @@ def flawed(monkeypatch, *bad):
 
 def test_skipped_items_are_listed_in_order_and_leave_zeros(digits, monkeypatch):
     flawed(monkeypatch, 7, *range(BATCH, 2 * BATCH), 60)  # one, a whole batch, the last
-    skipping = replace(digits, spec={**digits.spec, "images": {**digits.spec["images"], "on_error": "skip"}})
+    skipping = replace(digits, asks=replace(digits.asks, images=replace(digits.asks.images, on_error="skip")))
     facts = embeddings.open_work(skipping)("00000")
     bad = [7, *range(BATCH, 2 * BATCH), 60]
     assert [one["reason"] for one in facts["left_out"]] == [f"torn at {row}" for row in bad]

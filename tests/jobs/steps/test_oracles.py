@@ -1,10 +1,12 @@
 """Laws of the model whose keys and values never saw a class."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from dkvb.keys import KeySettings
 from jobs import inputs
 from jobs.steps import oracles
 from store import arrays
@@ -26,8 +28,8 @@ def task(monkeypatch):
     monkeypatch.setattr(inputs, "read_manifest", lambda task: SimpleNamespace(classes=["ant", "bee", "cat"]))
     monkeypatch.setattr(inputs, "settings_of", lambda task, name: small.SETTINGS)
     monkeypatch.setattr(oracles, "use_cores", lambda: None)
-    spec = {"settings": {}, "sample": None, "seed": 0, "c": 2, "m": 3, "d_k": 1, "selectable": "used"}
-    return small.task(spec=spec, output=SimpleNamespace(data=None))
+    asks = oracles.Asks(c=2, m=3, d_k=1, sample=None, settings=KeySettings(), seed=0, classes=None, selectable="used")
+    return small.task(asks=asks, output=SimpleNamespace(data=None))
 
 
 def test_every_class_has_a_place_and_logits_for_the_items_kept(task, monkeypatch):
@@ -54,7 +56,7 @@ def test_neither_keys_nor_values_see_the_class_and_all_items_are_judged(selectab
     monkeypatch.setattr(oracles, "fit_codebooks", fit_keys)
     monkeypatch.setattr(oracles, "fit_values", fit_values)
     monkeypatch.setattr(arrays, "write", lambda path, name, found, *, start: written.update({name: (found, start)}))
-    task.spec["selectable"] = selectable
+    task.asks = replace(task.asks, selectable=selectable)
     assert oracles.open_work(task)("00001") == {"class": 2, "items": 3}
     assert seen["keys"] == [[0, 1], [1, 3], [0, 3]]
     assert (seen["codes"], seen["labels"]) == ([[0, 1], [1, 2], [0, 2]], [0, 1, 0])
