@@ -104,7 +104,7 @@ class Proxy:
     """(n,) bool, the test items that may judge."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
     """What all units share."""
 

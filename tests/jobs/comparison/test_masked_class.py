@@ -157,6 +157,18 @@ def test_every_method_is_masked_at_its_own_n(swept):
     assert chosen["random"].pairs.sum(1).tolist() == chosen["uva"].pairs.sum(1).tolist()
 
 
+def test_a_third_way_to_choose_pairs_is_a_row_of_the_table(swept, monkeypatch):
+    last = MaskMethod(
+        name="last", about="", order=lambda items: RemovalOrder(np.where(items.hits, 0, NEVER), items.hits, 1)
+    )
+    monkeypatch.setattr(methods, "MASKS", (*methods.MASKS, last))
+    own = masked(items=swept, **COUNTED)
+    chosen = own.chosen(own.orders())
+    assert [*chosen] == ["uva", "uva per codebook", "uve", "last", "uva by tau", "random"]
+    assert chosen["last"].setting == {"budget": 1, "pairs": 3}
+    assert own.models(chosen)[3].method == "last"
+
+
 # Unmasking.
 
 
