@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dkvb import membership, metrics, probes
 from dkvb.baselines import cross_entropy_error
@@ -85,6 +86,21 @@ def memberships(
         yield (f"population {score}", "auc"), attack.auc
         yield (f"population {score}", "balanced accuracy"), attack.balanced_accuracy
         yield (f"population {score}", "tpr at 1 % fpr"), attack.tpr
+
+
+def loss_auc(judge: Judge, model: Model[Any], rows: Tensor, others: Tensor, *, seed: int) -> float | None:
+    """AUC of the membership attack by loss: some training items (n,) against some test items (n2,), by row.
+
+    returns: None for fewer than two of either, on which no attack can be fitted and tested.
+    """
+    if min(len(rows), len(others)) < 2:
+        return None
+    attack = membership.population_attack(
+        (model.logits["train"][rows].clamp(min=LOWEST), judge.labels["train"][rows]),
+        (model.logits["test"][others].clamp(min=LOWEST), judge.labels["test"][others]),
+        seed=seed,
+    )
+    return attack["loss"].auc
 
 
 def public_attacks(

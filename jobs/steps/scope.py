@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dkvb import baselines, membership, trials
+from dkvb import baselines, trials
 from dkvb.baselines import ForgetTask
 from dkvb.codes import encode
 from dkvb.counts import count_codes
@@ -21,7 +21,7 @@ from dkvb.values import CodeFeatures
 from jobs import inputs
 from jobs.classes import class_indexes
 from jobs.comparison import methods
-from jobs.comparison.attacks import LOWEST
+from jobs.comparison.attacks import loss_auc
 from jobs.comparison.heads import F, Head, LinearHead, ValuesHead
 from jobs.comparison.judge import Judge, Model, model
 from jobs.comparison.masks import Budgeted, Mask, SweptItems, accuracies, best_step
@@ -313,22 +313,7 @@ def instances(shared: Shared, percent: str) -> Iterator[Reach]:
             models += shared.best_masked(rows, [], judge)
             models.append(shared.masked(methods.UVE_ALL.name, everything, {"pairs": int(everything.sum())}))
         for one in models:
-            yield Reach(judge, one, "instances", share, mia_auc=mia_auc(judge, one, rows, others, seed=shared.seed))
-
-
-def mia_auc(judge: Judge, model: Model[Any], rows: Tensor, others: Tensor, *, seed: int) -> float | None:
-    """AUC of the membership attack by loss: some training items (n,) against some test items (n2,), by row.
-
-    returns: None for fewer than two of either, on which no attack can be fitted and tested.
-    """
-    if min(len(rows), len(others)) < 2:
-        return None
-    attack = membership.population_attack(
-        (model.logits["train"][rows].clamp(min=LOWEST), judge.labels["train"][rows]),
-        (model.logits["test"][others].clamp(min=LOWEST), judge.labels["test"][others]),
-        seed=seed,
-    )
-    return attack["loss"].auc
+            yield Reach(judge, one, "instances", share, mia_auc=loss_auc(judge, one, rows, others, seed=shared.seed))
 
 
 def proxy(shared: Shared, images: str) -> Iterator[Reach]:
