@@ -164,6 +164,8 @@ def test_models_stand_in_the_order_of_the_table_of_methods(monkeypatch, swept):
     made = [one.method for one in [*own.models(own.shared.values, judge), *masked.models]]
     assert made == [method.name for method in methods.COMPARED]
     assert {row.weight for row in masked.regrets} == {0.0, 0.5}
+    # Less half of the others' hits 2, 1/2 and 1/2 are left of the class's 2, 1 and 1: a half in one pair, all in three.
+    assert [row.budget for row in masked.regrets if row.weight == 0.5] == [1, 3]
     assert [row.method for row in masked.restored] == ["uva", "uve", "uva by tau"]
     assert [*own.seconds] == ["values/retrain", "values/masks", "values/masked codes"]
 
