@@ -13,7 +13,7 @@ from dkvb import orders
 from dkvb.bottleneck import Bottleneck
 from dkvb.metrics import accuracy
 from jobs.comparison import attacks
-from jobs.comparison.heads import chosen
+from jobs.comparison.methods import chosen
 from jobs.errors import BadRequest, BadSpec
 from jobs.plan.plan import make_plan, waves
 from jobs.results import compare_tables, headline, names, sweep_tables
@@ -196,14 +196,14 @@ def test_settings_for_a_class_are_chosen_on_the_others():
 
 def test_attacks_leave_the_model_as_it_was(compared, make_spec, with_other):
     task = make_plan(make_spec(ASKED), str(with_other)).step("compare").task(compared.root)
-    bench = compare.Bench.of(task)
-    head = bench.heads["values"]
-    judge = compare.Comparison(bench, 0).judge(head)
+    shared = compare.Shared.of(task)
+    head = shared.values
+    judge = compare.Comparison(shared, 0).judge(head)
     kept = {split: logits.clone() for split, logits in judge.before.logits.items()}
-    weights, codes = head.weights.clone(), head.features["train"].codes.clone()
-    assert list(attacks.attacks(judge, [judge.before, judge.oracle], 0, seed=0))
+    weights, codes = head.weights.clone(), head.codes["train"].clone()
+    assert attacks.attacks(judge, [judge.before, judge.oracle], 0, seed=0)
     assert torch.equal(head.weights, weights)
-    assert torch.equal(head.features["train"].codes, codes)
+    assert torch.equal(head.codes["train"], codes)
     assert all(torch.equal(judge.before.logits[split], kept[split]) for split in kept)
 
 

@@ -1,13 +1,14 @@
 """The client of a job server: a server of HTTP on loopback that is slow, or says no; for real ones see acceptance."""
 
 import socket
+import tempfile
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from cluster import local, submit
+from cluster import submit
 from cluster.errors import ClusterUnreachable, SubmissionRefused
 from cluster.submit import packed_code, ray_jobs
 
@@ -91,9 +92,9 @@ def test_what_is_sent_is_the_code_alone():
 
 @pytest.mark.parametrize("folder", ["/nowhere/at/all", None])
 def test_a_submission_that_finds_no_temporary_folder_suggests_no_option_that_submit_has_not(folder, monkeypatch):
-    monkeypatch.setattr(local.tempfile, "tempdir", folder)
+    monkeypatch.setattr(tempfile, "tempdir", folder)
     if folder is None:
-        monkeypatch.setattr(local.tempfile, "_candidate_tempdir_list", lambda: ["/nowhere/at/all"])
+        monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere/at/all"])
     with pytest.raises(ClusterUnreachable, match="TMPDIR") as told, packed_code():
         pass
     assert "--serial" not in str(told.value)

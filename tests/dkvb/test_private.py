@@ -19,6 +19,8 @@ def compiled(tmp_path, monkeypatch):
     file = tmp_path / "doubled.py"
     file.write_text("def double(x):\n    return 2 * x\n", encoding="utf-8")
     spec = importlib.util.spec_from_file_location("doubled", file)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 

@@ -142,7 +142,7 @@ def judge(at: Scenario, expected: dict[str, str]) -> None:
     print(f"\n{'job':<18} {'state':<10} {'attempts ended as':<28} why")
     for name, state in expected.items():
         job = at.job(name)
-        now, ends = job.state(time.time()), [attempt.end.state for attempt in job.attempts if attempt.end]
+        now, ends = job.state(time.time()), [str(attempt.end.state) for attempt in job.attempts if attempt.end]
         print(f"{name:<18} {now.name:<10} {', '.join(ends):<28} {' '.join(now.why.split())[:90]}")
         assert now.name == state, f"{name}: is {now}, expected {state}"
         assert ends.count("succeeded") == (state == "succeeded"), f"{name}: ran to success more than once"

@@ -250,6 +250,8 @@ def test_the_mask_can_be_had_first_and_the_checkpoint_later(method, own, tmp_pat
 
     later = unlearn(own, request)
     assert later.mask == first.mask
+    assert later.checkpoint is not None
+    assert plain.checkpoint is not None
     assert Path(later.mask).read_bytes() == mask
     checkpoint = Path(later.checkpoint).read_bytes()
     assert Path(plain.checkpoint).read_bytes() == checkpoint

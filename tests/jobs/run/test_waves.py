@@ -3,8 +3,6 @@
 import json
 import shutil
 import time
-from collections.abc import Mapping
-from typing import Any
 
 import pytest
 
@@ -14,7 +12,7 @@ from dkvb.errors import BadBudget
 from jobs.errors import StepFailed
 from jobs.plan.plan import make_plan, waves
 from jobs.results.experiment import find
-from jobs.run.progress import Reporter
+from jobs.run.progress import LogLine, Reporter
 from jobs.run.run import run
 from store.artefacts import Artefact, read_json, write_json
 
@@ -77,7 +75,7 @@ def test_units_of_a_wave_come_out_in_the_log_of_their_own_step(finished):
 
 
 def test_others_can_watch_a_run(make_spec, images, tmp_path, capfd):
-    lines: list[Mapping[str, Any]] = []
+    lines: list[LogLine] = []
     plan = make_plan(make_spec(), str(images))
     first = type(plan)(plan.spec, tuple(waves([plan])[0].values()))
     reporter = Reporter(root=tmp_path, terminal=False, log=lines.append)

@@ -11,8 +11,9 @@ from dkvb import baselines, flops, trials
 from dkvb import costs as timing
 from dkvb.flops import Flops
 from jobs import inputs
+from jobs.comparison import methods
 from jobs.steps import costs
-from jobs.steps.costs import Cost, bottleneck_seconds, features_bytes, gradient_costs, mask_costs, ratio
+from jobs.steps.costs import Cost, bottleneck_seconds, gradient_costs, mask_costs, ratio
 from store import arrays
 from tests.jobs.comparison import small
 
@@ -32,11 +33,6 @@ def test_a_bottleneck_costs_its_keys_its_training_codes_and_its_values(monkeypat
 LINEAR = {"train": [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]], "test": [[1.0, 0.0, 0.0]] * 2}
 
 
-def test_a_head_holds_its_training_items_as_it_sees_them():
-    assert features_bytes(small.head()) == 4 * 2 * 2  # 4 items of 2 codes of 16 bits
-    assert features_bytes(small.linear_head(LINEAR, small.OWN)) == 4 * 4 * 4
-
-
 @pytest.mark.parametrize("kind", ["linear", "values"])
 def test_a_gradient_method_is_paid_for_every_item_of_every_epoch(kind, monkeypatch):
     head = small.head() if kind == "values" else small.linear_head(LINEAR, small.OWN)
@@ -48,14 +44,18 @@ def test_a_gradient_method_is_paid_for_every_item_of_every_epoch(kind, monkeypat
     }
     asked, left = [], []
 
-    def run(problem, own, *, seed):
+    def unlearn(baseline, request, *, seed):
         for _ in range(9):
-            left.append(own)
-            yield problem.weights
+            left.append(baseline)
+            yield request.weights
 
-    monkeypatch.setattr(costs, "tuned", lambda tried, h, method, *, forget: (settings[method], asked.append(forget)))
-    monkeypatch.setattr(trials, "run", run)
-    monkeypatch.setattr(trials, "best_epoch", lambda problem, passes: SimpleNamespace(history=(0.1, 0.3, 0.2)))
+    def tuned(marks, h, method, *, forget):
+        return settings[method.name], asked.append(forget)
+
+    monkeypatch.setattr(costs, "tuned", tuned)
+    for baseline in settings.values():
+        monkeypatch.setattr(type(baseline), "unlearn", unlearn)
+    monkeypatch.setattr(trials, "best_epoch", lambda request, passes: SimpleNamespace(history=(0.1, 0.3, 0.2)))
     task = small.task(spec={"seed": 0}, inputs={"tuning": SimpleNamespace(marks=dict)})
     found = {cost.method: cost for cost in gradient_costs(task, head, torch.tensor([2]))}
     item = flops.value_head(2, 3) if kind == "values" else flops.linear_head(3, 3)
@@ -67,7 +67,7 @@ def test_a_gradient_method_is_paid_for_every_item_of_every_epoch(kind, monkeypat
     assert found["ssd"].flops == item * (4 + 1)
     assert found["retrain"].flops == item * (3 * 3)  # as many epochs as the head was trained for
     assert {method: cost.images for method, cost in found.items()} == {**dict.fromkeys(settings, 4), "retrain": 3}
-    assert {cost.bytes_read for cost in found.values()} == {features_bytes(head) + head.weights.nbytes}
+    assert {cost.bytes_read for cost in found.values()} == {head.train_bytes + head.weights.nbytes}
     left.clear()
     found["neggrad+"].work()
     assert left == [settings["neggrad+"]] * 3
@@ -75,9 +75,8 @@ def test_a_gradient_method_is_paid_for_every_item_of_every_epoch(kind, monkeypat
 
 def test_neggrad_takes_a_batch_to_forget_with_every_batch_that_stays(monkeypatch):
     monkeypatch.setattr(costs, "tuned", lambda *_, **__: (baselines.NegGrad(batch=2), False))
-    monkeypatch.setattr(trials, "METHODS", {"neggrad+": None})
-    monkeypatch.setattr(trials, "run", lambda problem, own, *, seed: iter([problem.weights]))
-    monkeypatch.setattr(trials, "best_epoch", lambda problem, passes: SimpleNamespace(history=(0.1,)))
+    monkeypatch.setattr(methods, "GRADIENT", (methods.NEGGRAD,))
+    monkeypatch.setattr(trials, "best_epoch", lambda request, passes: SimpleNamespace(history=(0.1,)))
     task = small.task(spec={"seed": 0}, inputs={"tuning": SimpleNamespace(marks=dict)})
     cost, _ = gradient_costs(task, small.head(), torch.tensor([1]))
     # 3 items that stay are two batches, each beside the one item to forget.
@@ -111,7 +110,9 @@ def rows(monkeypatch):
     monkeypatch.setattr(costs, "read_bottleneck", lambda task: values)
     monkeypatch.setattr(flops, "backbone", lambda module, shape: int(np.prod(shape)))
     monkeypatch.setattr(flops, "coding", lambda *, c, d_z, d_k, m: 1000 * c + 100 * d_z + 10 * d_k + m)
-    monkeypatch.setattr(costs, "read_head", lambda task, name: SimpleNamespace(name=name, labels={"train": labels}))
+    for head in (costs.LinearHead, costs.ValuesHead):
+        here = SimpleNamespace(name=head.name, labels={"train": labels})
+        monkeypatch.setattr(head, "read", lambda task, here=here: here)
 
     def cost(head, method, seconds, forward, backward, images):
         return Cost(head=head, method=method, work=seconds, flops=Flops(forward, backward), images=images, bytes_read=5)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dkvb import metrics, trials
+from dkvb import metrics
 from jobs import inputs
 from jobs.steps import lira
 from store import arrays
@@ -43,28 +43,27 @@ def test_a_unit_is_a_batch_of_heads_of_a_class_and_margins_have_room_for_all(mon
 
 
 @pytest.fixture
-def batch(watched, monkeypatch):
+def batch(swept, monkeypatch):
     """What the last batch of class 0 wrote, and which items its heads learnt from."""
-    learns, written, problems = [], [], []
+    learns, written, requests = [], [], []
 
     def fit(codes, labels, members, settings, *, m, v):
         learns.append((labels.tolist(), members))
         return small.VALUES.expand(members.shape[1], -1, -1, -1) * len(learns)
 
-    def run(problem, settings, *, seed):
-        problems.append(problem)
-        yield problem.weights * 10
+    def unlearn(request, *, seed):
+        requests.append(request)
+        yield request.weights * 10
 
     monkeypatch.setattr(lira, "use_one_core", lambda: None)
-    monkeypatch.setattr(lira, "read_head", lambda task, name: small.head())
-    monkeypatch.setattr(lira.Watched, "of", lambda task: watched)
+    monkeypatch.setattr(lira.ValuesHead, "read", lambda task: small.head())
+    monkeypatch.setattr(lira.SweptItems, "of", lambda task: swept)
     monkeypatch.setattr(lira, "fit_many_values", fit)
-    monkeypatch.setattr(lira, "tuned", lambda *_, **__: (None, False))
-    monkeypatch.setattr(trials, "run", run)
+    monkeypatch.setattr(lira, "tuned", lambda *_, **__: (SimpleNamespace(unlearn=unlearn), False))
     monkeypatch.setattr(arrays, "write", lambda path, name, found, *, start: written.append((name, found, start)))
     task = small.task(spec=SPEC, output=SimpleNamespace(data=None), inputs={"tuning": SimpleNamespace(marks=dict)})
     facts = lira.open_work(task)("00000-00016")
-    return SimpleNamespace(learns=learns, written=written, problems=problems, facts=facts)
+    return SimpleNamespace(learns=learns, written=written, requests=requests, facts=facts)
 
 
 def test_a_head_learns_the_class_and_its_oracle_the_same_half_of_the_others_without_it(batch):
@@ -79,10 +78,10 @@ def test_a_head_learns_the_class_and_its_oracle_the_same_half_of_the_others_with
 
 
 def test_a_head_forgets_the_class_among_the_items_it_learnt_from(batch):
-    for i, problem in enumerate(batch.problems):
+    for i, request in enumerate(batch.requests):
         other = 1 + int(lira.half(2, 0, 0, 16 + i).nonzero())
-        assert problem.labels.tolist() == [0, 0, other]
-        assert problem.forget.tolist() == [0, 1]
+        assert request.labels.tolist() == [0, 0, other]
+        assert request.forget.tolist() == [0, 1]
 
 
 def test_margins_stand_head_by_head_in_the_order_of_the_methods(batch):

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dkvb import trials
 from jobs import inputs
+from jobs.comparison.methods import GRADIENT
 from jobs.steps import tuning
 from tests.jobs.comparison import small
 
@@ -14,31 +14,33 @@ from tests.jobs.comparison import small
 def test_a_unit_is_a_class_a_head_and_a_method(monkeypatch):
     monkeypatch.setattr(inputs, "wanted_classes", lambda task: [2, 7])
     units = tuning.prepare(None)
-    assert len(units) == 2 * 2 * len(trials.METHODS)
+    assert len(units) == 2 * 2 * len(GRADIENT)
     assert units[:2] == ["00002-linear-0", "00002-linear-1"]
     assert units[4:5] == ["00002-values-0"]
     assert units[-1] == "00007-values-3"
 
 
-@pytest.mark.parametrize(("place", "method"), [*enumerate(trials.METHODS)])
+@pytest.mark.parametrize(("place", "method"), [*enumerate(GRADIENT)], ids=[method.name for method in GRADIENT])
 def test_the_class_s_items_are_forgotten_by_every_setting_in_order(place, method, monkeypatch):
     read, ran = [], []
     head = small.head()
 
-    def run(problem, settings, *, seed, important):
-        assert (problem.forget.tolist(), seed) == ([0, 3], 5)
-        assert (important is not None) == (method == "ssd")
-        ran.append(settings)
-        yield problem.weights
-        yield torch.zeros_like(problem.weights)  # all is class 0
+    def unlearn(baseline, request, *, seed, important):
+        assert (request.forget.tolist(), seed) == ([0, 3], 5)
+        assert (important is not None) == (method.name == "ssd")
+        ran.append(baseline)
+        yield request.weights
+        yield torch.zeros_like(request.weights)  # all is class 0
 
     monkeypatch.setattr(tuning, "use_one_core", lambda: None)
-    monkeypatch.setattr(tuning, "read_head", lambda task, name: read.append(name) or head)
-    monkeypatch.setattr(trials, "run", run)
+    for name in ("linear", "values"):
+        one = SimpleNamespace(read=lambda task, name=name: read.append(name) or head)
+        monkeypatch.setattr(tuning, "HEADS", {**tuning.HEADS, name: one})
+    monkeypatch.setattr(type(method.baseline), "unlearn", unlearn)
     work = tuning.open_work(SimpleNamespace(spec={"seed": 5, "trials": 3}))
     facts = work(f"00000-values-{place}")
-    assert (facts["class"], facts["head"], facts["method"]) == (0, "values", method)
-    assert ran == trials.trials(method, "values", count=3, codebooks=2)
+    assert (facts["class"], facts["head"], facts["method"]) == (0, "values", method.name)
+    assert ran == head.trials(method.baseline, 3)
     assert [trial["score"] for trial in facts["trials"]] == [0.5] * 3
     assert [trial["history"] for trial in facts["trials"]] == [[0.5, 0.0]] * 3
     work(f"00000-values-{place}")
