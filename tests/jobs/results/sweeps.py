@@ -1,11 +1,17 @@
 """Small sweep tables, for tests that work their results out by hand."""
 
+from typing import Any
+
 import polars as pl
 
 from dkvb.orders import TAU
 from store.layout import SWEEP
 
-SCHEMA = {**SWEEP, **dict.fromkeys(("train_items", "test_items", "test_others"), pl.Int64), "seconds": pl.Float64}
+SCHEMA: dict[str, Any] = {
+    **SWEEP,
+    **dict.fromkeys(("train_items", "test_items", "test_others"), pl.Int64),
+    "seconds": pl.Float64,
+}
 
 
 def row(name, budget, forget, retain, *, method="uva", **more):
