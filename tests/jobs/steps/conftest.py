@@ -1,5 +1,5 @@
 """The small bottleneck of tests/jobs/comparison, for the steps that compare."""
 
-from tests.jobs.comparison.conftest import watched
+from tests.jobs.comparison.conftest import swept
 
-__all__ = ["watched"]
+__all__ = ["swept"]
