@@ -13,6 +13,7 @@ from jobs.cli.data import data
 from jobs.cli.ending import end_at_once
 from jobs.cli.query import measure, query
 from jobs.cli.queue import jobs, submit
+from jobs.cli.report import report
 from jobs.cli.root import repair, status, table, unlearn
 from jobs.cli.run import demo, plan, run
 from jobs.errors import JobsError
@@ -60,5 +61,5 @@ def cli() -> None:
     """
 
 
-for command in (demo, plan, run, status, repair, table, unlearn, measure, query, submit, jobs, cluster, data):
+for command in (demo, plan, run, status, repair, table, report, unlearn, measure, query, submit, jobs, cluster, data):
     cli.add_command(command)
