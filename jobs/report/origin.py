@@ -197,7 +197,7 @@ def requests(root: Place) -> Section:
         rows=[
             [
                 text_cell(row["made"]),
-                Cell(", ".join(isolated(name(str(each))) for each in row["classes"] or [])),
+                Cell(", ".join(isolated(name(str(each))) for each in row["classes"] or []), name=True),
                 text_cell(row["method"]),
                 number_cell(row["budget"], 0),
                 text_cell(row["by"]),

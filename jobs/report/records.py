@@ -40,6 +40,8 @@ class Column:
     numeric: bool = False
     sorted: str = "none"
     """ "ascending" or "descending" in the column that the rows come sorted by."""
+    names: bool = False
+    """Whether it shows names, though it is sorted by numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +170,7 @@ def clip(text: str, most: int) -> str:
 
 def name(text: str, k: int | None = None) -> str:
     """The name of a class, fit to be shown, and with its number where it had to be cut; k: index of the class."""
-    whole = shown(text)
+    whole = shown(text) or '""'
     cut = clip(whole, LONGEST)
     return cut if cut == whole or k is None else f"{cut} (#{k})"
 

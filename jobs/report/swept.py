@@ -299,7 +299,7 @@ def lost(swept: Swept) -> Section:
                     *first_columns(swept),
                     Column("Others, points", numeric=True, sorted="ascending"),
                     Column("Items lost, gained", numeric=True),
-                    Column("Worst neighbour, points", numeric=True),
+                    Column("Worst neighbour, points", numeric=True, names=True),
                 ],
                 rows=[lost_cells(swept, row) for row in costliest(swept.of(method))],
             ),
@@ -342,7 +342,7 @@ def lost_cells(swept: Swept, row: Mapping[str, Any]) -> list[Cell]:
         *first_cells(swept, row),
         change,
         counts,
-        Cell(isolated(beside), f"{number(-damage, sign=True)}", -damage),
+        Cell(beside, number(-damage, sign=True), -damage, name=True),
     ]
 
 

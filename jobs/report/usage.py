@@ -121,7 +121,7 @@ def store(usage: Usage) -> Section:
             caption="Overlap of classes, those that share most first",
             columns=[
                 Column("Class"),
-                Column("Shares most with, %", numeric=True, sorted="descending"),
+                Column("Shares most with, %", numeric=True, sorted="descending", names=True),
                 Column("Alone, %", numeric=True),
                 Column("Pairs", numeric=True),
             ],
@@ -142,7 +142,7 @@ def overlap_rows(usage: Usage) -> list[list[Cell]]:
         alone = float(usage.overlap.exclusive[k])
         cells = [
             name_cell(each, k),
-            Cell(beside or NOTHING, value=most),
+            Cell(beside or NOTHING, value=most, name=True),
             number_cell(None if np.isnan(alone) else 100 * alone, 1),
             number_cell(int(usage.overlap.shared[k, k]), 0),
         ]
