@@ -8,7 +8,7 @@ import polars as pl
 
 from dkvb.orders import TAU
 from jobs.report import svg
-from jobs.report.records import Explorer, Figures, Heading, Paragraph, Section, name, number
+from jobs.report.records import Explorer, Figures, Paragraph, Section, name, number
 from jobs.report.swept import METHODS, Swept
 
 
@@ -24,7 +24,6 @@ def along(swept: Swept) -> Section:
                 "page is chosen by these curves."
             ),
             Figures([mean_along(swept, method) for method in swept.methods]),
-            Heading("One class"),
             Explorer(),
         ],
     )
@@ -56,9 +55,9 @@ def mean_along(swept: Swept, method: str) -> svg.Drawing:
     return svg.curves(
         id=f"along-{method}",
         title=f"{METHODS[method].title[:1].upper()}{METHODS[method].title[1:]}: mean of {len(parts):,} classes",
-        description=f"Along N in % of {METHODS[method].of}. Means over classes: " + "; ".join(said),
+        description=f"Along N in % of the {METHODS[method].of}. Means over classes: " + "; ".join(said),
         curves=curves,
-        label=f"N in % of {METHODS[method].of}",
+        label=f"N in % of the {METHODS[method].of}",
         legend=[
             svg.Key("line", "a", "training items still known, %"),
             svg.Key("dashes", "a", "test items still known, %"),

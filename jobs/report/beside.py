@@ -1,5 +1,7 @@
 """What stands beside retraining: limits with the probe, costs, attacks, other methods."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -37,12 +39,16 @@ def done(experiment: Experiment, kind: str) -> bool:
     return bool(labels) and all(Artefact(experiment.root, kind, experiment.steps[label]).done for label in labels)
 
 
-def how(experiment: Experiment) -> str:
+def run_text(experiment: Experiment) -> str:
+    """The command that makes, or finishes, all of it."""
+    images = "" if experiment.spec["images"]["kind"] == "digits" else " --images DIR"
+    return f"dkvb run {experiment.name}.toml --root ROOT{images}"
+
+
+def compare_text(experiment: Experiment) -> str:
     """The command that makes what compares."""
     asked = experiment.spec.get("compare") is not None
-    return "dkvb run SPEC --root ROOT --images DIR" + (
-        "" if asked else "   # with [compare] in the spec (docs/format.md)"
-    )
+    return run_text(experiment) + ("" if asked else "   # with [compare] in the spec (docs/format.md)")
 
 
 def limits(experiment: Experiment, attacks: pl.DataFrame | None) -> Section:
@@ -69,7 +75,9 @@ def limits(experiment: Experiment, attacks: pl.DataFrame | None) -> Section:
         ]
     else:
         blocks.append(
-            Missing("How much of a class a probe still finds in the backbone was not measured:", how(experiment))
+            Missing(
+                "How much of a class a probe still finds in the backbone was not measured:", compare_text(experiment)
+            )
         )
     return Section("limits", "Limits", blocks)
 
@@ -78,38 +86,45 @@ def probe_rows(attacks: pl.DataFrame) -> list[list[Cell]]:
     """A row a layer: before, masked, and the oracle."""
     rows = []
     for attack, reads in PROBES.items():
-        own = attacks.filter(pl.col("head") == "values", pl.col("attack") == attack)
-        values = {row["method"]: row for row in own.to_dicts()}
-        masked = next((values[method] for method in MASKS if method in values), None)
+        values = {row["method"]: row for row in attacks.filter(pl.col("attack") == attack).to_dicts()}
+        # What the backbone puts out is probed on the linear head alone, and no mask changes it.
+        masked = next((values[method] for method in (*MASKS, "none") if method in values), None)
         if masked is None:
             continue
         was = values.get("none", {}).get("value")
+        by = "as before" if masked["method"] == "none" else masked["method"]
         rows.append(
             [
                 text_cell(reads),
-                number_cell(percent(was), 1),
-                number_cell(percent(masked["value"]), 1, detail=masked["method"]),
-                number_cell(percent(masked["oracle"]), 1),
+                number_cell(per_cent(was), 1),
+                number_cell(per_cent(masked["value"]), 1, detail=by),
+                number_cell(per_cent(masked["oracle"]), 1),
             ]
         )
     return rows
 
 
-def percent(share: float | None) -> float | None:
+def per_cent(share: float | None) -> float | None:
     """A share in per cent."""
     return None if share is None else 100 * share
 
 
-def cost(experiment: Experiment, seconds: list[tuple[str, float]]) -> Section:
-    """What one request costs, and what everything took.
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Something that was done once, and how long it took."""
 
-    seconds: what was done, and how long each took.
-    """
+    what: str
+    seconds: float
+    detail: str = ""
+
+
+def cost(experiment: Experiment, taken: Sequence[Taken]) -> Section:
+    """What one request costs, and what everything took."""
     blocks: list[Block] = [
         Paragraph("What was done once for all requests, and then what one request costs beside retraining."),
     ]
-    if seconds:
-        rows = [[text_cell(what), number_cell(taken, 1)] for what, taken in seconds]
+    if taken:
+        rows = [[Cell(one.what, one.detail), number_cell(one.seconds, 1)] for one in taken]
         columns = [Column("Done once"), Column("Seconds", numeric=True)]
         blocks.append(Table(id="seconds", caption="Seconds, as busy as the machine was", columns=columns, rows=rows))
     blocks.append(Heading("One request"))
@@ -145,14 +160,14 @@ def cost(experiment: Experiment, seconds: list[tuple[str, float]]) -> Section:
             )
         )
     else:
-        blocks.append(Missing("One request beside retraining was not timed:", how(experiment)))
+        blocks.append(Missing("One request beside retraining was not timed:", compare_text(experiment)))
     return Section("cost", "What it cost", blocks)
 
 
 def beside(experiment: Experiment, attacks: pl.DataFrame | None) -> Section:
     """Attacks and other methods, each beside the model that never saw the class."""
     if attacks is None:
-        missing = Missing("Nothing was compared with retraining, and nothing attacked:", how(experiment))
+        missing = Missing("Nothing was compared with retraining, and nothing attacked:", compare_text(experiment))
         return Section("attacks", "Beside the oracle", [missing])
     shown = attacks.filter(pl.col("head") == "values", pl.col("method").is_in(MASKS))
     return Section(
@@ -221,7 +236,7 @@ def attack_table(id: str, caption: str, attacks: pl.DataFrame, *, folded: bool) 
         ],
         rows=[
             [
-                Cell(row["attack"], row["measure"]),
+                Cell(row["attack"].replace("_", " "), row["measure"]),
                 text_cell(METHODS.get(row["method"], row["method"])),
                 text_cell(row["head"]),
                 number_cell(row["value"], 3),
@@ -235,7 +250,7 @@ def attack_table(id: str, caption: str, attacks: pl.DataFrame, *, folded: bool) 
             ]
             for row in sorted(attacks.to_dicts(), key=far)
         ],
-        open=0 if folded else 50,
+        open=0 if folded else 20,
     )
 
 

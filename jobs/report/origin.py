@@ -1,12 +1,15 @@
 """What was asked, by whom, where all of it came from, and how to make it again."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
+
+import polars as pl
 
 from dkvb.orders import TAU
 from jobs import certificate
 from jobs.printable import shown
+from jobs.report.beside import Taken, run_text
 from jobs.report.records import (
     NOTHING,
     Block,
@@ -14,11 +17,11 @@ from jobs.report.records import (
     Code,
     Column,
     Facts,
-    Heading,
     Missing,
     Paragraph,
     Section,
     Table,
+    free_cell,
     isolated,
     name,
     number,
@@ -29,7 +32,7 @@ from jobs.report.swept import METHODS, Swept
 from jobs.report.toml import toml
 from jobs.results.experiment import Experiment
 from jobs.results.sweep_tables import heads, model_before
-from jobs.spec.reading import as_table, load_specs, shipped
+from jobs.spec.reading import as_table
 from store.artefacts import PROVENANCE, Artefact, as_written, read_json
 from store.places import Place
 
@@ -79,13 +82,13 @@ def asked(experiment: Experiment, made: Sequence[Made], swept: Swept | None) -> 
             ),
             (
                 "Rule for N",
-                f"the smallest N whose masked pairs hold {100 * TAU:g} % of the class's training activations; it reads "
-                "no test item and no prediction",
+                f"the smallest N of the grid whose masked pairs hold {100 * TAU:g} % of the class's training "
+                "activations; it reads no test item and no prediction",
             ),
         ]
     blocks: list[Block] = [Facts(facts)]
     if swept is None:
-        blocks.append(Missing("The run is not finished:", f"dkvb run {spec_name(experiment)} --root ROOT --images DIR"))
+        blocks.append(Missing("The run is not finished:", run_text(experiment)))
     return Section("asked", "What was asked", blocks)
 
 
@@ -145,7 +148,7 @@ def asked_text(sweep: Mapping[str, Any]) -> str:
     return f"{some}{f' and {len(classes) - 10:,} more' if len(classes) > 10 else ''}, each forgotten by itself"
 
 
-def seconds(made: Sequence[Made], swept: Swept | None) -> list[tuple[str, float]]:
+def seconds(made: Sequence[Made], swept: Swept | None) -> list[Taken]:
     """What was done once, and how long it took."""
     kinds = {
         "embeddings": "images through the backbone",
@@ -157,19 +160,25 @@ def seconds(made: Sequence[Made], swept: Swept | None) -> list[tuple[str, float]
         "linear": "linear head trained",
         "sweep": "sweep: every class at every N of the grid",
     }
-    found: list[tuple[str, float]] = []
+    found: list[Taken] = []
     for kind, what in kinds.items():
         taken = [step.seconds for step in made if step.label.partition("[")[0] == kind and "@" not in step.label]
         known = [each for each in taken if each is not None]
         if known:
-            found.append((what, sum(known)))
-    if found:
-        found.append(("all of these", sum(taken for _, taken in found)))
-    for method in swept.methods if swept is not None else []:
-        mean = swept.classes.filter(swept.classes["method"] == method)["seconds"].mean()
+            found.append(Taken(what, sum(known), each_class(swept) if kind == "sweep" else ""))
+    return [*found, Taken("all of these", sum(one.seconds for one in found))] if found else []
+
+
+def each_class(swept: Swept | None) -> str:
+    """How long the sweep took for a class."""
+    if swept is None:
+        return ""
+    texts = []
+    for method in swept.methods:
+        mean = swept.classes.filter(pl.col("method") == method)["seconds"].mean()
         if isinstance(mean, float):
-            found.append((f"of the sweep, one class at every N, {METHODS[method].title}", mean))
-    return found
+            texts.append(f"{number(mean, 1)} s {METHODS[method].title}")
+    return f"each class at every N {', '.join(texts)}" if texts else ""
 
 
 def requests(root: Place) -> Section:
@@ -200,9 +209,9 @@ def requests(root: Place) -> Section:
                 Cell(", ".join(isolated(name(str(each))) for each in row["classes"] or []), name=True),
                 text_cell(row["method"]),
                 number_cell(row["budget"], 0),
-                text_cell(row["by"]),
-                text_cell(row["ticket"]),
-                text_cell(row["reason"]),
+                free_cell(row["by"]),
+                free_cell(row["ticket"]),
+                free_cell(row["reason"]),
                 text_cell("yes" if row["signed"] else "no"),
                 text_cell(f"unlearned/{row['unlearned']}"),
             ]
@@ -265,25 +274,14 @@ def machine_text(machine: Mapping[str, Any]) -> str:
     return ", ".join(str(part) for part in (machine.get("processor"), cpus, machine.get("system")) if part)
 
 
-def spec_name(experiment: Experiment) -> str:
-    """The shipped spec that asks for the same, or the file that the page gives."""
-    if experiment.name in shipped():
-        specs = load_specs(experiment.name)
-        if len(specs) == 1 and asdict(specs[0]) == experiment.spec:
-            return experiment.name
-    return f"{experiment.name}.toml"
-
-
 def reproduce(experiment: Experiment, made: Sequence[Made]) -> Section:
     """The commands that make all of it again."""
-    spec = spec_name(experiment)
-    images = "" if experiment.spec["images"]["kind"] == "digits" else " --images DIR"
     commits = [str(step.said["commit"]) for step in made if step.said.get("commit")]
     checkout = [f"git checkout {shown(commits[-1]).removesuffix('+dirty')}"] if commits else []
     which = f"--experiment {experiment.name}"
     commands = [
         *checkout,
-        f"dkvb run {spec} --root ROOT{images}",
+        run_text(experiment),
         "dkvb status ROOT",
         f"dkvb table ROOT --table classes {which}",
         f"dkvb report ROOT {which} -o report.html",
@@ -294,9 +292,6 @@ def reproduce(experiment: Experiment, made: Sequence[Made]) -> Section:
             "equal versions on a like machine give equal bytes too."
         ),
         Code("\n".join(commands)),
+        Code(toml(as_table(experiment.spec)), folded=f"The spec, to be saved as {experiment.name}.toml"),
     ]
-    if spec.endswith(".toml"):
-        blocks += [Heading(f"The spec, {spec}"), Code(toml(as_table(experiment.spec)), folded="Show")]
-    else:
-        blocks.append(Code(toml(as_table(experiment.spec)), folded=f"The spec, which ships as {spec}"))
     return Section("reproduce", "How to reproduce it", blocks)

@@ -12,10 +12,11 @@ from typing import Any
 from jobs.errors import BadRequest
 from jobs.query.stored import Stored
 from jobs.report.along import along, explored
-from jobs.report.beside import beside, cost, done, limits, read_attacks
-from jobs.report.origin import asked, provenance, read_made, reproduce, requests, seconds, spec_name
+from jobs.report.beside import beside, cost, done, limits, read_attacks, run_text
+from jobs.report.lost import lost
+from jobs.report.origin import asked, provenance, read_made, reproduce, requests, seconds
 from jobs.report.records import Missing, Section
-from jobs.report.swept import forgotten, lost, read_swept
+from jobs.report.swept import forgotten, read_swept
 from jobs.report.usage import read_usage, store
 from jobs.results.experiment import Experiment
 
@@ -37,7 +38,7 @@ def content(experiment: Experiment) -> tuple[list[Section], dict[str, Any] | Non
     swept = read_swept(experiment) if done(experiment, "sweep") else None
     usage = read_usage(Stored(experiment)) if done(experiment, "counts") and done(experiment, "values") else None
     attacks = read_attacks(experiment)
-    command = f"dkvb run {spec_name(experiment)} --root ROOT --images DIR"
+    command = run_text(experiment)
     results = (
         [
             Section("forgotten", "What was forgotten", [Missing("No class was forgotten yet:", command)]),

@@ -29,7 +29,7 @@ class Cell:
     value: float | None = None
     """What a column of numbers is sorted by."""
     name: bool = False
-    """Whether it is a name, of any script: set apart from the text around it."""
+    """Whether it is a text from elsewhere, of any script and length: set apart from the text around it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,14 +190,24 @@ def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
+def percent(value: float | None, digits: int = 2) -> str:
+    """The same with its sign, on one line."""
+    return NOTHING if value is None else f"{number(value, digits)}\N{NO-BREAK SPACE}%"
+
+
 def number_cell(value: float | None, digits: int = 2, *, sign: bool = False, detail: str = "") -> Cell:
     """A number in a table."""
     return Cell(number(value, digits, sign=sign), detail, value)
 
 
 def text_cell(value: object) -> Cell:
-    """Any text of ours, or of data, in a table."""
-    return Cell(NOTHING if value is None else clip(shown(str(value)), 4 * LONGEST))
+    """A short text of ours in a table."""
+    return Cell(NOTHING if value is None else shown(str(value)))
+
+
+def free_cell(value: object) -> Cell:
+    """A text that somebody gave, in a table."""
+    return Cell(NOTHING) if value is None else Cell(clip(shown(str(value)), 4 * LONGEST), name=True)
 
 
 def name_cell(text: str, k: int | None = None) -> Cell:

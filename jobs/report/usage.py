@@ -27,6 +27,7 @@ from jobs.report.records import (
     name_cell,
     number,
     number_cell,
+    percent,
 )
 
 DRAWN = 24
@@ -78,7 +79,7 @@ def store(usage: Usage) -> Section:
         ),
         Tiles(
             [
-                Tile("Pairs that training uses", f"{number(used, 1)} %", f"of {c:,} × {usage.keys:,}"),
+                Tile("Pairs that training uses", percent(used, 1), f"of {c:,} × {usage.keys:,}"),
                 Tile(
                     "Keys as if used alike",
                     number(float(np.median(effective)), 0),
@@ -86,12 +87,12 @@ def store(usage: Usage) -> Section:
                 ),
                 Tile(
                     "Busiest key",
-                    f"{number(100 * load['largest_share'].max(), 2)} %",
+                    percent(100 * load["largest_share"].to_numpy().max()),
                     "of its codebook's activations, at most",
                 ),
                 Tile(
                     "Of one class alone",
-                    f"{number(100 * load['exclusive_share'].mean(), 1)} %",
+                    percent(100 * load["exclusive_share"].to_numpy().mean(), 1),
                     "of activations, on pairs that no other class selects",
                 ),
             ]

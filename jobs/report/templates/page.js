@@ -36,7 +36,7 @@
 
   // One class along N.
   const home = document.getElementById("explorer");
-  const data = JSON.parse(document.getElementById("along").textContent);
+  const data = JSON.parse(document.getElementById("explorer-data").textContent);
   if (!home || !data || !data.methods.length) return;
 
   const element = (tag, attributes = {}, ...children) => {
@@ -128,7 +128,7 @@
         drawn("line", { x1: 40, y1: y(tick), x2: 348, y2: y(tick), class: "grid" }),
         drawn("text", { x: 34, y: y(tick) + 4, "text-anchor": "end" }, tick));
     }
-    picture.append(drawn("text", { x: 194, y: 238, "text-anchor": "middle" }, `N in % of ${method().of}`));
+    picture.append(drawn("text", { x: 194, y: 238, "text-anchor": "middle" }, `N in % of the ${method().of}`));
     for (const [style, values] of series(row)) {
       const points = values.map((value, i) => `${x((100 * row.n[i]) / row.most).toFixed(1)},${y(value).toFixed(1)}`);
       picture.append(drawn("polyline", { class: style, points: points.join(" ") }));

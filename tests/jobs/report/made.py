@@ -7,8 +7,9 @@ import polars as pl
 
 from dkvb.overlap_matrix import OverlapMatrix
 from jobs.report.along import along, explored
+from jobs.report.lost import lost
 from jobs.report.page import render
-from jobs.report.swept import Swept, forgotten, lost
+from jobs.report.swept import Swept, forgotten
 from jobs.report.usage import Usage, store
 from jobs.results.headline import KEYS, at_rule, by_class
 from jobs.results.sweep_tables import by_method
