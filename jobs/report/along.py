@@ -11,6 +11,9 @@ from jobs.report import svg
 from jobs.report.records import Explorer, Figures, Paragraph, Section, name, number
 from jobs.report.swept import METHODS, Swept
 
+POINTS = 40_000
+"""Most N of all classes and methods together that a page carries: about 31 bytes each."""
+
 
 def along(swept: Swept) -> Section:
     """Forget and retain along N: all classes as a picture, one class where there is a script."""
@@ -91,21 +94,30 @@ def explored(swept: Swept, alike: Mapping[int, Sequence[tuple[int, int]]]) -> di
     }
 
 
+def kept(budgets: int, rule: int | None, most: int) -> list[int]:
+    """Places in a grid that a page carries: the first, the last, the rule's, and others evenly between."""
+    places = np.linspace(0, budgets - 1, min(most, budgets)).round().astype(int).tolist()
+    return sorted({*places, *([] if rule is None else [rule])})
+
+
 def explored_rows(swept: Swept, method: str) -> list[dict[str, Any]]:
     """One row a class, of the first seed."""
+    most = max(3, POINTS // (len(swept.names) * len(swept.methods)) - 1)
     rows = swept.rows.filter(pl.col("method") == method)
     rows = rows.filter(pl.col("seed") == rows["seed"].min()).sort("class", "budget")
     made = []
     for (k,), part in rows.group_by("class", maintain_order=True):
+        holds = ((part["budget"] > 0) & (part["forget_hit_share"] >= TAU - 1e-9)).arg_true().to_list()
+        places = kept(len(part), holds[0] if holds else None, most)
+        part = part[places]
         right = (part["test_retain"] * part["test_others"]).round().cast(pl.Int64)
         damage = (10000 * part["neighbour_damage"]).round().cast(pl.Int64)
-        holds = (part["budget"] > 0) & (part["forget_hit_share"] >= TAU - 1e-9)
         made.append(
             {
                 "k": k,
                 "most": round(part["budget"][-1] / (part["share"][-1] or 1)),
                 "n": part["budget"].to_list(),
-                "rule": holds.arg_true().to_list()[0] if holds.any() else None,
+                "rule": places.index(holds[0]) if holds else None,
                 **{
                     split: (part[f"{split}_forget"] * part[f"{split}_items"]).round().cast(pl.Int64).to_list()
                     for split in ("train", "test")

@@ -13,6 +13,8 @@ from jobs.report.svg import Drawing
 
 LONGEST = 60
 """Columns that a name takes at most; what is longer is cut, and its class number then tells it apart."""
+MARKS = 4
+"""Marks above and below one letter at most: more would cover other lines, and no script needs them."""
 WORST = 50
 """Rows of a table that are open; the whole table stands below them, folded."""
 NOTHING = "–"
@@ -159,19 +161,29 @@ def width(character: str) -> int:
 
 
 def clip(text: str, most: int) -> str:
-    """The beginning of a text that takes at most so many columns, as many characters with marks above them at most."""
+    """The beginning of a text that takes at most so many columns."""
     taken = 0
     for place, character in enumerate(text):
         taken += width(character)
-        if taken > most - (place + 1 < len(text)) or place > 3 * most:
+        if taken > most - (place + 1 < len(text)):
             return text[:place] + "…"
     return text
+
+
+def few_marks(text: str) -> str:
+    """A text without the marks that one letter has beyond `MARKS`."""
+    kept, marks = [], 0
+    for character in text:
+        marks = marks + 1 if unicodedata.category(character) in ("Mn", "Me") else 0
+        if marks <= MARKS:
+            kept.append(character)
+    return "".join(kept)
 
 
 def name(text: str, k: int | None = None) -> str:
     """The name of a class, fit to be shown, and with its number where it had to be cut; k: index of the class."""
     whole = shown(text) or '""'
-    cut = clip(whole, LONGEST)
+    cut = clip(few_marks(whole), LONGEST)
     return cut if cut == whole or k is None else f"{cut} (#{k})"
 
 

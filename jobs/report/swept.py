@@ -48,7 +48,7 @@ DRAWN = 20
 """Classes of a drawing with a row for each: the worst."""
 NAMED = 10
 """Classes that are named in a sentence."""
-LABEL = 17
+LABEL = 15
 """Columns of a name beside a row."""
 
 

@@ -29,6 +29,7 @@ from jobs.report.records import (
     number_cell,
     percent,
 )
+from jobs.report.swept import LABEL
 
 DRAWN = 24
 """Most classes of a drawing with a square for each two."""
@@ -153,7 +154,7 @@ def overlap_rows(usage: Usage) -> list[list[Cell]]:
 
 def squares(usage: Usage) -> svg.Drawing:
     """Every two classes."""
-    names = [clip(name(each), 17) for each in usage.names]
+    names = [clip(name(each), LABEL) for each in usage.names]
     weighted = usage.overlap.weighted
     nearest = [
         f"{name(usage.names[k])} with {name(usage.names[pairs[0][0]])} {pairs[0][1]} %"

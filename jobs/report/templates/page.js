@@ -57,7 +57,7 @@
   const isolated = (name) => element("bdi", {}, name);
   const share = (count, items) => (items ? (100 * count) / items : null);
   const known = (count, items) =>
-    items ? `${whole(count)} of ${whole(items)} (${fixed(share(count, items))} %)` : "no items";
+    items ? `${whole(count)} of ${whole(items)} (${fixed(share(count, items))}\u00a0%)` : "no items";
 
   const select = element("select", { id: "explorer-class" });
   const swept = Array.from(new Set(data.methods.flatMap((method) => method.rows.map((row) => row.k)))).sort((x, y) => x - y);
@@ -164,27 +164,27 @@
     const i = Number(slider.value);
     const [train, test, others] = [data.train[row.k], data.test[row.k], data.others[row.k]];
     const at = (100 * row.n[i]) / row.most;
-    const where = `N = ${whole(row.n[i])} of ${whole(row.most)} ${method().of} (${fixed(at, 1)} %)`;
+    const where = `N = ${whole(row.n[i])} of ${whole(row.most)} ${method().of} (${fixed(at, 1)}\u00a0%)`;
     reading.textContent = where + (i === row.rule ? ": the N of the rule" : "");
     const retain = share(row.right + row.change[i], others);
     facts.replaceChildren(
       fact("Training items still known", known(row.train[i], train)),
       fact("Test items still known", known(row.test[i], test)),
       fact("All other classes", others
-        ? `${fixed(retain)} % of test items right, ${signed(share(row.change[i], others))} points (${whole(row.change[i]).replace("-", "\u2212")} items)`
+        ? `${fixed(retain)}\u00a0% of test items right, ${signed(share(row.change[i], others))} points (${whole(row.change[i]).replace("-", "\u2212")} items)`
         : "no items"));
     if (row.worst[i] !== null && row.damage[i] > 0) {
       facts.append(fact("Loses most", isolated(data.classes[row.worst[i]]), `, ${fixed(row.damage[i] / 100)} points`));
     }
     if (data.alike[row.k]) {
       const names = data.alike[row.k].flatMap(([k, percent], place) =>
-        [place ? ", " : "", isolated(data.classes[k]), ` ${percent} %`]);
+        [place ? ", " : "", isolated(data.classes[k]), ` ${percent}\u00a0%`]);
       facts.append(fact("Shares most activations with", ...names));
     }
     slider.setAttribute("aria-valuetext", `${where}, ${known(row.train[i], train)} training items still known`);
     picture.setAttribute("aria-label",
       `${data.classes[row.k]}, ${method().title}: at ${where} ${known(row.train[i], train)} of its training items and ` +
-      `${known(row.test[i], test)} of its test items are still known; ${retain === null ? "there are no others" : `${fixed(retain)} % of the others' test items are right`}`);
+      `${known(row.test[i], test)} of its test items are still known; ${retain === null ? "there are no others" : `${fixed(retain)}\u00a0% of the others' test items are right`}`);
     const cursor = drawn("g", {});
     cursor.append(drawn("line", { x1: x(at), y1: 8, x2: x(at), y2: 208, class: "cursor" }));
     for (const [style, values] of series(row)) {

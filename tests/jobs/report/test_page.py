@@ -113,7 +113,7 @@ def test_odd_names_are_shown_and_obeyed_by_nothing():
     assert "alert(1)" in one.text
     assert "{{ 7 * 7 }}" in one.text
     assert "x" * (LONGEST + 1) not in text
-    assert "\u0301" * 200 not in text
+    assert "\u0301" * 5 not in text
 
 
 def test_embedded_json_can_neither_end_its_element_nor_its_line():

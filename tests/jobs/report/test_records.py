@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
-from jobs.report.records import LONGEST, clip, name, number, width
+from jobs.report.records import LONGEST, MARKS, clip, few_marks, name, number, width
 from jobs.report.toml import toml
 from jobs.spec.reading import as_table, load_specs, shipped
 from tests.jobs.report.made import ODD
@@ -31,7 +31,7 @@ def test_a_name_is_printable_and_short(odd):
     shown = name(odd, 7)
     assert shown.isprintable()
     assert sum(map(width, shown)) <= LONGEST + len(" (#7)")
-    assert len(shown) <= 3 * LONGEST + len("… (#7)") + 1
+    assert len(shown) <= (1 + MARKS) * LONGEST + len(" (#7)")
 
 
 def test_a_text_that_just_fits_is_whole():
@@ -39,6 +39,12 @@ def test_a_text_that_just_fits_is_whole():
     assert clip("abcdef", 5) == "abcd…"
     assert clip("猫猫", 4) == "猫猫"
     assert clip("猫猫猫", 5) == "猫猫…"
+
+
+def test_letters_keep_the_marks_that_scripts_need():
+    for word in ("naïve", "e\u0301", "ผู้ใหญ่", "בְּרֵאשִׁית", "བསྒྲུབས", "हिन्दी"):
+        assert few_marks(word) == word
+    assert few_marks("e" + 9 * "\u0301" + "x") == "e" + MARKS * "\u0301" + "x"
 
 
 @pytest.mark.parametrize("spec", shipped())
