@@ -71,7 +71,7 @@ def read_usage(stored: Stored) -> Usage:
 def store(usage: Usage) -> Section:
     """Codebook load, and overlap of classes."""
     load, c = usage.load, len(usage.load)
-    used = 100 * load["used"].sum() / (c * usage.keys)
+    used = 100 * int(load["used"].to_numpy().sum()) / (c * usage.keys)
     effective = load["effective"].to_numpy()
     blocks: list[Block] = [
         Paragraph(
