@@ -137,7 +137,7 @@ def cost(experiment: Experiment, taken: Sequence[Taken]) -> Section:
                 columns=[
                     Column("Method"),
                     Column("Head"),
-                    Column("Seconds", numeric=True),
+                    Column("Milliseconds", numeric=True),
                     Column("Retraining takes, times", numeric=True),
                     Column("Its FLOPs, times", numeric=True),
                     Column("MiB read", numeric=True),
@@ -147,9 +147,9 @@ def cost(experiment: Experiment, taken: Sequence[Taken]) -> Section:
                         text_cell(METHODS.get(row["method"], row["method"])),
                         text_cell(row["head"]),
                         number_cell(
-                            row["seconds"],
-                            4,
-                            detail=f"{number(row['seconds_least'], 4)} to {number(row['seconds_most'], 4)}",
+                            thousandfold(row["seconds"]),
+                            detail=f"{number(thousandfold(row['seconds_least']))} to "
+                            f"{number(thousandfold(row['seconds_most']))}",
                         ),
                         number_cell(row["retrain_ratio"], 1),
                         number_cell(row["flops_ratio"], 1),
@@ -162,6 +162,11 @@ def cost(experiment: Experiment, taken: Sequence[Taken]) -> Section:
     else:
         blocks.append(Missing("One request beside retraining was not timed:", compare_text(experiment)))
     return Section("cost", "What it cost", blocks)
+
+
+def thousandfold(seconds: float | None) -> float | None:
+    """Seconds in milliseconds."""
+    return None if seconds is None else 1000 * seconds
 
 
 def beside(experiment: Experiment, attacks: pl.DataFrame | None) -> Section:

@@ -131,7 +131,7 @@ def test_a_thousand_classes_are_a_small_page_made_soon():
     one = Read(data)
     assert one.faults == []
     assert len(one.of("details")) == 5  # a folded table each
-    for table in data.decode().split("<table>")[1:]:
+    for table in data.decode().split("<table ")[1:]:
         assert table.partition("</table>")[0].count("<tr>") in (51, 1001)
 
 
