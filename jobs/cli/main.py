@@ -13,6 +13,7 @@ from jobs.cli.data import data
 from jobs.cli.ending import end_at_once
 from jobs.cli.query import measure, query
 from jobs.cli.queue import jobs, submit
+from jobs.cli.report import report
 from jobs.cli.root import log, repair, status, table, unlearn, verify
 from jobs.cli.run import demo, plan, run
 from jobs.errors import JobsError
@@ -61,7 +62,7 @@ def cli() -> None:
 
 
 for command in (
-    *(demo, plan, run, status, repair, table, query),
+    *(demo, plan, run, status, repair, table, query, report),
     *(unlearn, measure, verify, log),
     *(submit, jobs, cluster, data),
 ):
