@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import polars as pl
-from tests.jobs.sweeps import SCHEMA
+from tests.jobs.results.sweeps import SCHEMA
 
 from dkvb.overlap_matrix import OverlapMatrix
 from jobs.report.along import along, explored
