@@ -17,8 +17,7 @@ def logged(root, number, **asker):
     """A request in the log of a root."""
     said = certificate.body(
         request={"classes": ["<b>cat</b>"], "method": "uva", "budget": 1234},
-        asker=certificate.Asker(**asker),
-        command=["dkvb", "unlearn"],
+        asker=certificate.Asker(**asker, command=("dkvb", "unlearn")),
         model="m",
         files={},
         measured=None,
