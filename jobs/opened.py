@@ -5,7 +5,7 @@ v: classes; c: codebooks; m: keys of a codebook; n: items of a split, skipped on
 
 import html
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -51,8 +51,7 @@ class Tables(Mapping[str, pl.DataFrame]):
         if name not in self._makers:
             raise KeyError(f"no table {name!r}{nearest(name, self._makers)} (there: {', '.join(self._makers)})")
         if name not in self._made:
-            make: Callable[[Stored], pl.DataFrame] = self._makers[name]
-            self._made[name] = make(self._stored)
+            self._made[name] = self._makers[name](self._stored)
         return self._made[name]
 
     def __iter__(self) -> Iterator[str]:
