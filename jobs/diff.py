@@ -6,7 +6,7 @@ difference over other classes or other test items says nothing of the two experi
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from jobs.results.experiment import Experiment, experiments, find
 from jobs.results.formats import markdown, records
 from jobs.results.headline import FORGOTTEN, KNOWN, before, by_class, item_changes, sweep_table
 from jobs.results.sweep_tables import half_interval, heads
+from store.artefacts import Artefact, as_written, read_json
 from store.places import Place
 
 COUNTED = {"train after": ("train right", "train items"), "test after": ("test right", "test items")}
@@ -57,6 +58,8 @@ class Diff:
     """Labels of the steps that both have in common, to the digest."""
     changed: list[str]
     """Labels of those that differ, or that one alone has."""
+    versions: dict[str, tuple[int, int]]
+    """Label -> versions of a step that the two did by different ones: other versions, other results."""
     accuracy: pl.DataFrame
     """Before anything is forgotten, one row each for test, train and the linear head on test: what, items, right and
     per cent of a and b, difference; on test also only a, only b (items that one alone has right) and its interval."""
@@ -71,7 +74,7 @@ class Diff:
         return {
             **{side: {"root": str(one.root), "experiment": one.name} for side, one in (("a", self.a), ("b", self.b))},
             "spec": [{"key": change.key, **sides(change)} for change in self.spec],
-            "steps": {"shared": self.shared, "changed": self.changed},
+            "steps": {"shared": self.shared, "changed": self.changed, "versions": self.versions},
             **{name: records(getattr(self, name)) for name in ("accuracy", "forgetting", "classes")},
         }
 
@@ -79,8 +82,10 @@ class Diff:
         """Tables in Markdown, for people."""
         names = [f"{side}: {one.root}, experiment {one.name}" for side, one in (("A", self.a), ("B", self.b))]
         spec = [(shown(change.key), change.a, change.b) for change in self.spec]
+        versions = [f"{label}: version {a} in A, {b} in B" for label, (a, b) in self.versions.items()]
+        steps = f"steps in common: {listed(self.shared)}; not: {listed(self.changed)}"
         parts = [
-            "\n".join([*map(shown, names), f"steps in common: {listed(self.shared)}; not: {listed(self.changed)}"]),
+            "\n".join([*map(shown, names), steps, *map(shown, versions)]),
             markdown(pl.DataFrame(spec, schema=dict.fromkeys(("spec", "A", "B"), pl.String), orient="row"))
             if spec
             else "the specs say the same",
@@ -93,9 +98,9 @@ class Diff:
 
 
 NOTE = """only A, only B: test items that one model alone has right, of which the interval over items is made (McNemar).
-"over classes": Student's t of the classes' differences, over classes like these on these test items. "over test items":
-of each test item's differences, over test items like these for these classes; the sweep keeps it of the retain change.
-All intervals are 95 %, of one model on either side: other seeds may give other models."""
+"over classes": Student's t of the classes' differences, over classes like these; it leaves out what other test items
+would change. "over test items": of each test item's differences, over items like these for these classes; the sweep
+keeps it of the retain change. All intervals are 95 %, of one model on either side: other seeds give other models."""
 """Printed below the tables."""
 
 
@@ -127,7 +132,8 @@ def diff(a: Experiment, b: Experiment) -> Diff:
     check_test_items(one, other)
     labels = [*dict.fromkeys([*a.steps, *b.steps])]
     shared = [label for label in labels if a.steps.get(label) == b.steps.get(label)]
-    known = {side: per_class(by_class(sweep_table(one))) for side, one in (("a", a), ("b", b))}
+    changed = [label for label in labels if label not in shared]
+    known = {side: per_class(by_class(sweep_table(each))) for side, each in (("a", a), ("b", b))}
     classes = paired_classes(**known)
     widths = {method: over_test_items(a, b, method, **known) for method in classes["method"].unique()}
     return Diff(
@@ -135,7 +141,8 @@ def diff(a: Experiment, b: Experiment) -> Diff:
         b=b,
         spec=changes(a.spec, b.spec),
         shared=shared,
-        changed=[label for label in labels if label not in shared],
+        changed=changed,
+        versions=versions(a, b, changed),
         accuracy=accuracies(one, other),
         forgetting=pl.DataFrame(
             [row for part in classes.partition_by("method", maintain_order=True) for row in measured(part, widths)],
@@ -145,6 +152,24 @@ def diff(a: Experiment, b: Experiment) -> Diff:
             "method", "class", "name", *(f"{side}{measure}" for measure in MEASURES for side in ("a ", "b ", ""))
         ).rename({measure: f"{measure} difference" for measure in MEASURES}),
     )
+
+
+def versions(a: Experiment, b: Experiment, labels: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Label -> versions of the steps that both have, where these differ."""
+    found = {}
+    for label in labels:
+        if label in a.steps and label in b.steps:
+            one, other = version(a.artefact(label)), version(b.artefact(label))
+            if one != other:
+                found[label] = (one, other)
+    return found
+
+
+def version(artefact: Artefact) -> int:
+    """Version of the step that wrote an artefact."""
+    path = artefact.path / "spec.json"
+    with as_written(path):
+        return int(read_json(path)["version"])
 
 
 def changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Change]:

@@ -27,7 +27,7 @@ def labelled(data: Place, name: str, coordinates: Coordinates) -> Labelled:
         return array
     import xarray
 
-    group = xarray.open_dataset(zarr_store(data), engine="zarr", consolidated=False, chunks=None)
+    group = xarray.open_dataset(zarr_store(data), engine="zarr", consolidated=False, zarr_format=3, chunks=None)
     return group[name].assign_coords(coordinates)
 
 
