@@ -52,11 +52,11 @@ class Questions:
 
     def collateral(self, mask: Mask) -> pl.DataFrame:
         """What a mask takes from every class: activations, votes, and test items right before and wrong after."""
-        return pairs.collateral(self.stored, self.read(mask)[0])
+        return pairs.collateral(self.stored, self._read(mask)[0])
 
     def confusion(self, mask: Mask | None = None, *, split: str = "test") -> pl.DataFrame:
         """Which class is taken for which, before a mask and under it; split: "test" or "train"."""
-        return pairs.confusion(self.stored, None if mask is None else self.read(mask)[0], split=split)
+        return pairs.confusion(self.stored, None if mask is None else self._read(mask)[0], split=split)
 
     def load(self) -> pl.DataFrame:
         """How evenly each codebook is used, and how many of its keys are not used at all."""
@@ -68,25 +68,25 @@ class Questions:
         returns: a record; its `pairs`, `went` and `lost` are frames, `text()` says it for people.
         """
         left = [self.stored.index(other) for other in several(forgot)]
-        return items.why(self.stored, self.stored.index(name), left, None if mask is None else self.read(mask)[0])
+        return items.why(self.stored, self.stored.index(name), left, None if mask is None else self._read(mask)[0])
 
     def item(self, name: str, mask: Mask | None = None) -> pl.DataFrame:
         """The votes of one item, and what a mask changes in them; name: "test:17", "train:17" or "test:SHARD#17"."""
-        return items.item(self.stored, name, None if mask is None else self.read(mask)[0])
+        return items.item(self.stored, name, None if mask is None else self._read(mask)[0])
 
     def measure(self, mask: Mask, classes: str | Sequence[str] = ()) -> Measured:
         """What a mask did to the classes it forgets and to all others, on training and on test items.
 
         classes: that it forgets, where the mask does not say so itself.
         """
-        pairs_masked, said = self.read(mask)
+        pairs_masked, said = self._read(mask)
         return take(self.stored, pairs_masked, [self.stored.index(name) for name in several(classes) or said])
 
     def sql(self, text: str) -> pl.DataFrame:
         """One SELECT over all tables, in DuckDB's dialect (`jobs.query.sql`)."""
         return tables.query(self.stored, text)
 
-    def read(self, mask: Mask) -> tuple[NDArray[np.bool_], list[str]]:
+    def _read(self, mask: Mask) -> tuple[NDArray[np.bool_], list[str]]:
         """A mask (c, m) bool, and the classes that it says it forgets.
 
         raises: BadRequest; BadCheckpoint for another model's; ShapeMismatch.

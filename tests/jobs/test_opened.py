@@ -95,7 +95,7 @@ def test_what_a_request_did_is_measured(own_study):
     done = own_study.unlearn("cat")
     measured = own_study.query.measure(done["mask"])
     assert measured.forgotten == ["cat"]
-    mask = own_study.query.read(Path(done["mask"]))[0]
+    mask = own_study.stored.read_mask(done["mask"])[0]
     same = own_study.query.measure(mask, "cat")
     assert same.to_json() == measured.to_json()
     with pytest.raises(BadRequest, match="no class"):
@@ -213,6 +213,22 @@ def test_codes_neighbours_and_embeddings_know_whose_they_are(study):
         assert np.array_equal(cats, study.stored.codes(split)[...][labels == 2])
         assert np.array_equal(codes, neighbours.isel(rank=0))
     assert study.keys.dims == ("codebook", "key", "d_k")
+
+
+def test_what_lies_on_a_root_is_opened_by_xarray_itself_but_for_embeddings(study):
+    """As the page says."""
+    xarray = pytest.importorskip("xarray")
+    found = {}
+    for label in ("counts", "keys", "codes[test]", "neighbours[test]", "embeddings[test]"):
+        group = xarray.open_zarr(study.experiment.artefact(label).data, consolidated=False)
+        found[label.partition("[")[0]] = {name: array.dims for name, array in group.data_vars.items()}
+    assert found == {
+        "counts": dict.fromkeys(("counts", "counts_by_codebook"), ("class", "codebook", "key")),
+        "keys": {"projection": ("codebook", "d_z", "d_k"), "keys": ("codebook", "key", "d_k")},
+        "codes": {"codes": ("item", "codebook")},
+        "neighbours": {"neighbours": ("item", "codebook", "rank")},
+        "embeddings": {},
+    }
 
 
 def test_damage_is_seen_through_the_coordinates(own_study):
