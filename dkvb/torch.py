@@ -3,9 +3,9 @@
 Backbone, image size and preprocessing are those that the checkpoint's header records; nothing is typed anew.
 
 Ray, Zarr and numba are not needed here. Nearest keys are found by plain torch, which adds in another order than the
-compiled kernel (`dkvb.tiles`) and so may decide near ties otherwise: on one CPU 6 of 3,931,904 codes of the test items of
-CIFAR-10 (5 of 2,560,000), Tiny-ImageNet's subset (1 of 1,280,000) and the digits (0 of 91,904; c 256, m 4096 and 256), and
-none of their 15,359 predictions.
+compiled kernel (`dkvb.tiles`) and so may decide near ties otherwise. On one CPU 6 of 3,931,904 codes of test items
+differ (CIFAR-10 5 of 2,560,000; Tiny-ImageNet's subset 1 of 1,280,000; the digits 0 of 91,904), and none of the 15,359
+predictions.
 """
 
 from collections.abc import Callable
