@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,7 +142,7 @@ class Stored:
         order = by_activation(sum((self.activations.of_class(k) for k in classes), np.zeros(self.size, np.int64)))
         return order.mask(order.smallest(TAU))
 
-    def read_mask(self, text: str) -> tuple[NDArray[np.bool_], dict[str, object]]:
+    def read_mask(self, text: str) -> tuple[NDArray[np.bool_], dict[str, Any]]:
         """A mask of this model, and its header.
 
         text: a mask file, a folder that `dkvb unlearn` wrote, or the first letters of that folder's name on this root.
@@ -177,7 +178,7 @@ class Stored:
         return folder / known[0] / MASK
 
 
-def mapped(file: Path, name: str) -> NDArray:
+def mapped(file: Path, name: str) -> NDArray[Any]:
     """One tensor of a safetensors file, mapped into memory; raises: BadCheckpoint."""
     try:
         with file.open("rb") as opened:
@@ -195,4 +196,5 @@ def logits(codes: NDArray[np.int16], values: NDArray[np.float32]) -> NDArray[np.
     for j, column in enumerate(codes.T):
         votes = column >= 0
         total[votes] += values[j][column[votes]]
-    return total / np.maximum((codes >= 0).sum(1, keepdims=True), 1).astype(np.float32)
+    total /= np.maximum((codes >= 0).sum(1, keepdims=True), 1).astype(np.float32)
+    return total
