@@ -133,9 +133,9 @@ def diff(a: Experiment, b: Experiment) -> Diff:
     labels = [*dict.fromkeys([*a.steps, *b.steps])]
     shared = [label for label in labels if a.steps.get(label) == b.steps.get(label)]
     changed = [label for label in labels if label not in shared]
-    known = {side: per_class(by_class(sweep_table(each))) for side, each in (("a", a), ("b", b))}
-    classes = paired_classes(**known)
-    widths = {method: over_test_items(a, b, method, **known) for method in classes["method"].unique()}
+    known = [per_class(by_class(sweep_table(each))) for each in (a, b)]
+    classes = paired_classes(*known)
+    widths = retain_widths(a, b, known)
     return Diff(
         a=a,
         b=b,
@@ -333,29 +333,39 @@ def measured(classes: pl.DataFrame, widths: Mapping[str, float | None]) -> Itera
             for name, column in zip(("right", "items"), COUNTED.get(measure, ()), strict=False):
                 row[f"{side} {name}"] = int(paired[f"{side} {column}"].sum())
         row["± 95 % over classes"] = half_interval(paired[measure])
-        row["± 95 % over test items"] = widths[method] if measure == PER_ITEM else None
+        row["± 95 % over test items"] = widths.get(method) if measure == PER_ITEM else None
         yield row
 
 
-def over_test_items(
-    one: Experiment, other: Experiment, method: str, *, a: pl.DataFrame, b: pl.DataFrame
-) -> float | None:
-    """Half the 95 % interval of the difference of two mean retain changes, over test items like these.
+def retain_widths(a: Experiment, b: Experiment, known: Sequence[pl.DataFrame]) -> dict[str, float | None]:
+    """Method -> half the interval of `over_test_items`; known: of A and of B as of `per_class`."""
+    sizes = [sum(before(each).items["test"]) for each in (a, b)]
+    if sizes[0] != sizes[1]:  # one skipped an item
+        return {}
+    items = [item_changes(each) for each in (a, b)]
+    widths = {}
+    for method in known[0]["method"].unique():
+        own = pl.col("method") == method
+        tables = [None if table is None else table.filter(own) for table in items]
+        widths[method] = over_test_items([table.filter(own) for table in known], tables, sizes[0])
+    return widths
 
-    a, b: as of `per_class`.
+
+def over_test_items(known: Sequence[pl.DataFrame], items: Sequence[pl.DataFrame | None], n: int) -> float | None:
+    """Half the 95 % interval of the difference of two mean retain changes in points, over test items like these.
+
+    known: of A and of B as of `per_class`, one method; items: as of `jobs.results.headline.item_changes`, that method;
+    n: test items, the same of both.
     returns: None where a sweep does not say what each item adds, or the two knew other classes: items add them up.
     """
-    known = [table.filter(pl.col("method") == method) for table in (a, b)]
-    sizes = [sum(before(experiment).items["test"]) for experiment in (one, other)]
-    changes_by_item = [item_changes(experiment) for experiment in (one, other)]
-    if not known[0].select("class").equals(known[1].select("class")) or sizes[0] != sizes[1]:
+    if not known[0].select("class").equals(known[1].select("class")):
         return None
     parts = []
-    for table, classes in zip(changes_by_item, known, strict=True):
+    for classes, table in zip(known, items, strict=True):
         if table is None:
             return None
-        own = table.filter(pl.col("method") == method).group_by("item").agg(pl.col("change").sum())
-        parts.append(own.with_columns(100 * sizes[0] * pl.col("change") / classes["seeds"].sum()))
-    both = parts[0].join(parts[1], on="item", how="full", coalesce=True).fill_null(0.0).sort("item")
-    difference = both["change_right"] - both["change"]
-    return half_interval(difference.extend_constant(0.0, sizes[0] - len(difference)))
+        share = 100 * n / max(1, int(classes["seeds"].sum()))  # a row of `by_class` each, of which the mean is
+        parts.append(table.group_by("item").agg(pl.col("change").sum() * share))
+    both = parts[0].join(parts[1], on="item", how="full", coalesce=True, suffix=" b").sort("item")
+    difference = both["change b"].fill_null(0.0) - both["change"].fill_null(0.0)
+    return half_interval(difference.extend_constant(0.0, n - len(difference)))

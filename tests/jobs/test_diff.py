@@ -13,7 +13,7 @@ import torch
 
 from dkvb.bottleneck import Bottleneck, decode
 from dkvb.statistics import change_width
-from jobs.diff import changes, check_classes, diff, measured, paired_classes, per_class
+from jobs.diff import changes, check_classes, diff, measured, over_test_items, paired_classes, per_class
 from jobs.errors import BadRequest
 from jobs.query.outcome import Outcome
 from jobs.query.stored import Stored
@@ -26,10 +26,10 @@ from tests.jobs.sweeps import class_rows, frame
 
 @pytest.fixture(scope="module")
 def both(finished, run_tiny, images, tmp_path_factory):
-    """Two experiments on one root: the second has fewer keys, and another seed for its examples."""
+    """Two experiments on one root: the second has so few keys that others suffer, and one seed for its examples."""
     root = tmp_path_factory.mktemp("both") / "root"
     shutil.copytree(finished.root, root)
-    other = run_tiny(root, images, {"name": "fewer", "bottleneck.m": 7, "sweep.uve.seeds": [0]})
+    other = run_tiny(root, images, {"name": "fewer", "bottleneck.c": 3, "bottleneck.m": 4, "sweep.uve.seeds": [0]})
     return find(root, "tiny"), other
 
 
@@ -42,7 +42,8 @@ def test_specs_differ_by_dotted_keys(made):
     found = {change.key: (change.a, change.b) for change in made.spec}
     assert found == {
         "name": ('"tiny"', '"fewer"'),
-        "bottleneck.m": ("13", "7"),
+        "bottleneck.c": ("11", "3"),
+        "bottleneck.m": ("13", "4"),
         "sweep.uve.seeds": ("[0, 3]", "[0]"),
     }
     assert "embeddings[test]" in made.shared
@@ -112,8 +113,23 @@ def test_the_retain_change_is_paired_over_test_items_too(made, both):
     row = made.forgetting.row(
         by_predicate=(pl.col("method") == "uva") & (pl.col("measure") == "retain change"), named=True
     )
+    assert not np.array_equal(*adds), "nothing to compare"
     assert row["difference"] == pytest.approx((adds[1] - adds[0]).mean())
     assert row["± 95 % over test items"] == pytest.approx(half_interval(pl.Series(adds[1] - adds[0])))
+
+
+def test_the_interval_over_test_items_is_that_of_their_differences():
+    """Two classes and five test items, worked out by hand."""
+    known = pl.DataFrame({"class": [0, 1], "seeds": [1, 1]})
+    a = pl.DataFrame({"item": [3, 0, 3], "change": [0.2, -0.1, 0.1]})
+    b = pl.DataFrame({"item": [4, 3], "change": [0.5, 0.3]})
+    share = 100 * 5 / 2
+    expected = half_interval(pl.Series([0.1 * share, 0.0, 0.0, 0.0, 0.5 * share]))
+    assert expected > 50
+    assert over_test_items([known, known], [a, b], 5) == pytest.approx(expected)
+    assert over_test_items([known, known], [a, a], 5) == 0
+    assert over_test_items([known, known], [a, None], 5) is None
+    assert over_test_items([known, known.head(1)], [a, b], 5) is None
 
 
 def test_an_experiment_does_not_differ_from_itself(finished):
@@ -158,7 +174,7 @@ def test_the_command_shows_tables_and_json(dkvb, both):
     assert "steps in common: manifest[train], " in done.out
     assert "classes forgotten" in done.out
     said = json.loads(dkvb(*words, "--json").out)
-    assert {"key": "bottleneck.m", "a": 13, "b": 7} in said["spec"]
+    assert {"key": "bottleneck.m", "a": 13, "b": 4} in said["spec"]
     assert said["a"] == {"root": str(root), "experiment": "tiny"}
     assert len(said["classes"]) == 6
     unnamed = dkvb("diff", root, root)
