@@ -110,32 +110,45 @@ class Stored:
         free = (lists >= 0) & ~mask[book[:, None], lists]
         first = free.argmax(1)
         after[item, book] = np.where(free.any(1), lists[np.arange(len(lists)), first], NO_VOTE)
-        beyond = np.unique(item[~free.any(1) & (lists[:, -1] >= 0)])  # a selectable key may lie past the list
-        if len(beyond):
-            after[beyond] = self._searched(split, rows[beyond], mask)
+        beyond = ~free.any(1) & (lists[:, -1] >= 0)  # a selectable key may lie past the list
+        if beyond.any():
+            self._search(split, rows, after, item[beyond], book[beyond], mask)
         return before, after
 
-    def _searched(self, split: str, rows: NDArray[np.int64], mask: NDArray[np.bool_]) -> NDArray[np.int16]:
-        """Codes of some items under a mask, by looking at every key."""
+    def _search(
+        self,
+        split: str,
+        rows: NDArray[np.int64],
+        codes: NDArray[np.int16],
+        item: NDArray[np.int64],
+        book: NDArray[np.int64],
+        mask: NDArray[np.bool_],
+    ) -> None:
+        """Set the codes of some items in some codebooks by looking at every key.
+
+        rows: (k,) of the split; codes: (k, c), set at (item, book), both (hits,).
+        """
         import torch
 
         from dkvb.codes import encode
 
-        data = self.experiment.artefact(f"embeddings[{split}]").data
-        z = np.concatenate([arrays.read_shards(data, "embeddings", start=row, stop=row + 1) for row in rows.tolist()])
+        data, first, last = self.experiment.artefact(f"embeddings[{split}]").data, rows[item].min(), rows[item].max()
+        z = torch.from_numpy(arrays.read_shards(data, "embeddings", start=int(first), stop=int(last) + 1))
         path = self.experiment.artefact("values").path / CHECKPOINT
         with on_disk(path) as file:
-            parts = {name: torch.from_numpy(np.array(mapped(file, name))) for name in ("projection", "keys")}
-            selectable = torch.from_numpy(mapped(file, "selectable") & ~mask)
-        return encode(torch.from_numpy(z), **parts, selectable=selectable).numpy()
+            projection, keys, selectable = (mapped(file, name) for name in ("projection", "keys", "selectable"))
+            for j in np.unique(book).tolist():
+                own = item[book == j]
+                parts = (torch.from_numpy(np.array(part[j : j + 1])) for part in (projection, keys))
+                free = torch.from_numpy(selectable[j : j + 1] & ~mask[j : j + 1])
+                codes[own, j] = encode(z[rows[own] - first], *parts, selectable=free).numpy()[:, 0]
 
-    def item_name(self, split: str, row: int) -> str:
-        """Where an item lies: its shard and its place there."""
-        for shard in self.manifest(split).shards:
-            if row < shard.items:
-                return f"{shard.name}#{row}"
-            row -= shard.items
-        raise BadRequest(f"{split} has no row {row}")
+    def item_names(self, split: str, rows: Sequence[int]) -> list[str]:
+        """Where items lie: their shards and their places there."""
+        shards = self.manifest(split).shards
+        ends = np.cumsum([shard.items for shard in shards])
+        of = np.searchsorted(ends, rows, side="right")
+        return [f"{shards[i].name}#{row - (ends[i] - shards[i].items)}" for i, row in zip(of, rows, strict=True)]
 
     def rule_mask(self, classes: Sequence[int]) -> NDArray[np.bool_]:
         """(c, m) the mask of Unlearning via Activations at the rule's N, for some classes together."""
