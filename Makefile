@@ -41,7 +41,7 @@ bench: .venv/.bench  ## time every hot path, at a small size
 	$(BIN)/python tests/benchmarks/table.py --size quick
 
 .venv/.bench: .venv/.dev
-	$(BIN)/pip install --quiet --editable ".[report,s3,dev,bench]"
+	$(BIN)/pip install --quiet --editable ".[report,s3,sql,sign,xarray,dev,bench]"
 	touch $@
 
 .venv/.demo: pyproject.toml
@@ -51,7 +51,7 @@ bench: .venv/.bench  ## time every hot path, at a small size
 
 .venv/.dev: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --editable ".[report,s3,dev]"
+	$(BIN)/pip install --quiet --editable ".[report,s3,sql,sign,xarray,dev]"
 	touch $@ .venv/.demo
 
 clean:  ## remove what was built

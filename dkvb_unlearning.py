@@ -6,6 +6,10 @@ Run before anything else is imported, so it uses nothing but what Python has loa
 import os
 import sys
 
+TYPE_CHECKING = False  # mypy knows the name; `typing` is not loaded for it
+if TYPE_CHECKING:
+    from jobs.opened import OpenExperiment
+
 __version__ = "0.1.0"
 
 PACKAGES = ("cluster", "dkvb", "jobs", "store")
@@ -27,6 +31,20 @@ def main() -> None:
     from jobs.cli.main import main as command_line
 
     command_line()
+
+
+def open_root(root: str | os.PathLike[str], experiment: str | None = None) -> "OpenExperiment":
+    """Open an experiment of a root in Python: its tables, counts and classes, questions, requests, the model.
+
+    root: a folder, or an address such as s3://bucket/folder.
+    experiment: which, where the root holds several.
+    raises: BadRequest where there is none, or none of that name, or several and no name; NotARoot; BadAddress;
+        Shadowed if one of our names leads to somebody else's file.
+    """
+    bind()
+    from jobs.opened import open_experiment
+
+    return open_experiment(root, experiment)
 
 
 def begin() -> None:
@@ -51,6 +69,11 @@ def claim() -> None:
             sys.path.remove(HOME)
     else:
         sys.path.append(HOME)
+    bind()
+
+
+def bind() -> None:
+    """Bind our four names to the folders beside this file; raises: Shadowed."""
     for name in PACKAGES:
         _check(name)
         _bind(name)

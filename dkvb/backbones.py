@@ -153,7 +153,7 @@ def embed(backbone: Backbone, images: Tensor) -> Tensor:
             f"[h, w] = {size}: stack the results of the backbone's own transform"
         )
     device = next(backbone.module.parameters()).device
-    with torch.inference_mode(), torch.autocast(device.type, enabled=False), _exact_float32():
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False), exact_float32():
         z: Tensor = backbone.module(images.to(device))
     # Outside inference mode a copy is an ordinary tensor again, which a head can be trained on.
     return z.clone()
@@ -384,7 +384,7 @@ def _probe_width(module: nn.Module, size: tuple[int, int]) -> int:
 
 
 @contextmanager
-def _exact_float32() -> Iterator[None]:
+def exact_float32() -> Iterator[None]:
     """Turn off TF32 and the search for the fastest convolution: either changes embeddings, and with them codes."""
     cudnn = torch.backends.cudnn
     backends = (torch.backends.cuda.matmul, cudnn.conv)  # type: ignore[attr-defined]

@@ -14,7 +14,6 @@ from safetensors import safe_open
 from torch import Tensor
 
 from dkvb.checkpoint import FORMAT, UNREADABLE, identity, read_header, read_mask_header
-from dkvb.codes import encode
 from dkvb.errors import BadCheckpoint, ShapeMismatch
 
 TENSORS = {
@@ -64,6 +63,8 @@ class Bottleneck:
 
     def codes(self, z: Tensor) -> Tensor:
         """Codes: (n, d_z) float embeddings -> (n, c) int16, NO_VOTE where nothing is selectable."""
+        from dkvb.codes import encode  # compiled kernels, which nobody else who has a model need load
+
         return encode(z, self.projection, self.keys, selectable=self.selectable)
 
     def logits(self, z: Tensor) -> Tensor:
@@ -81,6 +82,7 @@ class Bottleneck:
         """
         if mask.shape != self.selectable.shape:
             raise ShapeMismatch.between("mask", mask.shape, "selectable (c, m)", self.selectable.shape)
+        mask = mask.to(self.selectable.device)
         gone = mask[:, :, None]
         return replace(
             self,

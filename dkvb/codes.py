@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dkvb.errors import ShapeMismatch
-from dkvb.projection import project
+from dkvb.plain import encode_plain, nearest_plain
 from dkvb.tiles import LANES, Floats, each, fill_tiles, kernel, maxima_of_tile, scores_of_item, scores_of_tile, widened
 
 NO_VOTE = -1
@@ -20,9 +20,6 @@ NO_VOTE = -1
 
 BLOCK = 512
 """Items that pass through the codebooks together, one codebook after the other: their embeddings stay in the cache."""
-
-PLAIN_BLOCK = 256
-"""Items of a distance tile in plain torch."""
 
 
 def nearest(x: Tensor, keys: Tensor, *, selectable: Tensor | None = None) -> Tensor:
@@ -46,20 +43,6 @@ def nearest(x: Tensor, keys: Tensor, *, selectable: Tensor | None = None) -> Ten
     return codes
 
 
-def nearest_plain(x: Tensor, keys: Tensor, *, selectable: Tensor | None = None) -> Tensor:
-    """`nearest` in plain torch: what runs on other devices, and what the kernel is tested against."""
-    if selectable is not None and not selectable.any():
-        return torch.full((len(x),), NO_VOTE, device=x.device)
-    # |x - k|^2 = |x|^2 - 2 (x.k - |k|^2 / 2): the nearest key has the largest score.
-    bias = keys.square().sum(1).mul_(-0.5)
-    if selectable is not None:
-        bias.masked_fill_(~selectable, -torch.inf)
-    codes = torch.empty(len(x), dtype=torch.int64, device=x.device)
-    for rows, out in zip(x.split(PLAIN_BLOCK), codes.split(PLAIN_BLOCK), strict=True):
-        torch.argmax(torch.addmm(bias, rows, keys.T), dim=1, out=out)
-    return codes
-
-
 def encode(
     z: Tensor,
     projection: Tensor,
@@ -79,12 +62,9 @@ def encode(
     source: Träuble et al., arXiv 2207.11240, equation 1.
     """
     check_shapes(z, projection, keys, selectable)
-    codes = torch.empty(len(z), len(keys), dtype=torch.int16, device=z.device)
     if z.device.type != "cpu":
-        for j in range(len(keys)):
-            allowed = None if selectable is None else selectable[j]
-            codes[:, j] = nearest(project(z, projection[j]), keys[j], selectable=allowed)
-        return codes
+        return encode_plain(z, projection, keys, selectable=selectable)
+    codes = torch.empty(len(z), len(keys), dtype=torch.int16)
     books, out = Codebooks.of(projection, keys, selectable), codes.numpy()
 
     def encode_block(begin: int) -> None:

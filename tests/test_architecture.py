@@ -50,6 +50,8 @@ def test_the_packages_are_found_from_any_folder_too():
 
 
 HEAVY = {
+    "dkvb": ("torch", "ray", "numba", "zarr", "polars", "numpy", "jobs"),
+    "dkvb.torch": ("ray", "numba", "zarr", "polars", "timm", "open_clip", "jobs", "store"),
     "jobs.cli.main": ("torch", "ray", "timm", "open_clip", "zarr", "polars", "matplotlib", "jinja2"),
     "cluster.session": ("ray", "torch"),
     "cluster.unit_map": ("ray", "torch"),

@@ -10,6 +10,7 @@ from cluster.errors import ClusterError
 from dkvb.errors import DkvbError
 from jobs.cli.cluster import cluster
 from jobs.cli.data import data
+from jobs.cli.diff import diff
 from jobs.cli.ending import end_at_once
 from jobs.cli.query import measure, query
 from jobs.cli.queue import jobs, submit
@@ -62,7 +63,7 @@ def cli() -> None:
 
 
 for command in (
-    *(demo, plan, run, status, repair, table, query, report),
+    *(demo, plan, run, status, repair, table, query, report, diff),
     *(unlearn, measure, verify, log),
     *(submit, jobs, cluster, data),
 ):

@@ -2,9 +2,11 @@
 
 import shutil
 
+import numpy as np
 import polars as pl
 import pytest
 
+import dkvb
 from jobs.results.experiment import find, status
 from jobs.results.sweep_tables import TABLES
 from store.artefacts import Artefact
@@ -89,6 +91,18 @@ def test_the_command_line_takes_an_address(bucket, run_words, dkvb, tmp_path):
     assert pl.read_parquet(tmp_path / "table.parquet").height == 2
     for text in (ran.out, ran.err, shown.out, masked.out, masked.err):
         assert "s3cr3t" not in text
+
+
+def test_it_is_opened_in_python_as_one_on_a_disk(remote, finished):
+    there, here = dkvb.open(str(remote.root)), dkvb.open(finished.root)
+    assert there.facts() == {**here.facts(), "root": str(remote.root)}
+    assert there.query.keys("cat").equals(here.query.keys("cat"))
+    assert there.tables["names"].equals(here.tables["names"])
+    assert there.model(backbone=False).values.equal(here.model(backbone=False).values)
+    assert np.array_equal(there.embeddings("test"), here.embeddings("test"))
+    pytest.importorskip("xarray")
+    assert there.counts.equals(here.counts)
+    assert there.codes("train").equals(here.codes("train"))
 
 
 def test_no_file_of_a_root_holds_the_credentials(remote):

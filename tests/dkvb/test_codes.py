@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dkvb.codes import BLOCK, NO_VOTE, PLAIN_BLOCK, Codebooks, block_size, encode, nearest, nearest_plain, pack_keys
+from dkvb.codes import BLOCK, NO_VOTE, Codebooks, block_size, encode, nearest, pack_keys
 from dkvb.errors import ShapeMismatch
+from dkvb.plain import PLAIN_BLOCK, nearest_plain
 from dkvb.projection import project
 from tests.dkvb.misfits import each_misfit, tensors_with
 from tests.dkvb.naive import assert_same_codes, distances, random_bottleneck, random_items

@@ -4,7 +4,6 @@ from html.parser import HTMLParser
 
 import numpy as np
 import polars as pl
-from tests.jobs.results.sweeps import SCHEMA
 
 from dkvb.overlap_matrix import OverlapMatrix
 from jobs.report.along import along, explored
@@ -14,6 +13,7 @@ from jobs.report.swept import Swept, forgotten
 from jobs.report.usage import Usage, store
 from jobs.results.headline import KEYS, at_rule, by_class
 from jobs.results.sweep_tables import by_method
+from tests.jobs.results.sweeps import SCHEMA
 
 ODD = [
     "</script><script>alert(1)</script>",
