@@ -145,7 +145,7 @@ class OpenExperiment:
         raises: BadRequest, BadBudget, BadCheckpoint, StoreError.
         """
         request = Request(classes=several(classes), method=method, budget=budget, share=share, scope=scope, seed=seed)
-        return unlearn(self.experiment, request, mask_only=mask_only)
+        return unlearn(self.experiment, request, mask_only=mask_only).to_json()
 
     def model(self, *, backbone: bool = True, weights: str | None = None) -> "Model":
         """Load the trained model as a torch module; arguments and errors as of `dkvb.torch.load`."""

@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from tests.jobs.sweeps import class_rows, frame
 
 from dkvb.bottleneck import Bottleneck, decode
 from dkvb.statistics import change_width
@@ -22,6 +21,7 @@ from jobs.results.experiment import find
 from jobs.results.headline import by_class
 from jobs.results.sweep_tables import half_interval, summary_table
 from store.layout import CHECKPOINT
+from tests.jobs.results.sweeps import class_rows, frame
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from tests.jobs.conftest import picture
 
 import dkvb
 from dkvb.bottleneck import Bottleneck
@@ -24,6 +23,7 @@ from jobs.results.experiment import Experiment
 from store import arrays
 from store.errors import NotARoot
 from store.layout import CHECKPOINT
+from tests.tiny import picture
 
 REPOSITORY = Path(__file__).parents[2]
 
