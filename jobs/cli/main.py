@@ -11,6 +11,7 @@ from dkvb.errors import DkvbError
 from jobs.cli.cluster import cluster
 from jobs.cli.data import data
 from jobs.cli.ending import end_at_once
+from jobs.cli.figure import figure
 from jobs.cli.query import measure, query
 from jobs.cli.queue import jobs, submit
 from jobs.cli.root import repair, status, table, unlearn
@@ -60,5 +61,5 @@ def cli() -> None:
     """
 
 
-for command in (demo, plan, run, status, repair, table, unlearn, measure, query, submit, jobs, cluster, data):
+for command in (demo, plan, run, status, repair, table, figure, unlearn, measure, query, submit, jobs, cluster, data):
     cli.add_command(command)
