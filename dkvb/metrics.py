@@ -61,25 +61,29 @@ def right_by_class(predictions: Tensor, labels: Tensor, v: int) -> NDArray[np.in
 
 
 def changed(
-    predictions: Tensor, labels: Tensor, *, forget: Sequence[int]
+    predictions: Tensor, labels: Tensor, *, forget: Sequence[Sequence[int]]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How many items of the other classes each model loses and gains against its first step, item by item.
 
     predictions: (models, steps, n) int16; labels: (n,) int64, negative for what is no item.
-    forget: the forget class of each model.
+    forget: the forget classes of each model.
     returns: lost and gained (models, steps) int64: right at the first step and wrong now, and the other way round.
     """
     lost, gained = (np.zeros(predictions.shape[:2], np.int64) for _ in range(2))
-    _count_changed(predictions.numpy(), labels.numpy(), np.asarray(forget, np.int64), lost, gained)
+    largest = max([int(labels.max()) if len(labels) else 0, *(k for classes in forget for k in classes)])
+    gone = np.zeros((len(forget), max(largest, 0) + 1), np.bool_)
+    for f, classes in enumerate(forget):
+        gone[f, list(classes)] = True
+    _count_changed(predictions.numpy(), labels.numpy(), gone, lost, gained)
     return lost, gained
 
 
 @kernel
-def _count_changed(predictions: Any, labels: Any, forget: Any, lost: Any, gained: Any) -> None:
+def _count_changed(predictions: Any, labels: Any, gone: Any, lost: Any, gained: Any) -> None:
     for f in range(predictions.shape[0]):
         for g in range(predictions.shape[1]):
             for i in range(len(labels)):
-                if labels[i] >= 0 and labels[i] != forget[f]:
+                if labels[i] >= 0 and not gone[f, labels[i]]:
                     was, now = predictions[f, 0, i] == labels[i], predictions[f, g, i] == labels[i]
                     lost[f, g] += was and not now
                     gained[f, g] += now and not was

@@ -170,6 +170,30 @@ equal work gives equal bytes; `dkvb table` joins them."""
 SWEEP_3 = {name: kind for name, kind in SWEEP.items() if name not in ("test_retain_lost", "test_retain_gained")}
 """The same as versions up to 3 of the step wrote it; their grids need not hold the N of the rule."""
 
+SETS_COLUMNS = (
+    *("pairs_masked", "pairs_masked_share", "forget_hit_share", "retain_hit_share"),
+    *("train_forget", "train_retain", "test_forget", "test_retain"),
+    *("train_retain_among_retain", "test_retain_among_retain", "worst_neighbour", "neighbour_damage"),
+    *("test_retain_lost", "test_retain_gained", "digest"),
+)
+"""What a row of sets says as a row of the sweep does."""
+
+SETS_TABLE = "sets.parquet"
+SETS = {
+    "set": pl.Int32,  # its number in this artefact
+    "size": pl.Int32,  # classes
+    "draw": pl.Int32,  # of which random order of the classes it is the beginning; null for one that the spec names
+    "members": pl.String,  # JSON: indexes of its classes
+    "names": pl.String,  # JSON: their names
+    "method": pl.String,  # uva or uve
+    "seed": pl.Int32,  # of the UvE permutation; 0 for UvA
+    "budget": pl.Int64,  # N: pairs of the set (uva), or examples of each class (uve)
+    "share": pl.Float64,  # N as a share of the set's activated pairs (uva), or of its largest class's items (uve)
+    "rule": pl.Boolean,  # whether this is the N of the rule
+    **{name: SWEEP[name] for name in SETS_COLUMNS},
+}
+"""Columns of the table of sets: one row a set, method, N and seed; null where there is nothing to measure."""
+
 SWEEP_ITEMS = {
     "method": pl.String,
     "seed": pl.Int32,

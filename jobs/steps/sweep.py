@@ -248,7 +248,7 @@ def watch(bench: Bench, split: Split, start: int, classes: list[int], runs: Sequ
 
 def compare_items(run: Run, predicted: Tensor, labels: Tensor, start: int, classes: list[int]) -> None:
     """Keep which of a block of test items the masks lose and gain; predicted: (classes, steps, n) int16."""
-    lost, gained = changed(predicted, labels, forget=classes)
+    lost, gained = changed(predicted, labels, forget=[[k] for k in classes])
     run.lost += lost
     run.gained += gained
     for i, case in enumerate(run.cases):

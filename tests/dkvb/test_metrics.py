@@ -306,7 +306,7 @@ def test_what_does_not_fit_is_refused(wrong):
 def test_items_lost_and_gained_are_counted_item_by_item():
     rng = np.random.default_rng(0)
     predictions, labels = rng.integers(0, 3, (2, 5, 31)), rng.integers(-1, 3, 31)
-    lost, gained = changed(torch.from_numpy(predictions).short(), torch.from_numpy(labels), forget=[2, 0])
+    lost, gained = changed(torch.from_numpy(predictions).short(), torch.from_numpy(labels), forget=[[2], [0]])
     for f, k in enumerate((2, 0)):
         for g in range(5):
             kept = [i for i in range(31) if labels[i] >= 0 and labels[i] != k]
