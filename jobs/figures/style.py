@@ -40,7 +40,7 @@ OTHER = "0.55"
 
 MISSING = "figures need matplotlib: pip install 'dkvb-unlearning[report]'"
 
-LOOK: dict[str, Any] = {
+LOOK: dict[Any, Any] = {
     "font.size": TEXT,
     "axes.titlesize": TEXT,
     "axes.titlepad": 3,

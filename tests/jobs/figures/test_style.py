@@ -24,7 +24,7 @@ def test_a_font_is_taken_that_holds_what_the_first_does_not(monkeypatch):
 
     held = {"DejaVu Sans": "ab", "Few": "猫", "Many": "猫犬"}
     monkeypatch.setattr(style, "glyphs", lambda name: frozenset(map(ord, held.get(name, ""))))
-    fonts = [font_manager.FontEntry(name=name) for name in held]
+    fonts = [font_manager.FontEntry(name=name, weight=400) for name in held]
     monkeypatch.setattr(font_manager.fontManager, "ttflist", fonts)
     assert style.families("ab") == ["DejaVu Sans"]
     assert style.families("a猫犬") == ["DejaVu Sans", "Many"]
