@@ -99,7 +99,7 @@ class Activations:
         return pl.DataFrame(
             {
                 "class": hit,
-                "name": [self.classes[k] for k in hit],
+                "name": [self.classes[k] for k in hit.tolist()],
                 "count": column[hit],
                 "share": column[hit] / max(1, int(column.sum())),
             },

@@ -88,7 +88,7 @@ def stored(context: click.Context) -> Any:
 @click.argument("name", metavar="CLASS")
 @table_options
 @click.pass_context
-def keys(context: click.Context, name: str, **how: Any) -> None:
+def keys(context: click.Context, /, name: str, **how: Any) -> None:
     """The pairs that a class activates most, what their values say, and who shares them."""
     from jobs.query import pairs
 
@@ -101,7 +101,7 @@ def keys(context: click.Context, name: str, **how: Any) -> None:
 @click.argument("key", type=int)
 @table_options
 @click.pass_context
-def classes(context: click.Context, codebook: int, key: int, **how: Any) -> None:
+def classes(context: click.Context, /, codebook: int, key: int, **how: Any) -> None:
     """The classes that hit one pair, and its value for each."""
     from jobs.query import pairs
 
@@ -112,7 +112,7 @@ def classes(context: click.Context, codebook: int, key: int, **how: Any) -> None
 @click.argument("names", metavar="[CLASS CLASS]", nargs=-1)
 @table_options
 @click.pass_context
-def overlap(context: click.Context, names: tuple[str, ...], **how: Any) -> None:
+def overlap(context: click.Context, /, names: tuple[str, ...], **how: Any) -> None:
     """How far two classes share pairs; without names, each two of all classes."""
     from jobs.query import pairs
 
@@ -126,7 +126,7 @@ def overlap(context: click.Context, names: tuple[str, ...], **how: Any) -> None:
 @click.argument("mask")
 @table_options
 @click.pass_context
-def collateral(context: click.Context, mask: str, **how: Any) -> None:
+def collateral(context: click.Context, /, mask: str, **how: Any) -> None:
     """What a mask takes from every class: activations, votes, and test items right before and wrong after.
 
     MASK is a mask file, or the folder or digest that `dkvb unlearn` wrote for a request.
@@ -142,7 +142,7 @@ def collateral(context: click.Context, mask: str, **how: Any) -> None:
 @click.option("--split", type=click.Choice(["test", "train"]), default="test", show_default=True)
 @table_options
 @click.pass_context
-def confusion(context: click.Context, mask: str | None, split: str, **how: Any) -> None:
+def confusion(context: click.Context, /, mask: str | None, split: str, **how: Any) -> None:
     """Which class is taken for which, before a mask and under it."""
     from jobs.query import pairs
 
@@ -153,7 +153,7 @@ def confusion(context: click.Context, mask: str | None, split: str, **how: Any) 
 @query.command()
 @table_options
 @click.pass_context
-def load(context: click.Context, **how: Any) -> None:
+def load(context: click.Context, /, **how: Any) -> None:
     """How evenly each codebook is used, and how many of its keys are not used at all."""
     show(stored(context).activations.load(), **how)
 
@@ -170,7 +170,7 @@ def load(context: click.Context, **how: Any) -> None:
 @table_options
 @click.pass_context
 def why(
-    context: click.Context, name: str, forgot: tuple[str, ...], mask: str | None, part: str | None, **how: Any
+    context: click.Context, /, name: str, forgot: tuple[str, ...], mask: str | None, part: str | None, **how: Any
 ) -> None:
     """Why a class suffered when others left: by the rule's mask of --forgot, or by --mask."""
     from jobs.query import items
@@ -197,7 +197,7 @@ def why(
 @MASK
 @table_options
 @click.pass_context
-def item(context: click.Context, name: str, mask: str | None, **how: Any) -> None:
+def item(context: click.Context, /, name: str, mask: str | None, **how: Any) -> None:
     """The votes of one item, and what a mask changes in them.
 
     ITEM is test:17 or train:17, a row of a split, or test:SHARD#17, a place in a shard.
@@ -212,7 +212,7 @@ def item(context: click.Context, name: str, mask: str | None, **how: Any) -> Non
 @click.argument("text", metavar="SELECT")
 @table_options
 @click.pass_context
-def sql(context: click.Context, text: str, **how: Any) -> None:
+def sql(context: click.Context, /, text: str, **how: Any) -> None:
     """One SELECT over all tables of the root, in DuckDB's dialect; `show tables` names them.
 
     Example: dkvb query roots/cifar10 sql "select name, test_retain_change from classes where method = 'uva'"

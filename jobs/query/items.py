@@ -82,7 +82,10 @@ def why(stored: Stored, k: int, forgot: list[int], mask: NDArray[np.bool_] | Non
     shared = shared[np.argsort(-own[tuple(shared.T)], kind="stable")]
     with stored.values() as values:
         then, now = (logits(codes, values).argmax(1) for codes in (before, after))
-        value = [float(values[j, i, k]) for j, i in shared]
+        value = values[shared[:, 0], shared[:, 1], k]
+    item, book = np.nonzero(before >= 0)
+    cells = book * stored.size[1] + before[item, book]
+    selected = np.bincount(cells, minlength=own.size).reshape(own.shape)
     lost = np.flatnonzero((then == k) & (now != k))
     lost = lost[np.argsort(-share[lost], kind="stable")]
     named = np.array(stored.classes, object)
@@ -104,15 +107,15 @@ def why(stored: Stored, k: int, forgot: list[int], mask: NDArray[np.bool_] | Non
                 "key": shared[:, 1],
                 "count": own[tuple(shared.T)],
                 "forgot_count": left[tuple(shared.T)],
-                "value": pl.Series(value, dtype=pl.Float64),
-                "test_items": [int((before[:, j] == i).sum()) for j, i in shared],
+                "value": value,
+                "test_items": selected[tuple(shared.T)],
             }
         ),
         went=pl.DataFrame({"predicted": pl.Series(named[there], dtype=pl.String), "items": went[there]}),
         lost=pl.DataFrame(
             {
                 "row": rows[lost],
-                "item": pl.Series([stored.item_name("test", int(row)) for row in rows[lost]], dtype=pl.String),
+                "item": pl.Series(stored.item_names("test", rows[lost].tolist()), dtype=pl.String),
                 "predicted": pl.Series(named[now[lost]], dtype=pl.String),
                 "votes_redirected": share[lost],
             }

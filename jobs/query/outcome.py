@@ -36,12 +36,12 @@ class Outcome:
     @property
     def right(self) -> NDArray[np.bool_]:
         """(n,) whether the prediction is the label."""
-        return self.predicted == self.labels
+        return np.equal(self.predicted, self.labels)
 
     @property
     def right_among(self) -> NDArray[np.bool_]:
         """(n,) whether the prediction among the retain classes is the label."""
-        return self.among == self.labels
+        return np.equal(self.among, self.labels)
 
     @classmethod
     def of(

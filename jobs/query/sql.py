@@ -19,12 +19,12 @@ SECONDS = 60
 """After which a query is given up."""
 
 LOCKED: Mapping[str, Any] = {
-    "enable_external_access": False,  # no file, no network, no ATTACH, no COPY, no INSTALL
+    "temp_directory": "",  # what does not fit into memory is an error
+    "memory_limit": "2GB",
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     "python_enable_replacements": False,  # a name that is no table is not looked for among Python's variables
-    "temp_directory": "",  # what does not fit into memory is an error
-    "memory_limit": "2GB",
+    "enable_external_access": False,  # no file, no network, no ATTACH, no COPY, no INSTALL
     "lock_configuration": True,  # and none of this can be taken back
 }
 
@@ -95,7 +95,7 @@ def query(stored: Stored, text: str, *, seconds: float = SECONDS) -> pl.DataFram
                 or str(statements[0].type) != "StatementType.SELECT"
             ):
                 raise BadRequest("a query is one SELECT; nothing can be written")
-            return base.execute(statements[0]).pl()
+            return pl.DataFrame(base.sql(text).to_arrow_table())
         except duckdb.InterruptException as error:
             raise BadRequest(f"the query took more than {seconds:g} seconds and was given up") from error
         except duckdb.Error as error:

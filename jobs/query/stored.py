@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,39 +110,52 @@ class Stored:
         free = (lists >= 0) & ~mask[book[:, None], lists]
         first = free.argmax(1)
         after[item, book] = np.where(free.any(1), lists[np.arange(len(lists)), first], NO_VOTE)
-        beyond = np.unique(item[~free.any(1) & (lists[:, -1] >= 0)])  # a selectable key may lie past the list
-        if len(beyond):
-            after[beyond] = self._searched(split, rows[beyond], mask)
+        beyond = ~free.any(1) & (lists[:, -1] >= 0)  # a selectable key may lie past the list
+        if beyond.any():
+            self._search(split, rows, after, item[beyond], book[beyond], mask)
         return before, after
 
-    def _searched(self, split: str, rows: NDArray[np.int64], mask: NDArray[np.bool_]) -> NDArray[np.int16]:
-        """Codes of some items under a mask, by looking at every key."""
+    def _search(
+        self,
+        split: str,
+        rows: NDArray[np.int64],
+        codes: NDArray[np.int16],
+        item: NDArray[np.int64],
+        book: NDArray[np.int64],
+        mask: NDArray[np.bool_],
+    ) -> None:
+        """Set the codes of some items in some codebooks by looking at every key.
+
+        rows: (k,) of the split; codes: (k, c), set at (item, book), both (hits,).
+        """
         import torch
 
         from dkvb.codes import encode
 
-        data = self.experiment.artefact(f"embeddings[{split}]").data
-        z = np.concatenate([arrays.read_shards(data, "embeddings", start=row, stop=row + 1) for row in rows.tolist()])
+        data, first, last = self.experiment.artefact(f"embeddings[{split}]").data, rows[item].min(), rows[item].max()
+        z = torch.from_numpy(arrays.read_shards(data, "embeddings", start=int(first), stop=int(last) + 1))
         path = self.experiment.artefact("values").path / CHECKPOINT
         with on_disk(path) as file:
-            parts = {name: torch.from_numpy(np.array(mapped(file, name))) for name in ("projection", "keys")}
-            selectable = torch.from_numpy(mapped(file, "selectable") & ~mask)
-        return encode(torch.from_numpy(z), **parts, selectable=selectable).numpy()
+            projection, keys, selectable = (mapped(file, name) for name in ("projection", "keys", "selectable"))
+            for j in np.unique(book).tolist():
+                own = item[book == j]
+                parts = (torch.from_numpy(np.array(part[j : j + 1])) for part in (projection, keys))
+                free = torch.from_numpy(selectable[j : j + 1] & ~mask[j : j + 1])
+                codes[own, j] = encode(z[rows[own] - first], *parts, selectable=free).numpy()[:, 0]
 
-    def item_name(self, split: str, row: int) -> str:
-        """Where an item lies: its shard and its place there."""
-        for shard in self.manifest(split).shards:
-            if row < shard.items:
-                return f"{shard.name}#{row}"
-            row -= shard.items
-        raise BadRequest(f"{split} has no row {row}")
+    def item_names(self, split: str, rows: Sequence[int]) -> list[str]:
+        """Where items lie: their shards and their places there."""
+        shards = self.manifest(split).shards
+        ends = np.cumsum([shard.items for shard in shards])
+        of = np.searchsorted(ends, rows, side="right")
+        return [f"{shards[i].name}#{row - (ends[i] - shards[i].items)}" for i, row in zip(of, rows, strict=True)]
 
     def rule_mask(self, classes: Sequence[int]) -> NDArray[np.bool_]:
         """(c, m) the mask of Unlearning via Activations at the rule's N, for some classes together."""
         order = by_activation(sum((self.activations.of_class(k) for k in classes), np.zeros(self.size, np.int64)))
         return order.mask(order.smallest(TAU))
 
-    def read_mask(self, text: str) -> tuple[NDArray[np.bool_], dict[str, object]]:
+    def read_mask(self, text: str) -> tuple[NDArray[np.bool_], dict[str, Any]]:
         """A mask of this model, and its header.
 
         text: a mask file, a folder that `dkvb unlearn` wrote, or the first letters of that folder's name on this root.
@@ -177,7 +191,7 @@ class Stored:
         return folder / known[0] / MASK
 
 
-def mapped(file: Path, name: str) -> NDArray:
+def mapped(file: Path, name: str) -> NDArray[Any]:
     """One tensor of a safetensors file, mapped into memory; raises: BadCheckpoint."""
     try:
         with file.open("rb") as opened:
@@ -195,4 +209,5 @@ def logits(codes: NDArray[np.int16], values: NDArray[np.float32]) -> NDArray[np.
     for j, column in enumerate(codes.T):
         votes = column >= 0
         total[votes] += values[j][column[votes]]
-    return total / np.maximum((codes >= 0).sum(1, keepdims=True), 1).astype(np.float32)
+    total /= np.maximum((codes >= 0).sum(1, keepdims=True), 1).astype(np.float32)
+    return total

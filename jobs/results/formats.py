@@ -14,7 +14,7 @@ from jobs.rows import only_numbers
 def cell(value: Any) -> str:
     """A cell for people."""
     if isinstance(value, float):
-        return f"{value:.2f}"
+        return f"{value:.2g}" if 0 < abs(value) < 0.005 else f"{value:.2f}"
     return "" if value is None else shown(str(value))
 
 

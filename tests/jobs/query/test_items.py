@@ -54,7 +54,7 @@ def test_an_item_is_known_by_its_row_and_by_its_place_in_a_shard(stored):
     shards = stored.manifest("test").shards
     assert items.find_item(stored, "test:0") == items.find_item(stored, f"test:{shards[0].name}#0") == ("test", 0)
     last = sum(shard.items for shard in shards) - 1
-    name = stored.item_name("test", last)
+    (name,) = stored.item_names("test", [last])
     assert items.find_item(stored, f"test:{name}") == ("test", last)
     for wrong in ("17", "valid:3", f"test:{last + 1}", "test:-1", "test:x", "test:nowhere#0", "test:"):
         with pytest.raises(BadRequest):

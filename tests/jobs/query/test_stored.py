@@ -1,5 +1,7 @@
 """What questions read is what the model does, to the last bit."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -63,7 +65,7 @@ def test_a_mask_is_found_by_file_folder_and_digest(own):
 
 def test_a_mask_of_another_model_is_refused(own, finished, tmp_path):
     made = unlearn(own, Request(classes=[own.classes[0]]), mask_only=True)
-    data = open(made["mask"], "rb").read().replace(b'model\\": \\"', b'model\\": \\"f', 1)  # noqa: PTH123, SIM115
+    data = Path(made["mask"]).read_bytes().replace(b'model\\": \\"', b'model\\": \\"f', 1)
     other = tmp_path / "other.safetensors"
     length = int.from_bytes(data[:8], "little")
     other.write_bytes((length + 1).to_bytes(8, "little") + data[8:])
