@@ -18,8 +18,9 @@ format: .venv/.dev  ## format the code, sort imports, mend what can be mended
 demo: .venv/.demo  ## the whole pipeline on scikit-learn's digits, into dkvb-demo
 	$(BIN)/dkvb demo --root dkvb-demo
 
+# Two processes take file after file in the order of their folders: acceptance, which takes longest, comes first.
 test: lint  ## all checks, and the tests that take seconds
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow and not faults and not gpu and not network"
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not faults and not gpu and not network"
 
 test-slow: .venv/.dev  ## tests that take minutes, and the kernels with bounds checks
 	$(BIN)/pytest -q -m "slow and not faults and not gpu and not network"

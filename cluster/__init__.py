@@ -1,3 +1,3 @@
-"""Ray and nothing else: sessions and bounded maps of units over actors."""
+"""Ray and nothing else: sessions, and maps of units over actors."""
 
 OWNER = "dkvb-unlearning"

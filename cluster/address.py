@@ -1,4 +1,4 @@
-"""Addresses of clusters, and the token that guards them: the rules before anything is asked of Ray."""
+"""Addresses of clusters, and the token that guards them: checked before Ray is involved."""
 
 import ipaddress
 import os
@@ -20,9 +20,9 @@ TOKEN_REMEDY = (
 
 
 def check_address(address: str, *, schemes: Sequence[str] = ("ray",)) -> None:
-    """Whether an address may be used, before Ray is asked, which takes long.
+    """Check that an address may be used, before Ray tries it, which takes long.
 
-    schemes: those that may stand before ``host:port``.
+    schemes: URL schemes that are allowed before ``host:port``.
     raises: InvalidRequest; InsecureCluster for one beyond this machine without a token; ClusterUnreachable.
     """
     host, port = host_and_port(address, schemes)
@@ -42,7 +42,7 @@ def check_address(address: str, *, schemes: Sequence[str] = ("ray",)) -> None:
 
 
 def host_and_port(address: str, schemes: Sequence[str]) -> tuple[str, int]:
-    """The parts of an address; raises: InvalidRequest."""
+    """Host and port of an address; raises: InvalidRequest."""
     try:
         parts = urlsplit(address if "://" in address else f"//{address}")
         if (
@@ -62,7 +62,7 @@ def host_and_port(address: str, schemes: Sequence[str]) -> tuple[str, int]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by its loopback interface."""
+    """Whether a host is the loopback interface of this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -79,13 +79,13 @@ def token_is_configured() -> bool:
 
 
 def authentication() -> dict[str, str]:
-    """The variables by which Ray uses the user's token; none where there is no token."""
+    """Environment variables that make Ray use the user's token; none without a token."""
     return {"RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token")} if token_is_configured() else {}
 
 
 @contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Variables of this process for the time of the block."""
+    """Set environment variables of this process for the time of the block."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -5,13 +5,13 @@ class ClusterError(Exception):
     """Base of every error the cluster package raises on purpose; its text is meant for the user."""
 
     exit_code = 1
-    """Of a command that it ends."""
+    """Exit code of a command that ends with this error."""
     final = False
-    """Whether another attempt at the same would meet it again."""
+    """Whether another attempt would fail the same way."""
 
 
 class InvalidRequest(ClusterError, ValueError):
-    """A policy, an address or a number of workers that cannot be meant."""
+    """A policy, an address or a number of workers that makes no sense."""
 
 
 class InsecureCluster(ClusterError, PermissionError):
@@ -45,11 +45,11 @@ class LeaseExpired(ClusterError, TimeoutError):
 
 
 class SubmissionRefused(ClusterError, RuntimeError):
-    """A cluster's job server that answers, and does not take a job."""
+    """A job server that answers but does not take a job."""
 
 
 class UnreadableYaml(ClusterError, ValueError):
-    """A text that is no YAML, or none that anyone would write by hand."""
+    """Text that is not YAML, or not YAML that anyone would write by hand."""
 
     def __init__(self, *, line: int, problem: str) -> None:
         super().__init__(f"line {line}: {problem}")

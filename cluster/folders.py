@@ -1,4 +1,4 @@
-"""Temporary folders of a process, which a kill leaves behind: the next process of the same user takes them away."""
+"""Temporary folders of a process; those that a killed process left are removed by the next one of the same user."""
 
 import fcntl
 import os
@@ -10,14 +10,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LOCK = "owner.lock"
-"""Held by a folder's process for its life: the system lets go of it, however that ends."""
+"""A file in each folder, locked by its process: the system unlocks it however the process ends."""
 
 PREFIXES = ("dkvb-", "dkvb-token-", "dkvb-code-")
 
 
 @contextmanager
-def own_folder(prefix: str, parent: Path) -> Iterator[Path]:
-    """A new folder that only this user can enter, gone after the block.
+def private_folder(prefix: str, parent: Path) -> Iterator[Path]:
+    """Make a new folder that only this user can enter, and remove it after the block.
 
     prefix: one of PREFIXES.
     raises: OSError.
@@ -27,7 +27,7 @@ def own_folder(prefix: str, parent: Path) -> Iterator[Path]:
     held = -1
     try:
         held = os.open(folder / f".{LOCK}", os.O_CREAT | os.O_RDWR, 0o600)
-        with suppress(OSError):  # a file system without locks: nobody will sweep there
+        with suppress(OSError):  # a file system without locks: there `remove_orphans` removes nothing
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             (folder / f".{LOCK}").rename(folder / LOCK)  # seen only once it is locked
         yield folder
@@ -37,8 +37,8 @@ def own_folder(prefix: str, parent: Path) -> Iterator[Path]:
             os.close(held)
 
 
-def sweep(parent: Path) -> None:
-    """Remove folders of this user whose process is gone; whatever cannot be told for certain is left alone."""
+def remove_orphans(parent: Path) -> None:
+    """Remove folders of this user whose process is gone; where that is not certain, a folder is left alone."""
     name = re.compile(rf"({'|'.join(PREFIXES)})[a-z0-9_]{{8}}")
     with suppress(OSError), os.scandir(parent) as entries:
         for entry in entries:
@@ -55,7 +55,7 @@ def _remove_orphan(folder: Path) -> None:
             lock = os.open(LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while its owner lives
-                for entry in folder.iterdir():  # the lock last: what cannot go now is found again
+                for entry in folder.iterdir():  # the lock goes last: what cannot be removed now is tried again later
                     if entry.name != LOCK:
                         shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
                 shutil.rmtree(folder, ignore_errors=True)

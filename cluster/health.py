@@ -1,4 +1,4 @@
-"""Whether the cluster of an open session still has a head: without one Ray ends the driver's process, with a dump."""
+"""Health of a cluster: whether its head still answers; without one Ray would end the driver's process with a dump."""
 
 import socket
 import time
@@ -8,25 +8,25 @@ from cluster.errors import ClusterUnreachable
 from cluster.private import head_address
 
 LOOK_S = 5.0
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
 GONE_S = 30.0
-"""Seconds of refused connections after which the head is given up: half of what Ray takes, which needs some to end."""
+"""Seconds of refused connections after which the head is given up: half of what Ray allows, to leave time to end."""
 
 
 @dataclass(slots=True)
 class Head:
-    """The head (GCS) of the cluster that this driver is connected to, watched by asking its port."""
+    """The head (GCS) of the cluster that this driver is connected to, watched by connecting to its port."""
 
     last_looked: float = field(default_factory=time.monotonic)
     last_seen: float = field(default_factory=time.monotonic)
 
     def check(self) -> None:
-        """Look, if it is time; raises: ClusterUnreachable."""
+        """Check that the head answers, every LOOK_S seconds at most; raises: ClusterUnreachable."""
         now = time.monotonic()
         if now - self.last_looked < LOOK_S:
             return
-        if now - self.last_looked > GONE_S:  # nobody looked meanwhile, so nobody knows
+        if now - self.last_looked > GONE_S:  # nothing is known of the time in which nobody looked
             self.last_seen = now
         self.last_looked = now
         if (address := head_address()) is None or _answers(address):

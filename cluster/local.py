@@ -14,39 +14,42 @@ from typing import Any
 
 from cluster.address import token_is_configured
 from cluster.errors import ClusterUnreachable
-from cluster.folders import own_folder, sweep
+from cluster.folders import private_folder, remove_orphans
 from cluster.private import container_cpus
 from dkvb_unlearning import variables
 
 _log = logging.getLogger(__name__)
 
 _OBJECT_STORE_BYTES = 200_000_000
-"""Of a local cluster: nothing large goes through Ray."""
+"""Size of a local cluster's object store: nothing large goes through Ray."""
 _LOG_BYTES = 20_000_000
 """Room that Ray's logs and sockets need."""
-_TEMPORARY_REMEDY = "make room there, name another folder in TMPDIR, or use --serial, which needs no Ray"
+ROOM_REMEDY = "make room there, or name another folder in TMPDIR"
+"""What to do where no temporary folder can be made."""
+_RAY_REMEDY = "make room there, name another folder in TMPDIR, or use --serial, which needs no Ray"
+"""The same of a run, for which Ray is one way among two."""
 _SOCKET_ROOT_LENGTH = 40
-"""Longest root for Ray's files: it adds up to 66 characters, and a unix socket's path ends at 107."""
+"""Longest path of Ray's root: Ray adds up to 66 characters to it, and a unix socket's path has at most 107."""
 
 
 def settings() -> dict[str, str]:
-    """The environment of a cluster of our own; on the way, what killed processes left is taken away."""
+    """Environment variables for a cluster on this machine; removes what killed processes left behind."""
     for folder in {_socket_root(), _temporary()}:
-        sweep(folder)
+        remove_orphans(folder)
     token = {} if token_is_configured() else {"RAY_AUTH_TOKEN_PATH": str(_private_token())}
-    # Whatever the user's mode is: without a token anyone who reaches a port runs code as this user.
+    # Whatever mode the user has set: without a token anyone who reaches a port runs code as this user.
     return {"RAY_AUTH_MODE": "token", **token, **variables()}
 
 
 def start(connect: Callable[[str, dict[str, Any]], None], folders: ExitStack, *, workers: int | None) -> None:
-    """Start a cluster on this machine; once more where Ray took too long.
+    """Start a cluster on this machine, with a second try where Ray took too long.
 
     connect: `ray.init`, given an address and options; raises ClusterUnreachable.
-    folders: takes its folder, which must outlive it.
+    folders: holds the cluster's folder, which must outlive the cluster.
     """
     import ray
 
-    for more in (True, False):
+    for may_retry in (True, False):
         root = temporary_folder(folders, "dkvb-", _socket_root())
         options: dict[str, Any] = {
             "num_cpus": max(_usable_cpus(), workers or 1),
@@ -62,14 +65,14 @@ def start(connect: Callable[[str, dict[str, Any]], None], folders: ExitStack, *,
         if (free := shutil.disk_usage(root).free) < needed:
             raise ClusterUnreachable(
                 f"session: {root.parent} has {free / 1e6:.0f} MB free, and a Ray cluster needs {needed / 1e6:.0f} MB "
-                f"there; {_TEMPORARY_REMEDY}"
+                f"there; {_RAY_REMEDY}"
             )
         try:
             connect("local", options)
         except ClusterUnreachable as error:
             ray.shutdown()
             _end_processes(str(root))
-            if not more:
+            if not may_retry:
                 raise
             _log.warning("note: %s; trying once more", str(error).partition(";")[0])
         else:
@@ -77,7 +80,7 @@ def start(connect: Callable[[str, dict[str, Any]], None], folders: ExitStack, *,
 
 
 def _end_processes(root: str) -> None:
-    """End what a start that failed has left: our children that name its folder, and theirs."""
+    """End the processes that a failed start left: our children whose command line names its root, and theirs."""
     import psutil
 
     with suppress(psutil.Error):
@@ -90,7 +93,7 @@ def _end_processes(root: str) -> None:
 
 @cache
 def _private_token() -> Path:
-    """A token for this process's own clusters; one for its life, as Ray's threads read it even after a session."""
+    """The token of this process's clusters; it is kept to the end, as Ray's threads read it even after a session."""
     path = temporary_folder(_LIFE, "dkvb-token-") / "token"
     path.touch(mode=0o600)
     path.write_text(secrets.token_hex(32))
@@ -102,17 +105,18 @@ _LIFE = ExitStack()
 atexit.register(_LIFE.close)
 
 
-def temporary_folder(stack: ExitStack, prefix: str, parent: Path | None = None) -> Path:
-    """A folder of our own, gone with the stack.
+def temporary_folder(stack: ExitStack, prefix: str, parent: Path | None = None, *, remedy: str = _RAY_REMEDY) -> Path:
+    """Make a private temporary folder, removed when the stack closes.
 
+    remedy: what its error says to do.
     raises: ClusterUnreachable where none can be made.
     """
-    parent = parent or _temporary()
+    parent = parent or _temporary(remedy)
     try:
-        return stack.enter_context(own_folder(prefix, parent))
+        return stack.enter_context(private_folder(prefix, parent))
     except OSError as error:
         raise ClusterUnreachable(
-            f"no folder for Ray's files can be made in {parent}: {error.strerror}; {_TEMPORARY_REMEDY}"
+            f"no folder for Ray's files can be made in {parent}: {error.strerror}; {remedy}"
         ) from error
 
 
@@ -129,12 +133,12 @@ def _shared_memory_bytes() -> int:
         return _OBJECT_STORE_BYTES
 
 
-def _temporary() -> Path:
+def _temporary(remedy: str = _RAY_REMEDY) -> Path:
     """The folder for temporary files; raises: ClusterUnreachable where there is none."""
     try:
         return Path(tempfile.gettempdir())
     except OSError as error:
-        raise ClusterUnreachable(f"session: {error.strerror or error}; {_TEMPORARY_REMEDY}") from error
+        raise ClusterUnreachable(f"session: {error.strerror or error}; {remedy}") from error
 
 
 def _socket_root() -> Path:

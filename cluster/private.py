@@ -35,7 +35,7 @@ def container_cpus() -> int:
 
 
 def reload_authentication() -> None:
-    """Ray reads the mode at import and keeps the token; an earlier use in this process may have had others."""
+    """Make Ray read mode and token again: it keeps those of its import, or of an earlier session in this process."""
     import ray
 
     ray._raylet.Config.initialize("")
@@ -43,9 +43,9 @@ def reload_authentication() -> None:
 
 
 def job_config(search_path: list[str]) -> Any:
-    """What workers are told of this driver: this search path alone.
+    """What Ray tells workers of this driver: this search path alone.
 
-    Of itself Ray puts the driver's current folder, and its script's, before all else.
+    By default Ray puts the driver's current folder, and its script's, before everything else.
     """
     from ray.job_config import JobConfig
 
@@ -58,10 +58,10 @@ def job_config(search_path: list[str]) -> Any:
 
 @contextmanager
 def habits(*, log: Callable[[str], None], alone: bool) -> Iterator[None]:
-    """Habits of Ray for which it has no option, changed for the time of the block.
+    """Change habits of Ray for which it has no option, for the time of the block.
 
-    log: is given the cluster's messages; Ray prints them to stdout, which belongs to tables and JSON.
-    alone: for a cluster that nobody else is to reach.
+    log: takes the cluster's messages, which Ray prints to stdout; that belongs to tables and JSON.
+    alone: whether nobody else may reach the cluster.
     """
     import ray._private.services as services
     import ray._private.utils as utils
@@ -93,10 +93,10 @@ def _replaced(owner: Any, name: str, by: Any) -> Iterator[None]:
 
 
 def job_client(address: str, *, timeout: float) -> Any:
-    """Ray's client of a job server; of itself it waits for ever for one that accepts, and tells of every upload."""
+    """Ray's client of a job server; by default it waits for ever for an answer, and logs every upload."""
     from ray.job_submission import JobSubmissionClient
 
-    for name in CHATTY:  # each is set to INFO when its module is imported: to be done after that
+    for name in CHATTY:  # importing its module sets each to INFO, so this comes after the import
         logging.getLogger(name).setLevel(logging.WARNING)
 
     class Client(JobSubmissionClient):  # type: ignore[misc]
@@ -107,7 +107,7 @@ def job_client(address: str, *, timeout: float) -> Any:
 
 
 def validate(config: Mapping[str, Any]) -> None:
-    """What `ray up` does with its file before anything is started; raises: whatever comes of it."""
+    """Validate a file as `ray up` does before it starts anything; raises: whatever Ray raises."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     validate_config(prepare_config(deepcopy(dict(config))))

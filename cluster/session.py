@@ -42,7 +42,7 @@ def session(
 
     raises: InsecureCluster for an address beyond this machine without an authentication token; ClusterUnreachable if
         nothing answers there; NoWorkers if the cluster has no room for one worker and cannot grow; InvalidRequest for
-        arguments that cannot be meant; SessionClosed inside another session.
+        arguments that make no sense; SessionClosed inside another session.
     """
     if workers is not None and workers < 1:
         raise InvalidRequest(f"session: workers is {workers}, expected at least 1")
@@ -72,7 +72,7 @@ def _remote(address: str) -> Iterator[None]:
         address = os.environ.get("RAY_ADDRESS") or "auto"
     if address != "auto":
         check_address(address)
-    # Else a cluster that turns this driver away is asked twenty times, once a second.
+    # Otherwise Ray asks a cluster that turns this driver away twenty times, once a second.
     settings = {"RAY_gcs_server_port_wait_time_s": f"{CONNECT_S:.0f}", **authentication()}
     with environment(_QUIET | settings), _connected(partial(_connect, address, {}), alone=False):
         yield
@@ -96,7 +96,7 @@ def _connected(start: Callable[[], None], *, alone: bool) -> Iterator[None]:
 
 
 def _connect(address: str, options: dict[str, Any]) -> None:
-    """The one `ray.init`."""
+    """Call `ray.init`, which nothing else does; raises: ClusterUnreachable."""
     import ray
 
     try:

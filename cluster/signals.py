@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 @contextmanager
 def interrupt_held() -> Iterator[None]:
-    """Keep a Ctrl-C of the main thread until the block ends, then let it out."""
+    """Hold back a Ctrl-C in the main thread until the block ends."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -25,9 +25,9 @@ def interrupt_held() -> Iterator[None]:
 
 @contextmanager
 def termination_in_order() -> Iterator[Callable[[], AbstractContextManager[None]]]:
-    """Ray answers SIGTERM with a dump and death on the spot; an exit lets the workers and the cluster end in order.
+    """Turn SIGTERM into an exit, so that workers and cluster end in order; Ray would dump and die on the spot.
 
-    yields: the context in which a SIGTERM leaves by SystemExit; before and after it, it is kept until the block ends.
+    yields: a context in which a SIGTERM raises SystemExit at once; outside of it, that waits until the block ends.
     """
     code = 128 + signal.SIGTERM
     received: list[int] = []

@@ -1,4 +1,4 @@
-"""Ray's job API: a driver started on a cluster under a name, asked after, stopped; the code travels along."""
+"""Ray's job API: start a driver under a name on a cluster, with this code; ask how far it is; stop it."""
 
 import os
 import shlex
@@ -12,7 +12,7 @@ from typing import Any, Literal
 import dkvb_unlearning
 from cluster.address import authentication, check_address, environment
 from cluster.errors import ClusterError, ClusterUnreachable, SubmissionRefused
-from cluster.local import temporary_folder
+from cluster.local import ROOM_REMEDY, temporary_folder
 from cluster.private import job_client, reload_authentication
 from dkvb_unlearning import HOME, PACKAGES
 
@@ -56,13 +56,13 @@ class RayJobs:
                     runtime_env={"working_dir": str(code), "env_vars": {**variables, "PYTHONSAFEPATH": "1"}},
                 )
             except RuntimeError as error:
-                if self.phase(name) is not None:  # another was quicker
+                if self.phase(name) is not None:  # somebody else was quicker
                     return False
                 raise SubmissionRefused(f"{self.address}: {name}: {error}") from error
         return True
 
     def phase(self, name: str) -> Phase | None:
-        """How far a submission is; None where the cluster knows none of that name."""
+        """How far a submission is; None where the cluster knows no submission of that name."""
         with self._reported():
             try:
                 details = self.client.get_job_info(name)
@@ -71,8 +71,8 @@ class RayJobs:
                     return None
                 raise
         state = str(details.status.value).lower()
-        said = (details.message or "").strip().rpartition("\n")[2]  # what a log ends with is what went wrong
-        text = f"{details.status.value}: {said}".removesuffix(": ")
+        last_line = (details.message or "").strip().rpartition("\n")[2]
+        text = f"{details.status.value}: {last_line}".removesuffix(": ")
         return Phase(state if state in ("pending", "running") else "ended", text)  # type: ignore[arg-type]
 
     def stop(self, name: str) -> None:
@@ -94,7 +94,7 @@ class RayJobs:
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
-        """What Ray and its HTTP library raise, as ClusterUnreachable."""
+        """Turn what Ray and its HTTP library raise into ClusterUnreachable."""
         import ray.exceptions
         import requests
 
@@ -137,12 +137,12 @@ def ray_jobs(address: str) -> RayJobs:
 
 @contextmanager
 def packed_code() -> Iterator[Path]:
-    """A folder with the four packages and what binds their names, and nothing else: what a submission runs.
+    """Copy what a submission runs into a folder: the four packages and the module that binds their names.
 
     raises: ClusterUnreachable where no temporary folder can be made.
     """
     with ExitStack() as stack:
-        folder = temporary_folder(stack, "dkvb-code-") / "code"
+        folder = temporary_folder(stack, "dkvb-code-", remedy=ROOM_REMEDY) / "code"
         folder.mkdir()
         left_out = shutil.ignore_patterns("__pycache__")
         for package in PACKAGES:

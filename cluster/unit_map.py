@@ -19,6 +19,7 @@ from cluster.errors import (
 from cluster.health import LOOK_S, Head
 from cluster.units import (
     Event,
+    EventKind,
     Executor,
     Factory,
     OnEvent,
@@ -27,7 +28,7 @@ from cluster.units import (
     Policy,
     Reply,
     SerialExecutor,
-    ShardWorker,
+    UnitWorker,
     Work,
     backoff,
     check_distinct,
@@ -194,7 +195,7 @@ class _Run:
         if self._executor.idle:
             actor, name = self._executor.idle.pop()
         else:
-            actor, name = ray.remote(ShardWorker).options(**self._executor.actor_options()).remote(), ""
+            actor, name = ray.remote(UnitWorker).options(**self._executor.actor_options()).remote(), ""
         return _Slot(actor, actor.setup.remote(self._factory), name)
 
     def _feed(self) -> None:
@@ -222,7 +223,7 @@ class _Run:
         slot.since = time.monotonic()
         unit = slot.flight[0][0]
         attempt = self._charged.get(unit, 0) + 1
-        self._emit(Event(kind="started", unit=unit, worker=slot.name, text=f"attempt {attempt}"))
+        self._emit(Event(kind=EventKind.STARTED, unit=unit, worker=slot.name, text=f"attempt {attempt}"))
 
     def _step(self) -> list[Outcome]:
         """Wait for the next thing to happen, or to be overdue, and deal with it."""
@@ -243,7 +244,7 @@ class _Run:
         settled: list[Outcome | None] = []
         if done:
             slot = waiting[done[0]]
-            self._slots.append(self._slots.pop(self._slots.index(slot)))  # none is always served first
+            self._slots.append(self._slots.pop(self._slots.index(slot)))  # so that no slot is always served first
             if slot.ready is not None:
                 self._greet(slot)
             else:
@@ -260,35 +261,35 @@ class _Run:
         return min(due)
 
     def _greet(self, slot: _Slot) -> None:
-        """An actor is set up, has failed to be, or will never be."""
+        """Take up an actor that answered its setup: it is ready, its setup failed, or it died first."""
         import ray
 
         try:
             name, setup = ray.get(slot.ready)
         except ray.exceptions.RayError as error:
-            self._emit(Event(kind="worker_lost", worker=slot.name, text=_first_line(error)))
+            self._emit(Event(kind=EventKind.WORKER_LOST, worker=slot.name, text=_first_line(error)))
             if not slot.name:
                 self._note_setup_failure(_died_first(error), worker="an actor that died first")
             self._replace(slot)
             return
         if setup.error is None:
             slot.name, slot.ready, self._was_live = name, None, True
-            self._emit(Event(kind="worker_ready", worker=name))
+            self._emit(Event(kind=EventKind.WORKER_READY, worker=name))
             return
         ray.kill(slot.actor, no_restart=True)
         self._slots.remove(slot)
         self._note_setup_failure(setup, worker=name)
 
     def _note_setup_failure(self, setup: Reply, *, worker: str) -> None:
-        self._emit(Event(kind="setup_failed", worker=worker, text=setup.error or ""))
+        self._emit(Event(kind=EventKind.SETUP_FAILED, worker=worker, text=setup.error or ""))
         self._setup_failures += 1
         self._failure = setup_failed(setup, worker=worker)
-        # No need to let an autoscaler bring up a hundred nodes to learn it a hundred times.
+        # An autoscaler need not bring up a hundred nodes to fail a hundred times.
         if not self._slots or (not self._was_live and self._setup_failures >= self._policy.attempts):
             raise self._failure
 
     def _collect(self, slot: _Slot) -> Outcome | None:
-        """The first in flight has answered, or its worker has died."""
+        """Take the answer of the first unit in flight, or the death of its worker."""
         import ray
 
         unit, reference = slot.flight[0]
@@ -307,7 +308,7 @@ class _Run:
             return outcome(unit, reply, attempts=attempts, worker=slot.name)
         self._charged[unit] = attempts
         heapq.heappush(self._delayed, (time.monotonic() + backoff(self._policy, attempts), unit))
-        self._emit(Event(kind="retry", unit=unit, worker=slot.name, text=reply.error or ""))
+        self._emit(Event(kind=EventKind.RETRY, unit=unit, worker=slot.name, text=reply.error or ""))
         return None
 
     def _lose(self, slot: _Slot, reason: str) -> Outcome | None:
@@ -315,9 +316,9 @@ class _Run:
         units = [unit for unit, _ in slot.flight]
         seconds, worker = time.monotonic() - slot.since, slot.name
         self._replace(slot)
-        self._emit(Event(kind="worker_lost", unit=units[0], worker=worker, text=reason))
+        self._emit(Event(kind=EventKind.WORKER_LOST, unit=units[0], worker=worker, text=reason))
         if len(units) > 1:
-            # The first was most likely the one, so it is charged; but only a death alone convicts.
+            # The first most likely caused it, so it is charged; but only a death while alone is proof.
             self._charged[units[0]] = min(self._charged.get(units[0], 0) + 1, self._policy.attempts - 1)
             self._suspects.extend(units)
             return None
@@ -335,7 +336,7 @@ class _Run:
         (head, _), *queued = slot.flight
         seconds = time.monotonic() - slot.since
         text = f"no answer from {slot.name} within the lease of {self._policy.lease(head):g} s"
-        self._emit(Event(kind="lease_expired", unit=head, worker=slot.name, text=text))
+        self._emit(Event(kind=EventKind.LEASE_EXPIRED, unit=head, worker=slot.name, text=text))
         self._todo.extendleft(unit for unit, _ in reversed(queued))
         self._replace(slot)
         return self._charge(head, LeaseExpired(text), seconds=seconds, worker=slot.name)
@@ -351,11 +352,11 @@ class _Run:
         attempts = self._charged.pop(unit, 0) + 1
         reply = replace(failure(error), seconds=seconds)
         if attempts >= self._policy.attempts:
-            self._emit(Event(kind="poison", unit=unit, worker=worker, text=reply.error or ""))
+            self._emit(Event(kind=EventKind.POISON, unit=unit, worker=worker, text=reply.error or ""))
             return outcome(unit, reply, attempts=attempts, worker=worker)
         self._charged[unit] = attempts
         self._suspects.append(unit)
-        self._emit(Event(kind="retry", unit=unit, worker=worker, text=reply.error or ""))
+        self._emit(Event(kind=EventKind.RETRY, unit=unit, worker=worker, text=reply.error or ""))
         return None
 
     def _check_deadline(self) -> None:
@@ -375,7 +376,7 @@ class _Run:
 
 
 def _died_first(error: BaseException) -> Reply:
-    """Why an actor never was a worker: of a class that it cannot import, Ray says that its libraries are missing."""
+    """The failure of an actor that died before its setup; Ray blames missing libraries for a class it cannot import."""
     if "failed to import" not in str(error):
         return failure(error)
     cause = next((line for line in reversed(str(error).splitlines()) if "Error:" in line), _first_line(error))

@@ -1,4 +1,4 @@
-"""Work units: the contract of a map over them, what becomes of a unit, and the map in this process."""
+"""Units of work: the contract of a map over them, the outcome of a unit, and a map in this process."""
 
 import os
 import re
@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any, Protocol
 
 from cluster.errors import InvalidRequest, WorkerSetupFailed
@@ -29,7 +30,7 @@ class Policy:
     lease_s: float = 900.0
     """Seconds one start of a unit may take before its worker is killed and replaced."""
     leases: Mapping[str, float] = field(default_factory=dict)
-    """The same for units with a lease of their own, by name."""
+    """Seconds for single units, by name; they go before `lease_s`."""
     deadline_s: float = 120.0
     """Seconds without a live worker before NoWorkers; more than an autoscaler needs to bring up a node."""
     in_flight: int = 2
@@ -69,14 +70,23 @@ class Outcome:
     """`host:pid` of the last worker."""
 
 
+class EventKind(StrEnum):
+    """What can happen while a map runs."""
+
+    WORKER_READY = "worker_ready"
+    SETUP_FAILED = "setup_failed"
+    STARTED = "started"
+    RETRY = "retry"
+    WORKER_LOST = "worker_lost"
+    LEASE_EXPIRED = "lease_expired"
+    POISON = "poison"
+
+
 @dataclass(slots=True, kw_only=True)
 class Event:
-    """Something worth showing or logging while a map runs.
+    """Something worth showing or logging while a map runs."""
 
-    kind: worker_ready, started, retry, worker_lost, lease_expired, poison or setup_failed.
-    """
-
-    kind: str
+    kind: EventKind
     unit: str = ""
     worker: str = ""
     text: str = ""
@@ -185,7 +195,7 @@ def _unpacked(exception: BaseException | bytes | None) -> BaseException | None:
 
 
 def check_distinct(units: Sequence[str]) -> None:
-    """raises: InvalidRequest if a unit occurs twice."""
+    """Check that no unit occurs twice; raises: InvalidRequest."""
     seen: set[str] = set()
     for unit in units:
         if unit in seen:
@@ -199,7 +209,7 @@ def here() -> str:
 
 
 def has_ended(process: str) -> bool:
-    """Whether a process, named as `here` names this one, was on this machine and is no longer."""
+    """Whether a process, given as `host:pid`, was on this machine and has ended."""
     host, _, number = process.rpartition(":")
     if host != socket.gethostname() or not re.fullmatch(r"[1-9][0-9]{0,8}", number):
         return False
@@ -226,16 +236,16 @@ class SerialExecutor:
         worker = here()
         setup = call(factory)
         if setup.error is not None:
-            on_event(Event(kind="setup_failed", worker=worker, text=setup.error))
+            on_event(Event(kind=EventKind.SETUP_FAILED, worker=worker, text=setup.error))
             raise setup_failed(setup, worker=worker)
-        on_event(Event(kind="worker_ready", worker=worker))
+        on_event(Event(kind=EventKind.WORKER_READY, worker=worker))
         for unit in units:
             for attempt in range(1, policy.attempts + 1):
-                on_event(Event(kind="started", unit=unit, worker=worker, text=f"attempt {attempt}"))
+                on_event(Event(kind=EventKind.STARTED, unit=unit, worker=worker, text=f"attempt {attempt}"))
                 reply = call(setup.value, unit)
                 if not reply.transient or attempt == policy.attempts:
                     break
-                on_event(Event(kind="retry", unit=unit, worker=worker, text=reply.error or ""))
+                on_event(Event(kind=EventKind.RETRY, unit=unit, worker=worker, text=reply.error or ""))
                 time.sleep(backoff(policy, attempt))
             yield outcome(unit, reply, attempts=attempt, worker=worker)
 
@@ -245,25 +255,25 @@ def backoff(policy: Policy, attempts: int) -> float:
     return policy.backoff_s * 2.0 ** (attempts - 1)
 
 
-class ShardWorker:
-    """A worker process: holds what a factory made and answers for whatever goes wrong inside."""
+class UnitWorker:
+    """A worker process: holds the work that a factory made, and replies whatever goes wrong inside."""
 
     def __init__(self) -> None:
         self._work: Work | None = None
 
     def setup(self, factory: bytes) -> tuple[str, Reply]:
-        """Take up the work of one map; returns `host:pid`, and how the factory fared."""
-        self._work = None  # what the last map held makes room first
+        """Make the work of one map; returns `host:pid` and the factory's reply, without the work."""
+        self._work = None  # free what the last map held, to make room
         claimed = call(claim)
         if claimed.error is not None:
             return here(), _packed(claimed)
-        # Caught, not raised: of an exception Ray keeps only the text.
+        # Caught, not raised: Ray keeps only the text of an exception.
         made = call(lambda: _load(factory))
         self._work = made.value
         return here(), _packed(replace(made, value=None))
 
     def run(self, unit: str) -> Reply:
-        """One start of the unit."""
+        """Do a unit once."""
         assert self._work is not None, "run before setup"
         return _packed(call(self._work, unit))
 

@@ -1,4 +1,4 @@
-"""Frozen backbones: a name and a source of weights -> a module, its own preprocessing, facts to record.
+"""Backbones, frozen: from a name and a source of weights to a module, its own preprocessing, and facts to record.
 
 timm and open_clip take seconds to import, so they are imported where they are used.
 """
@@ -32,12 +32,12 @@ _OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackboneSpec:
-    """Which backbone. Checked when made, without weights and without a network; raises BackboneSpecError."""
+    """The choice of a backbone, checked when it is made, without weights and network; raises: BackboneSpecError."""
 
     library: str
     """One of LIBRARIES."""
     name: str
-    """The library's own name: "resnet50.a1_in1k" (timm), "ViT-B-32-quickgelu" (open_clip), "lite0"."""
+    """The library's name for it: "resnet50.a1_in1k" (timm), "ViT-B-32-quickgelu" (open_clip), "lite0"."""
     weights: str = "pretrained"
     """open_clip: a tag; timm: "pretrained" or "local-dir:..."; both: "hf-hub:...", a file, or "random"."""
     layer: str | None = None
@@ -69,26 +69,26 @@ class Backbone:
     d_z: int
     """Embedding width."""
     facts: dict[str, JSON]
-    """What decides the embeddings: source and digest of the weights, preprocessing, precision, versions."""
+    """Everything that decides the embeddings: source and digest of the weights, preprocessing, precision, versions."""
 
 
 class _ImageTower(nn.Module):
-    """The image half of an open_clip model: what its encode_image gives, not normalised."""
+    """The image half of an open_clip model: what its encode_image returns, not normalised."""
 
     def __init__(self, visual: nn.Module) -> None:
         super().__init__()
         self.visual = visual
 
     def forward(self, images: Tensor) -> Tensor:
-        """images: (b, 3, h, w) float32 -> (b, d_z) float32."""
+        """Embeddings: images (b, 3, h, w) float32 -> (b, d_z) float32."""
         z = self.visual(images)
-        # CoCa's tower returns its patch tokens beside the pooled embedding.
+        # CoCa's tower returns its patch tokens together with the pooled embedding.
         pooled: Tensor = z[0] if isinstance(z, tuple) else z
         return pooled
 
 
 def embedding_width(spec: BackboneSpec) -> int:
-    """The embedding width ``d_z`` of a backbone, without weights and without the memory of a model."""
+    """The embedding width ``d_z`` of a backbone, without its weights and the memory for a model."""
     if spec.library == "open_clip":
         import open_clip
 
@@ -102,7 +102,7 @@ def embedding_width(spec: BackboneSpec) -> int:
 
 
 def load_backbone(spec: BackboneSpec, *, seed: int = 0) -> Backbone:
-    """The frozen backbone of a spec, on the CPU, in float32.
+    """Load the frozen backbone of a spec, on the CPU, in float32.
 
     spec: what to load.
     seed: used by ``weights = "random"`` only; the global generator is left as it was.
@@ -159,10 +159,10 @@ def embed(backbone: Backbone, images: Tensor) -> Tensor:
     return z.clone()
 
 
-def _known(field: str, found: str, known: Sequence[str]) -> None:
-    if found not in known:
-        nearest = difflib.get_close_matches(found, known, n=3, cutoff=0.3) or known[:3]
-        raise BackboneSpecError(f"{field} = {found!r} is unknown; the nearest known: {', '.join(nearest)}")
+def _known(field: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        nearest = difflib.get_close_matches(value, known, n=3, cutoff=0.3) or known[:3]
+        raise BackboneSpecError(f"{field} = {value!r} is unknown; the nearest known: {', '.join(nearest)}")
 
 
 def _check_timm(spec: BackboneSpec) -> None:
@@ -229,13 +229,13 @@ def _is_checkpoint(weights: str) -> bool:
 
 
 def _folder(weights: str) -> tuple[str, str] | None:
-    """("hf-hub" or "local-dir", the place) if the weights are given so."""
+    """("hf-hub" or "local-dir", what follows it) for weights that are given so; None for others."""
     source, _, place = weights.partition(":")
     return (source, place) if source in ("hf-hub", "local-dir") and place else None
 
 
 def _hub_repository(weights: str) -> str | None:
-    """The repository on the hub, if the weights are given so."""
+    """The repository of weights that are given as "hf-hub:..."; None for others."""
     source, place = _folder(weights) or ("", None)
     return place if source == "hf-hub" else None
 
@@ -267,7 +267,7 @@ def _load_timm(spec: BackboneSpec) -> tuple[nn.Module, Any, str]:
 
 
 def _timm_weights(spec: BackboneSpec) -> tuple[str, Path | None, str]:
-    """What to hand to timm as the name, the weight file (none for random), and the source to record."""
+    """The name to give to timm, the weight file (None for random weights), and the source to record."""
     from timm.models import get_pretrained_cfg
 
     name = _timm_name(spec)
@@ -294,20 +294,20 @@ def _timm_weights(spec: BackboneSpec) -> tuple[str, Path | None, str]:
     if not config.is_file():
         raise BackboneWeightsMissing(f"{config} does not exist; weights = {spec.weights!r} needs a folder of timm's")
     try:
-        found = json.loads(config.read_text(encoding="utf-8")).get("architecture")
+        named = json.loads(config.read_text(encoding="utf-8")).get("architecture")
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise BackboneWeightsInvalid(f"{config}: not a readable description of a timm model: {brief(error)}") from error
-    if found != _architecture(spec):
-        raise BackboneWeightsInvalid(f"{config}: architecture {found!r}, expected {_architecture(spec)!r} (the name)")
+    if named != _architecture(spec):
+        raise BackboneWeightsInvalid(f"{config}: architecture {named!r}, expected {_architecture(spec)!r} (the name)")
     return f"local-dir:{folder}", file, spec.weights
 
 
 def _timm_with_tensors(name: str, tensors: dict[str, Tensor], file: Path) -> Any:
     """A timm model whose every tensor comes from ``tensors``, through timm's own conversion of old names.
 
-    Asked for another number of classes than the checkpoint's, timm drops the head and loads the rest
-    leniently: a foreign checkpoint would leave a random network. Hence the head is built as large as the
-    checkpoint's, everything is loaded strictly, and the head is taken off afterwards.
+    Where the number of classes is not the checkpoint's, timm drops the head and loads the rest leniently: a foreign
+    checkpoint would leave a random network. Hence the head is built as large as the checkpoint's, everything is loaded
+    strictly, and the head is taken off afterwards.
     """
     import timm
 
@@ -351,7 +351,7 @@ def _load_open_clip(spec: BackboneSpec) -> tuple[nn.Module, Any, str]:
         file, source = from_hub(repository, files), f"hf-hub:{repository} ({spec.weights})"
     elif repository := _hub_repository(spec.weights):
         file = from_hub(repository, _OPEN_CLIP_FILES)
-    # A file says nothing of its preprocessing: take the one that all published weights of the model share.
+    # A file does not say which preprocessing it needs: take the one that all published weights of the model share.
     keys = ("mean", "std", "interpolation", "resize_mode")
     choices = [{f"image_{key}": tag[key] for key in keys if key in tag} for tag in published]
     options = choices[0] if choices and all(choice == choices[0] for choice in choices) else {}
@@ -366,7 +366,7 @@ def _load_open_clip(spec: BackboneSpec) -> tuple[nn.Module, Any, str]:
 
 
 def _digest(module: nn.Module) -> str:
-    """SHA-256 over name, dtype, shape and bytes of every tensor of the state dict, in sorted-name order."""
+    """SHA-256 over name, dtype, shape and bytes of every tensor of the state dict, in the order of their names."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -375,7 +375,7 @@ def _digest(module: nn.Module) -> str:
 
 
 def _probe_width(module: nn.Module, size: tuple[int, int]) -> int:
-    """d_z, measured on one black image."""
+    """The embedding width d_z, measured on one black image."""
     with torch.inference_mode():
         z = module(torch.zeros(1, 3, *size))
     if not isinstance(z, Tensor) or z.ndim != 2:
@@ -385,7 +385,7 @@ def _probe_width(module: nn.Module, size: tuple[int, int]) -> int:
 
 @contextmanager
 def _exact_float32() -> Iterator[None]:
-    """No TF32 and no search for the fastest convolution: either changes embeddings, and with them codes."""
+    """Turn off TF32 and the search for the fastest convolution: either changes embeddings, and with them codes."""
     cudnn = torch.backends.cudnn
     backends = (torch.backends.cuda.matmul, cudnn.conv)  # type: ignore[attr-defined]
     before = [backend.fp32_precision for backend in backends], cudnn.deterministic, cudnn.benchmark

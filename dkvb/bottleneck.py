@@ -1,4 +1,7 @@
-"""The bottleneck as a model: embeddings in, logits out, some pairs masked or none; and its checkpoint."""
+"""The bottleneck as a model, whole or with some pairs masked, and as a checkpoint: embeddings in, logits out.
+
+n: items; c: codebooks; m: pairs of a codebook; v: classes; d_z: width of an embedding; d_k: width of a key.
+"""
 
 import json
 from collections.abc import Iterator
@@ -12,9 +15,8 @@ from torch import Tensor
 
 from dkvb.checkpoint import FORMAT, UNREADABLE, identity, read_header, read_mask_header
 from dkvb.codes import encode
-from dkvb.errors import BadCheckpoint, BadSetting, ShapeMismatch
+from dkvb.errors import BadCheckpoint, ShapeMismatch
 
-SEMANTICS = ("next-nearest", "zero", "drop")
 TENSORS = {
     "keys": (torch.float32, "F32"),
     "projection": (torch.float32, "F32"),
@@ -25,7 +27,7 @@ TENSORS = {
 
 
 def decode(codes: Tensor, values: Tensor) -> Tensor:
-    """The decoder: the mean of the fetched values over the codebooks that vote.
+    """Logits: the mean of the fetched values over the codebooks that vote.
 
     codes: (n, c) integer; a negative code is no vote.
     values: (c, m, v) float32.
@@ -47,7 +49,7 @@ def decode(codes: Tensor, values: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Bottleneck:
-    """A fitted Discrete Key-Value Bottleneck. Masking gives a new one; nothing is changed in place."""
+    """A fitted Discrete Key-Value Bottleneck; masking makes another one, and changes nothing in place."""
 
     projection: Tensor
     """(c, d_z, d_k) float32."""
@@ -56,23 +58,23 @@ class Bottleneck:
     values: Tensor
     """(c, m, v) float32."""
     selectable: Tensor
-    """(c, m) bool: not masked, and used in training where the rule asks for that."""
+    """(c, m) bool: not masked, and used in training where the spec asks for that."""
     header: dict[str, Any]
     """What the model is: class names, backbone, specs, digests (JSON)."""
 
     def codes(self, z: Tensor) -> Tensor:
-        """(n, d_z) float embeddings -> (n, c) int16 codes, NO_VOTE where nothing is selectable."""
+        """Codes: (n, d_z) float embeddings -> (n, c) int16, NO_VOTE where nothing is selectable."""
         return encode(z, self.projection, self.keys, selectable=self.selectable)
 
     def logits(self, z: Tensor) -> Tensor:
-        """(n, d_z) float embeddings -> (n, v) float32 logits: the plain masked forward pass.
+        """Logits, by the plain masked forward pass: (n, d_z) float embeddings -> (n, v) float32.
 
-        A masked pair is infinitely far away, so an item falls to its next-nearest selectable key.
+        A masked pair is infinitely far away, so an item takes its next-nearest selectable key.
         """
         return decode(self.codes(z), self.values)
 
     def masked(self, mask: Tensor) -> Self:
-        """The model that has forgotten the masked pairs: they are unselectable and their contents erased.
+        """The model that has forgotten the masked pairs: they are not selectable, and their content is erased.
 
         mask: (c, m) bool.
         raises: ShapeMismatch.
@@ -89,19 +91,19 @@ class Bottleneck:
         )
 
     def masked_by(self, path: Path | str) -> Self:
-        """The model that has forgotten what a mask file takes; the file must have been made for this very model.
+        """The model that has forgotten the pairs of a mask file, which must have been made for this very model.
 
-        path: as `dkvb unlearn` wrote it.
-        raises: BadCheckpoint for another model's mask, one that does not say whose it is, or a damaged file.
+        path: a mask that `dkvb unlearn` wrote.
+        raises: BadCheckpoint for the mask of another model or of none that it names, or a damaged file.
         """
-        said = read_mask_header(path)
-        if (found := said.get("model")) is None:
+        request = read_mask_header(path)
+        if (model := request.get("model")) is None:
             raise BadCheckpoint(
                 f"{path}: does not say which model it was made for; make it again with this version of `dkvb unlearn`"
             )
-        if found != identity(self.header):
+        if model != identity(self.header):
             raise BadCheckpoint(
-                f"{path}: made for another model ({str(found)[:16]}), expected {identity(self.header)[:16]}; its pairs "
+                f"{path}: made for another model ({str(model)[:16]}), expected {identity(self.header)[:16]}; its pairs "
                 "mean something else here: take the mask of this model, or the model of this mask"
             )
         try:
@@ -112,9 +114,9 @@ class Bottleneck:
         if mask.dtype != torch.bool or mask.shape != self.selectable.shape:
             shape = tuple(self.selectable.shape)
             raise BadCheckpoint(f"{path}: found {mask.dtype} {tuple(mask.shape)}, expected torch.bool {shape} (c, m)")
-        made = self.masked(mask)
-        made.header["unlearned"] = said
-        return made
+        unlearned = self.masked(mask)
+        unlearned.header["unlearned"] = request
+        return unlearned
 
     def to_bytes(self) -> bytes:
         """The checkpoint: a safetensors file whose header says what the model is."""
@@ -123,11 +125,11 @@ class Bottleneck:
     def parts(self) -> Iterator[bytes | memoryview]:
         """The bytes of the checkpoint in order, tensors as they lie in memory: a large model is written without a copy.
 
-        raises: BadCheckpoint for a tensor of another type than its own.
+        raises: BadCheckpoint for a tensor whose type is not that of TENSORS.
         """
         # One entry: safetensors writes several in no fixed order, and equal models must be equal bytes.
-        said = {"dkvb": json.dumps({"format": FORMAT, "header": self.header}, sort_keys=True)}
-        table: dict[str, Any] = {"__metadata__": said}
+        metadata = {"dkvb": json.dumps({"format": FORMAT, "header": self.header}, sort_keys=True)}
+        table: dict[str, Any] = {"__metadata__": metadata}
         end = 0
         for name, (dtype, written) in TENSORS.items():
             tensor = getattr(self, name)
@@ -159,23 +161,3 @@ class Bottleneck:
             shapes = ", ".join(f"{name} {tuple(getattr(model, name).shape)}" for name in TENSORS)
             raise BadCheckpoint(f"{path}: tensors do not fit each other: {shapes}")
         return model
-
-
-def masked_decode(bottleneck: Bottleneck, z: Tensor, mask: Tensor, *, semantics: str) -> Tensor:
-    """Logits under the other meanings a mask could have, to compare with.
-
-    z: (n, d_z) float; mask: (c, m) bool.
-    semantics: "next-nearest" (the product's), "zero" (a masked pair votes zero), "drop" (its codebook is left
-        out of the mean).
-    returns: (n, v) float32.
-    raises: BadSetting for other semantics; ShapeMismatch.
-    """
-    if semantics not in SEMANTICS:
-        raise BadSetting(f"semantics: found {semantics!r}, expected one of {', '.join(SEMANTICS)}")
-    if semantics == "next-nearest":
-        return bottleneck.masked(mask).logits(z)
-    codes = bottleneck.codes(z)
-    if semantics == "zero":
-        return decode(codes, bottleneck.values.masked_fill(mask[:, :, None], 0))
-    hit = torch.stack([row[code.long()] for row, code in zip(mask, codes.T, strict=True)], dim=1)
-    return decode(codes.masked_fill(hit, -1), bottleneck.values)

@@ -1,4 +1,4 @@
-"""What a checkpoint says of its model, read without its tensors and without torch."""
+"""Headers of checkpoints and masks: what they say of their model, read without tensors and without torch."""
 
 import hashlib
 import json
@@ -14,10 +14,10 @@ FORMAT = "dkvb-bottleneck/1"
 MASK_FORMAT = "dkvb-mask/1"
 
 LONGEST = 100_000_000
-"""Bytes of the longest header that safetensors reads."""
+"""Most bytes of a header that safetensors reads."""
 
 UNREADABLE = (OSError, SafetensorError, AttributeError, KeyError, RecursionError, TypeError, ValueError)
-"""What reading a file raises that is no checkpoint."""
+"""What may be raised while a file is read that is no checkpoint."""
 
 
 class Openable(Protocol):
@@ -27,15 +27,15 @@ class Openable(Protocol):
 
 
 def read_header(path: Openable | str) -> dict[str, Any]:
-    """What the model is: class names, backbone, specs, digests. Reads the head of the file alone.
+    """Read what a checkpoint's model is (class names, backbone, specs, digests) from the head of the file alone.
 
     raises: BadCheckpoint when the file is missing, damaged, or no bottleneck.
     """
-    return dict(_read(path, FORMAT, "bottleneck checkpoint", lambda said: dict(said["header"])))
+    return dict(_read(path, FORMAT, "bottleneck checkpoint", lambda metadata: dict(metadata["header"])))
 
 
 def read_mask_header(path: Openable | str) -> dict[str, Any]:
-    """What a mask is: the request that it answers, and the model it was made for. Reads the head of the file alone.
+    """Read what a mask is (the request that it answers, the model it was made for) from the head of the file alone.
 
     raises: BadCheckpoint when the file is missing, damaged, or no mask.
     """
@@ -43,25 +43,25 @@ def read_mask_header(path: Openable | str) -> dict[str, Any]:
 
 
 def identity(header: Mapping[str, Any]) -> str:
-    """SHA-256 of what a model is by its header: equal for a checkpoint and for all that was unlearned from it.
+    """SHA-256 of what a model is by its header: equal for a checkpoint and for every one unlearned from it.
 
-    The header holds digests of keys, codes and images, the spec and the backbone's weights.
+    The header holds digests of keys, codes, images and the backbone's weights, and the spec.
     """
-    said = {name: value for name, value in header.items() if name != "unlearned"}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    model = {name: value for name, value in header.items() if name != "unlearned"}
+    return hashlib.sha256(json.dumps(model, sort_keys=True).encode()).hexdigest()
 
 
 def _read(path: Openable | str, form: str, what: str, take: Callable[[Any], Any]) -> Any:
-    """A part of the JSON that a safetensors file of ours has in its metadata."""
+    """What `take` takes of the JSON in the metadata of a safetensors file; raises: BadCheckpoint."""
     try:
         with (Path(path) if isinstance(path, str) else path).open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if length > LONGEST:
                 raise ValueError("it does not begin with a header")
-            said = json.loads(json.loads(file.read(length)).get("__metadata__", {}).get("dkvb", "{}"))
-        if (found := said.get("format")) != form:
-            raise BadCheckpoint(f"{path}: format found {found!r}, expected {form!r}")
-        return take(said)
+            metadata = json.loads(json.loads(file.read(length)).get("__metadata__", {}).get("dkvb", "{}"))
+        if (written := metadata.get("format")) != form:
+            raise BadCheckpoint(f"{path}: format found {written!r}, expected {form!r}")
+        return take(metadata)
     except BadCheckpoint:
         raise
     except UNREADABLE as error:

@@ -1,4 +1,8 @@
-"""Codes: the index of the nearest selectable key, per item and codebook."""
+"""Codes: the index of the nearest selectable key, per item and codebook.
+
+n: items; c: codebooks; m: keys of a codebook; d_z: width of an embedding; d_k: width of a key; groups: ceil(m / 16),
+as 16 keys lie side by side, filled up with keys that nothing selects.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -15,10 +19,10 @@ NO_VOTE = -1
 """The code of an item in a codebook that has no selectable key."""
 
 BLOCK = 512
-"""Items that pass through one codebook after another together: their embeddings stay in the shared cache."""
+"""Items that pass through the codebooks together, one codebook after the other: their embeddings stay in the cache."""
 
 PLAIN_BLOCK = 256
-"""Rows of a distance tile in plain torch."""
+"""Items of a distance tile in plain torch."""
 
 
 def nearest(x: Tensor, keys: Tensor, *, selectable: Tensor | None = None) -> Tensor:
@@ -28,7 +32,7 @@ def nearest(x: Tensor, keys: Tensor, *, selectable: Tensor | None = None) -> Ten
     keys: (m, d_k) float32.
     selectable: (m,) bool, or None when every key is.
     returns: (n,) int64, NO_VOTE where nothing is selectable.
-    memory: a copy of the keys; n x m is never there.
+    memory: a copy of the keys; an array of (n, m) is never made.
     raises: ShapeMismatch.
     """
     if x.ndim != 2 or keys.ndim != 2 or x.shape[1] != keys.shape[1]:
@@ -37,23 +41,23 @@ def nearest(x: Tensor, keys: Tensor, *, selectable: Tensor | None = None) -> Ten
     if x.device.type != "cpu":
         return nearest_plain(x, keys, selectable=selectable)
     table, bias = pack_keys(keys, selectable)
-    found = torch.empty(len(x), dtype=torch.int64)
-    _nearest(x.numpy(), table, bias, found.numpy())
-    return found
+    codes = torch.empty(len(x), dtype=torch.int64)
+    _nearest(x.numpy(), table, bias, codes.numpy())
+    return codes
 
 
 def nearest_plain(x: Tensor, keys: Tensor, *, selectable: Tensor | None = None) -> Tensor:
-    """`nearest` in plain torch: the path of other devices, and what the CPU's is tested against."""
+    """`nearest` in plain torch: what runs on other devices, and what the kernel is tested against."""
     if selectable is not None and not selectable.any():
         return torch.full((len(x),), NO_VOTE, device=x.device)
     # |x - k|^2 = |x|^2 - 2 (x.k - |k|^2 / 2): the nearest key has the largest score.
     bias = keys.square().sum(1).mul_(-0.5)
     if selectable is not None:
         bias.masked_fill_(~selectable, -torch.inf)
-    found = torch.empty(len(x), dtype=torch.int64, device=x.device)
-    for rows, out in zip(x.split(PLAIN_BLOCK), found.split(PLAIN_BLOCK), strict=True):
+    codes = torch.empty(len(x), dtype=torch.int64, device=x.device)
+    for rows, out in zip(x.split(PLAIN_BLOCK), codes.split(PLAIN_BLOCK), strict=True):
         torch.argmax(torch.addmm(bias, rows, keys.T), dim=1, out=out)
-    return found
+    return codes
 
 
 def encode(
@@ -70,7 +74,7 @@ def encode(
     keys: (c, m, d_k) float32.
     selectable: (c, m) bool, or None when every key is.
     returns: (n, c) int16, NO_VOTE (-1) where a codebook has no selectable key.
-    memory: the result, a copy of keys and projection, and 4 BLOCK d_z bytes a thread; n x c x m is never there.
+    memory: the result, a copy of keys and projection, and 4 BLOCK d_z bytes a thread; (n, c, m) is never made.
     raises: ShapeMismatch.
     source: Träuble et al., arXiv 2207.11240, equation 1.
     """
@@ -81,11 +85,11 @@ def encode(
             allowed = None if selectable is None else selectable[j]
             codes[:, j] = nearest(project(z, projection[j]), keys[j], selectable=allowed)
         return codes
-    books, found = Codebooks.of(projection, keys, selectable), codes.numpy()
+    books, out = Codebooks.of(projection, keys, selectable), codes.numpy()
 
     def encode_block(begin: int) -> None:
         rows = slice(begin, begin + size)
-        _encode(widened(z[rows]), books.directions, books.keys, books.bias, found[rows])
+        _encode(widened(z[rows]), books.directions, books.keys, books.bias, out[rows])
 
     size = block_size(len(z))
     each(encode_block, range(0, len(z), size))
@@ -93,7 +97,7 @@ def encode(
 
 
 def check_shapes(z: Tensor, projection: Tensor, keys: Tensor, selectable: Tensor | None) -> None:
-    """Whether embeddings and a model's parts fit; raises: ShapeMismatch."""
+    """Check that embeddings and a model's parts fit; raises: ShapeMismatch."""
     if projection.ndim != 3 or z.shape[1:] != projection.shape[1:2]:
         raise ShapeMismatch.between("z (n, d_z)", z.shape, "projection (c, d_z, d_k)", projection.shape)
     if keys.ndim != 3 or (keys.shape[0], keys.shape[2]) != (projection.shape[0], projection.shape[2]):
@@ -104,14 +108,15 @@ def check_shapes(z: Tensor, projection: Tensor, keys: Tensor, selectable: Tensor
 
 
 def check_m(m: int) -> None:
-    """Whether codes can name m keys; raises: ShapeMismatch."""
+    """Check that codes, which are int16, can name m keys; raises: ShapeMismatch."""
     if not 1 <= m <= torch.iinfo(torch.int16).max + 1:
         raise ShapeMismatch(f"keys: found m = {m} pairs per codebook, expected 1 to 32768 (codes are int16)")
 
 
 def check_below(what: str, numbers: Tensor, most: int) -> None:
-    """Whether numbers from elsewhere name what there is: compiled code follows them without a look.
+    """Check numbers that come from elsewhere, which compiled code follows unchecked.
 
+    what: names them in the error; most: all must be below it.
     raises: ShapeMismatch.
     """
     if numbers.numel() and (largest := int(numbers.max())) >= most:
@@ -119,7 +124,7 @@ def check_below(what: str, numbers: Tensor, most: int) -> None:
 
 
 def block_size(n: int) -> int:
-    """Items of a block: whole tiles, at most BLOCK, and work for every thread."""
+    """Items of a block: whole tiles, at most BLOCK, few enough that every thread gets work."""
     share = -(-n // (torch.get_num_threads() * LANES)) * LANES
     return max(LANES, min(BLOCK, share))
 
@@ -133,11 +138,11 @@ class Codebooks:
     keys: Floats
     """(c, groups, d_k, 16) float32."""
     bias: Floats
-    """(c, groups, 16) float32; -inf: not selectable, or only there to fill a group."""
+    """(c, groups, 16) float32; -inf for a key that is not selectable, or that only fills a group."""
 
     @classmethod
     def of(cls, projection: Tensor, keys: Tensor, selectable: Tensor | None) -> Self:
-        """From a model's parts: projection (c, d_z, d_k), keys (c, m, d_k), selectable (c, m) bool or None."""
+        """Pack a model's parts: projection (c, d_z, d_k), keys (c, m, d_k), selectable (c, m) bool or None."""
         c, m, d_k = keys.shape
         groups, d_z = -(-m // LANES), projection.shape[1]
         directions = np.empty((c, -(-d_k // LANES), d_z, LANES), np.float32)
@@ -153,7 +158,7 @@ class Codebooks:
 
 
 def pack_keys(keys: Tensor, selectable: Tensor | None = None) -> tuple[Floats, Floats]:
-    """The keys (m, d_k) of one codebook as the inner loop reads them: table (groups, d_k, 16), bias (groups, 16)."""
+    """Pack the keys (m, d_k) of one codebook for the inner loop: table (groups, d_k, 16), bias (groups, 16)."""
     groups = -(-len(keys) // LANES)
     table, bias = np.empty((groups, keys.shape[1], LANES), np.float32), np.empty((groups, LANES), np.float32)
     _fill_keys(keys, selectable, table, bias)
@@ -180,7 +185,7 @@ def _key_bias(table: Any, m: int, bias: Any) -> None:
 
 @kernel
 def nearest_of_tile(x: Any, table: Any, bias: Any, maxima: Any, scores: Any, out: Any) -> None:
-    """The nearest key of the 16 items of a tile: the best group, then the first key in it that reaches its maximum.
+    """Find the nearest key of the 16 items of a tile: the best group, then the first key in it with its maximum.
 
     x: (d_k, 16); table: (groups, d_k, 16); bias: (groups, 16); maxima (groups, 16) and scores (16,) are scratch.
     out: (16,) integer, NO_VOTE where no key is selectable.
@@ -204,20 +209,20 @@ def nearest_of_tile(x: Any, table: Any, bias: Any, maxima: Any, scores: Any, out
 
 
 @kernel
-def _nearest(x: Any, table: Any, bias: Any, found: Any) -> None:
-    """The nearest key (n,) of projected items (n, d_k)."""
+def _nearest(x: Any, table: Any, bias: Any, codes: Any) -> None:
+    """Fill codes (n,) with the nearest keys of projected items x (n, d_k)."""
     tile, maxima = np.empty((1, x.shape[1], LANES), np.float32), np.empty(bias.shape, np.float32)
     scores, out = np.empty(LANES, np.float32), np.empty(LANES, np.int64)
     for begin in range(0, len(x), LANES):
         fill_tiles(x[begin : begin + LANES], tile)
         nearest_of_tile(tile[0], table, bias, maxima, scores, out)
         for lane in range(min(LANES, len(x) - begin)):
-            found[begin + lane] = out[lane]
+            codes[begin + lane] = out[lane]
 
 
 @kernel
 def _encode(z: Any, directions: Any, keys: Any, bias: Any, codes: Any) -> None:
-    """Codes (n, c) of one block of embeddings (n, d_z)."""
+    """Fill codes (n, c) of one block of embeddings z (n, d_z)."""
     n, c = codes.shape
     tiles = np.empty((-(-n // LANES), z.shape[1], LANES), np.float32)
     fill_tiles(z, tiles)
@@ -225,10 +230,10 @@ def _encode(z: Any, directions: Any, keys: Any, bias: Any, codes: Any) -> None:
     zero = np.zeros((directions.shape[1], LANES), np.float32)
     maxima = np.empty(bias.shape[1:], np.float32)
     scores = np.empty(LANES, np.float32)
-    found = np.empty(LANES, np.int16)
+    out = np.empty(LANES, np.int16)
     for j in range(c):
         for t in range(len(tiles)):
             scores_of_tile(tiles[t], directions[j], zero, x)
-            nearest_of_tile(x[: keys.shape[2]], keys[j], bias[j], maxima, scores, found)
+            nearest_of_tile(x[: keys.shape[2]], keys[j], bias[j], maxima, scores, out)
             for lane in range(min(LANES, n - t * LANES)):
-                codes[t * LANES + lane, j] = found[lane]
+                codes[t * LANES + lane, j] = out[lane]

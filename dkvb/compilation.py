@@ -9,12 +9,12 @@ from dkvb.sweep import Items, sweep
 
 
 def warm() -> None:
-    """Compile what `sweep` runs, or read it from the disk: seconds at the first call, which are no sweep's own.
+    """Compile what `sweep` runs, or load it from the disk, which takes seconds that belong to no sweep.
 
     Types and memory layouts decide what is compiled, sizes do not. Few items fill an array of results of their own;
-    many fill parts of a larger one, block by block, which is another layout.
+    many items fill parts of a larger one, block by block, which is another layout.
     """
-    c, m, d_z, d_k, v, steps = 2, 3, 2, 3, 2, 2  # an axis of 1 would hide in which order an array lies
+    c, m, d_z, d_k, v, steps = 2, 3, 2, 3, 2, 2  # an axis of 1 would hide an array's order in memory
     parts = torch.zeros(c, d_z, d_k), torch.zeros(c, m, d_k), torch.zeros(c, m, v), torch.ones(c, m, dtype=torch.bool)
     bottleneck = Bottleneck(*parts, header={})
     table = np.ones((c, m, 1), np.uint8)

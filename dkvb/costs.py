@@ -12,27 +12,29 @@ from time import perf_counter
 from dkvb.errors import BadSetting
 
 PROC = Path("/proc/self")
-"""Where Linux tells a process its memory, and lets it reset the mark of the most it has held (proc(5), clear_refs)."""
+"""Where Linux tells a process its memory, and lets it reset the high-water mark (proc(5), clear_refs)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Warm runs of one piece of work."""
+    """Seconds and memory of warm runs of some work."""
 
     median: float
-    """Seconds."""
+    """Seconds of the middle run."""
     least: float
+    """Seconds of the fastest run."""
     most: float
+    """Seconds of the slowest run."""
     peak_bytes: int | None
-    """The most resident memory of this process in a run, less that before it; None where it is not told (`PROC`)."""
+    """The most resident memory of this process in a run, less that before it; None where the system has no PROC."""
 
 
 def measure(work: Callable[[], object], *, repeats: int = 5) -> Timing:
-    """Time some work, then watch its memory.
+    """Time some work, then measure its memory.
 
-    One run warms up, ``repeats`` runs are timed, and one more is watched: for that one, memory that earlier runs have
-    freed is given back first, which would slow a timed run down. The memory of other processes and of other devices is
-    not seen; work that another device does must wait for it.
+    One run warms up, ``repeats`` runs are timed, and one more is measured for memory: before it, what earlier runs have
+    freed is given back to the system, which would slow a timed run down. Memory of other processes and of other devices
+    is not seen; work on another device must wait until that is done.
 
     raises: BadSetting; and whatever the work raises.
     """
@@ -44,15 +46,15 @@ def measure(work: Callable[[], object], *, repeats: int = 5) -> Timing:
         begin = perf_counter()
         result = work()
         seconds.append(perf_counter() - begin)
-        del result  # not within the time, and not beside the next
+        del result  # freed outside the time, and before the next run
     return Timing(median(seconds), min(seconds), max(seconds), _peak(work))
 
 
 def break_even(*, train_seconds: float, retrain_seconds: float, unlearn_seconds: float) -> float:
-    """After how many requests a bottleneck has paid off against retraining at every request.
+    """Number of requests after which a bottleneck has paid off against retraining at every request.
 
-    train_seconds: what it cost beforehand, and retraining does without.
-    retrain_seconds, unlearn_seconds: what a request costs without and with it.
+    train_seconds: what the bottleneck cost beforehand, which retraining saves.
+    retrain_seconds, unlearn_seconds: what a request costs without and with the bottleneck.
     returns: train / (retrain - unlearn); inf where unlearning takes as long as retraining, or longer.
     raises: BadSetting.
     """
@@ -64,12 +66,12 @@ def break_even(*, train_seconds: float, retrain_seconds: float, unlearn_seconds:
 
 
 def _peak(work: Callable[[], object]) -> int | None:
-    """Bytes that one run adds at most to what is resident: the kernel's high-water mark, which misses nothing."""
+    """Most bytes that one run adds to what is resident, by the system's high-water mark, which misses nothing."""
     gc.collect()
     try:
         with (PROC / "clear_refs").open("w", encoding="ascii") as mark:
             _trim()
-            mark.write("5")  # it begins anew
+            mark.write("5")  # resets the mark
         before = _resident("VmRSS")
     except OSError:
         return None
@@ -85,7 +87,7 @@ def _resident(field: str) -> int:
 
 
 def _trim() -> None:
-    """Give back what earlier runs have freed: kept by the C library, it would hide what the next run needs."""
+    """Give freed memory back to the system: kept by the C library, it would hide what the next run needs."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

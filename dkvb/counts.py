@@ -1,4 +1,7 @@
-"""Counts: how often the items of each class select each pair."""
+"""Counts: how often the items of each class select each pair.
+
+n: items; c: codebooks; m: pairs of a codebook.
+"""
 
 import torch
 from torch import Tensor
@@ -9,7 +12,7 @@ from dkvb.errors import ShapeMismatch
 def count_codes(codes: Tensor, m: int) -> Tensor:
     """Hits of one set of items on every pair.
 
-    codes: (n, c) integer, NO_VOTE (-1) where a codebook cast no vote.
+    codes: (n, c) integer, NO_VOTE (-1) where a codebook has no vote.
     returns: (c, m) int64; its sum is the number of codes >= 0.
     """
     return torch.stack([torch.bincount(column[column >= 0], minlength=m) for column in codes.T])
@@ -19,8 +22,8 @@ def class_counts(codes: Tensor, labels: Tensor, *, classes: int, m: int) -> Tens
     """Hits of every class on every pair.
 
     codes: (n, c) integer.
-    labels: (n,) integer in [0, classes); a negative label is no item and is left out.
-    returns: (classes, c, m) int32; entry k sums to items of k * c when every codebook voted.
+    labels: (n,) integer in [0, classes); an item with a negative label is left out.
+    returns: (classes, c, m) int32; that of a class sums to c times its items when every codebook votes.
     raises: ShapeMismatch.
     source: Shah et al., arXiv 2311.15268 (the activations that UvA ranks).
     """

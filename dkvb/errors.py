@@ -8,22 +8,22 @@ class DkvbError(Exception):
     """Base of every error the dkvb package raises on purpose; its text is meant for the user."""
 
     exit_code = 1
-    """Of a command that it ends."""
+    """Exit code of a command that ends with this error."""
     final = True
-    """Whether another attempt at the same would meet it again."""
+    """Whether another attempt would fail the same way."""
 
 
 class ShapeMismatch(DkvbError, ValueError):
     """Two tensors that belong together do not fit."""
 
     @classmethod
-    def between(cls, one: str, found: Sequence[int], other: str, expected: Sequence[int]) -> Self:
+    def between(cls, name: str, shape: Sequence[int], other: str, expected: Sequence[int]) -> Self:
         """The error for two named tensors whose shapes disagree."""
-        return cls(f"{one} has shape {tuple(found)}, which does not fit {other} of shape {tuple(expected)}")
+        return cls(f"{name} has shape {tuple(shape)}, which does not fit {other} of shape {tuple(expected)}")
 
 
 class BadBudget(DkvbError, ValueError):
-    """A number of pairs or examples, or the way they are ranked, that does not exist."""
+    """More pairs or examples than there are, a share outside [0, 1], or an unknown way to rank pairs."""
 
     exit_code = 2
 
@@ -45,8 +45,8 @@ class BackboneWeightsInvalid(DkvbError, ValueError):
 
 
 class BadImages(DkvbError, ValueError):
-    """Images that a backbone does not take: wrong mode, shape or dtype."""
+    """Images of a mode, shape or dtype that a backbone does not take."""
 
 
 class BadSetting(DkvbError, ValueError):
-    """A setting outside what the method knows."""
+    """A setting that a method does not allow."""

@@ -4,10 +4,10 @@ The counter listens to torch's operations, so it is blind to compiled kernels. W
 torch path of the same arithmetic: the one that other devices take and that the kernels are tested against. Its
 formulas read shapes only, so heads and codes are counted on torch's meta device, where nothing is computed or kept.
 
-Its conventions are taken over: matrix products and convolutions count, a multiplication and an addition as two (2 m n k
-for a product), padding and skipped work included; what goes element by element (biases, activations, norms, softmax,
-argmax, the division of a mean) counts as nothing. Updates by an optimiser (momentum, decay, clipping, the linear head's
-preconditioner) are among what it does not count: they go with the parameters and the steps, not with the items.
+Its conventions hold: matrix products and convolutions count, a multiplication and an addition as two (2 m n k for a
+product), padding and skipped work included; what goes element by element (biases, activations, norms, softmax, argmax,
+the division of a mean) counts as nothing. Updates by an optimiser (momentum, decay, clipping, the linear head's
+preconditioner) are not counted: they grow with parameters and updates, not with items.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,11 +34,11 @@ META = torch.device("meta")
 
 @dataclass(frozen=True, slots=True)
 class Flops:
-    """What some items cost."""
+    """FLOPs of some items."""
 
     forward: int
     backward: int
-    """The gradient of the weights; 0 for what is frozen."""
+    """Those of the gradient of the weights; 0 for what is frozen."""
 
     @property
     def total(self) -> int:
@@ -49,17 +49,17 @@ class Flops:
         return Flops(self.forward + other.forward, self.backward + other.backward)
 
     def __mul__(self, items: int) -> "Flops":
-        """As much for each of some items: counts are linear in them."""
+        """FLOPs of that many items: counts are linear in them."""
         return Flops(self.forward * items, self.backward * items)
 
 
 def _fetch_and_add(weights: Any, indices: Any, *_: Any, out_shape: Any) -> int:
-    """Forward: each index adds a row of weights (rows, v) to its item's sum."""
+    """FLOPs forward: each index adds a row of weights (rows, v) to its item's sum."""
     return int(prod(indices) * weights[1])
 
 
 def _scatter_add(error: Any, indices: Any, *_: Any, out_shape: Any) -> int:
-    """Backward: each index adds its item's row of the error (n, v) to the gradient of the row it fetched."""
+    """FLOPs backward: each index adds its item's row of the error (n, v) to the gradient of the row it fetched."""
     return int(prod(indices) * error[1])
 
 
@@ -69,19 +69,19 @@ FORMULAS: dict[Any, Callable[..., int]] = {
     torch.ops.aten._embedding_bag_backward: _scatter_add,
     torch.ops.aten._embedding_bag_dense_backward: _scatter_add,
 }
-"""What torch's counter has no formula for: n c v additions each way. A gradient passes as one of the two last."""
+"""Formulas that torch's counter lacks: n c v additions each way. A gradient is one of the last two operations."""
 
 
 def flops_of(work: Callable[[], object]) -> int:
-    """What torch's operations in some work cost, gradients included; compiled kernels count as nothing."""
-    with FlopCounterMode(display=False, custom_mapping=FORMULAS) as counter, _in_the_open():
+    """FLOPs of torch's operations in some work, gradients included; compiled kernels count as nothing."""
+    with FlopCounterMode(display=False, custom_mapping=FORMULAS) as counter, _plain_attention():
         work()
     return int(counter.get_total_flops())
 
 
 @contextmanager
-def _in_the_open() -> Iterator[None]:
-    """Attention as matrix products: fused kernels, some of them unknown to the counter, would count as nothing."""
+def _plain_attention() -> Iterator[None]:
+    """Compute attention by matrix products: fused kernels, some unknown to the counter, would count as nothing."""
     mha = torch.backends.mha
     before = mha.get_fastpath_enabled()
     mha.set_fastpath_enabled(False)
@@ -93,11 +93,10 @@ def _in_the_open() -> Iterator[None]:
 
 
 def backbone(module: nn.Module, shape: tuple[int, ...], *, items: int = 1) -> int:
-    """One forward pass of a frozen backbone, as it embeds; the module is left as it was found.
+    """FLOPs of a frozen backbone that embeds some images; the module is left as it was.
 
     module: (b, *shape) -> (b, d_z), on any device.
-    shape: of one image, (3, h, w).
-    returns: the FLOPs of that many images.
+    shape: of one image, (3, h, w); items: how many images.
     raises: BadSetting.
     """
     _check({"items": items})
@@ -115,7 +114,7 @@ def backbone(module: nn.Module, shape: tuple[int, ...], *, items: int = 1) -> in
 
 @lru_cache
 def linear_head(d_z: int, v: int, *, items: int = 1) -> Flops:
-    """The linear head with its bias: embeddings are constant, so going back is the gradient of the weights alone.
+    """FLOPs of the linear head with its bias: embeddings are constant, so backward is the weights' gradient alone.
 
     raises: BadSetting.
     """
@@ -125,7 +124,7 @@ def linear_head(d_z: int, v: int, *, items: int = 1) -> Flops:
 
 @lru_cache
 def value_head(c: int, v: int, *, m: int = 1, items: int = 1) -> Flops:
-    """The values on cached codes: fetch and add c rows, and add the error to c rows. It does not depend on m.
+    """FLOPs of the values on cached codes: c rows are added up, and the error is added to c rows, whatever m is.
 
     raises: BadSetting.
     """
@@ -135,7 +134,7 @@ def value_head(c: int, v: int, *, m: int = 1, items: int = 1) -> Flops:
 
 @lru_cache
 def coding(*, c: int, d_z: int, d_k: int, m: int, items: int = 1) -> int:
-    """Finding codes: c projections of d_z to d_k numbers, each then compared with m keys.
+    """FLOPs of finding codes: c projections of d_z to d_k numbers, each then compared with m keys.
 
     raises: BadSetting.
     """
@@ -146,7 +145,7 @@ def coding(*, c: int, d_z: int, d_k: int, m: int, items: int = 1) -> int:
 
 
 def _head(features: Features, v: int) -> Flops:
-    """A linear model forward, and autograd's way back from an error that is given."""
+    """FLOPs of a linear model forward, and of autograd's backward pass from a given error."""
     weights = features.weights(v).requires_grad_()
     logits: list[Tensor] = []
     forward = flops_of(lambda: logits.append(features.forward(weights)))

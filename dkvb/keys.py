@@ -1,4 +1,7 @@
-"""Keys: fitted once by vector quantisation with exponential moving averages, then frozen."""
+"""Keys: fitted once by vector quantisation with exponential moving averages (EMA), then frozen.
+
+n: items; b: items of a batch; c: codebooks; m: keys of a codebook; d_z: width of an embedding; d_k: width of a key.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,16 +20,16 @@ from dkvb.tiles import each, kernel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeySettings:
-    """How keys are fitted (defaults: the DKVB authors'; what happens to a dead key is ours, see `ema_step`)."""
+    """How keys are fitted; the defaults are the DKVB authors', except for what becomes of a dead key (`ema_step`)."""
 
     decay: float = 0.95
-    """Share of the old average kept at each batch."""
+    """Share of the old average that is kept at each batch."""
     smoothing: float = 1e-5
     """Laplace smoothing of the counts."""
     epochs: int = 10
     """Passes over the init data; 0 leaves the keys at their random start."""
     batch: int = 256
-    """Items a step."""
+    """Items of a batch."""
     dead: float = 0.1
     """A key whose average count falls below ``dead * batch / m`` is replaced; 0 replaces none."""
 
@@ -47,18 +50,18 @@ class KeyState:
     keys: Tensor
     """(m, d_k) float32."""
     count: Tensor
-    """(m,) float32, average number of items a batch."""
+    """(m,) float32, average number of items of a batch that are nearest to a key."""
     total: Tensor
-    """(m, d_k) float32, average sum of the items a batch."""
+    """(m, d_k) float32, average sum of these items."""
 
 
 def start(
     m: int, d_k: int, settings: KeySettings, *, gen: torch.Generator, device: torch.device | None = None
 ) -> KeyState:
-    """Standard normal keys, each with the count of a key just replaced.
+    """Draw standard normal keys, each with the count of a key that was just replaced.
 
-    A fresh key is thus treated alike at the start and after a replacement: it must win an item of the
-    next batch or is replaced (again).
+    A new key is thus treated alike at the start and after a replacement: it must win an item of the next batch, or is
+    replaced (again).
     """
     keys = torch.randn(m, d_k, generator=gen).to(device)
     count = torch.full((m,), (settings.dead or 0.1) * settings.batch / m, device=device)
@@ -66,13 +69,13 @@ def start(
 
 
 def ema_step(state: KeyState, x: Tensor, settings: KeySettings, *, gen: torch.Generator) -> None:
-    """One step of EMA vector quantisation on a batch, in place.
+    """Update keys and averages by one batch of EMA vector quantisation, in place.
 
     x: (b, d_k) float32, projected items of the batch.
     gen: draws the items that replace dead keys.
     source: van den Oord et al., arXiv 1711.00937, appendix A.1; Träuble et al., arXiv 2207.11240, for the threshold
         below which a key is dead. There a replaced key keeps its running averages; here they begin anew with the key,
-        or the next batch would draw it back to where it died.
+        as the next batch would otherwise draw it back to where it died.
     """
     m = len(state.keys)
     code = nearest(x, state.keys)
@@ -101,7 +104,7 @@ def average(state: KeyState, x: Tensor, code: Tensor, settings: KeySettings) -> 
 
 
 def average_plain(state: KeyState, x: Tensor, code: Tensor, settings: KeySettings) -> None:
-    """`average` in plain torch: the path of other devices, and what the CPU's is tested against."""
+    """`average` in plain torch: what runs on other devices, and what the kernel is tested against."""
     m, new = len(state.keys), 1 - settings.decay
     state.count.mul_(settings.decay).index_add_(0, code, torch.full_like(x[:, 0], new))
     state.total.mul_(settings.decay).index_add_(0, code, x, alpha=new)
@@ -112,6 +115,7 @@ def average_plain(state: KeyState, x: Tensor, code: Tensor, settings: KeySetting
 
 @kernel
 def _average(keys: Any, count: Any, total: Any, x: Any, code: Any, decay: float, smoothing: float) -> None:
+    """Move keys (m, d_k), count (m,) and total (m, d_k) by items x (b, d_k) whose nearest keys are code (b,)."""
     old, new = np.float32(decay), np.float32(1 - decay)
     for k in range(len(keys)):
         count[k] *= old
@@ -135,7 +139,7 @@ def _average(keys: Any, count: Any, total: Any, x: Any, code: Any, decay: float,
 
 @kernel
 def _replace(keys: Any, count: Any, total: Any, x: Any, dead: Any, chosen: Any, threshold: float) -> None:
-    """Put dead keys where the chosen items are, each with the count of the threshold."""
+    """Put the dead keys, by index, where the chosen items of x (b, d_k) are, with a count of the threshold."""
     for k in range(len(dead)):
         count[dead[k]] = threshold
         for d in range(keys.shape[1]):

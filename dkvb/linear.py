@@ -1,4 +1,7 @@
-"""The linear head on the same embeddings: the yardstick of every accuracy."""
+"""The linear head on the same embeddings, with which every accuracy is compared.
+
+n: items; d_z: width of an embedding; v: classes.
+"""
 
 from dataclasses import dataclass
 from typing import Self
@@ -21,7 +24,7 @@ class EmbeddingFeatures:
 
     @classmethod
     def of(cls, z: Tensor) -> Self:
-        """From embeddings (n, d_z) of any float dtype."""
+        """Features of embeddings (n, d_z) of any float dtype."""
         x = torch.cat([z.float(), z.new_ones(len(z), 1).float()], dim=1)
         moment = x.T @ x / len(x)
         damping = 0.1 * moment.diagonal().mean()
@@ -35,23 +38,23 @@ class EmbeddingFeatures:
         return type(self)(self.x[rows], self.factor)
 
     def weights(self, v: int) -> Tensor:
-        """(d_z + 1, v) float32 zeros."""
+        """Weights to begin with: (d_z + 1, v) float32 zeros."""
         return self.x.new_zeros(self.x.shape[1], v)
 
     def forward(self, weights: Tensor) -> Tensor:
-        """(d_z + 1, v) -> (n, v) logits."""
+        """Logits: weights (d_z + 1, v) -> (n, v)."""
         return self.x @ weights
 
     def direction(self, error: Tensor) -> Tensor:
-        """The gradient of the mean loss in the metric of the features' second moments: a step of 1 is safe."""
+        """The gradient of the mean loss in the metric of the features' second moments: a learning rate of 1 is safe."""
         return torch.cholesky_solve(self.x.T @ (error / len(self)), self.factor)
 
     def accelerate(self, weights: Tensor, velocity: Tensor, error: Tensor, *, lr: float, momentum: float) -> None:
-        """One step against the direction, of the weights and of their velocity, in place."""
+        """Update the weights and their velocity once, against the direction, in place."""
         accelerate(weights, velocity, self.direction(error), lr=lr, momentum=momentum)
 
     def descend(self, weights: Tensor, error: Tensor, *, lr: float, clip: float) -> None:
-        """One plain step on the gradient of the mean loss, its norm clipped, in place."""
+        """Update the weights once by the gradient of the mean loss, its norm clipped, in place."""
         gradient = self.x.T @ (error / len(self))
         weights.sub_(gradient * (lr * (clip / (gradient.norm() + 1e-6)).clamp(max=1)))
 

@@ -1,7 +1,7 @@
-"""Membership inference by one rule for all items: can items trained on be told from items that were not?
+"""Membership inference with one rule for all items: can training items be told from items that were not trained on?
 
-Every figure belongs beside the same figure of an oracle, which never saw the members: forget items and test items
-may differ without any training. `dkvb.ulira` has a rule for every item.
+Each number is to be read beside the same number of an oracle, which never saw the members: forget items and test items
+may differ without any training. `dkvb.ulira` has a rule for every single item.
 """
 
 from typing import Any, NamedTuple
@@ -41,7 +41,7 @@ class Attack(NamedTuple):
 
 
 def membership_scores(logits: Tensor, labels: Tensor) -> dict[str, NDArray[np.float64]]:
-    """Four scores of every item, each the higher the more the item looks like one trained on.
+    """Four scores of every item, each higher the more the item looks like a training item.
 
     loss: log p_y, the cross-entropy turned around. confidence: p_y, whose order is that of the loss.
     entropy: sum over the classes of p log p. modified_entropy: (1 - p_y) log p_y, plus the sum over the other classes
@@ -60,12 +60,12 @@ def membership_scores(logits: Tensor, labels: Tensor) -> dict[str, NDArray[np.fl
     odds = _log_odds(logits.double())
     if odds.isnan().any():
         raise BadSetting("logits: found NaN, two that are inf, or an item with every class ruled out")
-    p, own = odds.sigmoid(), labels.long()[:, None]
+    p, label = odds.sigmoid(), labels.long()[:, None]
     log_p, log_not = (logsigmoid(x).clamp(min=LOG_FLOOR) for x in (odds, -odds))
-    modified = (p * log_not).scatter(1, own, ((-odds).sigmoid() * log_p).gather(1, own))
+    modified = (p * log_not).scatter(1, label, ((-odds).sigmoid() * log_p).gather(1, label))
     scores = {
-        "loss": log_p.gather(1, own)[:, 0],
-        "confidence": p.gather(1, own)[:, 0],
+        "loss": log_p.gather(1, label)[:, 0],
+        "confidence": p.gather(1, label)[:, 0],
         "entropy": (p * log_p).sum(1),
         "modified_entropy": modified.sum(1),
     }
@@ -103,9 +103,9 @@ def balanced_accuracy(members: NDArray[Any], others: NDArray[Any], *, seed: int)
 
 
 def population_attack(members: Outputs, others: Outputs, *, seed: int) -> dict[str, Attack]:
-    """Each score of `membership_scores` as an attack, on as many members as others.
+    """Attacks by each score of `membership_scores`, on as many members as others.
 
-    The larger side is cut down to a seeded sample of the other's size, the same for every score.
+    The larger side is cut to a seeded sample as large as the other, the same for every score.
 
     members: outputs of one model on items it was to forget; others: on test items, of the same classes.
     seed: of the sample and of the cross-validation.
@@ -150,8 +150,8 @@ def svc_confidence_attack(retain: Outputs, test: Outputs, forget: Outputs) -> fl
     says of each forget item whether it is a member. Their tables ("MIA", forget efficacy) print 1 minus this share.
     It has no value that means no leak: a forgotten item can look like neither side. Read it beside an oracle's.
 
-    retain, test: outputs of one model, in random order: as in the public code, the first so many of the longer one as
-    the other has. The time grows with the square of their number: 2000 of each take seconds.
+    retain, test: outputs of one model, in random order: as in the public code, the longer one is cut to the length of
+    the other. The time grows with the square of their number: 2000 of each take seconds.
     forget: outputs of that model on the items to forget.
     returns: share of the forget items said to be members, in [0, 1].
     raises: as `membership_scores`; ShapeMismatch where a kind has no items.
@@ -197,9 +197,9 @@ def _cross_validated(
     if standardised:
         scores = (scores - scores.mean()) / (scores.std() or 1)  # of both sides together: no label is seen
     is_member = np.repeat([1, 0], counts)
-    found = []
+    accuracies = []
     with config_context(skip_parameter_validation=True, assume_finite=True):
-        for fitted, told in splits.split(scores, is_member):  # as cross_val_score does, at a tenth of its own time
-            right = classifier.fit(scores[fitted], is_member[fitted]).predict(scores[told]) == is_member[told]
-            found.append(np.mean([right[is_member[told] == side].mean() for side in (0, 1)]))
-    return float(np.mean(found))
+        for fitted, held in splits.split(scores, is_member):  # as cross_val_score does, in a tenth of its time
+            right = classifier.fit(scores[fitted], is_member[fitted]).predict(scores[held]) == is_member[held]
+            accuracies.append(np.mean([right[is_member[held] == side].mean() for side in (0, 1)]))
+    return float(np.mean(accuracies))

@@ -1,7 +1,11 @@
-"""Metrics: pure functions of predictions, logits and labels."""
+"""Metrics: pure functions of predictions, logits and labels.
+
+n: items; v: classes; models and steps: one model per forget set, at each budget of a grid.
+"""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +17,7 @@ from dkvb.errors import BadSetting, ShapeMismatch
 from dkvb.tiles import kernel
 
 MARGIN_LIMIT = 100.0
-"""Margins are clipped to plus and minus this: a class ruled out has a finite margin."""
+"""Margins are clipped to plus and minus this, so that a class that is ruled out has a finite margin."""
 
 SMOOTHING = 1e-5
 """What `klom` adds to every bin's share."""
@@ -28,7 +32,7 @@ def accuracy(predictions: Tensor, labels: Tensor) -> float:
 
 
 def regret(best: float, chosen: float) -> float:
-    """What a rule loses by reading no label.
+    """What a rule for N loses by reading no test label.
 
     best: the score, such as ToW, at the best N that test labels find in the grid.
     chosen: the score at the rule's N.
@@ -61,29 +65,65 @@ def right_by_class(predictions: Tensor, labels: Tensor, v: int) -> NDArray[np.in
 
 
 def changed(
-    predictions: Tensor, labels: Tensor, *, forget: Sequence[Sequence[int]]
+    predictions: Tensor, labels: Tensor, *, forget: Sequence[int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How many items of the other classes each model loses and gains against its first step, item by item.
+    """How many items of the other classes each model loses and gains against its first budget, item by item.
 
     predictions: (models, steps, n) int16; labels: (n,) int64, negative for what is no item.
-    forget: the forget classes of each model.
-    returns: lost and gained (models, steps) int64: right at the first step and wrong now, and the other way round.
+    forget: the forget class of each model.
+    returns: lost and gained (models, steps) int64: right at the first budget and wrong now, and the other way round.
     """
     lost, gained = (np.zeros(predictions.shape[:2], np.int64) for _ in range(2))
-    largest = max([int(labels.max()) if len(labels) else 0, *(k for classes in forget for k in classes)])
-    gone = np.zeros((len(forget), max(largest, 0) + 1), np.bool_)
-    for f, classes in enumerate(forget):
-        gone[f, list(classes)] = True
-    _count_changed(predictions.numpy(), labels.numpy(), gone, lost, gained)
+    _count_changed(predictions.numpy(), labels.numpy(), np.asarray(forget, np.int64), lost, gained)
     return lost, gained
 
 
+def item_change(before: Tensor, after: Tensor, *, labels: Tensor, forget: int) -> NDArray[np.int8]:
+    """What each item of the other classes loses or gains from one prediction to another.
+
+    before, after: (n,) integer, predictions; labels: (n,) int64, negative for what is no item.
+    returns: (n,) int8: -1 where it was right and is wrong, 1 the other way round, 0 for all others.
+    """
+    change = (after == labels).to(torch.int8) - (before == labels).to(torch.int8)
+    change[(labels < 0) | (labels == forget)] = 0
+    return change.numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class ClassAccuracies:
+    """Accuracies of models that were to forget one class; NaN over no items."""
+
+    forget: NDArray[np.float64]
+    """(models,) on the items of the class."""
+    retain: NDArray[np.float64]
+    """(models,) on the others."""
+    retain_among_retain: NDArray[np.float64]
+    """(models,) on the others, where only the retain classes may be predicted."""
+    by_class: NDArray[np.float64]
+    """(models, v)."""
+
+
+def class_accuracies(
+    right: NDArray[np.int64], right_among_retain: NDArray[np.int64], *, sizes: NDArray[np.int64], forget: int
+) -> ClassAccuracies:
+    """Accuracies from the items of each class that are predicted right.
+
+    right: (models, v), see `right_by_class`; right_among_retain: the same of predictions among the retain classes.
+    sizes: (v,) items of each class.
+    """
+    others = sizes.sum() - sizes[forget]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        by_class = right / sizes
+        retain, among_retain = ((part.sum(1) - part[:, forget]) / others for part in (right, right_among_retain))
+    return ClassAccuracies(by_class[:, forget], retain, among_retain, by_class)
+
+
 @kernel
-def _count_changed(predictions: Any, labels: Any, gone: Any, lost: Any, gained: Any) -> None:
+def _count_changed(predictions: Any, labels: Any, forget: Any, lost: Any, gained: Any) -> None:
     for f in range(predictions.shape[0]):
         for g in range(predictions.shape[1]):
             for i in range(len(labels)):
-                if labels[i] >= 0 and not gone[f, labels[i]]:
+                if labels[i] >= 0 and labels[i] != forget[f]:
                     was, now = predictions[f, 0, i] == labels[i], predictions[f, g, i] == labels[i]
                     lost[f, g] += was and not now
                     gained[f, g] += now and not was
@@ -121,7 +161,7 @@ def tow(unlearned: Sequence[float], oracle: Sequence[float]) -> float:
     """Tug of war: how near the unlearned model's accuracies lie to the oracle's, in [0, 1]; 1 where all are equal.
 
     unlearned, oracle: accuracies in [0, 1] on the same splits: forget train, retain train and test.
-    raises: ShapeMismatch when there are not as many of the one as of the other, or none.
+    raises: ShapeMismatch when there are more of one than of the other, or none.
     source: Zhao et al., arXiv 2406.01257.
     """
     if len(unlearned) != len(oracle) or not unlearned:
@@ -142,7 +182,7 @@ def aus(*, retain_before: float, retain_after: float, forget_after: float) -> fl
 def js_divergence(p: Tensor, q: Tensor) -> float:
     """Mean over items of the Jensen-Shannon divergence of two models' predictions, over ln 2.
 
-    The sum over the classes stands inside: it does not shrink as classes are added.
+    Within an item it is summed over the classes, so that it does not shrink as classes are added.
     p, q: (n, v) float, logits; -inf rules a class out.
     returns: in [0, 1], 0 for equal predictions, 1 for predictions that share no class; NaN for no items, or where an
     item has every class ruled out. Computed in float64.
@@ -158,7 +198,7 @@ def js_divergence(p: Tensor, q: Tensor) -> float:
 
 
 def margins(logits: Tensor, labels: Tensor) -> Tensor:
-    """How far each item's own class stands above all others together: its log odds.
+    """How far the logit of each item's class is above all others together: its log odds.
 
     logits: (n, v) float; -inf rules a class out.
     labels: (n,) integer in [0, v).
@@ -169,13 +209,13 @@ def margins(logits: Tensor, labels: Tensor) -> Tensor:
     """
     if labels.shape != logits.shape[:1]:
         raise ShapeMismatch.between("labels (n,)", labels.shape, "logits (n, v)", logits.shape)
-    logits, own = logits.double(), labels.long()[:, None]
-    others = logits.scatter(1, own, -torch.inf).logsumexp(1)
-    return (logits.gather(1, own)[:, 0] - others).clamp(-MARGIN_LIMIT, MARGIN_LIMIT)
+    logits, label = logits.double(), labels.long()[:, None]
+    others = logits.scatter(1, label, -torch.inf).logsumexp(1)
+    return (logits.gather(1, label)[:, 0] - others).clamp(-MARGIN_LIMIT, MARGIN_LIMIT)
 
 
 def klom(unlearned: Tensor, oracle: Tensor, *, bins: int = 20) -> Tensor:
-    """KL divergence of margins of each item: is its margin spread over unlearned models as over oracles?
+    """KL divergence of each item's margins: are they spread over unlearned models as over oracles?
 
     Each item has bins of its own, equally wide between the least and the greatest of its margins over both kinds of
     model. SMOOTHING is added to each bin's share, of both kinds, before they are scaled to sum to 1: equal histograms

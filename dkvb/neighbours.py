@@ -1,4 +1,8 @@
-"""Neighbours: the nearest selectable keys of an item in order, per codebook; what a sweep walks along."""
+"""Neighbours: the nearest selectable keys of an item in order, per codebook, along which a sweep walks.
+
+n: items; c: codebooks; r: keys of a list; m: keys of a codebook, groups: ceil(m / 16); d_z: width of an embedding; d_k:
+width of a key.
+"""
 
 from typing import Any
 
@@ -22,11 +26,11 @@ from dkvb.tiles import (
 )
 
 NEIGHBOURS = 16
-"""How many are kept. One class of CIFAR-10 masks all 16 in 7.6 % of the cases, one of a thousand hardly ever."""
+"""Keys of a list. A class of CIFAR-10 masks all 16 of them in 7.6 % of the lists, one of a thousand hardly ever."""
 
 
 def neighbours(z: Tensor, projection: Tensor, keys: Tensor, *, selectable: Tensor, r: int = NEIGHBOURS) -> Tensor:
-    """The r nearest selectable keys in order: squared L2, ties to the lowest index.
+    """The r nearest selectable keys of each item in order: squared L2, ties to the lowest index.
 
     z: (n, d_z) float on the CPU; projection: (c, d_z, d_k), keys: (c, m, d_k) float32; selectable: (c, m) bool.
     returns: (n, c, r) int16, NO_VOTE (-1) past the last selectable key; the first is the item's code (`codes.encode`).
@@ -50,7 +54,7 @@ def neighbours(z: Tensor, projection: Tensor, keys: Tensor, *, selectable: Tenso
 
 @kernel
 def _list_block(z: Any, directions: Any, keys: Any, bias: Any, lists: Any) -> None:
-    """Ordered keys (n, c, r) of one block of embeddings (n, d_z)."""
+    """Fill lists (n, c, r) with the ordered keys of one block of embeddings z (n, d_z)."""
     n, c, r = lists.shape
     groups = bias.shape[1]
     tiles = np.empty((-(-n // LANES), z.shape[1], LANES), np.float32)
@@ -94,9 +98,10 @@ def _list_block(z: Any, directions: Any, keys: Any, bias: Any, lists: Any) -> No
 
 @kernel
 def _bounds(maxima: Any, coarse: Any, r: int, bounds: Any) -> None:
-    """A bound for each item of a tile that at least r of its keys reach, so that no key below is among its first r.
+    """Fill bounds (16,) with a score for each item that at least r of its keys reach: no key below is in its list.
 
-    It is the r-th largest among the maxima of 2 r shares of the groups; the lowest number there is, where fewer exist.
+    It is the r-th largest among the maxima of 2 r parts of the groups, or the lowest number where there are fewer.
+    maxima: (groups, 16), the largest score of each group; coarse: (2 r or groups, 16) is scratch.
     """
     bounds[:] = np.finfo(np.float32).min  # what is not selectable has a score of -inf, and reaches no bound
     if len(coarse) < r:
@@ -121,9 +126,10 @@ def _bounds(maxima: Any, coarse: Any, r: int, bounds: Any) -> None:
 
 @kernel
 def _sort(found: Any, names: Any, r: int) -> None:
-    """Bring the r largest to the front, in order, equals in the order they are in; the others become -inf.
+    """Bring the r largest scores to the front in order, and their names with them; the others become -inf.
 
-    Each counts who is larger: no branch depends on the data, which for some 20 numbers is quicker than any sort.
+    Equal scores keep their order. For each score the larger ones are counted: no branch depends on the data, which for
+    some 20 numbers is quicker than any sort.
     """
     count = len(found)
     while count and found[count - 1] == -np.inf:

@@ -1,9 +1,9 @@
 """Removal orders: which key-value pairs are taken away, and in which order as the budget N grows.
 
-NumPy alone: a request waits for no torch. Every method removes pairs in a fixed order, so one array describes it:
-``position`` (c, m) int64, the place of a pair in that order. The mask at N is ``position < N``; the masks are nested,
-and a pair that is never removed stands at NEVER. An order is made from training counts and codes alone: no prediction,
-no test item.
+Made with NumPy alone, so that a request waits for no torch. Every method removes pairs in a fixed order, so one array
+describes it: ``position`` (c, m) int64, the place of a pair in that order. The mask at N is ``position < N``; masks are
+nested, and the position of a pair that is never removed is NEVER. An order is made from training counts and codes
+alone, from no prediction and no test item.
 
 c: codebooks; m: keys of a codebook; n: items.
 """
@@ -31,17 +31,17 @@ CIFAR-10 (docs/decisions/010); Tiny-ImageNet had no part in the choice."""
 
 @dataclass(frozen=True, slots=True)
 class RemovalOrder:
-    """An order in which pairs are removed, with what its budgets N are chosen by."""
+    """An order in which pairs are removed, and the hits by which a budget N is chosen."""
 
     position: NDArray[np.int64]
-    """(c, m), the place of each pair, NEVER where no budget removes it; pairs of one place go together."""
+    """(c, m), the place of each pair, NEVER where no budget removes it; pairs with the same place go together."""
     hits: NDArray[Any]
     """(c, m) integer, the training activations of which `smallest` takes a share."""
     available: int
-    """The largest N there is."""
+    """The largest N."""
 
     def mask(self, n: int) -> NDArray[np.bool_]:
-        """(c, m) bool, the pairs that a budget N removes."""
+        """The pairs that a budget N removes: (c, m) bool."""
         return self.position < n
 
     def budgets(self, grid: list[float], *, shares: bool, what: str) -> list[int]:
@@ -53,12 +53,12 @@ class RemovalOrder:
 
         share: in [0, 1].
         returns: N; 0 for a share that rounds to no hit, or without hits.
-        raises: BadBudget for a share that cannot be, or where the whole order holds less.
+        raises: BadBudget for a share outside [0, 1], or one that the whole order does not hold.
         """
         if not 0 <= share <= 1:
             raise BadBudget(f"share: found {share}, expected a number in [0, 1]")
         position, hits = self.position.ravel(), self.hits.ravel()
-        removable = np.flatnonzero(position != NEVER)  # few pairs: places of them are faster than a mask of all
+        removable = np.flatnonzero(position != NEVER)  # few pairs: their indexes are faster than a mask of all
         held = np.bincount(position[removable], weights=hits[removable]).cumsum()
         wanted = math.ceil(round(share * int(hits.sum(dtype=np.int64)), 6))
         if wanted > (held[-1] if len(held) else 0):
@@ -80,8 +80,8 @@ def by_activation(hits: NDArray[Any], *, scope: str = "global") -> RemovalOrder:
         raise BadBudget(f"scope: found {scope!r}, expected one of {', '.join(SCOPES)}")
     flat = hits.ravel()
     pairs = np.flatnonzero(flat)  # a class activates few pairs: only these are sorted
-    own = flat[pairs]
-    order = np.argsort(_narrow(own.max(initial=0) - own), kind="stable")
+    counts = flat[pairs]
+    order = np.argsort(_narrow(counts.max(initial=0) - counts), kind="stable")
     places = np.arange(len(pairs))
     if scope == "per-codebook":
         codebooks = pairs // hits.shape[1]
@@ -119,36 +119,36 @@ def by_example(codes: NDArray[Any], hits: NDArray[Any], *, seed: int) -> Removal
     return RemovalOrder(position, hits, n)
 
 
-def by_contrast(own: NDArray[Any], others: NDArray[Any], *, weight: float) -> RemovalOrder:
+def by_contrast(hits: NDArray[Any], others: NDArray[Any], *, weight: float) -> RemovalOrder:
     """The pairs that most set the forget class apart go first: by its hits less `weight` times those of all others.
 
-    A share is one of the hits that the order can remove at all, not of all the class's: so every share can be reached,
-    1 takes each pair of positive contrast and needs no tuning, and at weight 0 the order is that of `by_activation`.
+    A share is one of the hits that the order can remove at all, not of all hits of the class: so every share can be
+    reached, 1 takes each pair of positive contrast and needs no tuning, and at weight 0 the order is `by_activation`'s.
 
-    own: (c, m) integer, hits of the forget class (or the sum over several) on every pair.
+    hits: (c, m) integer, hits of the forget class (or the sum over several) on every pair.
     others: (c, m) integer, hits of all other classes together.
     weight: what a hit of another class costs, in hits of the forget class, 0 or more; to be fixed on other data sets
     than the one it is used on.
-    returns: pairs that the class never hits, or whose contrast own - weight * others is 0 or less, are never removed;
+    returns: pairs that the class never hits, or whose contrast hits - weight * others is 0 or less, are never removed;
     ties go to the lower codebook, then the lower key. Available are the pairs of positive contrast.
     raises: ShapeMismatch; BadBudget for a weight below 0 or not finite.
     """
-    if own.shape != others.shape:
-        raise ShapeMismatch.between("others (c, m)", others.shape, "own (c, m)", own.shape)
+    if hits.shape != others.shape:
+        raise ShapeMismatch.between("others (c, m)", others.shape, "hits (c, m)", hits.shape)
     if not 0 <= weight < math.inf:
         raise BadBudget(f"weight: found {weight}, expected a number, 0 or more")
-    flat = own.ravel()
+    flat = hits.ravel()
     pairs = np.flatnonzero(flat)  # a class activates few pairs
     # Rounded, or 3 - 0.1 * 30 and its like would tie, or vanish, only as binary fractions permit.
     contrast = np.round(flat[pairs].astype(np.float64) - weight * others.ravel()[pairs].astype(np.float64), 6)
     pairs, contrast = pairs[contrast > 0], contrast[contrast > 0]
-    position = np.full(own.shape, NEVER)
+    position = np.full(hits.shape, NEVER)
     position.ravel()[pairs[np.argsort(-contrast, kind="stable")]] = np.arange(len(pairs))
-    return RemovalOrder(position, np.where(position < NEVER, own, 0), len(pairs))
+    return RemovalOrder(position, np.where(position < NEVER, hits, 0), len(pairs))
 
 
 def activated_pairs(hits: NDArray[Any], *, scope: str = "global") -> int:
-    """The largest N of `by_activation`: how many pairs the forget class activates, or at most in one codebook.
+    """The largest N of `by_activation`: how many pairs the forget class activates, in all or in a single codebook.
 
     hits: (c, m) integer; scope: as in `by_activation`.
     """
@@ -160,24 +160,24 @@ def budgets(grid: list[float], available: int, *, shares: bool, what: str) -> li
     """The numbers N of a grid.
 
     grid: absolute numbers, or shares in [0, 1] of what is available (rounded up).
-    available: how many there are: activated pairs for UvA, items for UvE.
-    what: names them in the error.
+    available: the largest N: activated pairs for UvA, items for UvE.
+    what: names what is available in the error.
     raises: BadBudget when the grid asks for more than there is.
     """
-    asked = [math.ceil(round(share * available, 6)) for share in grid] if shares else [int(n) for n in grid]
-    if too_many := [n for n in asked if n > available]:
+    numbers = [math.ceil(round(share * available, 6)) for share in grid] if shares else [int(n) for n in grid]
+    if too_many := [n for n in numbers if n > available]:
         raise BadBudget(
             f"N = {max(too_many)} is larger than the {available} {what}: give at most {available}, or give shares"
         )
-    return asked
+    return numbers
 
 
 def steps_of(position: NDArray[np.int64], grid: list[int]) -> NDArray[np.int64]:
-    """The grid step at which each pair is removed.
+    """The budget index at which each pair is removed.
 
     position: (c, m) int64.
     grid: increasing numbers N.
-    returns: (c, m) int64: the first index g with position < grid[g]; len(grid) when none has.
+    returns: (c, m) int64: the first index g with position < grid[g]; len(grid) where there is none.
     """
     return np.searchsorted(np.asarray(grid, dtype=np.int64), position, side="right").astype(np.int64, copy=False)
 

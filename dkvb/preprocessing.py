@@ -1,4 +1,4 @@
-"""A backbone's own preprocessing, and what it really does."""
+"""Preprocessing of a backbone's images by its own library, and a description of what it really does."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from dkvb.errors import BadImages
 
 SMALLEST_IMAGE = 32
 LARGEST_IMAGE = 4096
-"""Pixels of the smallest and the largest image a backbone is asked to take."""
+"""Pixels of the smallest and the largest image that a spec can ask of a backbone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Preprocessing:
 
     def __call__(self, image: Image.Image) -> Tensor:
         """RGB image -> (3, h, w) float32; raises: BadImages for another mode."""
-        # A palette image would pass through timm's transform and give a wrong embedding without a word.
+        # A palette image would pass through timm's transform and silently give a wrong embedding.
         if image.mode != "RGB":
             raise BadImages(f"the image has mode {image.mode!r}, expected 'RGB': convert it when decoding")
         pixels: Tensor = self.steps(image)
@@ -30,7 +30,7 @@ class Preprocessing:
 
 
 def describe(steps: Any) -> dict[str, Any]:
-    """The preprocessing as its steps really are, not as a configuration meant them."""
+    """Facts of a preprocessing, read off its steps and not off a configuration."""
     facts: dict[str, Any] = {"steps": [type(step).__name__ for step in steps.transforms]}
     for step in steps.transforms:
         if hasattr(step, "interpolation"):

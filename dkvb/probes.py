@@ -1,4 +1,4 @@
-"""Linear probes: what a linear classifier still reads of the forget class from a layer of the model."""
+"""Linear probes: what a linear classifier can still read of the forget class from a layer of the model."""
 
 from typing import Any, TypeAlias
 
@@ -13,7 +13,7 @@ Features: TypeAlias = NDArray[Any] | sparse.csr_array
 """Features of items: (n, d) float, dense or sparse."""
 
 ITERATIONS = 300
-"""Most steps of the solver; it needs about ten."""
+"""Most iterations of the solver; it needs about ten."""
 
 
 def probe(
@@ -26,18 +26,18 @@ def probe(
 ) -> float:
     """Balanced accuracy of a linear probe for the forget class against the rest.
 
-    A logistic regression, both kinds weighing the same. Dense features are standardised by
-    the training items; sparse ones are not: to centre them fills them in, and to scale them makes the codes that one
-    item had the loudest. The penalty is |w|^2 / 2 times the mean squared length of a training item, so that it means
-    the same for any width and unit: without it, 256 codes of 10,000 items are learned by heart and the rarer kind is
-    hardly ever named. L-BFGS: on 10,000 items of 2560 features it took 0.4 s on one core and ridge regression, for an
-    equal score, 2 s.
+    The probe is a logistic regression in which both kinds weigh the same. Dense features are standardised by the
+    training items. Sparse ones are not: centring would fill them in, and scaling would make codes of a single item the
+    loudest. The penalty is |w|^2 / 2 times the mean squared length of a training item, so that it means the same for
+    any width and unit: without it, 256 codes of 10,000 items are learned by heart and the rarer kind is hardly ever
+    named. The solver is L-BFGS: on 10,000 items of 2560 features it took 0.4 s on one core, and ridge regression, for
+    an equal score, 2 s.
 
-    train_features, test_features: (n, d) and (n2, d) float32 or what becomes it: embeddings, fetched values, logits,
+    train_features, test_features: (n, d) and (n2, d) float, taken as float32: embeddings, fetched values, logits,
     `one_hot` of codes.
     train_is_forget, test_is_forget: (n,) and (n2,) bool, the items of the forget class; some, but not all.
-    seed: of the solver. L-BFGS draws nothing: every seed gives the same.
-    returns: mean of the probe's accuracies on both kinds of test items, in [0, 1]; 0.5 for nothing found.
+    seed: of the solver; L-BFGS draws nothing, so every seed gives the same.
+    returns: mean of the probe's accuracies on both kinds of test items, in [0, 1]; 0.5 where it can read nothing.
     raises: ShapeMismatch; BadSetting for features that are not finite or a kind without items.
     source: Alain and Bengio, arXiv 1610.01644.
     """
@@ -51,8 +51,8 @@ def probe(
     classifier = LogisticRegression(
         C=1 / penalty, class_weight="balanced", max_iter=ITERATIONS, random_state=stream(seed, "probe") % 2**32
     )
-    said = classifier.fit(x, train_is_forget).predict(y)
-    return float(np.mean([(said[test_is_forget == kind] == kind).mean() for kind in (False, True)]))
+    predicted = classifier.fit(x, train_is_forget).predict(y)
+    return float(np.mean([(predicted[test_is_forget == kind] == kind).mean() for kind in (False, True)]))
 
 
 def one_hot(codes: NDArray[Any], m: int) -> sparse.csr_array:
@@ -91,7 +91,7 @@ def _check(name: str, features: Any, is_forget: NDArray[np.bool_], *, width: int
 
 
 def _standardised(train: Any, test: Any) -> tuple[Any, Any]:
-    """Both in float32, dense ones centred and scaled by the training items' columns."""
+    """Both features in float32; dense ones are centred and scaled by the columns of the training items."""
     if sparse.issparse(train) or sparse.issparse(test):
         return sparse.csr_array(train, dtype=np.float32), sparse.csr_array(test, dtype=np.float32)
     mean, spread = train.mean(0, dtype=np.float64), train.std(0, dtype=np.float64)

@@ -1,4 +1,7 @@
-"""Random projections: every codebook looks at the embedding through its own few directions."""
+"""Random projections: every codebook sees the embedding through a few directions of its own.
+
+n: items; d_z: width of an embedding; d_k: width of a key, and the number of directions.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -17,7 +20,7 @@ BLOCK = 4096
 def random_projection(codebooks: Iterable[int], d_z: int, d_k: int, *, seed: int) -> Tensor:
     """Draw the frozen projections of some codebooks.
 
-    codebooks: their indexes; each is drawn by itself, so a part of them equals that part of all.
+    codebooks: their indexes; each is drawn by itself, so some of them are the same as those among all.
     returns: (len(codebooks), d_z, d_k) float32, standard normal, each column scaled to unit L2 norm over d_z.
     source: Träuble et al., arXiv 2207.11240, section 2 and the authors' settings.
     """
@@ -30,7 +33,7 @@ def random_projection(codebooks: Iterable[int], d_z: int, d_k: int, *, seed: int
 def project(z: Tensor, directions: Tensor) -> Tensor:
     """Project embeddings into one codebook.
 
-    z: (n, d_z) any float dtype, embeddings; half-precision is widened block by block.
+    z: (n, d_z) any float dtype, embeddings; half precision is widened block by block.
     directions: (d_z, d_k) float32, the projection of the codebook.
     returns: (n, d_k) float32; on the CPU a row's bits depend on that row alone (`dkvb.tiles`).
     """
@@ -46,7 +49,7 @@ def project(z: Tensor, directions: Tensor) -> Tensor:
 
 @kernel
 def _project(z: Any, columns: Any, x: Any) -> None:
-    """Rows of x (n, d_k) from rows of z (n, d_z)."""
+    """Fill x (n, d_k) with the projections of z (n, d_z) on columns (groups of 16 directions, d_z, 16)."""
     tile = np.empty((1, z.shape[1], LANES), np.float32)
     zero = np.zeros((len(columns), LANES), np.float32)
     scores = np.empty((len(columns) * LANES, LANES), np.float32)

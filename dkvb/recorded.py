@@ -1,4 +1,4 @@
-"""The backbone that a checkpoint records: loaded as its header says, and checked to be that very one."""
+"""The backbone that a checkpoint records: loaded as its header says, and checked to be the same."""
 
 import re
 from collections.abc import Mapping
@@ -11,16 +11,16 @@ from dkvb.errors import BackboneWeightsInvalid, BadCheckpoint
 
 
 def backbone_of(header: Mapping[str, Any], *, weights: str | None = None) -> Backbone:
-    """The backbone that a checkpoint was made with: its weights, image size and preprocessing, as its header says.
+    """Load the backbone that a checkpoint was made with, by its weights, image size and preprocessing in the header.
 
     header: of a `dkvb.bottleneck.Bottleneck`.
-    weights: where they lie here, if they came from a file or folder that lies elsewhere.
+    weights: where the weights are on this machine, if they came from a file or folder that is elsewhere now.
     raises: BackboneWeightsInvalid where what is loaded is not what the checkpoint was made with; BadCheckpoint for a
         header without a backbone; what `load_backbone` raises.
     """
-    said = header.get("backbone")
+    recorded = header.get("backbone")
     try:
-        facts: dict[str, Any] = dict(said or {})
+        facts: dict[str, Any] = dict(recorded or {})
         library, name, source, size = (facts[key] for key in ("library", "name", "weights", "size"))
         sizes = _takes_sizes(library, name)
         spec = BackboneSpec(
@@ -32,19 +32,19 @@ def backbone_of(header: Mapping[str, Any], *, weights: str | None = None) -> Bac
         )
         made = load_backbone(spec, seed=facts["seed"] or 0)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise BadCheckpoint(f"header: found backbone {said!r}, expected what `load_backbone` records") from error
-    ignored = ("weights", "versions", "device")  # where they came from, and with what; the tensors are hashed
+        raise BadCheckpoint(f"header: found backbone {recorded!r}, expected what `load_backbone` records") from error
+    ignored = ("weights", "versions", "device")  # where the weights came from, and by what; their tensors are hashed
     if differ := [key for key in made.facts if key not in ignored and made.facts[key] != facts.get(key)]:
-        told = ", ".join(f"{key} {made.facts[key]!r}, expected {facts.get(key)!r}" for key in differ)
-        raise BackboneWeightsInvalid(f"{library} {name}: not the backbone of this checkpoint: {told}")
+        differences = ", ".join(f"{key} {made.facts[key]!r}, expected {facts.get(key)!r}" for key in differ)
+        raise BackboneWeightsInvalid(f"{library} {name}: not the backbone of this checkpoint: {differences}")
     return made
 
 
 def _weights_of(library: str, source: str) -> str:
-    """What to ask for as weights, by the source that was recorded."""
+    """The `weights` of a BackboneSpec, by the source that was recorded."""
     if library == "efficientnet-lite":
         return "random" if source == "random" else "pretrained"
-    # open_clip's tag stands in brackets behind the repository that it leads to.
+    # open_clip's tag follows its repository, in brackets.
     tagged = re.fullmatch(r"hf-hub:\S+ \((.+)\)", source) if library == "open_clip" else None
     return tagged[1] if tagged else source
 
@@ -60,9 +60,9 @@ def _takes_sizes(library: str, name: str) -> bool:
 
 
 def embed_half(backbone: Backbone, images: Tensor) -> Tensor:
-    """The embeddings of a batch in half precision, in which they are stored and keys and codes were made.
+    """The embeddings of a batch in half precision, as they are stored, and as keys and codes were made from them.
 
-    images, raises: as of `embed`.
+    images, raises: as for `embed`.
     returns: (b, d_z) float16.
     """
     return embed(backbone, images).half()

@@ -1,4 +1,4 @@
-"""ROC: what a threshold on a score can tell of two kinds of items."""
+"""ROC: how well a threshold on a score tells two kinds of items apart."""
 
 from typing import Any
 
@@ -11,9 +11,10 @@ from dkvb.errors import BadSetting, ShapeMismatch
 def auc(positives: NDArray[Any], negatives: NDArray[Any]) -> float:
     """Area under the ROC curve: the probability that a positive's score is above a negative's, ties counted half.
 
-    By ranks, exact: a constant score gives 0.5. Below 0.5 the score tells the two kinds apart too, turned around.
+    It is computed exactly, by ranks: a constant score gives 0.5. Below 0.5 the score tells the two kinds apart, too,
+    the other way round.
 
-    positives, negatives: (n,) and (n2,) numbers, infinities among them or not.
+    positives, negatives: (n,) and (n2,) numbers; infinities are allowed.
     returns: in [0, 1].
     raises: ShapeMismatch for no scores; BadSetting for NaN.
     source: Mann and Whitney, Annals of Mathematical Statistics 18(1), 1947 (U over its largest value).
@@ -24,7 +25,7 @@ def auc(positives: NDArray[Any], negatives: NDArray[Any]) -> float:
 
 
 def tpr_at_fpr(positives: NDArray[Any], negatives: NDArray[Any], *, fpr: float) -> float:
-    """The largest share of positives above a threshold above which lies at most a share fpr of the negatives.
+    """The largest share of positives above a threshold that at most a share fpr of the negatives exceeds.
 
     Thresholds are not interpolated: items of equal score pass together or not at all, and a constant score gives 0
     for every fpr below 1. With fewer than 1 / fpr negatives none may pass, and unrelated scores give more than fpr.
@@ -45,7 +46,7 @@ def tpr_at_fpr(positives: NDArray[Any], negatives: NDArray[Any], *, fpr: float) 
 
 
 def _checked(scores: NDArray[Any], name: str) -> NDArray[np.float64]:
-    """Scores as float64, when each of one or more is a number."""
+    """One or more scores as float64; raises: ShapeMismatch; BadSetting for NaN."""
     if scores.ndim != 1 or not len(scores):
         raise ShapeMismatch(f"{name}: found shape {scores.shape}, expected (n,), one or more scores")
     scores = scores.astype(np.float64)

@@ -33,7 +33,7 @@ def generator(seed: int, *purpose: str | int) -> "torch.Generator":
 
 
 def drawn(n: int, count: int, seed: int, *purpose: str | int) -> "torch.Tensor":
-    """As many of n items at most, drawn without replacement, in order.
+    """Rows of `count` of n items, drawn without replacement, in order; all of them where n is smaller.
 
     seed, purpose: as in `stream`.
     returns: (min(n, count),) int64.
@@ -44,10 +44,10 @@ def drawn(n: int, count: int, seed: int, *purpose: str | int) -> "torch.Tensor":
 
 
 def numpy_generator(seed: int, *purpose: str | int) -> np.random.PCG64:
-    """The same for NumPy, without torch.
+    """A bit generator of NumPy for one purpose, without torch.
 
-    A bit generator, not a `numpy.random.Generator`: its raw numbers are the same in every NumPy release, what the
-    methods of a Generator make of them need not be.
+    It is no `numpy.random.Generator`: raw numbers are the same in every NumPy release, while what the methods of a
+    Generator make of them may change.
 
     seed, purpose: as in `stream`.
     """

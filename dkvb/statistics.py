@@ -13,7 +13,7 @@ _BLOCK = 256
 
 
 class Interval(NamedTuple):
-    """A mean, and the bounds between which it lies at the level asked for."""
+    """A mean, and the bounds between which it lies at some level."""
 
     mean: float
     low: float
@@ -21,15 +21,15 @@ class Interval(NamedTuple):
 
 
 def interval(values: NDArray[Any], *, draws: int = 10_000, seed: int, level: float = 0.95) -> Interval:
-    """Bootstrap interval for a mean over classes and seeds, both taken as samples of more.
+    """Bootstrap interval for a mean over classes and seeds, both seen as samples of more.
 
     A seed is a model, and every class is forgotten from it: the two are crossed, not nested. Values of one class are
     alike over the seeds and values of one seed over the classes, so no value can be drawn on its own. Each draw takes
     as many classes as there are, with replacement, and independently as many seeds, the same for each of its classes,
-    and means the values where they cross. Seeds drawn anew within each class would lose what a seed does to all
-    classes at once. What neither class nor seed explains counts up to three times: the interval errs on the wide side
-    there. It errs on the narrow side where classes or seeds are few and differ much: with three seeds a 95 % interval
-    was seen to cover 85 to 92 %, and a single one adds no width.
+    and averages the values where they cross. Seeds drawn anew within each class would lose what a seed does to all
+    classes at once. What neither class nor seed explains counts up to three times: there the interval is too wide. It
+    is too narrow where classes or seeds are few and differ much: with three seeds a 95 % interval was seen to cover 85
+    to 92 %, and a single seed adds no width.
 
     values: (classes, seeds) float, finite.
     draws: how many resamples; seed: of their generator.
@@ -43,7 +43,7 @@ def interval(values: NDArray[Any], *, draws: int = 10_000, seed: int, level: flo
         raise BadSetting(f"draws and level: found {draws} and {level}, expected 1 or more, and between 0 and 1")
     if not np.isfinite(values).all():
         raise BadSetting("values: found one that is not finite; leave out its class or its seed")
-    # Around one of the values, sums of equal values are exact: no difference has no width.
+    # Around one of the values, sums of equal values are exact: values that do not differ give no width.
     centre = float(values[0, 0])
     around = np.asarray(values, np.float64) - centre
     means = np.sort(_resampled_means(around, draws, seed))
@@ -67,7 +67,7 @@ def paired_bootstrap(
 def clopper_pearson(
     counts: NDArray[Any], items: NDArray[Any], *, level: float = 0.95
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Exact binomial intervals for shares of items: what a count says of other items like these.
+    """Exact binomial intervals for shares of items: what a count says about other items like these.
 
     counts: (k,) integer, of items (k,) integer each, 0 <= counts <= items.
     level: in (0, 1).

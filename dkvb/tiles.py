@@ -24,6 +24,8 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dkvb.private import stamp_cache
+
 LANES = 16
 """Items of a tile, and columns of a group: 16 float32 fill the widest vector register there is."""
 
@@ -45,8 +47,7 @@ def kernel(function: Callable[..., Any]) -> Any:
         made.enable_caching()
     except RuntimeError:  # neither the package's folder nor the user's cache can be written
         return compile_it(function)
-    # numba looks at the function's own file alone; what it calls may stand in another one.
-    made._cache._cache_file._source_stamp = _source_stamp()
+    stamp_cache(made, _source_stamp())
     return made
 
 

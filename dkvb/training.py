@@ -1,7 +1,9 @@
 """Training a linear model, the same way for the bottleneck's values and for the linear head beside it.
 
-Both are convex: features fixed, cross-entropy on top. "nesterov" runs full-batch accelerated descent with the
-features' own preconditioner, under which a step of 1 never overshoots; "sgd" is the DKVB authors' setting.
+Both are convex: fixed features, cross-entropy on top. "nesterov" runs full-batch accelerated descent with the features'
+own preconditioner, under which a learning rate of 1 never overshoots; "sgd" is the DKVB authors' setting.
+
+n: items; v: classes; features: those of a linear model, c * m pairs or d_z + 1 numbers.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,13 +33,13 @@ class TrainSettings:
     epochs: int = 60
     """Passes over the training items; with a validation split, the most that are tried."""
     lr: float | None = None
-    """Step size; unless given 1.0 for nesterov, 0.3 for sgd."""
+    """Learning rate; unless given 1.0 for nesterov, 0.3 for sgd."""
     momentum: float = 0.9
-    """Of nesterov."""
+    """Momentum of nesterov."""
     batch: int = 256
-    """Items a step, of sgd."""
+    """Items of a batch of sgd."""
     clip: float = 1.0
-    """Largest gradient norm, of sgd."""
+    """Largest norm of a gradient of sgd."""
     label_smoothing: float = 0.1
     """Share of the target spread evenly over the classes."""
     validation: float = 0.1
@@ -58,7 +60,7 @@ class TrainSettings:
 
     @property
     def step(self) -> float:
-        """The step size in force."""
+        """The learning rate, given or by default."""
         return self.lr if self.lr is not None else 1.0 if self.optimizer == "nesterov" else 0.3
 
 
@@ -74,11 +76,11 @@ class Features(Protocol):
         ...
 
     def weights(self, v: int) -> Tensor:
-        """Zeros, one row a feature: (features, v) float32."""
+        """Weights to begin with: (features, v) float32 zeros, one row per feature."""
         ...
 
     def forward(self, weights: Tensor) -> Tensor:
-        """(features, v) -> (n, v) logits."""
+        """Logits: weights (features, v) -> (n, v)."""
         ...
 
     def direction(self, error: Tensor) -> Tensor:
@@ -86,11 +88,11 @@ class Features(Protocol):
         ...
 
     def accelerate(self, weights: Tensor, velocity: Tensor, error: Tensor, *, lr: float, momentum: float) -> None:
-        """One step against the direction, of the weights and of their velocity, in place (`accelerate`)."""
+        """Update the weights and their velocity once, against the direction, in place (`accelerate`)."""
         ...
 
     def descend(self, weights: Tensor, error: Tensor, *, lr: float, clip: float) -> None:
-        """One plain step on the gradient of the mean loss, its norm clipped, in place."""
+        """Update the weights once by the gradient of the mean loss, its norm clipped, in place."""
         ...
 
     def add_squared_gradient(self, total: Tensor, error: Tensor) -> None:
@@ -100,12 +102,12 @@ class Features(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A trained head and how it came to be."""
+    """A trained head and how it was trained."""
 
     weights: Tensor
     """(features, v) float32."""
     epochs: int
-    """Passes taken."""
+    """Passes over the items."""
     validation: list[float]
     """Accuracy on the held-out items after each epoch of the search; empty without a search."""
 
@@ -119,16 +121,16 @@ def errors(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
 
 
 def errors_(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
-    """As `errors`, in the place of the logits: at ImageNet size a second copy of them is 5 GB."""
+    """`errors`, written over the logits: at ImageNet size a second copy of them is 5 GB."""
     v = logits.shape[1]
-    for rows, own in zip(logits.split(BLOCK), labels.split(BLOCK), strict=True):
+    for rows, of_rows in zip(logits.split(BLOCK), labels.split(BLOCK), strict=True):
         rows.copy_(rows.softmax(1)).sub_(label_smoothing / v)
-        rows[torch.arange(len(own), device=own.device), own] -= 1 - label_smoothing
+        rows[torch.arange(len(of_rows), device=of_rows.device), of_rows] -= 1 - label_smoothing
     return logits
 
 
 def accelerate(weights: Tensor, velocity: Tensor, direction: Tensor, *, lr: float, momentum: float) -> None:
-    """One step of Nesterov's descent, in place; the direction was taken where momentum had led the weights."""
+    """Update by Nesterov's descent once, in place; the direction is that where momentum had led the weights."""
     weights.sub_(direction, alpha=lr)
     velocity.mul_(momentum).sub_(direction, alpha=lr)
 
@@ -140,9 +142,9 @@ def epochs(features: Features, labels: Tensor, settings: TrainSettings, *, v: in
         for epoch in range(settings.epochs):
             order = torch.randperm(len(features), generator=generator(seed, "item order", epoch))
             for rows in order.split(settings.batch):
-                some = features.take(rows)
-                error = errors_(some.forward(weights), labels[rows], settings.label_smoothing)
-                some.descend(weights, error, lr=settings.step, clip=settings.clip)
+                batch = features.take(rows)
+                error = errors_(batch.forward(weights), labels[rows], settings.label_smoothing)
+                batch.descend(weights, error, lr=settings.step, clip=settings.clip)
             yield weights
         return
     velocity = torch.zeros_like(weights)
@@ -165,8 +167,8 @@ def train(
     """Train a head, the number of epochs chosen on held-out training items if the settings say so.
 
     labels: (n,) int64 in [0, v).
-    held_out: rows that are held out, and all other rows -> features of the former as a model sees them that has met the
-        latter alone; as they are in features unless given.
+    held_out: (rows held out, all other rows) -> features of the held-out rows for a model that saw the others alone;
+        unless given, those in features.
     returns: the weights after the chosen number of epochs on all items.
     source: Nesterov's accelerated gradient in the form of Sutskever et al., ICML 2013; SGD settings of
         Träuble et al., arXiv 2207.11240.
@@ -177,9 +179,9 @@ def train(
     if held:
         order = torch.randperm(len(features), generator=generator(seed, "validation"))
         out, rest = order[:held].sort().values, order[held:].sort().values
-        watched = features.take(out) if held_out is None else held_out(out, rest)
+        unseen = features.take(out) if held_out is None else held_out(out, rest)
         search = epochs(features.take(rest), labels[rest], settings, v=v, seed=seed)
-        history += [accuracy(watched.forward(weights).argmax(1), labels[out]) for weights in search]
+        history += [accuracy(unseen.forward(weights).argmax(1), labels[out]) for weights in search]
         count = max(range(len(history)), key=history.__getitem__) + 1
     passes = epochs(features, labels, settings, v=v, seed=seed)
     weights = next(islice(passes, count - 1, None))

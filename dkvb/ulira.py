@@ -1,4 +1,4 @@
-"""U-LiRA: can unlearned heads be told from heads that never saw an item, when every item has a test of its own?"""
+"""U-LiRA: can unlearned heads be told from heads that never saw an item, by a test made for each item?"""
 
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ FPR = 0.001
 """The false positive rate at which `ulira` reports the true positive rate."""
 
 VARIANCE_FLOOR = 1e-6
-"""Least variance of a Gaussian, in nats squared: a spread below a thousandth of a nat is not believed."""
+"""Least variance of a Gaussian, in nats squared: a spread below a thousandth of a nat is taken for that much."""
 
 
 class ULira(NamedTuple):
@@ -38,7 +38,7 @@ def ulira(unlearned: Tensor, oracle: Tensor, *, folds: int = 4) -> ULira:
     few they are and however alike their items. With as many folds as heads, one pair of heads is left out at a time.
 
     The variance of a Gaussian is that of its sample, VARIANCE_FLOOR at least. Heads that do not vary are told apart
-    by any difference, however small. The AUC finds no direction below 0.5: the attack has learned the sign.
+    by any difference, however small. An AUC below 0.5 means nothing more: the attack has learned the sign.
 
     unlearned: (N, n) float, margins of n items that were forgotten, under N unlearned heads, as `dkvb.metrics.margins`
     gives them in nats; 64 heads or more for a result to report, 2 to compute one.
@@ -80,6 +80,6 @@ def _rates(kinds: list[NDArray[np.float64]], fold: int, folds: int) -> tuple[flo
 
 
 def _log_likelihood(x: NDArray[np.float64], mean: Any, variance: Any) -> NDArray[np.float64]:
-    """Of a Gaussian, but for the constant: (heads, n)."""
+    """Log likelihood under a Gaussian, up to a constant: (heads, n)."""
     likelihood: NDArray[np.float64] = -(np.square(x - mean) / variance + np.log(variance)) / 2
     return likelihood

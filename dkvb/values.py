@@ -4,6 +4,9 @@ Keys and backbone are frozen, so codes never change while values are trained: an
 forward, an item's logits are the mean of the c rows it fetches; going back, a pair's row moves by the errors of the
 items that select it, found through the transposed codes. Both read each row they need once and write each result once,
 and a result is computed by one thread in one order, so its bits do not depend on the number of threads.
+
+Shapes: n items, c codebooks, m keys of a codebook, v classes; where several heads are trained at once, v columns of
+each.
 """
 
 from collections.abc import Callable
@@ -220,7 +223,8 @@ def _accelerate(
 
 @kernel
 def _descend(codes: Any, error: Any, weights: Any, lr: float, clip: float) -> None:
-    """Plain descent on a batch of codes (n, c): first the norm of the whole gradient, then the step.
+    """Plain descent of weights (c, m, v) on a batch of codes (n, c), errors (n, v): first the norm of the whole
+    gradient, then the step.
 
     A codebook's gradient has at most n rows; it is summed up twice rather than kept.
     """
@@ -228,55 +232,61 @@ def _descend(codes: Any, error: Any, weights: Any, lr: float, clip: float) -> No
     m, v = weights.shape[1], weights.shape[2]
     place = np.full(m, -1, np.int32)
     gradient = np.empty((n, v), np.float32)
-    square, scale = 0.0, np.float32(0)
-    for step in range(2):
-        for j in range(c):
-            rows = 0
-            for i in range(n):
-                if place[codes[i, j]] < 0:
-                    place[codes[i, j]] = rows
-                    gradient[rows] = 0
-                    rows += 1
-                row = gradient[place[codes[i, j]]]
+    square = 0.0
+    for j in range(c):
+        rows = _sum_by_key(codes, error, j, place, gradient)
+        for row in range(rows):
+            for k in range(v):
+                square += np.float64(gradient[row, k]) ** 2
+        for i in range(n):
+            place[codes[i, j]] = -1
+    norm = np.sqrt(square) / (c * n)
+    scale = np.float32(lr / (c * n) * min(1.0, clip / (norm + 1e-6)))
+    for j in range(c):
+        _sum_by_key(codes, error, j, place, gradient)
+        for i in range(n):
+            if place[codes[i, j]] >= 0:
+                row_of_key = gradient[place[codes[i, j]]]
                 for k in range(v):
-                    row[k] += error[i, k]
-            if step == 0:
-                for row in range(rows):
-                    for k in range(v):
-                        square += np.float64(gradient[row, k]) ** 2
-            for i in range(n):
-                if step == 1 and place[codes[i, j]] >= 0:
-                    row = gradient[place[codes[i, j]]]
-                    for k in range(v):
-                        weights[j, codes[i, j], k] -= scale * row[k]
+                    weights[j, codes[i, j], k] -= scale * row_of_key[k]
                 place[codes[i, j]] = -1
-        norm = np.sqrt(square) / (c * n)
-        scale = np.float32(lr / (c * n) * min(1.0, clip / (norm + 1e-6)))
 
 
 @kernel
 def _add_squares(codes: Any, error: Any, total: Any) -> None:
-    """Add the squared gradient of a batch of codes (n, c) to total (c, m, v)."""
+    """Add the squared gradient of a batch of codes (n, c), errors (n, v), to total (c, m, v)."""
     n, c = codes.shape
     v = total.shape[2]
     place = np.full(total.shape[1], -1, np.int32)
     gradient = np.empty((n, v), np.float32)
     for j in range(c):
-        rows = 0
-        for i in range(n):
-            if place[codes[i, j]] < 0:
-                place[codes[i, j]] = rows
-                gradient[rows] = 0
-                rows += 1
-            row, own = gradient[place[codes[i, j]]], error[i]
-            for k in range(v):
-                row[k] += own[k]
+        _sum_by_key(codes, error, j, place, gradient)
         for i in range(n):
             if place[codes[i, j]] >= 0:
                 row, sums = gradient[place[codes[i, j]]], total[j, codes[i, j]]
                 for k in range(v):
                     sums[k] += np.float32((row[k] / c) ** 2)
                 place[codes[i, j]] = -1
+
+
+@kernel
+def _sum_by_key(codes: Any, error: Any, j: int, place: Any, gradient: Any) -> int:
+    """Add up the errors (n, v) of the items that select the same key of codebook j, item after item.
+
+    place: (m,) int32, -1 for every key; becomes the row of each key that is selected.
+    gradient: (n, v) float32; its first rows become the sums.
+    returns: how many rows.
+    """
+    rows = 0
+    for i in range(len(codes)):
+        if place[codes[i, j]] < 0:
+            place[codes[i, j]] = rows
+            gradient[rows] = 0
+            rows += 1
+        row = gradient[place[codes[i, j]]]
+        for k in range(error.shape[1]):
+            row[k] += error[i, k]
+    return rows
 
 
 def fit_values(

@@ -1,4 +1,4 @@
-"""Weight files: found in the cache or on the hub, and read without ever running what is in them."""
+"""Weight files: looked up in the cache and on the hub, and read without ever running what is in them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +11,14 @@ from dkvb.errors import BackboneWeightsInvalid, BackboneWeightsMissing
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 HUB_TIMEOUT = 5.0
-"""Seconds for the hub to answer once; without an answer there is no retry."""
+"""Seconds for the hub to answer; without an answer there is no retry."""
 
 
 def from_hub(repository: str, names: Sequence[str]) -> Path:
-    """The first of the named files that the local cache or the hub holds; one short request, no retries."""
+    """The first of the named files that the cache has, else that the hub has; asked once, without retries.
+
+    raises: BackboneWeightsMissing.
+    """
     from huggingface_hub import (
         constants,
         get_hf_file_metadata,
@@ -34,7 +37,7 @@ def from_hub(repository: str, names: Sequence[str]) -> Path:
     problem: Exception | None = None
     for name in names:
         try:
-            # Asked first because hf_hub_download alone retries for most of a minute without a network.
+            # This comes first because hf_hub_download alone retries for most of a minute without a network.
             get_hf_file_metadata(hf_hub_url(repo, name, revision=at), timeout=HUB_TIMEOUT)
             return Path(hf_hub_download(repo, name, revision=at))
         except Exception as error:  # the client's network errors share no base across its versions
@@ -56,20 +59,20 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
         raise BackboneWeightsMissing(f"{file} does not exist; give another file, or 'random' for a dry run")
     try:
         if file.suffix == ".safetensors":
-            found = safetensors.torch.load_file(file)
+            content = safetensors.torch.load_file(file)
         else:
-            found = torch.load(file, map_location="cpu", weights_only=True)
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a foreign file can make the readers raise nearly anything
         raise BackboneWeightsInvalid(
             f"{file}: not a readable checkpoint of tensors alone ({brief(error)}); pickled code is never "
             "run here: save the model's state_dict, best as .safetensors"
         ) from error
     for wrapper in ("state_dict", "model"):
-        if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
-            found = found[wrapper]
-    if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
         raise BackboneWeightsInvalid(f"{file}: holds no state dict, expected tensors by name; save model.state_dict()")
-    return {str(name): tensor for name, tensor in found.items()}
+    return {str(name): tensor for name, tensor in content.items()}
 
 
 def does_not_fit(file: Path, name: str, error: Exception | None) -> BackboneWeightsInvalid:

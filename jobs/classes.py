@@ -1,13 +1,13 @@
 """The classes of an experiment: found by name, and what their training items hit. No torch: a request waits for it."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import BadRequest, nearest
 from jobs.printable import shown
+from store.arrays import StoredArray
 from store.names import alike, one_form, points
 
 
@@ -19,22 +19,20 @@ def class_indexes(classes: Sequence[str], wanted: Sequence[str]) -> list[int]:
     index = {one_form(name): k for k, name in reversed([*enumerate(classes)])}
     for name in wanted:
         if one_form(name) not in index:
-            there = (
-                f"there: {', '.join(map(shown, classes))}" if len(classes) <= 20 else f"{len(classes)} classes there"
-            )
-            near = nearest(name, classes)
-            like = next((known for known in classes if alike(known, name)), None)
+            names = ", ".join(map(shown, classes))
+            known = f"there: {names}" if len(classes) <= 20 else f"{len(classes)} classes there"
+            like = next((other for other in classes if alike(other, name)), None)
             apart = f" (that is {points(like)}, asked was {points(name)})" if like else ""
-            raise BadRequest(f"no class {name!r}{near}{apart} ({there})")
+            raise BadRequest(f"no class {name!r}{nearest(name, classes)}{apart} ({known})")
     return sorted({index[one_form(name)] for name in wanted})
 
 
-def class_hits(counts: Any, k: int) -> NDArray[np.int64]:
-    """(c, m) int64 hits of one class, from the open array of counts; reads that class alone."""
+def class_hits(counts: StoredArray, k: int) -> NDArray[np.int64]:
+    """(c, m) int64 hits of one class, from the open array of counts (v, c, m); reads that class alone."""
     return np.asarray(counts[k]).astype(np.int64)
 
 
-def total_hits(counts: Any) -> NDArray[np.int64]:
+def total_hits(counts: StoredArray) -> NDArray[np.int64]:
     """(c, m) int64: the hits of all classes, added class by class so that one class is in memory at a time."""
     total = np.zeros(counts.shape[1:], np.int64)
     for k in range(counts.shape[0]):

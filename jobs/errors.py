@@ -1,7 +1,7 @@
-"""Errors of the jobs package: one base, every leaf also a builtin; and what they suggest."""
+"""Errors of the jobs package: one base, every leaf also a builtin; and the hints in their texts."""
 
 import difflib
-from typing import Any
+from collections.abc import Iterable
 
 
 class JobsError(Exception):
@@ -20,7 +20,7 @@ class BadSpec(JobsError, ValueError):
 
 
 class StepFailed(JobsError, RuntimeError):
-    """Units of a step failed; what stands stays, and the same command goes on from there.
+    """Units of a step failed; what is done stays, and the same command goes on from there.
 
     unreachable: whether it was only that a store did not answer.
     """
@@ -31,12 +31,12 @@ class StepFailed(JobsError, RuntimeError):
 
 
 class BadRequest(JobsError, ValueError):
-    """A question or an order the user gave that the root cannot answer."""
+    """Something the user asked of a root or a queue that it cannot answer or do."""
 
     exit_code = 2
 
 
-def nearest(word: str, known: Any) -> str:
-    """A hint at the nearest known word, or nothing."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {found[0]!r}?" if found else ""
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint at the nearest known word, to be put behind a message; empty where none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,58 +1,121 @@
 """Reading what earlier steps wrote, as tensors: rows in manifest order, skipped items left out where it says so."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dkvb.counts import count_codes
+from dkvb.sweep import Items
 from dkvb.training import TrainSettings
 from jobs.classes import class_indexes
 from jobs.errors import BadRequest
-from jobs.step import Task
+from jobs.spec.images import SplitImages
+from jobs.step import SPLITS, Task
 from store import arrays
+from store.arrays import StoredArray
 from store.artefacts import read_json
-from store.images import Images, Manifest, open_images
-from store.layout import MANIFEST
+from store.images import Images, Manifest
+from store.layout import BLOCK, MANIFEST
+
+MODEL = (
+    *("manifest", "train", "test", "codes_train", "codes_test", "neighbours_train", "neighbours_test"),
+    *("keys", "values", "counts", "linear"),
+)
+"""Inputs that make up a trained model, both heads, with the items that it is judged on."""
 
 
-def labels(task: Task, name: str) -> Tensor:
+class AsksImages(Protocol):
+    """The asks of a step that reads images."""
+
+    @property
+    def images(self) -> SplitImages:
+        """Which."""
+
+
+class AsksClasses(Protocol):
+    """The asks of a step that forgets classes."""
+
+    @property
+    def classes(self) -> list[str] | None:
+        """Their names; None: all that have training items."""
+
+    @property
+    def first(self) -> int | None:
+        """Of these only the first so many."""
+
+
+def labels(task: Task[object], name: str) -> Tensor:
     """(n,) int64 labels of an embeddings input; -1 for a skipped item."""
     return torch.from_numpy(arrays.read_shards(task.path(name), "labels")).long()
 
 
-def embeddings(task: Task, name: str, *, start: int = 0, stop: int | None = None) -> Tensor:
+def embeddings(task: Task[object], name: str, *, start: int = 0, stop: int | None = None) -> Tensor:
     """(n, d_z) float16 rows of an embeddings input."""
     return torch.from_numpy(arrays.read_shards(task.path(name), "embeddings", start=start, stop=stop))
 
 
-def tensor(task: Task, name: str, array: str) -> Tensor:
+def tensor(task: Task[object], name: str, array: str) -> Tensor:
     """One whole array of an input."""
     return torch.from_numpy(arrays.read(task.path(name), array))
 
 
-def selectable(task: Task, keys: Tensor) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class SweptItems:
+    """The items of one split as a sweep needs them; all but their labels is read block by block."""
+
+    task: Task[object]
+    split: str
+    labels: Tensor
+    """(n,) int64; -1 for a skipped item."""
+    codes: StoredArray
+    """(n, c) int16."""
+    neighbours: StoredArray
+    """(n, c, r) int16."""
+
+    @classmethod
+    def of(cls, task: Task[object], split: str) -> Self:
+        """From the inputs of a task."""
+        codes = arrays.open_array(task.path(f"codes_{split}"), "codes")
+        neighbours = arrays.open_array(task.path(f"neighbours_{split}"), "neighbours")
+        return cls(task, split, labels(task, split), codes, neighbours)
+
+    def blocks(self) -> Iterator[slice]:
+        """The rows of each block."""
+        for start in range(0, len(self.labels), BLOCK):
+            yield slice(start, start + BLOCK)
+
+    def read(self, rows: slice) -> Items:
+        """The items of a block, skipped ones included."""
+        z = embeddings(self.task, self.split, start=rows.start, stop=rows.stop)
+        return Items(z, self.read_codes(rows), torch.from_numpy(self.neighbours[rows]))
+
+    def read_codes(self, rows: slice) -> Tensor:
+        """The codes of a block: (block, c) int16."""
+        return torch.from_numpy(self.codes[rows])
+
+    def sizes(self, v: int) -> NDArray[np.int64]:
+        """(v,) how many items each class has, skipped ones left out."""
+        return torch.bincount(self.labels[self.labels >= 0], minlength=v).numpy()
+
+
+def selectable(task: Task[object], keys: Tensor) -> Tensor:
     """(c, m) bool, the keys that may be selected: those that a "seen" input (the training codes) uses, or all."""
     if "seen" not in task.inputs:
         return torch.ones(keys.shape[:2], dtype=torch.bool)
     return count_codes(tensor(task, "seen", "codes"), keys.shape[1]) > 0
 
 
-def images_of(task: Task) -> Images:
-    """The images of a task that carries their description."""
-    images = task.spec["images"]
-    return open_images(
-        images["kind"],
-        task.where["location"],
-        pattern=images["pattern"],
-        shard_items=images["shard_items"],
-        class_file=images["class_file"],
-        columns=images.get("columns"),
-    )
+def images_of(task: Task[AsksImages]) -> Images:
+    """The images that a task is asked to read."""
+    return task.asks.images.open(task.location)
 
 
-def read_manifest(task: Task, name: str = "manifest") -> Manifest:
+def read_manifest(task: Task[object], name: str = "manifest") -> Manifest:
     """The manifest that a task was given as input."""
     return Manifest.from_json(read_json(task.inputs[name].path / MANIFEST))
 
@@ -62,9 +125,9 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     return sorted(key for key in one.keys() | other.keys() if key != "weights" and one.get(key) != other.get(key))
 
 
-def check_alike(task: Task) -> None:
+def check_alike(task: Task[object]) -> None:
     """Both splits must have been embedded in the same way; raises: BadRequest naming what differs."""
-    facts = [read_json(task.inputs[split].path / "provenance.json")["facts"]["backbone"] for split in ("train", "test")]
+    facts = [read_json(task.inputs[split].path / "provenance.json")["facts"]["backbone"] for split in SPLITS]
     if differ := differences(*facts):
         raise BadRequest(
             f"{task.inputs['test'].path}: test and training images were embedded in different ways (not alike in: "
@@ -72,25 +135,26 @@ def check_alike(task: Task) -> None:
         )
 
 
-def wanted_classes(task: Task) -> list[int]:
-    """Indexes of the classes a task asks for, and of these the first so many if it says so.
+def wanted_classes(task: Task[AsksClasses]) -> list[int]:
+    """Indexes of the classes that a task is asked for, in order.
 
-    Those it names, or all that have training items: of a class without any there is nothing to forget.
+    Those that are named, or all that have training items: of a class without any there is nothing to forget.
     """
-    names, asked = read_manifest(task).classes, task.spec["classes"]
-    there = set(labels(task, "train").tolist())
-    found = [k for k in range(len(names)) if k in there] if asked is None else class_indexes(names, asked)
-    return found[: task.spec.get("first")]
+    names, asks = read_manifest(task).classes, task.asks
+    if asks.classes is not None:
+        return class_indexes(names, asks.classes)[: asks.first]
+    with_items = set(labels(task, "train").tolist())
+    return [k for k in range(len(names)) if k in with_items][: asks.first]
 
 
-def oracle_classes(task: Task) -> list[int]:
+def oracle_classes(task: Task[object]) -> list[int]:
     """Classes for which an oracle's keys were fitted without them, in the order of its arrays; none without one."""
     if "oracles" not in task.inputs:
         return []
     return list(read_json(task.inputs["oracles"].path / "provenance.json")["facts"]["classes"])
 
 
-def settings_of(task: Task, head: str) -> TrainSettings:
+def settings_of(task: Task[object], head: str) -> TrainSettings:
     """How a head ("values" or "linear") was trained, to the number of epochs: the recipe of whoever trains it again."""
-    asked = read_json(task.inputs[head].path / "spec.json")["spec"]["settings"]
-    return TrainSettings(**{**asked, "epochs": task.inputs[head].marks()[head]["epochs"], "validation": 0.0})
+    settings = read_json(task.inputs[head].path / "spec.json")["spec"]["settings"]
+    return TrainSettings(**{**settings, "epochs": task.inputs[head].marks()[head]["epochs"], "validation": 0.0})

@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs.errors import BadRequest
 from jobs.results.experiment import read_experiment
-from jobs.run.run import another_driver
+from jobs.run.progress import another_driver
 from store.artefacts import (
     PROVENANCE,
     ROOT_FILE,
@@ -20,7 +20,6 @@ from store.artefacts import (
     digest,
     open_root,
     parsed,
-    read_json,
     root_format,
     write_json,
 )
@@ -51,7 +50,7 @@ class Integrity:
         return not self.damaged and not self.records
 
     def to_json(self) -> dict[str, Any]:
-        """The same for JSON."""
+        """What was found, for JSON."""
         wrong = [text for files in self.damaged.values() for text in files.values()]
         return {
             "artefacts": self.artefacts,
@@ -60,7 +59,7 @@ class Integrity:
         }
 
     def text(self, root: Place) -> str:
-        """The same for people."""
+        """What was found, for people."""
         about = self.to_json()
         lines = [f"{self.artefacts} artefacts read, {len(about['damaged']) or 'no'} damaged files"]
         lines += [f"  {line}" for line in about["damaged"]]
@@ -86,36 +85,36 @@ def artefacts(root: Place) -> Iterator[Artefact]:
 def verify(root: Place) -> Integrity:
     """Read every file of a root and compare it with its checksum; raises: NotARoot."""
     open_root(root, create=False)
-    found = Integrity()
+    integrity = Integrity()
     for artefact in artefacts(root):
         artefact.check_own()
-        found.artefacts += 1
+        integrity.artefacts += 1
         wrong = dict(faults(artefact.path))
         if artefact.half_closed:
             wrong[CHECKSUMS] = f"{artefact.path / DONE}: is missing, or was not yet written when something ended"
         if SPEC not in wrong and (text := wrong_spec(artefact)):
             wrong[SPEC] = text
         if wrong:
-            found.damaged[artefact] = wrong
+            integrity.damaged[artefact] = wrong
         elif artefact.done and not artefact.has_checksums:
-            found.unchecked.append(artefact)
+            integrity.unchecked.append(artefact)
     if read_bytes(root / ROOT_FILE) != as_json({"format": ROOT_FORMAT}):
-        found.records[root / ROOT_FILE] = f"{root / ROOT_FILE}: does not hold what was written"
+        integrity.records[root / ROOT_FILE] = f"{root / ROOT_FILE}: does not hold what was written"
     recorded = names(root / "experiments", ".json")
-    if found.artefacts and not recorded:
-        found.records[root / "experiments"] = (
-            f"{root / 'experiments'}: names no experiment, and {found.artefacts} artefacts of one are there"
+    if integrity.artefacts and not recorded:
+        integrity.records[root / "experiments"] = (
+            f"{root / 'experiments'}: names no experiment, and {integrity.artefacts} artefacts of one are there"
         )
     for name in recorded:
         try:
             read_experiment(root, name.removesuffix(".json"))
         except (ArtefactDamaged, ArtefactMissing, NotARoot) as error:
-            found.records[root / "experiments" / name] = str(error)
-    return found
+            integrity.records[root / "experiments" / name] = str(error)
+    return integrity
 
 
 def wrong_spec(artefact: Artefact) -> str:
-    """What is wrong with an artefact's spec, of which its digest is taken; nothing, mostly."""
+    """What is wrong with an artefact's spec, of which its digest is taken; empty where nothing is."""
     path = artefact.path / SPEC
     try:
         if digest(parsed(path, read_bytes(path))) == artefact.digest:
@@ -135,10 +134,10 @@ def repair(root: Place, tell: Callable[[str], None]) -> Integrity:
         raise BadRequest(f"{root}: a run is at work there; wait for its end, or stop it")
     if root_format(root / ROOT_FILE) is None and names(root / "experiments", ".json"):
         write_root_file(root, tell)
-    found = verify(root)
-    changed = [artefact for artefact, wrong in found.damaged.items() if set(wrong) - {CHECKSUMS}]
-    made_of = [artefact for artefact in dependents(root, changed) if artefact not in found.damaged]
-    for artefact, wrong in found.damaged.items():
+    integrity = verify(root)
+    changed = [artefact for artefact, wrong in integrity.damaged.items() if set(wrong) - {CHECKSUMS}]
+    made_of = [artefact for artefact in dependents(root, changed) if artefact not in integrity.damaged]
+    for artefact, wrong in integrity.damaged.items():
         units = units_to_do_again(artefact, wrong)
         if units is None or artefact.step == UNLEARNED:
             artefact.remove()
@@ -150,17 +149,17 @@ def repair(root: Place, tell: Callable[[str], None]) -> Integrity:
     for artefact in made_of:
         artefact.remove()
         tell(f"dropped {artefact.path}, which was made of it")
-    for path in found.records:
+    for path in integrity.records:
         if path == root / ROOT_FILE:
             write_root_file(root, tell)
         elif path != root / "experiments":  # what is lost needs no dropping
             remove(path)
             tell(f"dropped {path}")
-    return found
+    return integrity
 
 
 def write_root_file(root: Place, tell: Callable[[str], None]) -> None:
-    """Say again that the folder is a root."""
+    """Write the file anew that says that the folder is a root."""
     write_json(root / ROOT_FILE, {"format": ROOT_FORMAT})
     tell(f"wrote {root / ROOT_FILE} anew")
 
@@ -171,19 +170,24 @@ def dependents(root: Place, damaged: Iterable[Artefact]) -> list[Artefact]:
     for artefact in artefacts(root):
         try:
             with as_written(artefact.path / SPEC):
-                inputs[artefact] = set(dict(read_json(artefact.path / SPEC)).get("inputs", {}).values())
+                inputs[artefact] = set(artefact.spec().get("inputs", {}).values())
         except (ArtefactDamaged, ArtefactMissing, NotARoot):
             continue  # it is damaged itself
-    gone = {f"{artefact.step}/{artefact.digest}" for artefact in damaged}
+    gone = {name_of(artefact) for artefact in damaged}
     made: list[Artefact] = []
-    while more := [one for one, needs in inputs.items() if needs & gone and f"{one.step}/{one.digest}" not in gone]:
+    while more := [artefact for artefact, needs in inputs.items() if needs & gone and name_of(artefact) not in gone]:
         made += more
-        gone |= {f"{artefact.step}/{artefact.digest}" for artefact in more}
+        gone |= set(map(name_of, more))
     return made
 
 
+def name_of(artefact: Artefact) -> str:
+    """An artefact as the specs of others name it."""
+    return f"{artefact.step}/{artefact.digest}"
+
+
 def units_to_do_again(artefact: Artefact, wrong: Collection[str]) -> set[str] | None:
-    """The units that mend the damaged files of an artefact; None where all of it must be done again.
+    """The units that must be done again because files of an artefact are damaged; None where all of it must be.
 
     What is written after the last unit (tables, provenance, checksums) is written again in any case.
     """
@@ -205,7 +209,7 @@ def units_to_do_again(artefact: Artefact, wrong: Collection[str]) -> set[str] | 
 
 
 def drop_units(artefact: Artefact, units: Iterable[str]) -> None:
-    """Take back that units are finished: they are done again, and the artefact is closed anew."""
+    """Take back that units are done: a run does them again, and closes the artefact anew."""
     artefact.reopen()
     for unit in units:
         remove(artefact.path / "units" / f"{unit}.json")

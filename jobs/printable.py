@@ -1,4 +1,4 @@
-"""Text that comes from data, made fit to be shown: what a terminal would obey, or a table would take for its own."""
+"""Text that comes from data, made fit to be shown: a terminal would obey some of it."""
 
 import click
 
@@ -9,10 +9,10 @@ def shown(text: str) -> str:
 
 
 def lines(text: str) -> str:
-    """The same for a message of several lines."""
+    """A message of several lines, each as `shown` makes it."""
     return "\n".join(map(shown, text.split("\n")))
 
 
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:
-    """Print a message: the only way in which a command does."""
+    """Print a message; commands print in no other way."""
     click.echo(lines(text), err=err, nl=nl)

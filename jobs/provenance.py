@@ -23,7 +23,7 @@ PACKAGES = (
 
 
 def version_of(package: str) -> str | None:
-    """Its version; None where it is not installed, as on a cluster that was sent the code alone."""
+    """The version of a package; None where it is not installed, as on a cluster that was sent the code alone."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -44,20 +44,20 @@ def surroundings() -> dict[str, Any]:
 def commit() -> str | None:
     """The git commit of the running code, "+dirty" if it was changed; None outside a checkout.
 
-    Code that a submission carries says it by DKVB_COMMIT.
+    A submission sends code without its checkout, and the commit in DKVB_COMMIT.
     """
     here = Path(__file__).parents[1]
     if not (here / ".git").exists():
         return os.environ.get("DKVB_COMMIT") or None
     try:
-        ask = ["git", "-C", str(here), "describe", "--always", "--dirty=+dirty", "--abbrev=40", "--exclude=*"]
-        return subprocess.run(ask, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        command = ["git", "-C", str(here), "describe", "--always", "--dirty=+dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
 
 
 def processor() -> str:
-    """Name of the processor."""
+    """The name of the processor."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

@@ -1,19 +1,21 @@
 """A step: one node of the plan, and what its module must offer.
 
-Every step module (`jobs.steps.manifest`, `jobs.steps.embeddings`, ...) has three functions and a version:
+Every step module (`jobs.steps.manifest`, `jobs.steps.embeddings`, ...) says what it asks and needs, and does it:
 
+- ``Asks``: a frozen dataclass, all that the step is told; its JSON is part of the step's digest.
+- ``INPUTS``: the names of the steps that it reads.
+- ``VERSION``: raised whenever the same asks would give other bytes.
+- ``LEASE_S``: seconds after which a worker that has not finished a unit counts as hanging, and is replaced.
 - ``prepare(task) -> list[str]`` runs once in the driver: creates the arrays, returns the names of the units in order.
 - ``open_work(task) -> Callable[[str], Facts]`` runs once in each worker: loads what units share, returns the function
   that does one unit and writes it whole.
 - ``finish(task) -> Facts`` runs once in the driver, after the last unit: compacts, and returns facts for provenance.
-- ``VERSION``: raised whenever the same spec would give other bytes.
-- ``LEASE_S``: seconds after which a worker that has not finished a unit counts as hanging, and is replaced.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from store.artefacts import Artefact, digest
 from store.places import Place
@@ -26,21 +28,55 @@ Facts = Mapping[str, Any]
 Work = Callable[[str], Facts]
 """Does one unit, by name."""
 
+IF_SET = {"in JSON": "if set"}
+"""Metadata of a field of `Asks` that is part of its JSON only where it is not the default.
+
+What a step is asked that it was not asked before is such a field: older roots keep their digests.
+"""
+
+AsksT_co = TypeVar("AsksT_co", covariant=True)
+
+
+def to_json(asks: Any) -> Any:
+    """The JSON of `Asks`: a dataclass as an object, its fields in order, down to numbers, texts and lists of them."""
+    if not is_dataclass(asks):
+        return asks
+    table = {}
+    for part in fields(asks):
+        value = getattr(asks, part.name)
+        if part.metadata != IF_SET or value != part.default:
+            table[part.name] = to_json(value)
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Names of the steps that a step reads."""
+
+    needed: Collection[str] = ()
+    optional: Collection[str] = ()
+
+    def check(self, kind: str, names: Collection[str]) -> None:
+        """Whether a step of this kind is given what it reads, and nothing else; raises: ValueError."""
+        missing, unknown = sorted({*self.needed} - {*names}), sorted({*names} - {*self.needed, *self.optional})
+        if missing or unknown:
+            raise ValueError(f"{kind}: inputs missing: {missing}, unknown: {unknown}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One node of the plan; its digest follows from its own spec, its version and its inputs' digests."""
+    """One node of the plan; its digest follows from what it asks, its version and its inputs' digests."""
 
     kind: str
     """Name of the step and of its folder, such as "codes"."""
     split: str = ""
     """ "train" or "test" where there is one of each."""
     version: int
-    spec: dict[str, Any]
-    """What it does (JSON): part of the digest."""
+    asks: object
+    """The `Asks` of its module."""
     inputs: dict[str, "Step"] = field(default_factory=dict)
-    where: dict[str, Any] = field(default_factory=dict)
-    """What it needs to know but what changes no result: where the images lie, what is only checked."""
+    location: str = ""
+    """Where the images lie, which changes no result; empty for images that come with a library."""
 
     @property
     def label(self) -> str:
@@ -56,22 +92,29 @@ class Step:
     def identity(self) -> dict[str, Any]:
         """What the digest is taken of; written as the artefact's spec.json."""
         inputs = {name: f"{step.kind}/{step.digest}" for name, step in self.inputs.items()}
-        return {"step": self.kind, "version": self.version, "spec": self.spec, "inputs": inputs}
+        return {"step": self.kind, "version": self.version, "spec": to_json(self.asks), "inputs": inputs}
 
-    def task(self, root: Place) -> "Task":
+    def task(self, root: Place) -> "Task[Any]":
         """The step on one root: everything a worker needs."""
         inputs = {name: Artefact(root, step.kind, step.digest) for name, step in self.inputs.items()}
-        return Task(Artefact(root, self.kind, self.digest), inputs, self.spec, self.where)
+        return Task(Artefact(root, self.kind, self.digest), inputs, self.asks, self.location)
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class Task(Generic[AsksT_co]):
     """What a step module is given. Small and picklable: it travels to the workers."""
 
     output: Artefact
     inputs: dict[str, Artefact]
-    spec: dict[str, Any]
-    where: dict[str, Any]
+    asks: AsksT_co
+    """The `Asks` of the module."""
+    location: str
+    """Where the images lie."""
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The asks as JSON, as the output's spec.json has them."""
+        return dict(to_json(self.asks))
 
     def path(self, name: str) -> Place:
         """The Zarr group of an input."""
@@ -79,11 +122,14 @@ class Task:
 
 
 class StepModule(Protocol):
-    """The functions of a step module (see the head of this file)."""
+    """What a step module offers (see the head of this file)."""
 
     VERSION: int
     LEASE_S: int
+    INPUTS: Inputs
 
-    def prepare(self, task: Task) -> list[str]: ...  # noqa: D102
-    def open_work(self, task: Task) -> Work: ...  # noqa: D102
-    def finish(self, task: Task) -> Facts: ...  # noqa: D102
+    @property
+    def Asks(self) -> type: ...  # noqa: D102
+    def prepare(self, task: Task[Any]) -> list[str]: ...  # noqa: D102
+    def open_work(self, task: Task[Any]) -> Work: ...  # noqa: D102
+    def finish(self, task: Task[Any]) -> Facts: ...  # noqa: D102

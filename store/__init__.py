@@ -1,3 +1,3 @@
-"""What lies on disk: images read, arrays and tables written, artefact folders; numpy and polars in and out."""
+"""What lies on disk: images, arrays, tables and artefact folders, read and written as NumPy and polars have them."""
 
 OWNER = "dkvb-unlearning"

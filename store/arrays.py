@@ -1,7 +1,7 @@
 """Zarr arrays: created once by the driver, written chunk by chunk by workers, read by everyone.
 
-Two writers in one chunk lose data silently, so a worker writes whole chunks only, and opens "r+" only: mode "a"
-would create what is missing and "w" wipe what is there.
+Two writers of one chunk lose data silently, so a worker writes whole chunks only. It opens arrays in mode "r+": "a"
+would create what is missing, and "w" would wipe what is there.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ from typing import Any, Self
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.abc.buffer import Buffer, BufferPrototype
 from zarr.abc.store import ByteRequest, Store
 from zarr.codecs import BytesCodec
-from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.errors import ContainsArrayError, ContainsGroupError
 from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
@@ -30,7 +30,7 @@ from store.recording import recorded, stamp
 
 
 class ArtefactStore(WrapperStore[Store]):
-    """Zarr on a disk or an object store: a chunk is there for good before a marker says so, and checked when read."""
+    """Zarr on a disk or an object store: a chunk is durable before a marker names it, and checked when it is read."""
 
     def __init__(self, store: Store, place: Place) -> None:
         super().__init__(store)
@@ -41,15 +41,15 @@ class ArtefactStore(WrapperStore[Store]):
         return type(self)(store, self._place)
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        """Read one file; raises: ArtefactDamaged where it is missing or is not as it was written."""
+        """Read one file; raises: ArtefactDamaged where it is missing or not as it was written."""
         value = await super().get(key, prototype, byte_range)
         if self._ledger is not None:
-            found = None if value is None else await asyncio.to_thread(stamp, value.to_bytes())
-            self._ledger.check(f"{self._place}/{key}", found)
+            read_stamp = None if value is None else await asyncio.to_thread(stamp, value.to_bytes())
+            self._ledger.check(f"{self._place}/{key}", read_stamp)
         return value
 
     async def set(self, key: str, value: Buffer) -> None:
-        """Write one file, and wait for the disk."""
+        """Write one file and wait until it is on the disk."""
         if isinstance(self._place, Path):
             await asyncio.to_thread(write_atomic, self._place / key, value.to_bytes())
         else:
@@ -57,7 +57,7 @@ class ArtefactStore(WrapperStore[Store]):
             await super().set(key, value)
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
-        """Write the file of a group or an array that is made."""
+        """Write the metadata of a new group or array."""
         if not isinstance(self._place, Path):
             await super().set_if_not_exists(key, value)
             return
@@ -66,7 +66,7 @@ class ArtefactStore(WrapperStore[Store]):
 
 
 def zarr_store(path: Place) -> Store:
-    """Where Zarr reads and writes a place."""
+    """The store by which Zarr reads and writes a place."""
     if isinstance(path, Path):
         return ArtefactStore(LocalStore(path), path)
     with reported(path):
@@ -86,13 +86,13 @@ def create(
     dtype: str | None = None,
     attributes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Create one empty array of a group; what another driver, or a killed one, created is left as it is.
+    """Create one empty array in a group; one that another driver, or a killed one, created is left as it is.
 
     data: the Zarr group (made when missing).
     name: path of the array in the group, such as "codes" or "embeddings/00003"; its first part is the entry in
         `store.layout.ARRAYS`.
-    dtype: overrides the layout's where that is "count".
-    raises: ChunkMismatch when an array of another shape is there: wiping it could take what another driver wrote.
+    dtype: replaces the layout's where that is "count".
+    raises: ChunkMismatch when an array of another shape exists: wiping it could take what another driver wrote.
     """
     how = ARRAYS[name.split("/")[0]]
     with reported(data):
@@ -117,7 +117,7 @@ def create(
 
 
 def _group(data: Place) -> zarr.Group:
-    """The group, made when missing; another driver may make it between Zarr's look and its write."""
+    """The group, made when missing; another driver may make it after Zarr has looked for it."""
     try:
         return zarr.open_group(zarr_store(data), mode="a", zarr_format=3)
     except ContainsGroupError:
@@ -126,7 +126,7 @@ def _group(data: Place) -> zarr.Group:
 
 @dataclass(frozen=True, slots=True)
 class StoredArray:
-    """One array on a root, read by its rows; what is not as it was written ends in one message."""
+    """One array of a root, read by rows; damage ends in one message."""
 
     path: Place
     _array: Any
@@ -158,7 +158,7 @@ class StoredArray:
 
     @contextmanager
     def _decoded(self) -> Iterator[None]:
-        """Of an artefact without checksums, damage shows only in what the codec says."""
+        """Turn errors of a codec into ArtefactDamaged: the only sign of damage in an artefact without checksums."""
         try:
             with reported(self.path):
                 yield
@@ -172,13 +172,13 @@ class StoredArray:
 
 
 def open_array(data: Place, name: str) -> StoredArray:
-    """Open one array of a group, to read it; raises: ArtefactMissing, ArtefactDamaged, NotARoot."""
+    """Open one array of a group for reading; raises: ArtefactMissing, ArtefactDamaged, NotARoot."""
     return StoredArray(data / name, _opened(data, name, mode="r"))
 
 
 def _opened(data: Place, name: str, *, mode: str) -> Any:
     try:
-        if isinstance(data, Path) and not (data / name).exists():  # else Zarr would make the folder
+        if isinstance(data, Path) and not (data / name).exists():  # otherwise Zarr would make the folder
             checked(data / name / "zarr.json")
             raise FileNotFoundError
         with reported(data):
@@ -196,7 +196,7 @@ def _opened(data: Place, name: str, *, mode: str) -> Any:
 
 
 def check_array(array: Any, name: str, path: Place) -> None:
-    """Whether an array is as `create` makes it: metadata from elsewhere could name any codec and any type.
+    """Check that an array is as `create` makes it: metadata from elsewhere could name any codec and any type.
 
     raises: NotARoot.
     """
@@ -206,8 +206,8 @@ def check_array(array: Any, name: str, path: Place) -> None:
         raise NotARoot(f"{path}: axes {meta.dimension_names} of {array.dtype} found, expected {how.dims} of {dtypes}")
     codecs, chunks = [type(codec) for codec in meta.codecs], chunk_shape(how, array.shape)
     if codecs != [BytesCodec, type(how.codec)] or tuple(getattr(array, "chunks", ())) != chunks:
-        found = ", ".join(codec.__name__ for codec in codecs)
-        raise NotARoot(f"{path}: chunks are not as dkvb writes them: codecs found {found}")
+        names = ", ".join(codec.__name__ for codec in codecs)
+        raise NotARoot(f"{path}: chunks are not as dkvb writes them: codecs found {names}")
 
 
 def chunk_shape(how: Layout, shape: Sequence[int]) -> tuple[int, ...]:
@@ -216,7 +216,7 @@ def chunk_shape(how: Layout, shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def check_size(array: StoredArray) -> None:
-    """Whether an array can be read whole: its shape is what metadata say, and those of some bytes can say anything.
+    """Check that an array fits into memory: its shape is read from metadata, which could say anything.
 
     raises: NotARoot.
     """
@@ -234,7 +234,7 @@ def write(data: Place, name: str, block: NDArray[Any], *, start: int = 0) -> Non
     start: the first row; the block must begin at a chunk and end at a chunk or at the array's end.
     raises: ChunkMismatch, ArtefactMissing.
     """
-    with zarr.config.set({"array.write_empty_chunks": True}):  # else a chunk of zeros would be one that is missing
+    with zarr.config.set({"array.write_empty_chunks": True}):  # otherwise a chunk of zeros would be a missing one
         array = _opened(data, name, mode="r+")
     stop, chunk = start + len(block), array.chunks[0]
     whole = start % chunk == 0 and (stop % chunk == 0 or stop == array.shape[0])
@@ -255,7 +255,7 @@ def read(data: Place, name: str) -> NDArray[Any]:
 
 
 def read_shards(data: Place, name: str, *, start: int = 0, stop: int | None = None) -> NDArray[Any]:
-    """Read rows of an array kept as one part per image shard, in manifest order.
+    """Read rows of an array that is kept in one part per image shard, in the manifest's order.
 
     data: the Zarr group; name: the sub-group whose arrays are the parts ("embeddings", "labels").
     start, stop: rows over all parts together; only the parts they touch are read.

@@ -1,7 +1,7 @@
-"""Artefact folders: ``<root>/<step>/<digest>/``, their units, and what stands.
+"""Artefact folders: ``<root>/<step>/<digest>/``, their units, and what is done.
 
 A folder holds ``spec.json`` (what was asked), ``units.json`` (its parts, written once its arrays exist), the data,
-``units/<unit>.json`` (one marker a finished unit, written after its data), ``events.jsonl``, ``provenance.json``,
+``units/<unit>.json`` (the marker of a done unit, written after its data), ``events.jsonl``, ``provenance.json``,
 ``checksums.json`` and ``DONE``, written last. Nothing else is kept: status is read off these files.
 """
 
@@ -31,7 +31,7 @@ SPEC = "spec.json"
 PROVENANCE = "provenance.json"
 EVENTS = "events.jsonl"
 CHECKSUM = "sha256"
-"""Key of a record under which the checksum of the rest of it stands."""
+"""Key of a record under which the checksum of the rest of it is written."""
 
 
 def digest(content: Any) -> str:
@@ -89,8 +89,9 @@ def read_record(path: Place) -> dict[str, Any]:
     with as_written(path):
         data = _content(path)
         content = dict(parsed(path, data))
-        told = content.pop(CHECKSUM, None)
-    if told is not None and (told != _record_sha256(content) or data != as_json({**content, CHECKSUM: told})):
+        checksum = content.pop(CHECKSUM, None)
+    whole = as_json({**content, CHECKSUM: checksum})
+    if checksum is not None and (checksum != _record_sha256(content) or data != whole):
         raise ArtefactDamaged(
             f"{path}: does not hold what was written: the file was damaged or changed since; delete it, and `dkvb run` "
             "with the same spec writes it again"
@@ -104,7 +105,7 @@ def _record_sha256(content: Json) -> str:
 
 @contextmanager
 def as_written(path: Place) -> Iterator[None]:
-    """Reading what a file of a root must hold; raises: NotARoot where it holds something else."""
+    """Read what a file of a root must hold, within the block; raises: NotARoot where it holds something else."""
     try:
         yield
     except StoreError:
@@ -143,19 +144,19 @@ def open_root(path: Place, *, create: bool) -> Place:
     for folder in (path, path / "experiments"):
         if isinstance(folder, Path) and folder.is_dir():
             check_own(folder, deep=False)
-    if (found := root_format(marker)) != ROOT_FORMAT:
-        remedy = f"`dkvb repair {path}` writes it anew" if found is None else "use the version that wrote it"
-        raise NotARoot(f"{marker}: format found {found!r}, expected {ROOT_FORMAT!r}; {remedy}")
+    if (version := root_format(marker)) != ROOT_FORMAT:
+        remedy = f"`dkvb repair {path}` writes it anew" if version is None else "use the version that wrote it"
+        raise NotARoot(f"{marker}: format found {version!r}, expected {ROOT_FORMAT!r}; {remedy}")
     return path
 
 
 def root_format(marker: Place) -> str | None:
     """The format that the file of a root names; None where it is missing or damaged."""
     try:
-        found = read_json(marker).get("format")
+        version = read_json(marker).get("format")
     except (AttributeError, ArtefactMissing):
         return None
-    return found if isinstance(found, str) and re.fullmatch(r"dkvb-root/\d+", found) else None
+    return version if isinstance(version, str) and re.fullmatch(r"dkvb-root/\d+", version) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,7 @@ class Artefact:
 
     @property
     def done(self) -> bool:
-        """Whether everything stands."""
+        """Whether it is complete."""
         return exists(self.path / DONE)
 
     @property
@@ -224,34 +225,39 @@ class Artefact:
         self.check_own()
         write_json(self.path / SPEC, spec)
 
+    def spec(self) -> dict[str, Any]:
+        """What was asked, as `prepare` wrote it; raises: ArtefactMissing, ArtefactDamaged, NotARoot."""
+        with as_written(self.path / SPEC):
+            return dict(read_json(self.path / SPEC))
+
     def declare(self, units: list[str]) -> None:
         """Name the units; called once the arrays they write into exist."""
         write_json(self.path / "units.json", units)
 
     def mark(self, unit: str, facts: Json, files: Mapping[str, str] | None = None) -> None:
-        """Say that a unit stands, and what its files hold; called after its data was written.
+        """Say that a unit is done, and what its files hold; called after its data was written.
 
-        A marker that stands already, another driver's, stays: its checksum may stand elsewhere by now.
+        A marker that is there already, another driver's, stays: its checksum may be written elsewhere by now.
         """
         marker = as_json({**facts, FILES: dict(sorted((files or {}).items()))})
         create(self.path / UNITS / f"{unit}.json", marker)
 
-    def stands(self, unit: str) -> bool:
-        """Whether one unit is finished."""
+    def is_done(self, unit: str) -> bool:
+        """Whether one unit is done."""
         return exists(self.path / UNITS / f"{unit}.json")
 
     def marks(self) -> dict[str, Any]:
-        """The facts of every finished unit, by unit name; raises: ArtefactDamaged, ArtefactMissing."""
-        folder, found = self.path / UNITS, {}
+        """The facts of every unit that is done, by its name; raises: ArtefactDamaged, ArtefactMissing."""
+        folder, marks = self.path / UNITS, {}
         for unit in listed(folder, ".json"):
             with as_written(folder / unit):
                 facts = dict(read_json(folder / unit))
             facts.pop(FILES, None)
-            found[unit.removesuffix(".json")] = facts
-        return found
+            marks[unit.removesuffix(".json")] = facts
+        return marks
 
-    def standing(self) -> set[str]:
-        """Names of the finished units."""
+    def done_units(self) -> set[str]:
+        """Names of the units that are done."""
         return {name.removesuffix(".json") for name in names(self.path / UNITS, ".json")}
 
     def journal(self) -> Journal:
@@ -271,18 +277,28 @@ class Artefact:
         raises: ArtefactDamaged where a file of a unit is gone.
         """
         create(self.path / PROVENANCE, as_json(provenance))
-        told: dict[str, str] = {}
+        known: dict[str, str] = {}
         for unit, data in read_all(self.path / UNITS, ".json").items():
-            told |= marker_files(self.path, unit, data)
-        told |= files or {}
+            known |= marker_files(self.path, unit, data)
+        known |= files or {}
         there = [name for name in files_below(self.path) if name.partition("/")[0] not in (EVENTS, DONE, CHECKSUMS)]
-        if gone := sorted(told.keys() - set(there)):
+        if gone := sorted(known.keys() - set(there)):
             raise damaged(self.path, self.path / gone[0], "is missing")
         # The rest are small: spec, markers, Zarr's metadata; or large, where a version without checksums began.
-        whole = {name: told.get(name) or stamp(read_bytes(self.path / name)) for name in there}
+        whole = {name: known.get(name) or stamp(read_bytes(self.path / name)) for name in there}
         content = as_json({"algorithm": "sha256", FILES: whole})
         write_atomic(self.path / CHECKSUMS, content)
         write_atomic(self.path / DONE, f"sha256 {stamp(content)}\n".encode())
+
+    def provenance(self) -> dict[str, Any]:
+        """Where it came from, as `finish` wrote it; raises: ArtefactMissing, ArtefactDamaged, NotARoot."""
+        with as_written(self.path / PROVENANCE):
+            return dict(read_json(self.path / PROVENANCE))
+
+    def facts(self) -> dict[str, Any]:
+        """What its step said of itself at its end: a part of its provenance; raises: as `provenance`."""
+        with as_written(self.path / PROVENANCE):
+            return dict(self.provenance()["facts"])
 
     def reopen(self) -> None:
         """Take back that it is finished, before some of its files are written anew."""

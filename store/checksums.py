@@ -1,8 +1,8 @@
 """Checksums: what each file of an artefact held when it was written, and whether it still does.
 
-Whatever a unit writes below its artefact's folder is noted with its SHA-256 (`store.recording`), which is kept in the
-unit's marker and, when the artefact is finished, in ``checksums.json``; the SHA-256 of that file stands in ``DONE``.
-Whoever reads a file of an artefact by way of this package reads it checked: the file's path leads to its artefact.
+The SHA-256 of every file that a unit writes below its artefact's folder is noted (`store.recording`) and kept in the
+unit's marker. A finished artefact has all of them in ``checksums.json``, and the SHA-256 of that file in ``DONE``.
+Every file of an artefact that is read through this package is checked: its path leads to its artefact.
 
 An artefact that was finished before there were checksums has an empty ``DONE`` and is read as it is.
 """
@@ -27,10 +27,10 @@ CHECKSUMS = "checksums.json"
 DONE = "DONE"
 UNITS = "units"
 FILES = "files"
-"""Key of a marker under which its unit's files stand."""
+"""Key of a marker for the files of its unit."""
 
 FOLDER = re.compile(r"[0-9a-f]{16}")
-"""What an artefact's folder is named."""
+"""The name of an artefact's folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Ledger:
     folder: Place
     files: Mapping[str, str] = field(default_factory=dict)
     complete: bool = True
-    """Whether every file stands in it: not while the artefact is being made."""
+    """Whether every file is in it; not so while the artefact is being made."""
 
     def name(self, path: Place | str) -> str:
         """A file's path in the folder."""
@@ -52,21 +52,24 @@ class Ledger:
         return {name.removeprefix(start).partition("/")[0] for name in self.files if name.startswith(start)}
 
     def check_size(self, path: Place) -> None:
-        """Compare a file's size before it is read, on a disk; raises: ArtefactDamaged."""
+        """Compare the size of a file on a disk before it is read; raises: ArtefactDamaged."""
         expected = self.files.get(self.name(path))
         if expected is None or not isinstance(path, Path) or not path.is_file():
             return
         if path.stat().st_size != int(expected.partition(" ")[2] or -1):
             raise damaged(self.folder, path, "does not hold what was written")
 
-    def check(self, path: Place | str, found: str | None) -> None:
-        """Compare a file's SHA-256, or None where the file is missing; raises: ArtefactDamaged."""
+    def check(self, path: Place | str, read_stamp: str | None) -> None:
+        """Compare what was read of a file with what was written; raises: ArtefactDamaged.
+
+        read_stamp: SHA-256 and size (`store.recording.stamp`); None where the file is missing.
+        """
         expected = self.files.get(self.name(path))
-        if found is not None and expected is None and self.complete:
+        if read_stamp is not None and expected is None and self.complete:
             raise damaged(self.folder, path, "nothing says what it should hold")
-        if found is None and (expected is not None or self.complete):
+        if read_stamp is None and (expected is not None or self.complete):
             raise damaged(self.folder, path, "is missing")
-        if found is not None and expected is not None and found != expected:
+        if read_stamp is not None and expected is not None and read_stamp != expected:
             raise damaged(self.folder, path, "does not hold what was written")
 
 
@@ -81,23 +84,23 @@ def damaged(folder: Place, path: Place | str, what: str) -> ArtefactDamaged:
 
 def faults(folder: Place) -> list[tuple[str, str]]:
     """The damaged files of an artefact, by their paths in its folder, and what is wrong with each; reads everything."""
-    found: list[tuple[str, str]] = []
+    damages: list[tuple[str, str]] = []
     _ledgers.pop(str(folder), None)
     try:
         known = ledger(folder)
     except ArtefactDamaged as error:
-        found.append((CHECKSUMS, str(error)))
-        known = _as_said(folder) or _unfinished(folder)
+        damages.append((CHECKSUMS, str(error)))
+        known = _unverified(folder) or _unfinished(folder)
     if known is None:
-        return found
+        return damages
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for name, wrong in zip(known.files, threads.map(partial(fault, known), known.files), strict=True):
-            found += [(name, wrong)] if wrong else []
-    return found
+            damages += [(name, wrong)] if wrong else []
+    return damages
 
 
-def _as_said(folder: Place) -> Ledger | None:
-    """The checksums as they lie there, whatever DONE says of them; None where they are not readable."""
+def _unverified(folder: Place) -> Ledger | None:
+    """The checksums as they are, whatever DONE says of them; None where they are not readable."""
     with suppress(FileNotFoundError, LookupError, TypeError, ValueError, AttributeError):
         files = dict(from_json(read_bytes(folder / CHECKSUMS))[FILES])
         if all(isinstance(text, str) and re.fullmatch(r"[0-9a-f]{64} \d+", text) for text in files.values()):
@@ -106,7 +109,7 @@ def _as_said(folder: Place) -> Ledger | None:
 
 
 def fault(known: Ledger, name: str) -> str:
-    """What is wrong with a file; nothing, mostly."""
+    """What is wrong with a file; "" for a sound one."""
     path = known.folder / name
     try:
         with on_disk(path) as file:
@@ -120,12 +123,12 @@ def fault(known: Ledger, name: str) -> str:
 
 
 def artefact_folder(path: Place) -> Place | None:
-    """The folder of the artefact that a file belongs to: the nearest above it that is named like one."""
+    """The folder of the artefact that a file belongs to: the nearest one above it that has such a name."""
     return next((parent for parent in path.parents if FOLDER.fullmatch(parent.name)), None)
 
 
 def ledger(folder: Place) -> Ledger | None:
-    """The checksums of an artefact; None for one that was finished before there were any, or holds no marker yet.
+    """The checksums of an artefact; None for one that was finished before there were any, or has no marker yet.
 
     raises: ArtefactDamaged where the checksums themselves are damaged.
     """
@@ -141,7 +144,7 @@ def ledger(folder: Place) -> Ledger | None:
 
 
 _ledgers: dict[str, tuple[bytes | list[str], Ledger | None]] = {}
-"""The last ledger of each artefact this process read, and what it was made of."""
+"""The last ledger of each artefact that this process read, and what it was made of: DONE, or the markers' names."""
 
 
 def _finished(folder: Place, done: bytes) -> Ledger:
@@ -157,13 +160,13 @@ def _finished(folder: Place, done: bytes) -> Ledger:
         raise damaged(folder, folder / CHECKSUMS, "is missing") from None
     if stamp(data).encode() != named[1]:
         raise damaged(folder, folder / CHECKSUMS, "does not hold what was written")
-    found = Ledger(folder, from_json(data)[FILES])
-    _ledgers[str(folder)] = done, found
-    return found
+    finished = Ledger(folder, from_json(data)[FILES])
+    _ledgers[str(folder)] = done, finished
+    return finished
 
 
 def _unfinished(folder: Place) -> Ledger | None:
-    """What the markers say so far."""
+    """The checksums in the markers so far; None without a marker."""
     units = names(folder / UNITS, ".json")
     made_of, known = _ledgers.get(str(folder), ([], None))
     if made_of != units:
@@ -176,11 +179,11 @@ def _unfinished(folder: Place) -> Ledger | None:
 
 
 def marker_files(folder: Place, unit: str, data: bytes) -> dict[str, str]:
-    """The files that a marker says its unit wrote; raises: ArtefactDamaged for a marker that is none."""
+    """The files that a unit wrote, by its marker; raises: ArtefactDamaged for a file that is no marker."""
     try:
         marker = from_json(data)
         files = marker.get(FILES, {})
-        if not all(re.fullmatch(r"[0-9a-f]{64} \d+", found) for found in files.values()):
+        if not all(re.fullmatch(r"[0-9a-f]{64} \d+", text) for text in files.values()):
             raise TypeError
     except (AttributeError, TypeError, ValueError):
         raise damaged(folder, folder / UNITS / f"{unit}.json", "is no marker of a unit") from None
@@ -194,16 +197,16 @@ def ledger_of(path: Place) -> Ledger | None:
 
 
 def listed(folder: Place, suffix: str = "") -> list[str]:
-    """Names of the entries of a folder that end in the suffix, in order: those that lie there, and those that must."""
+    """Names of a folder's entries that end in the suffix, in order: those that are there, and those that must be."""
     known = ledger_of(folder / "file")
     must = known.entries(folder) if known is not None else set()
     return sorted({*names(folder, suffix), *(name for name in must if name.endswith(suffix))})
 
 
 def checked(path: Place) -> bytes:
-    """Read a whole file, checked if it is an artefact's.
+    """Read a whole file, and check it if it is an artefact's.
 
-    raises: ArtefactDamaged; FileNotFoundError where no checksum says that it was there; OSError; PlaceUnreachable.
+    raises: ArtefactDamaged; FileNotFoundError for a missing file that has no checksum; OSError; PlaceUnreachable.
     """
     known = ledger_of(path)
     if known is not None:
@@ -221,7 +224,7 @@ def checked(path: Place) -> bytes:
 
 @contextmanager
 def checked_on_disk(path: Place) -> Iterator[Path]:
-    """A file for a library that reads disks only, checked; as `store.files.on_disk`.
+    """A checked file for a library that reads disks only; otherwise as `store.files.on_disk`.
 
     raises: as `checked`.
     """

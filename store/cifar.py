@@ -14,43 +14,43 @@ from store.errors import ImageDataError
 ARRAYS = {
     **dict.fromkeys(
         [("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")],
-        np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
+        np.empty(0).__reduce__()[0],
     ),
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
 }
-"""All that a pickled array of numbers names."""
+"""Everything that a pickled array of numbers names: what builds it (`__reduce__`), and its types."""
 
 
 class ArraysOnly(pickle.Unpickler):
     """Unpickles dicts, lists, texts, numbers and arrays; nothing that is named in the file is imported or called."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """One of ARRAYS."""
+        """What a name stands for, if it is one of ARRAYS; raises: UnpicklingError."""
         if (module, name) not in ARRAYS:
             raise pickle.UnpicklingError(f"it names {module}.{name}")
         return ARRAYS[module, name]
 
 
 def published(path: Path, checksum: str) -> dict[str, Any]:
-    """The content of one published file. raises: ImageDataError when it is another file, or holds something else."""
+    """The content of one published file; raises: ImageDataError for another file, or other content."""
     data = path.read_bytes()
     if hashlib.md5(data, usedforsecurity=False).hexdigest() != checksum:
         raise ImageDataError(f"{path} does not have its published checksum; fetch the archive again")
     try:
-        found = ArraysOnly(io.BytesIO(data), encoding="latin1").load()
+        content = ArraysOnly(io.BytesIO(data), encoding="latin1").load()
     except Exception as error:  # damaged pickles raise anything
         raise ImageDataError(f"{path}: not a pickle of arrays and texts alone ({error})") from error
-    if not isinstance(found, dict):
-        raise ImageDataError(f"{path}: found {type(found).__name__}, expected a dict")
-    return found
+    if not isinstance(content, dict):
+        raise ImageDataError(f"{path}: found {type(content).__name__}, expected a dict")
+    return content
 
 
 def batch(path: Path, checksum: str) -> tuple[NDArray[np.uint8], list[int]]:
-    """(n, 32, 32, 3) uint8 and labels of one published batch. raises: ImageDataError."""
-    found = published(path, checksum)
-    pixels: Any = found.get("data")
-    labels: Any = found.get("labels", found.get("fine_labels"))
+    """The images (n, 32, 32, 3) uint8 and the labels of one published batch; raises: ImageDataError."""
+    content = published(path, checksum)
+    pixels: Any = content.get("data")
+    labels: Any = content.get("labels", content.get("fine_labels"))
     fits = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and isinstance(labels, list)
     if not fits or pixels.shape != (len(labels), 3072) or {*map(type, labels)} - {int}:
         raise ImageDataError(f"{path}: holds no (n, 3072) bytes of images with n labels")

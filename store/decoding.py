@@ -1,4 +1,4 @@
-"""Encoded bytes made an RGB image, and what that lost."""
+"""Decoding: encoded bytes become an RGB image, with a note of what is lost."""
 
 import io
 import warnings
@@ -14,15 +14,15 @@ ORIENTATIONS = ("ignore", "apply")
 ALPHAS = ("drop", "white", "black")
 
 MOST_STRETCHED = 100
-"""How many times longer than the other a side may be: a backbone's preprocessing first sizes the shorter side to some
-hundred pixels, so that one image of 4000 x 1 would take most of a GiB."""
+"""How many times longer than the other a side may be: a backbone's preprocessing first scales the shorter side to some
+hundred pixels, so a single image of 4000 x 1 would take most of a GiB."""
 
 _ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoding:
-    """What is made of that which RGB pixels cannot hold."""
+    """How to treat what RGB pixels cannot hold."""
 
     orientation: str = "ignore"
     """ "ignore" leaves pixels as they are stored, "apply" turns and mirrors them as EXIF says."""
@@ -35,7 +35,7 @@ PLAIN = Decoding()
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The image, or why there is none; and what is lost of it: "orientation", "alpha", "frames", "depth"."""
+    """An image, or why there is none; and what is lost of it: "orientation", "alpha", "frames", "depth"."""
 
     image: Image.Image | None
     problem: str | None = None
@@ -65,7 +65,7 @@ def decode(pixels: bytes | NDArray[np.uint8] | None, how: Decoding = PLAIN) -> D
 
 
 def _unfit(image: Image.Image) -> str | None:
-    """Why an image that is not decoded yet is not to be."""
+    """Why an image is not to be decoded; None for one that is."""
     if image.mode.startswith(("I", "F")):  # convert() would clip them to white
         return f"image mode {image.mode}: more than 8 bits a channel"
     if max(image.size) > MOST_STRETCHED * min(image.size):
@@ -110,12 +110,12 @@ def _maxval(image: Image.Image) -> int:
 
 
 def _orientation(image: Image.Image) -> Image.Transpose | None:
-    """How the image must be turned to stand as EXIF says; None where it stands so, or says nothing readable."""
+    """How the image must be turned to be as EXIF says; None where it is so already, or EXIF is not readable."""
     try:
-        found = image.getexif().get(_ORIENTATION)
-    except Exception:  # EXIF is a file of its own, damaged in its own ways; the pixels are none the worse
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # damaged EXIF says nothing of the pixels
         return None
-    return _TRANSPOSED.get(found) if isinstance(found, int) else None
+    return _TRANSPOSED.get(orientation) if isinstance(orientation, int) else None
 
 
 _TRANSPOSED = {
@@ -130,8 +130,8 @@ _TRANSPOSED = {
 
 
 def _has_frames(image: Image.Image) -> bool:
-    """Whether there are further frames or pages; counted after the pixels are out, as it may read on."""
+    """Whether there are further frames or pages; to be called after the pixels are read, as it may read on."""
     try:
         return bool(getattr(image, "is_animated", False))
-    except Exception:  # damage in a further frame is no damage of the first
+    except Exception:  # a further frame is damaged, the first is not
         return True

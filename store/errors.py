@@ -5,9 +5,9 @@ class StoreError(Exception):
     """Base of every error the store package raises on purpose; its text is meant for the user."""
 
     exit_code = 1
-    """Of a command that it ends."""
+    """Exit code of a command that ends with this error."""
     final = True
-    """Whether another attempt at the same would meet it again."""
+    """Whether another attempt would fail the same way."""
 
 
 class ImageSourceError(StoreError, ValueError):
@@ -19,7 +19,7 @@ class ImagesMissing(StoreError, FileNotFoundError):
 
 
 class ImageDataError(StoreError, ValueError):
-    """Images or labels are there but broken, and the caller asked not to go on without them."""
+    """Images or labels that are broken, where the caller does not want to go on without them."""
 
 
 class ShardChanged(StoreError, ValueError):
@@ -27,7 +27,7 @@ class ShardChanged(StoreError, ValueError):
 
 
 class ArtefactMissing(StoreError, FileNotFoundError):
-    """An artefact, array or table that was asked for is not there."""
+    """An artefact, array or table that does not exist."""
 
 
 class ArtefactDamaged(StoreError, ValueError):
@@ -35,11 +35,11 @@ class ArtefactDamaged(StoreError, ValueError):
 
 
 class ChunkMismatch(StoreError, ValueError):
-    """A block that is not made of whole chunks: writing it could lose a neighbour's data."""
+    """A block that is not made of whole chunks: writing it could lose another worker's data."""
 
 
 class NotARoot(StoreError, ValueError):
-    """A folder given as root that is none."""
+    """A folder given as a root that is not one, or that holds what dkvb does not write."""
 
 
 class RootUnusable(StoreError, PermissionError):
@@ -47,7 +47,7 @@ class RootUnusable(StoreError, PermissionError):
 
 
 class BadAddress(StoreError, ValueError):
-    """An address of a store that cannot be meant, or whose file system is not installed."""
+    """An address of a store that makes no sense, or whose file system is not installed."""
 
 
 class PlaceUnreachable(StoreError, ConnectionError):
@@ -57,8 +57,8 @@ class PlaceUnreachable(StoreError, ConnectionError):
 
 
 class PlaceTaken(StoreError, FileExistsError):
-    """A folder that was to be made is there already, and holds something else."""
+    """A folder that is to be made exists already, and holds something else."""
 
 
 class NotWritten(StoreError, OSError):
-    """A data set that could not be written; nothing of it was left."""
+    """A data set that could not be written; nothing of it is left behind."""

@@ -1,6 +1,6 @@
-"""Files: writes that are whole or not there, on a disk or an object store, and reads that end.
+"""Files, on a disk or an object store: a write is there whole or not at all, and a read ends.
 
-A disk has renames and links, an object store has whole puts; the functions here hide which of them is at hand.
+A disk has renames and links, an object store has whole puts; the functions here hide the difference.
 """
 
 import errno
@@ -13,23 +13,26 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from store.errors import NotARoot
 from store.places import Place, reported
 from store.recording import recorded
 
+if TYPE_CHECKING:
+    from upath import UPath
+
 Data: TypeAlias = bytes | Iterable[bytes | memoryview]
 """The content of a file, or the parts of it in order."""
 
-CONFLICTS = 8
-"""Tries of a put that meets another one of the same name (HTTP 409)."""
+CONFLICT_PAUSES_S = tuple(0.1 * 2**attempt for attempt in range(7))
+"""Seconds before each further try of a put that meets another one of the same name (HTTP 409)."""
 
 
 def write_atomic(path: Place, data: Data) -> None:
-    """Write a file so that it is there whole or not at all, whatever dies when.
+    """Write a file so that it is there whole or not at all, whatever dies and when.
 
-    raises: OSError as the system gives it; PlaceUnreachable.
+    raises: OSError as the system raises it; PlaceUnreachable.
     """
     data = recorded(path, data)
     if not isinstance(path, Path):
@@ -45,9 +48,9 @@ def write_atomic(path: Place, data: Data) -> None:
 
 
 def create(path: Place, data: bytes) -> bool:
-    """Write a file that must not be there yet: of several who try, one gets True, the others False.
+    """Write a file that must not exist yet: of several who try, exactly one gets True.
 
-    data: must tell writers apart: a put that is sent again after a lost answer finds its own content.
+    data: differs between writers; a put that is sent again after a lost answer meets its own content, and counts.
     raises: OSError; PlaceUnreachable.
     """
     if isinstance(path, Path):
@@ -59,20 +62,25 @@ def create(path: Place, data: bytes) -> bool:
         sync_folder(path.parent)
         return True
     with reported(path):
-        for attempt in range(CONFLICTS):
-            try:
-                path.fs.pipe_file(path.path, data, mode="create")
-            except FileExistsError:
-                break
-            except OSError as error:
-                if error.errno == errno.EINVAL and path.exists():  # HTTP 412, by a server that does not say of what
-                    break
-                if error.errno != errno.EBUSY or attempt == CONFLICTS - 1:
-                    raise
-                time.sleep(0.1 * 2**attempt)
-            else:
-                return True
-        return bool(path.fs.cat_file(path.path) == data)
+        return _put_new(path, data) or bool(path.fs.cat_file(path.path) == data)
+
+
+def _put_new(path: "UPath", data: bytes) -> bool:
+    """Put an object where none is; False where one is."""
+    pauses = iter(CONFLICT_PAUSES_S)
+    while True:
+        try:
+            path.fs.pipe_file(path.path, data, mode="create")
+            return True
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno == errno.EINVAL and path.exists():  # HTTP 412, by a server that does not say of what
+                return False
+            pause = next(pauses, None)
+            if error.errno != errno.EBUSY or pause is None:
+                raise
+        time.sleep(pause)
 
 
 def read_bytes(path: Place) -> bytes:
@@ -85,7 +93,7 @@ def read_bytes(path: Place) -> bytes:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """A file on a disk, to be read; raises: FileNotFoundError, OSError, NotARoot for a pipe or a device."""
+    """Open a file on a disk for reading; raises: FileNotFoundError, OSError, NotARoot for a pipe or a device."""
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
@@ -100,21 +108,21 @@ def exists(path: Place) -> bool:
 
 
 def names(folder: Place, suffix: str = "") -> list[str]:
-    """Names of the entries of a folder that end in the suffix, in order; none where there is no folder.
+    """Names of a folder's entries that end in the suffix, in order; none where there is no folder.
 
     Files that are being written are left out.
     """
     with reported(folder), suppress(FileNotFoundError, NotADirectoryError):
         if isinstance(folder, Path):
-            found: Iterable[str] = (entry.name for entry in folder.iterdir())
+            entries: Iterable[str] = (entry.name for entry in folder.iterdir())
         else:
-            found = (str(name).rstrip("/").rpartition("/")[2] for name in folder.fs.ls(folder.path, detail=False))
-        return sorted(name for name in found if name.endswith(suffix) and name[0] != ".")
+            entries = (str(name).rstrip("/").rpartition("/")[2] for name in folder.fs.ls(folder.path, detail=False))
+        return sorted(name for name in entries if name.endswith(suffix) and name[0] != ".")
     return []
 
 
 def read_all(folder: Place, suffix: str) -> dict[str, bytes]:
-    """The files of a folder that end in the suffix, by their names without it; an object store is asked in parallel."""
+    """Read a folder's files that end in the suffix, by name without it; from an object store in parallel."""
     there = names(folder, suffix)
     if isinstance(folder, Path):
         return {name.removesuffix(suffix): read_bytes(folder / name) for name in there}
@@ -124,7 +132,7 @@ def read_all(folder: Place, suffix: str) -> dict[str, bytes]:
 
 
 def files_below(folder: Place, suffix: str = "") -> list[str]:
-    """Paths in a folder of the files below it, at any depth, that end in the suffix; not of those being written."""
+    """Paths, relative to a folder, of all files below it that end in the suffix; not of those being written."""
     if isinstance(folder, Path):
         there = (path for path in sorted(folder.rglob(f"*{suffix}")) if path.name[0] != ".")
         return [path.relative_to(folder).as_posix() for path in there if path.is_file() and not path.is_symlink()]
@@ -134,7 +142,7 @@ def files_below(folder: Place, suffix: str = "") -> list[str]:
 
 
 def read_tree(folder: Place, suffix: str) -> dict[str, bytes]:
-    """The files below a folder, at any depth, that end in the suffix, by their path in it."""
+    """Read all files below a folder that end in the suffix, by their paths relative to it."""
     there = files_below(folder, suffix)
     if isinstance(folder, Path):
         return {name: read_bytes(folder / name) for name in there}
@@ -144,7 +152,7 @@ def read_tree(folder: Place, suffix: str) -> dict[str, bytes]:
 
 
 def remove(path: Place) -> None:
-    """Remove a file, or a folder with all in it; one that is not there is removed already."""
+    """Remove a file, or a folder with everything in it; nothing happens where there is none."""
     with reported(path), suppress(FileNotFoundError):
         if not isinstance(path, Path):
             path.fs.rm(path.path, recursive=True)
@@ -156,7 +164,7 @@ def remove(path: Place) -> None:
 
 @contextmanager
 def on_disk(path: Place) -> Iterator[Path]:
-    """A file for a library that reads disks only: itself, or a copy for the time of the block.
+    """A file for a library that reads disks only: the file itself, or a copy for the time of the block.
 
     raises: as `read_bytes`.
     """
@@ -179,7 +187,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk; some file systems know no such thing, and keep their own."""
+    """Wait until the names in a folder are on the disk; does nothing on file systems that cannot do that."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):
@@ -190,7 +198,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
-    """Errors of the system say which file they are about; a full disk's do not by themselves."""
+    """Put the file's name into errors of the system that lack it, as those of a full disk do."""
     try:
         yield
     except OSError as error:
@@ -201,7 +209,7 @@ def named(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _written(path: Path, data: Data) -> Iterator[Path]:
-    """The data under a temporary name beside the path, on the disk and not only on its way; gone after the block."""
+    """The data as a temporary file beside the path, fsynced; removed after the block."""
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
@@ -216,7 +224,7 @@ def _written(path: Path, data: Data) -> Iterator[Path]:
 
 @contextmanager
 def _spooled(data: Data) -> Iterator[bytes | Path]:
-    """Bytes as they are; parts in a temporary file, as they may not fit into memory twice."""
+    """Bytes as they are; parts as a temporary file, since they may not fit into memory twice."""
     if isinstance(data, bytes):
         yield data
         return

@@ -1,4 +1,4 @@
-"""What a file is, by its name or its first bytes: an image, something that only looks like one, or not data at all."""
+"""Types of files, by name or first bytes: an image, an image that is not read, or no data at all."""
 
 import re
 
@@ -29,7 +29,7 @@ UNREAD = (
     ),
     *("exr", "hdr", "xcf", "dds", "raw", "dng", "cr2", "cr3", "nef", "arw", "orf", "rw2", "raf"),
 )
-"""Endings of images that are not read: they are named, for whoever put them there meant them to be."""
+"""Endings of images that are not read; such files are named in messages, as they were meant to be images."""
 
 NO_IMAGES = (
     *(
@@ -52,15 +52,15 @@ NO_IMAGES = (
     ),
     *("db", "log", "py", "ipynb", "npy", "npz", "mat", "pkl", "h5", "zip", "gz", "tar", "parquet", "mp4", "mov", "avi"),
 )
-"""Endings of what lies beside images; files of any other ending are judged by their first bytes."""
+"""Endings of files that lie beside images; a file with any other ending is judged by its first bytes."""
 
 JUNK_FOLDERS = ("@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found", "system volume information")
-"""What file servers and systems put among folders, in lower case."""
+"""Folders that file servers and systems put among others, in lower case."""
 
 JUNK_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini")
 
 HEAD = 32
-"""Bytes by which a file is judged."""
+"""How many first bytes a file is judged by."""
 
 _IMAGES = (
     (rb"\xff\xd8\xff", "JPEG"),
@@ -88,7 +88,7 @@ _PACKED = (
 
 
 def ending(name: str) -> str:
-    """What follows the last dot of a file's name, in lower case; "" without a dot."""
+    """The text after the last dot of a file's name, in lower case; "" without a dot."""
     return name.rpartition("/")[2].rpartition(".")[2].lower() if "." in name.rpartition("/")[2] else ""
 
 
@@ -112,9 +112,9 @@ def _first(known: tuple[tuple[bytes, str], ...], head: bytes) -> str | None:
 
 
 def no_data(name: str) -> str | None:
-    """Why a name below the images is not data whatever it holds, as a kind to count by; None where it may be data.
+    """Why a file is no data whatever it holds, as a kind to count by; None where it may be data.
 
-    name: a path; a folder ends with a slash.
+    name: its path below the images' location; a folder's ends with a slash.
     """
     *folders, base = name.split("/")
     for folder in folders:

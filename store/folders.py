@@ -21,12 +21,12 @@ from store.filetypes import (
 )
 from store.locations import Location, ShardFile
 from store.names import one_form, points
-from store.samples import Found, Problem, Sample, Survey
+from store.samples import Entry, LeftAlone, Problem, Sample, Survey
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """What lies below a folder of class folders."""
+    """What was found below a folder of class folders."""
 
     classes: tuple[str, ...]
     images: list[ShardFile]
@@ -57,20 +57,20 @@ class FolderReader:
         return (self._tree or self._look()).images[span(self.place.source.shard_items, shard)]
 
     def classes(self) -> tuple[str, ...]:
-        """The folders' names."""
+        """The class folders' names."""
         return (self._tree or self._look()).classes
 
     def columns(self) -> dict[str, str]:
-        """None."""
+        """No columns: there are none in folders."""
         return {}
 
     def survey(self) -> Survey:
-        """The tree, looked at anew."""
+        """The shards and what belongs to none, from a new look at the folders."""
         tree = self._look()
         shards = cut(self.place.source.kind, len(tree.images), self.place.source.shard_items)
         return Survey(shards=shards, problems=tree.strays, left_alone=dict(tree.left_alone))
 
-    def samples(self, shard: str, *, pixels: bool) -> Iterator[Found]:
+    def samples(self, shard: str, *, pixels: bool) -> Iterator[Entry]:
         """The images of a shard, each labelled by its folder."""
         label = {name: index for index, name in enumerate(self.classes())}
         for image in self.files(shard):
@@ -81,13 +81,14 @@ class FolderReader:
         fs, root = self.place.fs, self.place.root
         if not fs.isdir(root):
             raise self.place.missing(f"folder {root!r}")
-        left_alone = Counter[str]()
-        found = sorted(_files(self.place, left_alone), key=lambda info: info["name"].split("/"))
-        # A name of another ending is opened; all of them at once, as a store far away answers slowly.
-        odd = {self.place.name(i["name"]): i["name"] for i in found if _is_odd(i) and fs.isfile(i["name"])}
+        met = list(_met(self.place))
+        left_alone = Counter(entry.kind for entry in met if isinstance(entry, LeftAlone))
+        files = sorted((e for e in met if not isinstance(e, LeftAlone)), key=lambda info: info["name"].split("/"))
+        # Files with an unknown ending are opened, all at once, as a store far away answers slowly.
+        odd = {self.place.name(i["name"]): i["name"] for i in files if _is_odd(i) and fs.isfile(i["name"])}
         heads = _heads(fs, odd)
         images, strays, linked = list[ShardFile](), list[Problem](), set[str]()
-        for info in found:
+        for info in files:
             name = self.place.name(info["name"])
             if (kind := _no_image(name, heads.get(name))) is not None:
                 left_alone[kind] += 1
@@ -109,7 +110,7 @@ class FolderReader:
 
 
 def _classes(folders: list[str]) -> tuple[str, ...]:
-    """The class names of folders; raises: ImageDataError for one name in two forms, which no eye tells apart."""
+    """The class names of folders; raises: ImageDataError for a name in two Unicode forms, which look the same."""
     forms: dict[str, str] = {}
     for folder in folders:
         other = forms.setdefault(one_form(folder), folder)
@@ -129,14 +130,14 @@ def _no_folder(base: str) -> str | None:
 
 
 def _no_image(name: str, head: bytes | None) -> str | None:
-    """The kind under which a file that is no image is counted; None for one that is, or should be."""
+    """The kind under which a file that is no image is counted; None for one that is or was meant to be an image."""
     if ending(name) in (*ENDINGS, *UNREAD) or (head is not None and (image_format(head) or unread_format(head))):
         return None
     return by_ending(name)
 
 
 def _problem(name: str, head: bytes | None) -> Problem | None:
-    """What is wrong with an image where it lies."""
+    """What is wrong with an image by its type or its place; None where nothing is."""
     if ending(name) in UNREAD or (head is not None and unread_format(head)):
         kind = (head and unread_format(head)) or f".{ending(name)}"
         return Problem("", name, f"an image of a kind that is not read ({kind}): convert it, to PNG for example")
@@ -161,16 +162,16 @@ def _heads(fs: Any, paths: Mapping[str, str]) -> dict[str, bytes]:
     return dict(zip(paths, map(bytes, heads), strict=True))
 
 
-def _files(place: Location, left_alone: Counter[str], folder: str = "", above: tuple[str, ...] = ()) -> Iterator[Any]:
-    """Every file that may be data; unlike fsspec's walk it follows links and does not pass over errors.
+def _met(place: Location, folder: str = "", above: tuple[str, ...] = ()) -> Iterator[dict[str, Any] | LeftAlone]:
+    """Every file that may be data, as fsspec lists it, and what is no data whatever it holds.
 
-    left_alone: counts what is no data whatever it holds; a folder counts once, and is not entered.
-    raises: ImageDataError for a link back to a folder above it, which has no end.
+    A folder that is left alone is not entered. Unlike fsspec's walk this follows links and passes over no error.
+    raises: ImageDataError for a link back to a folder above it, which would have no end.
     """
     fs, folder = place.fs, folder or place.root
-    own = os.path.realpath(folder) if place.local else folder
-    if own in above:
-        raise ImageDataError(f"{folder}: a link that leads back to {own}; remove it")
+    real = os.path.realpath(folder) if place.local else folder
+    if real in above:
+        raise ImageDataError(f"{folder}: a link that leads back to {real}; remove it")
     for info in fs.ls(folder, detail=True):
         path = info["name"].rstrip("/")
         if path == folder:  # object stores list a folder's own placeholder
@@ -178,9 +179,9 @@ def _files(place: Location, left_alone: Counter[str], folder: str = "", above: t
         is_folder = _is_folder(fs, info)
         base = path.rpartition("/")[2]
         if kind := _no_folder(base) if is_folder else no_data(base):
-            left_alone[kind] += 1
+            yield LeftAlone(kind)
         elif is_folder:
-            yield from _files(place, left_alone, path, (*above, own))
+            yield from _met(place, path, (*above, real))
         else:
             yield info
 

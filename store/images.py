@@ -1,4 +1,4 @@
-"""One interface over image data sets: what a data set holds, counted once, and its images, shard by shard.
+"""Images: one interface to data sets of several kinds. What a set holds is counted once, and read shard by shard.
 
     images = open_images("webdataset", "s3://bucket/imagenet", pattern="imagenet1k-train-{0000..1023}.tar")
     manifest = images.scan(on_error="fail")
@@ -21,7 +21,7 @@ from store.decoding import PLAIN, Decoding, decode
 from store.errors import ImageDataError, ImageSourceError, ShardChanged
 from store.locations import Location, ShardFile, Source, check_inside
 from store.readers import make_reader
-from store.samples import Found, LeftAlone, Problem, Reader, Sample
+from store.samples import Entry, LeftAlone, Problem, Reader, Sample
 
 __all__ = ["KINDS", "Decoding", "Images", "Item", "Manifest", "Problem", "Shard", "ShardFile", "open_images"]
 
@@ -34,9 +34,9 @@ PROBLEMS_SHOWN = 20
 class Shard:
     """The items of one shard.
 
-    name: unique in the data set: the file's name below the location, or "folder-00003" where files are cut.
+    name: unique in the data set: the file's name below the location, or "folder-00003" where files are cut into shards.
     labels: one for each item in order; -1 where the label is missing or outside the classes.
-    keys: BLAKE2 digest of the items' keys in order, by which `read` knows the shard again.
+    keys: BLAKE2 digest of the items' keys in order, by which `read` recognises the shard.
     files: BLAKE2 digest of the names and sizes of its files; "" where an older version wrote the manifest.
     """
 
@@ -59,7 +59,7 @@ class Manifest:
     shards: tuple[Shard, ...]
     problems: tuple[Problem, ...]
     left_alone: dict[str, int] | None = field(default_factory=dict)
-    """Files and members that are no data, by kind; None where an older version wrote the manifest, and counted none."""
+    """How many files and members are no data, by kind; None in a manifest of an older version, which counted none."""
     columns: dict[str, str] = field(default_factory=dict)
     """Which columns hold "image" and "label", where there are columns."""
 
@@ -118,11 +118,11 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One item as read: its position in the shard, its key there, its label and its RGB image.
+    """One item as it is read: its position and its key in the shard, its label and its RGB image.
 
     image: None when it cannot be decoded; label: -1 when missing or outside the classes; `problem` says why.
-    lost: what RGB pixels do not hold of it (`store.decoding.Decoded`).
-    content: 8 bytes of BLAKE2 of its encoded bytes, by which copies are known; b"" where there are none.
+    lost: what of it RGB pixels do not hold (`store.decoding.Decoded`).
+    content: 8 bytes of BLAKE2 of its encoded bytes, which copies have in common; b"" where there are none.
     """
 
     index: int
@@ -143,16 +143,16 @@ def open_images(
     class_file: str | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> "Images":
-    """An image data set, of which nothing is opened yet.
+    """An image data set; nothing of it is opened yet.
 
     kind: one of KINDS.
     location: a folder as path or fsspec URL; for CIFAR a local one; ignored for digits.
-    pattern: "folder": the sub folder that holds the class folders, or ""; "webdataset" and "parquet": the files,
+    pattern: "folder": the subfolder that holds the class folders, or ""; "webdataset" and "parquet": the files,
         as glob or brace range `train-{0000..1023}.tar`; "cifar10", "cifar100" and "digits": "train" or "test"
         (every fifth of the digits is test).
     shard_items: items in a shard where the kind has no shards of its own.
-    class_file: "webdataset" and "parquet" only: a file below the location with one class name a line, or
-        `wnid<TAB>name, synonyms`; its line number is the label. Parquet's own class names go before it.
+    class_file: "webdataset" and "parquet" only: a file below the location with one class name per line, or
+        `wnid<TAB>name, synonyms`; its line number is the label. Class names in the Parquet files take precedence.
     columns: "parquet" only: names of the columns of the "image", the "label", or both.
     raises: ImageSourceError when these do not fit together.
     """
@@ -188,7 +188,7 @@ def open_images(
 
 
 class Images:
-    """An image data set; made by `open_images`. Pickles as its description alone, whatever it has open."""
+    """An image data set, made by `open_images`; it is pickled as its description alone, whatever is open."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -201,7 +201,7 @@ class Images:
         return make_reader(Location(self.source))
 
     def listing(self) -> list[ShardFile]:
-        """Every file that decides what the data set is, in order, from names and sizes alone: input for a digest.
+        """Every file that decides what the data set is, in order, by names and sizes alone: what a digest is made of.
 
         raises: ImagesMissing.
         """
@@ -219,16 +219,16 @@ class Images:
 
         on_error: "fail" raises when anything is wrong; "skip" leaves it out, or keeps it with label -1 where the
             image is there, and lists it in the manifest's problems.
-        raises: ImagesMissing; ImageDataError naming what is wrong, with "skip" only when nothing is left.
+        raises: ImagesMissing; ImageDataError naming what is wrong, which with "skip" means that nothing is left.
         """
         if on_error not in ("fail", "skip"):
             raise ImageSourceError(f"on_error is {on_error!r}; expected 'fail' or 'skip'")
         survey = self._reader.survey()
         classes = self._reader.classes()
-        left_alone = Counter(survey.left_alone)
-        scanned = [self._scan_shard(name, classes, left_alone) for name in survey.shards]
-        shards = tuple(shard for shard, _ in scanned if shard.items)
-        problems = [*survey.problems, *(problem for _, found in scanned for problem in found)]
+        scanned = [self._scan_shard(name, classes) for name in survey.shards]
+        shards = tuple(each.shard for each in scanned if each.shard.items)
+        problems = [*survey.problems, *(problem for each in scanned for problem in each.problems)]
+        left_alone = sum((each.left_alone for each in scanned), Counter(survey.left_alone))
         if problems and on_error == "fail":
             raise ImageDataError(self._report(problems, 'Mend them, or set on_error = "skip" to go on without them.'))
         if not shards:
@@ -245,9 +245,9 @@ class Images:
         )
 
     def read(self, shard: Shard, how: Decoding = PLAIN) -> Iterator[Item]:
-        """The items of a shard, exactly those the scan counted, in their order; images are RGB.
+        """The items of a shard, exactly those that the scan counted and in their order; images are RGB.
 
-        how: what is made of orientation and transparency.
+        how: how orientation and transparency are treated.
         raises: ShardChanged when the shard holds other items than at the scan; ImageDataError when a part of a
             parquet file can no longer be read.
         """
@@ -259,7 +259,7 @@ class Images:
                 continue
             label, fault = _judged(sample, classes)
             if index == shard.items or label != shard.labels[index]:
-                break
+                raise self._changed(shard, index, note)
             keys.update(_key_bytes(sample.key))
             made = decode(sample.pixels, how)
             yield Item(
@@ -272,18 +272,18 @@ class Images:
                 content=_content(sample.pixels),
             )
             index += 1
-        else:
-            if index == shard.items and keys.hexdigest() == shard.keys:
-                return
-        raise ShardChanged(
+        if index < shard.items or keys.hexdigest() != shard.keys:
+            raise self._changed(shard, index, note)
+
+    def _changed(self, shard: Shard, index: int, note: str) -> ShardChanged:
+        """The error for a shard that no longer holds what was scanned."""
+        return ShardChanged(
             f"{self}: shard {shard.name!r} is not the one that was scanned: its items differ from the "
             f"{shard.items} of the manifest at or before position {index}{note}. Scan the data set again."
         )
 
-    def _scan_shard(
-        self, name: str, classes: tuple[str, ...] | None, left_alone: Counter[str]
-    ) -> tuple[Shard, list[Problem]]:
-        labels, keys, problems = list[int](), _key_digest(), list[Problem]()
+    def _scan_shard(self, name: str, classes: tuple[str, ...] | None) -> "_Scanned":
+        labels, keys, problems, left_alone = list[int](), _key_digest(), list[Problem](), Counter[str]()
         try:
             for sample in self._reader.samples(name, pixels=False):
                 if isinstance(sample, LeftAlone):
@@ -298,15 +298,16 @@ class Images:
                 if fault:
                     problems.append(Problem(name, sample.key, fault))
         except (ConnectionError, TimeoutError):
-            raise  # a network that fails now says nothing about the shard
+            raise  # a failing network says nothing about the shard
         except (OSError, ImageDataError) as error:
             labels, problems = [], [Problem(name, "", f"unreadable: {error}")]
         if not labels and not problems:
             problems.append(Problem(name, "", "holds no items"))
         files = _files_digest(self._reader.files(name)) if labels else ""
-        return Shard(name=name, labels=tuple(labels), keys=keys.hexdigest(), files=files), problems
+        shard = Shard(name=name, labels=tuple(labels), keys=keys.hexdigest(), files=files)
+        return _Scanned(shard, problems, left_alone)
 
-    def _samples(self, name: str) -> Iterator[Found]:
+    def _samples(self, name: str) -> Iterator[Entry]:
         try:
             yield from self._reader.samples(name, pixels=True)
         except FileNotFoundError as error:
@@ -327,8 +328,17 @@ class Images:
         return "\n".join([f"{self}: {len(problems)} {noun}", *lines, remedy])
 
 
+@dataclass(frozen=True, slots=True)
+class _Scanned:
+    """A shard as a scan found it, its problems, and how many of its members are no data, by kind."""
+
+    shard: Shard
+    problems: list[Problem]
+    left_alone: Counter[str]
+
+
 def _judged(sample: Sample, classes: tuple[str, ...] | None) -> tuple[int, str | None]:
-    """The label, or -1 and what is wrong with it."""
+    """The label and None, or -1 and what is wrong with it."""
     if sample.label is None:
         return -1, sample.fault
     most = MOST_CLASSES if classes is None else len(classes)

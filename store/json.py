@@ -1,11 +1,11 @@
-"""JSON from elsewhere."""
+"""JSON that comes from elsewhere, and may be anything."""
 
 import json
 from typing import Any
 
 
 def from_json(data: bytes | str) -> Any:
-    """JSON from elsewhere; raises: ValueError for all that is none, nested beyond reason too."""
+    """Parse JSON; raises: ValueError for anything else, and for JSON that is nested beyond reason."""
     try:
         return json.loads(data)
     except RecursionError as error:

@@ -4,14 +4,14 @@ LACUNA-100 (Golatkar et al., arXiv 1911.04933) is 100 of the identities that hav
 et al., arXiv 1710.08092). The script that is published for it draws identities and images WITH replacement
 (``np.random.choice(images, 500)``), then cuts what it drew into 400 and 100: an identity may be two classes, a class
 has some 330 different images instead of 500, and about half of its test images are training images too, so that test
-accuracy, before and after forgetting, is measured on what was trained on. It sets no seed either: no two have one set.
+accuracy, before and after forgetting, is measured on training images. It sets no seed either, so no two draw one set.
 Here everything is drawn without replacement; an image is its bytes (SHA-256), not its file name: what VGGFace2 holds
 twice, in one identity or in two, counts once and lies in one split (a copy that was encoded anew is another image to
-this module). The script also shrinks images to 32 x 32 pixels;
-here they are copied as they are, and a backbone's own preprocessing sizes them.
+this module). The script also shrinks images to 32 x 32 pixels; here they are copied as they are, and a backbone's own
+preprocessing scales them.
 
-The draw ranks identities by the SHA-256 of seed and name, images by that of seed and content: equal trees and seeds
-give equal sets with any version of any library.
+Identities are drawn in the order of the SHA-256 of seed and name, images in that of seed and content: equal trees and
+seeds give equal sets with any version of any library.
 """
 
 import hashlib
@@ -35,10 +35,10 @@ from store.places import is_address
 RECORD = "lacuna.json"
 FORMAT = "lacuna/1"
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "bmp", "webp")
-"""Its own: what is drawn stays what it is whatever else becomes readable."""
+"""A list of its own: a draw stays the same whatever other formats become readable."""
 SPLITS = ("train", "test")
-"""Of what is made; and folders of VGGFace2 as published, which hold identities and are none."""
-TOLD_EVERY = 10  # identities between two lines of progress
+"""The splits that are made; also folders of VGGFace2 as published, which hold identities and are none."""
+PROGRESS_EVERY = 10  # identities between two lines of progress
 SKIPPED_SHOWN = 5
 COPY = "the same bytes as "
 COPY_OF_OTHER = f"{COPY}an image of "
@@ -74,15 +74,15 @@ LACUNA100 = Shape()
 def build(
     tree: Path, out: Path, *, seed: int = 0, shape: Shape = LACUNA100, tell: Callable[[str], None] = lambda _: None
 ) -> tuple[Record, bool]:
-    """Draw the set and copy it to ``out/{train,test}/<identity>/``, as images of kind "folder" lie.
+    """Draw the set and copy it to ``out/{train,test}/<identity>/``, laid out as images of kind "folder" are.
 
-    Copies, not links: `out` may lie on another disk, and stays what it is when the tree goes.
-    It is made under a hidden name beside `out` and renamed when it is complete, the record in it.
+    Images are copied, not linked: `out` may lie on another disk, and must last when the tree is removed.
+    The set is made under a hidden name beside `out` and renamed when it is complete, with its record.
 
-    tree: holds identity folders (n000001/0001_01.jpg), as they are or below train/ and test/; links are followed.
+    tree: holds identity folders (n000001/0001_01.jpg), directly or below train/ and test/; links are followed.
     out: a new or an empty folder; one that holds the same set already is left as it is.
     tell: takes a line of progress now and then.
-    returns: the record, which is ``out/lacuna.json``; and whether the set was made now.
+    returns: the record, which is ``out/lacuna.json``; and whether the set was made by this call.
     raises: ImagesMissing, ImageDataError for the tree; PlaceTaken, NotWritten for `out`.
     """
     for path in (tree, out):
@@ -94,7 +94,7 @@ def build(
             f"{tree}: {what}; give the folder that holds VGGFace2's identities, or its train/ and test/"
         )
     out = Path(os.path.realpath(out))
-    if (record := _standing(out, seed, shape)) is not None:
+    if (record := _made_before(out, seed, shape)) is not None:
         return record, False
     for left in sorted(out.parent.glob(f".{out.name}.{'[0-9a-f]' * 16}")):
         tell(f"{left}: left by a build that was killed, unless one is running now; remove it")
@@ -105,14 +105,14 @@ def build(
                 (folder / split / identity).mkdir(parents=True)
                 for name, digest in about[split].items():
                     _copy(tree / about["from"] / name, folder / split / identity / name, digest)
-            if number % TOLD_EVERY == 0:
+            if number % PROGRESS_EVERY == 0:
                 tell(f"copied {number} of {shape.identities} identities")
         write_json(folder / RECORD, record)
     return record, True
 
 
 def draw(tree: Path, *, seed: int, shape: Shape, tell: Callable[[str], None]) -> Record:
-    """Choose identities and images; nothing is written.
+    """Choose identities and images, without writing anything.
 
     raises: ImageDataError when too few identities have enough images, or something cannot be read.
     """
@@ -138,7 +138,7 @@ def draw(tree: Path, *, seed: int, shape: Shape, tell: Callable[[str], None]) ->
         taken |= dict.fromkeys(images, identity)
         drawn[identity] = {"from": where[identity], "distinct": len(images), **_split(images, seed, shape)}
         drawn[identity]["left_out"] = left_out
-        if len(drawn) % TOLD_EVERY == 0:
+        if len(drawn) % PROGRESS_EVERY == 0:
             tell(f"drew {len(drawn)} of {shape.identities} identities")
         if len(drawn) == shape.identities:
             break
@@ -155,8 +155,8 @@ def draw(tree: Path, *, seed: int, shape: Shape, tell: Callable[[str], None]) ->
 
 
 def _identities(tree: Path) -> tuple[dict[str, Path], dict[str, str]]:
-    """The folder of each identity; and what is none, by its path in the tree, with the reason."""
-    found, skipped = dict[str, list[Path]](), dict[str, str]()
+    """The folder of each identity; and what is no identity, by its path in the tree, with the reason."""
+    folders, skipped = dict[str, list[Path]](), dict[str, str]()
     for folder in (tree, *(tree / split for split in SPLITS if (tree / split).is_dir())):
         for name in _names(folder):
             path = folder / name
@@ -167,12 +167,12 @@ def _identities(tree: Path) -> tuple[dict[str, Path], dict[str, str]]:
             if reason := _odd(name) or ("" if is_folder else "no folder"):
                 skipped[_shown(path.relative_to(tree).as_posix())] = reason
             else:
-                found.setdefault(name, []).append(path)
-    for paths in found.values():
+                folders.setdefault(name, []).append(path)
+    for paths in folders.values():
         if len(paths) > 1:
             places = [path.relative_to(tree).as_posix() for path in paths]
             skipped |= dict.fromkeys(places, f"the same identity in {' and '.join(places)}; one is expected")
-    return {name: paths[0] for name, paths in sorted(found.items()) if len(paths) == 1}, skipped
+    return {name: paths[0] for name, paths in sorted(folders.items()) if len(paths) == 1}, skipped
 
 
 def _listed(folder: Path) -> tuple[list[str], dict[str, str]]:
@@ -188,7 +188,7 @@ def _listed(folder: Path) -> tuple[list[str], dict[str, str]]:
 
 
 def _unfit(entry: os.DirEntry[str]) -> str:
-    """Why this is not taken for an image, or nothing."""
+    """Why an entry is not taken for an image; "" for one that is."""
     link = entry.is_symlink()
     if odd := _odd(entry.name):
         return odd
@@ -208,9 +208,9 @@ def _odd(name: str) -> str:
 
 
 def _distinct(folder: Path, taken: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Names of the images by SHA-256, the first of each content; and what is left out, with the reason.
+    """Names of an identity's distinct images by SHA-256, the first of each; and what is left out, with the reason.
 
-    taken: the identity that an image was drawn for already, by SHA-256.
+    taken: by SHA-256, the identity for which an image was drawn already.
     """
     names, left_out = _listed(folder)
     images = dict[str, str]()
@@ -229,7 +229,7 @@ def _distinct(folder: Path, taken: Mapping[str, str]) -> tuple[dict[str, str], d
 
 
 def _split(images: Mapping[str, str], seed: int, shape: Shape) -> dict[str, dict[str, str]]:
-    """Of each split the SHA-256 of every file, by name."""
+    """The SHA-256 of every file, by split and name."""
     order = sorted(images, key=lambda digest: _rank(seed, digest))
     parts = {"train": order[: shape.train], "test": order[shape.train : shape.needed]}
     return {
@@ -243,9 +243,10 @@ def _rank(seed: int, what: str) -> bytes:
 
 
 def _why(left_out: Mapping[str, str]) -> str:
-    """How many of each reason, for people."""
-    own = (reason.startswith(COPY) and not reason.startswith(COPY_OF_OTHER) for reason in left_out.values())
-    count = Counter(f"{COPY}another" if o else reason for o, reason in zip(own, left_out.values(), strict=True))
+    """How many were left out for each reason, as text."""
+    reasons = left_out.values()
+    copies = (reason.startswith(COPY) and not reason.startswith(COPY_OF_OTHER) for reason in reasons)
+    count = Counter(f"{COPY}another" if copy else reason for copy, reason in zip(copies, reasons, strict=True))
     return some([f"{number} x {reason}" for reason, number in count.most_common()]) or "nothing"
 
 
@@ -263,8 +264,8 @@ def _too_few(tree: Path, shape: Shape, counts: Sequence[int], skipped: Mapping[s
     )
 
 
-def _standing(out: Path, seed: int, shape: Shape) -> Record | None:
-    """The record of what stands at `out`, if it is what was asked; None where nothing is. raises: PlaceTaken."""
+def _made_before(out: Path, seed: int, shape: Shape) -> Record | None:
+    """The record of the same set at `out`; None where nothing is; raises: PlaceTaken for anything else."""
     if not out.exists():
         return None
     if not out.is_dir():
@@ -274,11 +275,11 @@ def _standing(out: Path, seed: int, shape: Shape) -> Record | None:
     path = out / RECORD
     if not path.is_file():
         raise PlaceTaken(f"{out}: is there already and holds other files; name a new folder")
-    asked = {"format": FORMAT, "seed": seed, **asdict(shape)}
+    settings = {"format": FORMAT, "seed": seed, **asdict(shape)}
     with as_written(path):
         record: Record = read_json(path)
-        if other := {key: record[key] for key in asked if record[key] != asked[key]}:
-            wish = {key: asked[key] for key in other}
+        if other := {key: record[key] for key in settings if record[key] != settings[key]}:
+            wish = {key: settings[key] for key in other}
             raise PlaceTaken(f"{out}: holds a set of {_words(other)}, asked was {_words(wish)}; name a new folder")
         named_files = {
             f"{split}/{identity}/{name}"
@@ -305,7 +306,7 @@ def _words(settings: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _whole(out: Path) -> Iterator[Path]:
-    """A folder to fill that becomes `out` when the block ends well, and is gone otherwise."""
+    """A folder to fill, which becomes `out` when the block ends well and is removed otherwise."""
     folder = out.with_name(f".{out.name}.{secrets.token_hex(8)}")
     try:
         folder.mkdir(parents=True)
@@ -340,7 +341,7 @@ def _names(folder: Path) -> list[str]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """A file that cannot be read ends the build: left out, it would change what is drawn."""
+    """Turn a file that cannot be read into ImageDataError: to leave it out would change what is drawn."""
     try:
         yield
     except OSError as error:
@@ -350,5 +351,5 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _shown(name: str) -> str:
-    """A name that fits into a text file."""
+    """A name as text that can be written into a file."""
     return name if name.isprintable() else name.encode("unicode_escape").decode()

@@ -1,10 +1,11 @@
-"""The data dictionary: every array and table that is written, its axes, type, chunks and meaning.
+"""The data dictionary: every array and table that is written, with types, units and meaning.
 
-docs/format.md is its prose. A change of what a name means raises the version of its step (`jobs`), so that old and
-new data can never be mixed.
+docs/format.md is its prose, and holds its tables (`python -m tests.pages`). A change of what a name means raises the
+version of its step (`jobs`), so that old and new data can never be mixed.
 """
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import polars as pl
 from zarr.codecs import BloscCodec, ZstdCodec
@@ -17,23 +18,23 @@ SWEEP_TABLE = "sweep.parquet"
 SWEEP_ITEMS_TABLE = "retain_items.parquet"
 
 LIRA_HEADS = 16
-"""Heads of a batch of U-LiRA: its unit of work and its chunk."""
+"""Heads of a batch of U-LiRA: a unit of work, and a chunk."""
 
 BLOCK = 8192
-"""Rows of a block of codes: its unit of work and its chunk."""
+"""Rows of a block of codes: a unit of work, and a chunk."""
 
 CODEBOOKS = 8
-"""Codebooks of a block of keys: its unit of work and its chunk."""
+"""Codebooks of a block of keys: a unit of work, and a chunk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """How one array is written."""
+    """One array: how it is written and what it holds."""
 
     step: str
-    """Which writes it."""
+    """The step that writes it."""
     each: str = ""
-    """Of what there is one array each; empty where there is one in all."""
+    """What there is one array for; empty where there is one in all."""
     dims: tuple[str, ...]
     """Names of the axes."""
     dtype: str
@@ -136,187 +137,263 @@ ARRAYS = {
     ),
 }
 
-SWEEP = {
-    "class": pl.Int32,  # index of the forget class
-    "name": pl.String,  # its name
-    "method": pl.String,  # uva or uve
-    "seed": pl.Int32,  # of the UvE permutation; 0 for UvA
-    "budget": pl.Int64,  # N: pairs (uva) or examples (uve)
-    "share": pl.Float64,  # N as a share of the class's activated pairs (uva) or training items (uve)
-    "pairs_masked": pl.Int64,
-    "pairs_masked_share": pl.Float64,  # of all c * m pairs
-    "forget_hit_share": pl.Float64,  # share of the forget class's training activations on masked pairs
-    "retain_hit_share": pl.Float64,  # the same for all other classes
-    "train_forget": pl.Float64,  # accuracies in [0, 1]
-    "train_retain": pl.Float64,
-    "test_forget": pl.Float64,
-    "test_retain": pl.Float64,
-    "train_retain_among_retain": pl.Float64,  # argmax over the retain classes only
-    "test_retain_among_retain": pl.Float64,
-    "train_forget_relative": pl.Float64,  # accuracy / accuracy at N = 0
-    "train_retain_relative": pl.Float64,
-    "test_forget_relative": pl.Float64,
-    "test_retain_relative": pl.Float64,
-    "worst_neighbour": pl.Int32,  # the retain class that lost most test accuracy
-    "neighbour_damage": pl.Float64,  # and how much it lost
-    "test_retain_lost": pl.Int64,  # test items of other classes right at N = 0 and wrong now
-    "test_retain_gained": pl.Int64,  # and wrong at N = 0 and right now
-    "digest": pl.String,  # of the sweep artefact: leads back to the images
+Schema: TypeAlias = dict[str, type[pl.DataType]]
+"""Names and types of a table's columns, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table."""
+
+    dtype: type[pl.DataType]
+    meaning: str
+    unit: str = ""
+    """Empty for names, indexes and JSON; a share lies in [0, 1]."""
+
+
+Columns: TypeAlias = dict[str, Column]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """One result table, as Parquet: how it is written and what it holds."""
+
+    files: tuple[str, ...]
+    """Where it lies in a root."""
+    row: str
+    """What a row is."""
+    columns: Columns
+    """By name, in order."""
+
+    @property
+    def schema(self) -> Schema:
+        """Names and types of its columns."""
+        return {name: column.dtype for name, column in self.columns.items()}
+
+
+_KNOWN = {
+    "class": Column(pl.Int32, "index of the forget class"),
+    "name": Column(pl.String, "name of the forget class"),
+    "seed": Column(pl.Int32, "seed of the model: projections, keys, values, linear head"),
+    "head": Column(pl.String, "`values` or `linear`"),
+    "method": Column(pl.String, "what forgot the class, or `none`"),
+    "setting": Column(pl.String, "JSON: what was chosen, such as budget, step size and epoch"),
+    "train_forget": Column(pl.Float64, "accuracy on the training items of the forget class", "share"),
+    "train_retain": Column(pl.Float64, "accuracy on the training items of all other classes", "share"),
+    "train_retain_among_retain": Column(
+        pl.Float64, "train_retain, with the argmax over the retain classes only", "share"
+    ),
+    "test_forget": Column(pl.Float64, "accuracy on the test items of the forget class", "share"),
+    "test_retain": Column(pl.Float64, "accuracy on the test items of all other classes", "share"),
+    "test_retain_among_retain": Column(
+        pl.Float64, "test_retain, with the argmax over the retain classes only", "share"
+    ),
+    "test": Column(pl.Float64, "accuracy on all test items", "share"),
+    "worst_neighbour": Column(pl.Int32, "index of the retain class that lost most test accuracy"),
+    "neighbour_damage": Column(
+        pl.Float64, "test accuracy that this class lost; negative where every class gained", "share"
+    ),
+    "tow": Column(
+        pl.Float64, "tug of war against the head trained without the forget class (Oracle-V)", "score in [0, 1]"
+    ),
+    "js_forget": Column(
+        pl.Float64, "Jensen-Shannon divergence from that head on the training items of the forget class", "in [0, 1]"
+    ),
+    "digest": Column(pl.String, "digest of the artefact that the row is in: leads back to the images"),
 }
-"""Columns of the sweep's result table: one row a class, method, N and seed; null where there is nothing to measure.
-The grid of each class and seed holds the N of the rule (`dkvb.orders.TAU`). Seconds stand in the unit's marker, so that
-equal work gives equal bytes; `dkvb table` joins them."""
+"""Columns that several tables have."""
+
+
+def _known(*names: str) -> Columns:
+    return {name: _KNOWN[name] for name in names}
+
+
+TABLES = {
+    "sweep": Table(
+        files=(f"sweep/<digest>/{SWEEP_TABLE}",),
+        row="a class, method, seed and budget",
+        columns={
+            **_known("class", "name"),
+            "method": Column(pl.String, "`uva` or `uve`"),
+            "seed": Column(pl.Int32, "seed of the order of the examples; 0 for UvA"),
+            "budget": Column(pl.Int64, "N", "pairs (UvA) or examples (UvE)"),
+            "share": Column(
+                pl.Float64, "N as a share of the class's activated pairs (UvA) or training items (UvE)", "share"
+            ),
+            "pairs_masked": Column(pl.Int64, "pairs taken away", "pairs"),
+            "pairs_masked_share": Column(pl.Float64, "pairs taken away, of all c * m", "share"),
+            "forget_hit_share": Column(pl.Float64, "training activations of the forget class on masked pairs", "share"),
+            "retain_hit_share": Column(
+                pl.Float64, "training activations of all other classes on masked pairs", "share"
+            ),
+            **_known("train_forget", "train_retain", "test_forget", "test_retain"),
+            **_known("train_retain_among_retain", "test_retain_among_retain"),
+            "train_forget_relative": Column(pl.Float64, "train_forget over its value at N = 0", "ratio"),
+            "train_retain_relative": Column(pl.Float64, "train_retain over its value at N = 0", "ratio"),
+            "test_forget_relative": Column(pl.Float64, "test_forget over its value at N = 0", "ratio"),
+            "test_retain_relative": Column(pl.Float64, "test_retain over its value at N = 0", "ratio"),
+            **_known("worst_neighbour", "neighbour_damage"),
+            "test_retain_lost": Column(
+                pl.Int64, "test items of other classes that were right at N = 0 and are wrong now", "items"
+            ),
+            "test_retain_gained": Column(
+                pl.Int64, "test items of other classes that were wrong at N = 0 and are right now", "items"
+            ),
+            **_known("digest"),
+        },
+    ),
+    "retain_items": Table(
+        files=(f"sweep/<digest>/{SWEEP_ITEMS_TABLE}",),
+        row="a unit, method, seed and test item whose change is not 0",
+        columns={
+            "method": Column(pl.String, "`uva` or `uve`"),
+            "seed": Column(pl.Int32, "seed of the order of the examples; 0 for UvA"),
+            "item": Column(pl.Int64, "row of the test split, in the manifest's order"),
+            "change": Column(
+                pl.Float64,
+                "what the item adds to the sum of all known classes' changes of test_retain at the rule's N",
+                "sum of shares",
+            ),
+        },
+    ),
+    "compare": Table(
+        files=("compare/<digest>/compare.parquet",),
+        row="a class, head and method",
+        columns={
+            **_known("class", "name", "seed", "head", "method", "setting"),
+            **_known("train_forget", "train_retain", "train_retain_among_retain"),
+            **_known("test_forget", "test_retain", "test_retain_among_retain", "test"),
+            **_known("worst_neighbour", "neighbour_damage", "tow"),
+            "aus": Column(pl.Float64, "adaptive unlearning score on the test items", "score in [0, 2]"),
+            **_known("js_forget"),
+            "tow_kv": Column(pl.Float64, "tow against Oracle-KV; null where there is none", "score in [0, 1]"),
+            "js_forget_kv": Column(pl.Float64, "js_forget against Oracle-KV; null where there is none", "in [0, 1]"),
+            **_known("digest"),
+        },
+    ),
+    "oracle_gap": Table(
+        files=("compare/<digest>/oracle_gap.parquet",),
+        row="a class that has an Oracle-KV",
+        columns={
+            **_known("class", "name", "seed"),
+            **{
+                f"{name}_{oracle}": Column(pl.Float64, f"{_KNOWN[name].meaning}, of Oracle-{oracle.upper()}", "share")
+                for oracle in ("v", "kv")
+                for name in ("train_forget", "train_retain", "test_forget", "test_retain", "test")
+            },
+            "tow": Column(pl.Float64, "tug of war of Oracle-V against Oracle-KV", "score in [0, 1]"),
+            "js_forget": Column(
+                pl.Float64, "Jensen-Shannon divergence of both on the training items of the forget class", "in [0, 1]"
+            ),
+            **_known("digest"),
+        },
+    ),
+    "attacks": Table(
+        files=("compare/<digest>/attacks.parquet", "lira/<digest>/attacks.parquet"),
+        row="a class, head, method, attack and measure",
+        columns={
+            **_known("class", "name", "seed", "head", "method"),
+            "attack": Column(pl.String, "name of the attack"),
+            "measure": Column(pl.String, "what is measured of it"),
+            "value": Column(pl.Float64, "the measure on the model that forgot", "of the measure"),
+            "oracle": Column(pl.Float64, "the same on the head trained without the class", "of the measure"),
+            **_known("digest"),
+        },
+    ),
+    "selection": Table(
+        files=("compare/<digest>/selection.parquet",),
+        row="a class and label-free rule for N",
+        columns={
+            **_known("class", "name", "seed"),
+            "weight": Column(pl.Float64, "what a hit of another class costs: pairs go by n_f - weight * n_r", "hits"),
+            "tau": Column(
+                pl.Float64, "the rule takes the smallest N that holds this share of the removable activations", "share"
+            ),
+            "budget": Column(pl.Int64, "that N", "pairs"),
+            "best_budget": Column(pl.Int64, "the N of the grid with the highest tow by test labels", "pairs"),
+            "tow": Column(pl.Float64, "tow at budget", "score in [0, 1]"),
+            "best_tow": Column(pl.Float64, "tow at best_budget", "score in [0, 1]"),
+            "regret": Column(pl.Float64, "best_tow - tow", "score"),
+            **_known("test_forget", "test_retain", "train_forget", "train_retain", "digest"),
+        },
+    ),
+    "costs": Table(
+        files=("costs/<digest>/costs.parquet",),
+        row="a head and method: a request to forget one class; seconds make two runs differ",
+        columns={
+            **_known("class", "name", "seed", "head", "method"),
+            "flops_forward": Column(
+                pl.Int64, "forward, on cached codes or embeddings, as torch's FlopCounterMode counts", "FLOPs"
+            ),
+            "flops_backward": Column(pl.Int64, "backward, on the same", "FLOPs"),
+            "flops_uncached": Column(
+                pl.Int64, "both, and each image it needs once through backbone and coding", "FLOPs"
+            ),
+            "bytes_read": Column(pl.Int64, "the arrays it reads, as they lie in memory", "bytes"),
+            "flops_ratio": Column(
+                pl.Float64, "FLOPs of retraining the same head over its own; null where it has none", "ratio"
+            ),
+            "seconds": Column(pl.Float64, "median of warm runs, evaluation excluded", "seconds"),
+            "seconds_least": Column(pl.Float64, "the fastest of these runs", "seconds"),
+            "seconds_most": Column(pl.Float64, "the slowest", "seconds"),
+            "peak_bytes": Column(
+                pl.Int64, "resident memory that it adds; null where the system does not tell", "bytes"
+            ),
+            "retrain_ratio": Column(pl.Float64, "seconds of retraining the same head over its own", "ratio"),
+            "requests_to_pay": Column(
+                pl.Float64,
+                "masks: requests until the bottleneck has paid off against retraining a linear head",
+                "requests",
+            ),
+            **_known("digest"),
+        },
+    ),
+    "scope": Table(
+        files=("scope/<digest>/scope.parquet",),
+        row="a forget set, head and method",
+        columns={
+            "kind": Column(
+                pl.String, "classes, sequence forward or backward, instances, proxy split, flipped or other"
+            ),
+            "size": Column(
+                pl.Float64,
+                "how much is forgotten: classes, requests so far, share of the class's items, or images counted",
+                "of the kind",
+            ),
+            "names": Column(pl.String, "JSON: the classes that are gone"),
+            **_known("seed", "head", "method", "setting"),
+            **_known("train_forget", "train_retain", "test_forget", "test_retain", "test_retain_among_retain", "test"),
+            "tow": Column(pl.Float64, "tug of war against the head trained without the forget set", "score in [0, 1]"),
+            "js_forget": Column(
+                pl.Float64,
+                "Jensen-Shannon divergence from that head on the training items of the forget set",
+                "in [0, 1]",
+            ),
+            "jaccard": Column(
+                pl.Float64, "of a proxy's mask with the mask of the class's own counts; null elsewhere", "share"
+            ),
+            "mia_auc": Column(
+                pl.Float64,
+                "instances: AUC of the attack by loss, against test items of the class; null elsewhere",
+                "in [0, 1]",
+            ),
+            **_known("digest"),
+        },
+    ),
+}
+"""The result tables by name. Numbers are null where there is nothing to measure, such as an accuracy over no items."""
+
+SWEEP = TABLES["sweep"].schema
+"""The grid of each class and seed holds the N of the rule (`dkvb.orders.TAU`). Seconds are in the unit's marker, so
+that equal work gives equal bytes; `dkvb table` joins them."""
 
 SWEEP_3 = {name: kind for name, kind in SWEEP.items() if name not in ("test_retain_lost", "test_retain_gained")}
-"""The same as versions up to 3 of the step wrote it; their grids need not hold the N of the rule."""
+"""The sweep's table as versions up to 3 of the step wrote it; their grids need not hold the N of the rule."""
 
-SETS_COLUMNS = (
-    *("pairs_masked", "pairs_masked_share", "forget_hit_share", "retain_hit_share"),
-    *("train_forget", "train_retain", "test_forget", "test_retain"),
-    *("train_retain_among_retain", "test_retain_among_retain", "worst_neighbour", "neighbour_damage"),
-    *("test_retain_lost", "test_retain_gained", "digest"),
-)
-"""What a row of sets says as a row of the sweep does."""
+SWEEP_ITEMS = TABLES["retain_items"].schema
+"""By it the mean change has an interval over test items."""
 
-SETS_TABLE = "sets.parquet"
-SETS = {
-    "set": pl.Int32,  # its number in this artefact
-    "size": pl.Int32,  # classes
-    "draw": pl.Int32,  # of which random order of the classes it is the beginning; null for one that the spec names
-    "members": pl.String,  # JSON: indexes of its classes
-    "names": pl.String,  # JSON: their names
-    "method": pl.String,  # uva or uve
-    "seed": pl.Int32,  # of the UvE permutation; 0 for UvA
-    "budget": pl.Int64,  # N: pairs of the set (uva), or examples of each class (uve)
-    "share": pl.Float64,  # N as a share of the set's activated pairs (uva), or of its largest class's items (uve)
-    "rule": pl.Boolean,  # whether this is the N of the rule
-    **{name: SWEEP[name] for name in SETS_COLUMNS},
-}
-"""Columns of the table of sets: one row a set, method, N and seed; null where there is nothing to measure."""
-
-SWEEP_ITEMS = {
-    "method": pl.String,
-    "seed": pl.Int32,
-    "item": pl.Int64,  # row of the test split, in the manifest's order
-    "change": pl.Float64,  # sum of its shares in the changes of test_retain, at the rule's N, over known classes
-}
-"""What each test item adds to the sum of all classes' retain changes at the rule's N: one row a unit, method, seed and
-item, where it is not 0. By it the mean change has an interval over test items."""
-
-ABOUT = {
-    "class": pl.Int32,  # index of the forget class
-    "name": pl.String,  # its name
-    "seed": pl.Int32,  # of the model: projections, keys, values, linear head
-}
-"""The first columns of every table of the comparison; its last is the digest of the artefact."""
-
-ATTACKS = {
-    **ABOUT,
-    "head": pl.String,
-    "method": pl.String,
-    "attack": pl.String,
-    "measure": pl.String,
-    "value": pl.Float64,
-    "oracle": pl.Float64,  # the same attack on the head trained without the class
-    "digest": pl.String,
-}
-"""One row a class, head, method, attack and measure."""
-
-COMPARE_TABLES = {
-    "compare": {
-        **ABOUT,
-        "head": pl.String,  # linear or values
-        "method": pl.String,
-        "setting": pl.String,  # JSON: budget, step size, epoch that were chosen
-        "train_forget": pl.Float64,  # accuracies in [0, 1]; null over no items
-        "train_retain": pl.Float64,
-        "train_retain_among_retain": pl.Float64,  # argmax over the retain classes only
-        "test_forget": pl.Float64,
-        "test_retain": pl.Float64,
-        "test_retain_among_retain": pl.Float64,
-        "test": pl.Float64,  # all test items
-        "worst_neighbour": pl.Int32,  # the retain class that lost most test accuracy
-        "neighbour_damage": pl.Float64,  # and how much it lost
-        "tow": pl.Float64,  # against the head trained without the class (Oracle-V)
-        "aus": pl.Float64,  # on the test items
-        "js_forget": pl.Float64,  # divergence from that oracle on the training items of the class, in [0, 1]
-        "tow_kv": pl.Float64,  # the same two against Oracle-KV; null where there is none
-        "js_forget_kv": pl.Float64,
-        "digest": pl.String,
-    },
-    "oracle_gap": {
-        **ABOUT,
-        "train_forget_v": pl.Float64,  # accuracies of Oracle-V: same keys, values that never saw the class
-        "train_retain_v": pl.Float64,
-        "test_forget_v": pl.Float64,
-        "test_retain_v": pl.Float64,
-        "test_v": pl.Float64,
-        "train_forget_kv": pl.Float64,  # and of Oracle-KV: keys that never saw it either
-        "train_retain_kv": pl.Float64,
-        "test_forget_kv": pl.Float64,
-        "test_retain_kv": pl.Float64,
-        "test_kv": pl.Float64,
-        "tow": pl.Float64,  # of V against KV
-        "js_forget": pl.Float64,
-        "digest": pl.String,
-    },
-    "attacks": ATTACKS,
-    "selection": {
-        **ABOUT,
-        "weight": pl.Float64,  # pairs ranked by n_f - weight * n_r
-        "tau": pl.Float64,  # the smallest N that holds this share of the removable activations
-        "budget": pl.Int64,  # that N
-        "best_budget": pl.Int64,  # the N of the grid with the highest ToW by test labels
-        "tow": pl.Float64,
-        "best_tow": pl.Float64,
-        "regret": pl.Float64,  # best_tow - tow
-        "test_forget": pl.Float64,  # accuracies at N
-        "test_retain": pl.Float64,
-        "train_forget": pl.Float64,
-        "train_retain": pl.Float64,
-        "digest": pl.String,
-    },
-}
-"""The tables of the compare step: one row a class, head and method (compare), or attack (attacks), or rule
-(selection)."""
-
-COSTS = {
-    **ABOUT,
-    "head": pl.String,
-    "method": pl.String,
-    "flops_forward": pl.Int64,  # of a request on cached codes or embeddings, as torch's FlopCounterMode counts
-    "flops_backward": pl.Int64,
-    "flops_uncached": pl.Int64,  # both, and each image it needs once through backbone and coding
-    "bytes_read": pl.Int64,  # of the arrays it reads, as they lie in memory
-    "flops_ratio": pl.Float64,  # FLOPs of retraining the same head over these; null where there are none
-    "seconds": pl.Float64,  # median of warm runs, evaluation excluded
-    "seconds_least": pl.Float64,
-    "seconds_most": pl.Float64,
-    "peak_bytes": pl.Int64,  # resident memory it adds; null where the system does not tell
-    "retrain_ratio": pl.Float64,  # seconds of retraining the same head over its own
-    "requests_to_pay": pl.Float64,  # masks: after which the bottleneck has paid against retraining a linear head
-    "digest": pl.String,
-}
-"""One row a head and method: a request to forget one class. Seconds make two runs differ."""
-
-SCOPE = {
-    "kind": pl.String,  # classes, sequence forward or backward, instances, proxy split, flipped or other
-    "size": pl.Float64,  # classes, requests so far, share of the class's items, or images counted
-    "names": pl.String,  # JSON: the classes that are gone
-    "seed": pl.Int32,
-    "head": pl.String,
-    "method": pl.String,
-    "setting": pl.String,  # JSON
-    "train_forget": pl.Float64,  # accuracies in [0, 1]; null over no items
-    "train_retain": pl.Float64,
-    "test_forget": pl.Float64,
-    "test_retain": pl.Float64,
-    "test_retain_among_retain": pl.Float64,
-    "test": pl.Float64,
-    "tow": pl.Float64,  # against the head trained without the forget set
-    "js_forget": pl.Float64,
-    "jaccard": pl.Float64,  # of a proxy's mask with the mask of the class's own counts; null elsewhere
-    "mia_auc": pl.Float64,  # instances: by loss, against test items of the class; null elsewhere
-    "digest": pl.String,
-}
-"""One row a forget set, head and method."""
+ATTACKS = TABLES["attacks"].schema
+COMPARE_TABLES = {name: TABLES[name].schema for name in ("compare", "oracle_gap", "attacks", "selection")}
+COSTS = TABLES["costs"].schema
+SCOPE = TABLES["scope"].schema

@@ -1,4 +1,4 @@
-"""What a folder of ours never holds: links, pipes, devices."""
+"""Links, pipes and devices, which dkvb never writes: a folder that holds one is refused."""
 
 import os
 from pathlib import Path
@@ -7,9 +7,9 @@ from store.errors import NotARoot
 
 
 def check_own(folder: Path, *, deep: bool = True) -> None:
-    """Whether all in a folder is files and folders: what a link leads to lies elsewhere, a pipe or a device has no end.
+    """Check that a folder holds files and folders only: a link leads elsewhere, a pipe or a device may have no end.
 
-    deep: look into the folders too.
+    deep: whether to look into its folders too.
     raises: NotARoot naming what is neither.
     """
     with os.scandir(folder) as entries:
@@ -17,6 +17,6 @@ def check_own(folder: Path, *, deep: bool = True) -> None:
             if entry.is_dir(follow_symlinks=False):
                 if deep:
                     check_own(Path(entry))
-            elif not entry.is_file(follow_symlinks=False) and os.path.lexists(entry.path):  # else gone meanwhile
+            elif not entry.is_file(follow_symlinks=False) and os.path.lexists(entry.path):  # or it is gone by now
                 kind = "a link" if entry.is_symlink() else "neither a file nor a folder"
                 raise NotARoot(f"{entry.path}: is {kind}, which dkvb never writes; what a root holds lies in it itself")

@@ -1,4 +1,4 @@
-"""Where images lie: files below a place on any fsspec file system, their listing and the class names beside them."""
+"""Locations of images: files below a place on any fsspec file system, and the class names beside them."""
 
 import fnmatch
 import glob
@@ -19,7 +19,7 @@ from store.places import options
 
 BRACE_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 MOST_FILES = 1_000_000
-"""Names that brace ranges may stand for: a typing error there would fill the memory."""
+"""Most names that a brace range may stand for: a typing error could fill the memory."""
 NAMES_SHOWN = 6
 
 
@@ -33,20 +33,21 @@ class Source:
     shard_items: int
     class_file: str | None
     image: str | None = None
-    """The column of images, where the kind has columns and this one is named."""
+    """The column of images, if the user names it."""
     label: str | None = None
+    """The column of labels, if the user names it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardFile:
-    """A file as a listing knows it, unopened: its name within the location and its size in bytes."""
+    """An unopened file: its name below the location and its size in bytes."""
 
     name: str
     bytes: int
 
 
 class Location:
-    """Files below a place on any fsspec file system; `root` is a folder's path there."""
+    """Files below a place on any fsspec file system; `root` is the path of a folder there."""
 
     def __init__(self, source: Source, folder: str = "") -> None:
         self.source = source
@@ -56,7 +57,7 @@ class Location:
             check_single(source.location)
             self.fs, root = url_to_fs(source.location, **how)
         except BadAddress:
-            raise  # it may hold a password, and does not repeat it
+            raise  # an address that may hold a password is not repeated in a message
         except ImageSourceError:
             raise
         except ValueError as error:
@@ -70,12 +71,12 @@ class Location:
         return Location(self.source, folder)
 
     def path(self, name: str) -> str:
-        """The full path of a name below the root; raises: ImageSourceError for one that leads out of it."""
+        """The full path of a name below the root; raises: ImageSourceError for a name that leads out of it."""
         check_inside(name)
         return f"{self.root}/{name}"
 
     def real(self, name: str, *, link: bool) -> str:
-        """The full path of a name with links followed, those of its folders too; link: whether it is one itself."""
+        """The full path of a name with links followed, those of its folders too; link: whether it is itself a link."""
         path = posixpath.normpath(self.path(name))
         if not self.local:
             return path
@@ -93,9 +94,9 @@ class Location:
         """Files that match the pattern, in order, with their sizes; brace ranges in the order they count."""
         pattern, names = self.source.pattern, _expanded(self.source.pattern)
         # One listing instead of one look-up for each of a thousand shards.
-        found = self.fs.glob(f"{glob.escape(self.root)}/{BRACE_RANGE.sub('*', pattern)}", detail=True)
-        sizes = {self.name(p): int(i["size"]) for p, i in sorted(found.items()) if i["type"] != "directory"}
-        # Without a brace range the glob has the last word: fnmatch's * would cross folders.
+        listed = self.fs.glob(f"{glob.escape(self.root)}/{BRACE_RANGE.sub('*', pattern)}", detail=True)
+        sizes = {self.name(p): int(i["size"]) for p, i in sorted(listed.items()) if i["type"] != "directory"}
+        # Without a brace range the glob decides: the * of fnmatch would cross folders.
         hits = {n: [n] if n in sizes else fnmatch.filter(sizes, n) for n in names}
         hits = hits if names != [pattern] else {pattern: list(sizes)}
         if absent := [name for name, matched in hits.items() if not matched]:
@@ -103,7 +104,7 @@ class Location:
         return {name: sizes[name] for matched in hits.values() for name in matched}
 
     def missing(self, what: str) -> ImagesMissing:
-        """The error that says what was looked for, where, and what does lie there."""
+        """The error for something missing: what was looked for, where, and what is there instead."""
         folder = self.root
         while folder.strip("/") and not self.fs.isdir(folder):
             folder = folder.rpartition("/")[0]
@@ -115,7 +116,7 @@ class Location:
         )
 
     def class_file(self) -> list[ShardFile]:
-        """The class file's own entry in a listing, if one is named."""
+        """The file of class names, if there is one; raises: ImagesMissing."""
         name = self.source.class_file
         if name is None:
             return []
@@ -125,7 +126,7 @@ class Location:
 
     @cached_property
     def named_classes(self) -> tuple[str, ...] | None:
-        """The class file's names, its line number being the label; None without a class file."""
+        """The names in the class file, in the order of their labels; None without a class file."""
         for entry in self.class_file():
             try:
                 return class_names(self.fs.cat_file(self.path(entry.name)).decode("utf-8-sig"))
@@ -137,7 +138,7 @@ class Location:
 
 
 def check_single(location: str) -> None:
-    """Whether a location is one place, not a chain of them; raises: ImageSourceError."""
+    """Check that a location is a single address, not a chain of them; raises: ImageSourceError."""
     if "::" in location and not Path(location).exists():
         raise ImageSourceError(
             f"location {location!r}: addresses chained by '::' are not followed; unpack or copy the images, and give "
@@ -146,15 +147,15 @@ def check_single(location: str) -> None:
 
 
 def check_inside(name: str) -> None:
-    """Whether a name, or a pattern, stays below the location; raises: ImageSourceError."""
+    """Check that a name, or a pattern, stays below the location; raises: ImageSourceError."""
     if name.startswith("/") or ".." in name.split("/"):
         raise ImageSourceError(f"{name!r} leads out of the images' location; name what lies below it")
 
 
 def class_names(text: str) -> tuple[str, ...]:
-    """Class names by line: `name`, or `wnid<TAB>name, synonyms` of which the first synonym is the name; composed.
+    """Class names in Unicode's composed form, one per line: `name`, or `wnid<TAB>name, synonyms`.
 
-    Names that occur twice get their wnid in parentheses. raises: ImageDataError for an empty or repeated name.
+    A name that occurs twice gets its wnid in parentheses. raises: ImageDataError for an empty or repeated name.
     """
     lines = text.replace("\r\n", "\n").replace("\r", "\n").rstrip().split("\n")
     rows = [one_form(line).rpartition("\t") for line in lines]
@@ -170,17 +171,17 @@ def class_names(text: str) -> tuple[str, ...]:
 
 def _expanded(pattern: str) -> list[str]:
     """Every name that a pattern's brace ranges stand for, zeros padded to the width of the first number."""
-    found = BRACE_RANGE.search(pattern)
-    if not found:
+    braces = BRACE_RANGE.search(pattern)
+    if not braces:
         return [pattern]
-    first, last = found.groups()
+    first, last = braces.groups()
     if not 0 <= int(last) - int(first) < MOST_FILES:
         raise ImageSourceError(
-            f"pattern {pattern!r}: the range {found.group()} stands for {int(last) - int(first) + 1} names, expected 1 "
+            f"pattern {pattern!r}: the range {braces[0]} stands for {int(last) - int(first) + 1} names, expected 1 "
             f"to {MOST_FILES}"
         )
     numbers = [f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1)]
-    return [pattern[: found.start()] + n + rest for n in numbers for rest in _expanded(pattern[found.end() :])]
+    return [pattern[: braces.start()] + n + rest for n in numbers for rest in _expanded(pattern[braces.end() :])]
 
 
 def some(names: Sequence[str]) -> str:

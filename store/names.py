@@ -1,24 +1,25 @@
-"""Class names: one form for each, and what tells apart two that look alike."""
+"""Class names: one Unicode form for each, and code points to tell apart those that look alike."""
 
 import unicodedata
 from collections.abc import Iterable
 
 
 def one_form(name: str) -> str:
-    """The name in Unicode's composed form: file systems and archives change between it and the decomposed one."""
+    """The name in Unicode's composed form; file systems and archives use that form or the decomposed one."""
     return unicodedata.normalize("NFC", name)
 
 
-def alike(one: str, other: str) -> bool:
+def alike(name: str, other: str) -> bool:
     """Whether two names can look the same.
 
-    They do but for case, spaces, accents and invisible characters; or where letters differ, they are of other scripts.
+    They can if they differ in case, spaces, accents and invisible characters alone; or if they are equally long, agree
+    in some letters, and of every two that differ one is not ASCII.
     """
-    if _plain(one) == _plain(other):
+    if _plain(name) == _plain(other):
         return True
-    pairs = [*zip(one, other, strict=False)]
+    pairs = [*zip(name, other, strict=False)]
     differ = [a + b for a, b in pairs if a != b]
-    return len(one) == len(other) and len(differ) < len(pairs) and not any(text.isascii() for text in differ)
+    return len(name) == len(other) and len(differ) < len(pairs) and not any(text.isascii() for text in differ)
 
 
 def _plain(name: str) -> str:
@@ -27,10 +28,10 @@ def _plain(name: str) -> str:
 
 
 def told_apart(names: Iterable[str]) -> list[str]:
-    """The names for a message; those that look like another one with their code points."""
-    given = list(names)
-    doubtful = {name for name in given for other in given if name != other and alike(name, other)}
-    return [f"{name!r} ({points(name)})" if name in doubtful else name for name in given]
+    """The names as a message shows them: those that look like another one with their code points."""
+    shown = list(names)
+    doubtful = {name for name in shown for other in shown if name != other and alike(name, other)}
+    return [f"{name!r} ({points(name)})" if name in doubtful else name for name in shown]
 
 
 def points(name: str) -> str:

@@ -1,7 +1,7 @@
-"""Hugging Face parquet: each file is a shard, with a column of encoded images and one of labels."""
+"""Parquet as Hugging Face writes it: each file is a shard, with a column of encoded images and one of labels."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,18 +9,18 @@ from typing import Any
 from store.errors import ImageDataError, ImageSourceError
 from store.json import from_json
 from store.names import one_form
-from store.samples import Found, Sample
+from store.samples import Entry, Sample
 from store.tars import ShardReader
 
 BATCH = 256  # rows decoded at a time within a row group
 IMAGES = ("image", "img", "jpg", "png", "picture")
 LABELS = ("label", "labels", "fine_label", "class", "target", "category", "class_label", "cls")
-"""Names by which a column is taken, the first that is there; any other must be named."""
+"""Names by which columns are recognised, the first that is there; any other column must be named by the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which columns hold what."""
+    """Which columns hold images and labels, and in what form."""
 
     image: str
     label: str
@@ -29,14 +29,14 @@ class Columns:
     texts: bool
     """Whether labels are texts, not numbers."""
     bare: bool
-    """Whether the image column holds bytes themselves, not structs of bytes and path."""
+    """Whether the image column holds bytes, not structs of bytes and path."""
 
 
 class ParquetReader(ShardReader):
     """Parquet files; labels are integers or texts."""
 
     def classes(self) -> tuple[str, ...] | None:
-        """Names in the metadata, or those of the class file, or the distinct texts of all shards, sorted."""
+        """The names in the metadata, or in the class file, or the distinct label texts of all shards, sorted."""
         first = self._first
         if first is not None and first.names:
             return tuple(map(one_form, first.names))
@@ -45,10 +45,10 @@ class ParquetReader(ShardReader):
         return self._texts
 
     def columns(self) -> dict[str, str]:
-        """Which columns are read."""
+        """The names of the columns that are read."""
         return {} if self._first is None else {"image": self._first.image, "label": self._first.label}
 
-    def samples(self, shard: str, *, pixels: bool) -> Iterator[Found]:
+    def samples(self, shard: str, *, pixels: bool) -> Iterator[Entry]:
         """The rows of a file."""
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -57,43 +57,43 @@ class ParquetReader(ShardReader):
         try:
             with self.open(shard) as file:
                 table = pq.ParquetFile(file)
-                found = self._columns(table.schema_arrow)
-                if self._first is not None and found.names != self._first.names:
+                columns = self._columns(table.schema_arrow)
+                if self._first is not None and columns.names != self._first.names:
                     raise ImageDataError("its class names differ from those of the shards before it")
-                if self._first is not None and found != self._first:
+                if self._first is not None and columns != self._first:
                     raise ImageDataError(
-                        f"its columns {found.image!r} and {found.label!r} differ from those of the shards before it, "
-                        "in name or in type"
+                        f"its columns {columns.image!r} and {columns.label!r} differ from those of the shards before "
+                        "it, in name or in type"
                     )
-                if no_bytes(table.metadata, found):
+                if no_bytes(table.metadata, columns):
                     raise ImageDataError(
-                        f"its column {found.image!r} holds paths and no bytes; embed the images in the file, or give "
+                        f"its column {columns.image!r} holds paths and no bytes; embed the images in the file, or give "
                         "them as class folders"
                     )
-                label_of = self._labels(found)
-                columns = [found.image, found.label] if pixels else [found.label]
+                label_of = self._labels(columns)
+                wanted = [columns.image, columns.label] if pixels else [columns.label]
                 for group in range(table.num_row_groups):
-                    for batch in table.iter_batches(BATCH, row_groups=[group], columns=columns):
-                        images = batch.column(found.image).to_pylist() if pixels else itertools.repeat(None)
-                        for given, image in zip(batch.column(found.label).to_pylist(), images, strict=False):
-                            label, fault = label_of(given)
-                            content = image if found.bare or image is None else image["bytes"]
+                    for batch in table.iter_batches(BATCH, row_groups=[group], columns=wanted):
+                        images = batch.column(columns.image).to_pylist() if pixels else itertools.repeat(None)
+                        for value, image in zip(batch.column(columns.label).to_pylist(), images, strict=False):
+                            label, fault = label_of(value)
+                            content = image if columns.bare or image is None else image["bytes"]
                             yield Sample(f"row-{row}", label, content, fault)
                             row += 1
         except (pa.ArrowException, ValueError) as error:  # ValueError: its JSON, and our own
             raise ImageDataError(f"at row {row}: {error}" if row else str(error)) from error
 
-    def _labels(self, found: Columns) -> Any:
-        """What makes a label, and what is wrong with it, of a value."""
-        known = {name: index for index, name in enumerate(self.classes() or ())} if found.texts else {}
+    def _labels(self, columns: Columns) -> Callable[[Any], tuple[int | None, str | None]]:
+        """A function from a value of the label column to the label, or None and what is wrong with it."""
+        known = {name: index for index, name in enumerate(self.classes() or ())} if columns.texts else {}
 
-        def label_of(given: Any) -> tuple[int | None, str | None]:
-            if given is None or given == "":
+        def label_of(value: Any) -> tuple[int | None, str | None]:
+            if value is None or value == "":
                 return None, "label missing"
-            if not found.texts:
-                return given, None
-            label = known.get(one_form(given))
-            return label, None if label is not None else f"label {given[:50]!r} is not among the class names"
+            if not columns.texts:
+                return value, None
+            label = known.get(one_form(value))
+            return label, None if label is not None else f"label {value[:50]!r} is not among the class names"
 
         return label_of
 
@@ -108,9 +108,9 @@ class ParquetReader(ShardReader):
                 with self.open(shard) as file:
                     return self._columns(pq.ParquetFile(file).schema_arrow)
             except ImageSourceError:
-                raise  # which columns hold what is asked once, not shard by shard
+                raise  # it is about the user's choice of columns, not about this shard
             except (pa.ArrowException, OSError, ValueError):
-                continue  # the scan meets the same shard again and reports it
+                continue  # the scan comes to the same shard and reports it
         return None
 
     @cached_property
@@ -124,8 +124,8 @@ class ParquetReader(ShardReader):
             try:
                 with self.open(shard) as file:
                     table = pq.ParquetFile(file)
-                    found = self._columns(table.schema_arrow)
-                    for batch in table.iter_batches(columns=[found.label]):
+                    label = self._columns(table.schema_arrow).label
+                    for batch in table.iter_batches(columns=[label]):
                         texts.update(one_form(str(text)) for text in batch.column(0).unique().to_pylist() if text)
             except (pa.ArrowException, OSError, ValueError):
                 continue
@@ -139,8 +139,9 @@ class ParquetReader(ShardReader):
 def parquet_columns(schema: Any, *, image: str | None = None, label: str | None = None) -> Columns:
     """Which columns of an Arrow schema hold images and labels.
 
-    image, label: columns that the user names. Without, metadata of Hugging Face decide, then names (IMAGES, LABELS); a
-        single column that can hold images is taken by any name, a label column never: a number is no label by itself.
+    image, label: columns that the user names. Otherwise Hugging Face's metadata decides, then names (IMAGES, LABELS).
+        A single column that can hold images is taken whatever its name; a label column never, as not every number is a
+        label.
     raises: ImageSourceError naming the candidates when none or several would do.
     """
     from pyarrow import types
@@ -158,17 +159,17 @@ def parquet_columns(schema: Any, *, image: str | None = None, label: str | None 
     there = ", ".join(
         f"{field.name} ({field.type if not types.is_struct(field.type) else 'struct'})" for field in schema
     )
-    taken = _asked(image, images, "image", there) if image else _image(marked or images, kinds, there)
-    chosen = _asked(label, labels, "label", there) if label else _label(named, labels, kinds, there)
-    names = features.get(chosen, {}).get("names")
+    images_in = _checked(image, images, "image", there) if image else _image(marked or images, kinds, there)
+    labels_in = _checked(label, labels, "label", there) if label else _label(named, labels, kinds, there)
+    names = features.get(labels_in, {}).get("names")
     if names and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise ImageDataError(f"the class names of its label column {chosen!r} are no list of texts")
-    given = tuple(names) if names and kinds[chosen] == "number" else None
-    return Columns(taken, chosen, given, texts=kinds[chosen] == "text", bare=kinds[taken] == "bytes")
+        raise ImageDataError(f"the class names of its label column {labels_in!r} are no list of texts")
+    classes = tuple(names) if names and kinds[labels_in] == "number" else None
+    return Columns(images_in, labels_in, classes, texts=kinds[labels_in] == "text", bare=kinds[images_in] == "bytes")
 
 
 def _kind(kind: Any) -> str:
-    """What a column may hold: "struct" or "bytes" images, "number" or "text" labels, or neither."""
+    """What a column can hold: images as "struct" or "bytes", labels as "number" or "text", or "" for neither."""
     from pyarrow import types
 
     if types.is_dictionary(kind):
@@ -183,7 +184,8 @@ def _kind(kind: Any) -> str:
     return "number" if types.is_integer(kind) else ""
 
 
-def _asked(name: str, candidates: Sequence[str], what: str, there: str) -> str:
+def _checked(name: str, candidates: Sequence[str], what: str, there: str) -> str:
+    """The column that the user names; raises: ImageSourceError where it cannot hold what it is named for."""
     if name in candidates:
         return name
     expected = "bytes, or a struct with bytes" if what == "image" else "integers or texts"
@@ -191,11 +193,12 @@ def _asked(name: str, candidates: Sequence[str], what: str, there: str) -> str:
 
 
 def _image(candidates: Sequence[str], kinds: dict[str, str], there: str) -> str:
+    """The column of images; raises: ImageSourceError."""
     structs = [name for name in candidates if kinds[name] == "struct"] or list(candidates)
     if len(structs) == 1:
         return structs[0]
-    if found := next((name for name in IMAGES if name in structs), None):
-        return found
+    if known := next((name for name in IMAGES if name in structs), None):
+        return known
     which = f"several that may be it ({', '.join(structs)})" if structs else "none"
     raise ImageSourceError(
         f"expected one column of images (bytes, or a struct with bytes), found {which}; its columns: {there}"
@@ -204,15 +207,16 @@ def _image(candidates: Sequence[str], kinds: dict[str, str], there: str) -> str:
 
 
 def _label(named: Sequence[str], candidates: Sequence[str], kinds: dict[str, str], there: str) -> str:
+    """The column of labels; raises: ImageSourceError."""
     if len(named) == 1:
         return named[0]
-    found = next((name for name in LABELS if name in (named or kinds)), None)
-    if found in candidates:
-        return str(found)
+    known = next((name for name in LABELS if name in (named or kinds)), None)
+    if known in candidates:
+        return str(known)
     remedy = 'name one: images.label = "..." in the spec'
-    if found is not None:
+    if known is not None:
         raise ImageSourceError(
-            f"its column {found!r} holds neither integers nor texts, so it is no label; its columns: {there}; write it "
+            f"its column {known!r} holds neither integers nor texts, so it is no label; its columns: {there}; write it "
             f"as integers or texts, or {remedy}"
         )
     which = (
@@ -224,15 +228,15 @@ def _label(named: Sequence[str], candidates: Sequence[str], kinds: dict[str, str
     )
 
 
-def no_bytes(metadata: Any, found: Columns) -> bool:
-    """Whether statistics say that the image column has no bytes in any row."""
-    wanted = found.image if found.bare else f"{found.image}.bytes"
+def no_bytes(metadata: Any, columns: Columns) -> bool:
+    """Whether a file's statistics say that the image column has no bytes in any row."""
+    path = columns.image if columns.bare else f"{columns.image}.bytes"
     nulls = rows = 0
-    for group in range(metadata.num_row_groups):
-        about = metadata.row_group(group)
-        for number in range(about.num_columns):
-            column = about.column(number)
-            if column.path_in_schema == wanted:
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        for number in range(group.num_columns):
+            column = group.column(number)
+            if column.path_in_schema == path:
                 if column.statistics is None or not column.statistics.has_null_count:
                     return False
                 nulls, rows = nulls + column.statistics.null_count, rows + column.num_values

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 Place: TypeAlias = Union[Path, "UPath"]
 OPTIONS: Mapping[str, dict[str, Any]] = {
     "s3": {
-        # Others write too: a listing is asked for each time. A server that restarts is waited for, some minutes in all.
+        # Others write too, so no listing is cached. A server that restarts is waited for, some minutes in all.
         "use_listings_cache": False,
         "config_kwargs": {"retries": {"mode": "standard", "max_attempts": 8}},
     }
 }
-"""Of the file systems, by the protocol of an address."""
+"""Options of file systems, by the protocol of an address."""
 
 
 def place(address: str | Path) -> Place:
-    """A folder's path, or an address such as ``s3://bucket/folder``.
+    """The place of a folder's path, or of an address such as ``s3://bucket/folder``.
 
     raises: BadAddress for a protocol that is not known or not installed, and for an address with a password in it.
     """
@@ -48,9 +48,9 @@ def place(address: str | Path) -> Place:
 
 
 def options(address: str) -> dict[str, Any]:
-    """How the file system of an address, or of a path, is opened.
+    """The options with which the file system of an address, or of a path, is opened.
 
-    raises: BadAddress for an address that is torn or has a password in it.
+    raises: BadAddress for an address that is incomplete or has a password in it.
     """
     if has_password(address):
         raise BadAddress("an address with a password in it: give it without, credentials come from the usual chain")
@@ -62,9 +62,9 @@ def options(address: str) -> dict[str, Any]:
 
 
 def has_password(text: str) -> bool:
-    """Whether a text holds an address with a password or a token: user:password@, one signed, user@ before a web host.
+    """Whether a text holds an address with a password or a token: user:password@, a signature, user@ of a web host.
 
-    A secret key of S3 may hold slashes; a port may come before a name with "@" in it.
+    A secret key of S3 may have slashes in it, and a port may come before a name with "@" in it.
     """
     return re.search(r"://[^/:@]*:(?!\d+(/|$))[^@]*@|https?://[^/@]*@|[?&](X-Amz-|sig=|token=)", text) is not None
 
@@ -86,7 +86,7 @@ def absolute(path: Place) -> Place:
 
 @contextmanager
 def reported(path: Place | str) -> Iterator[None]:
-    """What the libraries of an object store raise, which has no common base, as PlaceUnreachable."""
+    """Turn what the libraries of an object store raise, which has no common base, into PlaceUnreachable."""
     try:
         yield
     except (StoreError, FileNotFoundError, FileExistsError):

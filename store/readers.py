@@ -1,6 +1,6 @@
-"""The reader for each kind of image data set, and the published sets that are loaded whole (CIFAR, digits).
+"""Readers: one for each kind of image data set, and that of the published sets which are loaded whole (CIFAR, digits).
 
-Scanning and reading run the same `samples`, so the positions of a manifest are the positions of the images.
+Scanning and reading call the same `samples`, so the positions of a manifest are the positions of the images.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from store.folders import FolderReader, cut, span
 from store.locations import Location, ShardFile, some
 from store.names import one_form
 from store.parquet import ParquetReader
-from store.samples import Found, Reader, Sample, Survey
+from store.samples import Entry, Reader, Sample, Survey
 from store.tars import TarReader
 
 
@@ -41,11 +41,11 @@ class ArrayReader:
         return cifar_files(self.place)
 
     def paths(self) -> list[str]:
-        """None: both splits are published in one archive, apart from each other."""
+        """No paths: both splits are published in one archive, and share no file."""
         return []
 
     def files(self, shard: str) -> list[ShardFile]:
-        """All: their checksums are the published ones."""
+        """All published files, whichever the shard: their checksums are the published ones."""
         return self.listing()
 
     def classes(self) -> tuple[str, ...]:
@@ -53,14 +53,14 @@ class ArrayReader:
         return self._loaded[2]
 
     def columns(self) -> dict[str, str]:
-        """None."""
+        """No columns: there are none in arrays."""
         return {}
 
     def survey(self) -> Survey:
         """The shards that the items are cut into."""
         return Survey(shards=cut(self.source.kind, len(self._loaded[1]), self.source.shard_items))
 
-    def samples(self, shard: str, *, pixels: bool) -> Iterator[Found]:
+    def samples(self, shard: str, *, pixels: bool) -> Iterator[Entry]:
         """The items of a shard."""
         images, labels, _ = self._loaded
         for index in range(len(labels))[span(self.source.shard_items, shard)]:
@@ -94,7 +94,7 @@ def load_cifar(place: Location) -> tuple[NDArray[np.uint8], list[int], tuple[str
     names = published(folder / known.meta["filename"], known.meta["md5"])[known.meta["key"]]
     files = known.train_list if place.source.pattern == "train" else known.test_list
     batches = [batch(folder / name, checksum) for name, checksum in files]
-    labels = [label for _, own in batches for label in own]
+    labels = [label for _, of_batch in batches for label in of_batch]
     return np.concatenate([pixels for pixels, _ in batches]), labels, tuple(one_form(str(name)) for name in names)
 
 

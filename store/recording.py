@@ -1,4 +1,4 @@
-"""Noting SHA-256 and size of files while they are written: what `store.checksums` later compares them with."""
+"""Recording: SHA-256 and size of files, noted while they are written, for `store.checksums` to compare later."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -12,9 +12,9 @@ _target: ContextVar[tuple[str, dict[str, str]] | None] = ContextVar("recording",
 
 @contextmanager
 def recording(folder: object) -> Iterator[dict[str, str]]:
-    """Note SHA-256 and size of each file that is written below a folder inside the block, by its path there.
+    """Note SHA-256 and size of each file that the block writes below a folder, by its path there.
 
-    Zarr writes in threads of its own, which inherit this from whoever calls it.
+    Zarr writes in its own threads, which inherit this from their caller.
     """
     files: dict[str, str] = {}
     token = _target.set((f"{folder}/", files))
@@ -25,7 +25,7 @@ def recording(folder: object) -> Iterator[dict[str, str]]:
 
 
 def recorded(path: object, data: Any) -> Any:
-    """The same data, bytes or parts of them, on their way into a file; noted if somebody records."""
+    """Pass on what is written into a file, whole or in parts, and note it inside a `recording` block."""
     target = _target.get()
     if target is None or not str(path).startswith(target[0]):
         return data
@@ -38,7 +38,7 @@ def recorded(path: object, data: Any) -> Any:
 
 
 def _noted(parts: Iterable[bytes | memoryview], name: str, files: dict[str, str]) -> Iterator[bytes | memoryview]:
-    """The parts of a file, each hashed by a thread while it is written."""
+    """Pass on the parts of a file; a thread hashes each while it is written."""
     whole, size = hashlib.sha256(), 0
     with ThreadPoolExecutor(1) as thread:
         for part in parts:
@@ -50,7 +50,7 @@ def _noted(parts: Iterable[bytes | memoryview], name: str, files: dict[str, str]
 
 
 def stamp(data: bytes | memoryview) -> str:
-    """What a file is known by: SHA-256 in hex, and its bytes."""
+    """SHA-256 of data in hex, and its number of bytes, as a marker keeps them."""
     return f"{sha256(data)} {len(data)}"
 
 

@@ -1,4 +1,4 @@
-"""What a reader of image data sets yields, and what every kind of reader offers."""
+"""Samples: what a reader of an image data set yields, and what every kind of reader offers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class LeftAlone:
-    """Something that is there and is no data, by the kind under which it is counted."""
+    """A file or a member that is no data, by the kind under which it is counted."""
 
     kind: str
 
@@ -40,7 +40,8 @@ class Sample:
     fault: str | None = None
 
 
-Found = Sample | Problem | LeftAlone
+Entry = Sample | Problem | LeftAlone
+"""What a shard holds in one place: a sample, or why there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,7 @@ class Survey:
     shards: Sequence[str]
     """Names, in order."""
     problems: Sequence[Problem] = ()
-    """What belongs to none of them."""
+    """Problems that belong to no shard."""
     left_alone: Mapping[str, int] = field(default_factory=dict)
     """Files and folders that are no data, by kind."""
 
@@ -59,10 +60,10 @@ class Reader(Protocol):
     """What every kind offers."""
 
     def listing(self) -> list[ShardFile]:
-        """Every file that decides what the data set is, in order; opened is none but those of unknown endings."""
+        """Every file that decides what the data set is, in order; only those with an unknown ending are opened."""
 
     def paths(self) -> list[str]:
-        """The full path of every file that holds items, links followed: by these two splits are told apart."""
+        """The full path of every file that holds items, links followed, by which two splits are compared."""
 
     def files(self, shard: str) -> list[ShardFile]:
         """The files of one shard."""
@@ -74,7 +75,7 @@ class Reader(Protocol):
         """Which columns hold "image" and "label", where there are columns."""
 
     def survey(self) -> Survey:
-        """The names of the shards, and what belongs to none of them."""
+        """The names of the shards, and what belongs to no shard."""
 
-    def samples(self, shard: str, *, pixels: bool) -> Iterator[Found]:
-        """The samples of a shard in order; a Problem stands where something was left out."""
+    def samples(self, shard: str, *, pixels: bool) -> Iterator[Entry]:
+        """The samples of a shard in order, with a Problem in place of each that is left out."""

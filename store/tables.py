@@ -1,4 +1,4 @@
-"""Result tables: one parquet file a unit, then one for all."""
+"""Result tables: one Parquet file per unit, then one for all of them."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -27,16 +27,16 @@ def write_table(path: Place, table: pl.DataFrame) -> None:
 def read_table(path: Place, schema: Mapping[str, Any] | None = None) -> pl.DataFrame:
     """Read a table.
 
-    schema: the columns and types it must have; looked at before any of its data.
-    raises: ArtefactMissing; ArtefactDamaged; NotARoot for another table, or none.
+    schema: the columns and types that it must have; compared before any data is read.
+    raises: ArtefactMissing; ArtefactDamaged; NotARoot for another table, or a file that is none.
     """
     try:
         data = checked(path)
     except FileNotFoundError:
         raise ArtefactMissing(f"{path}: no table there; run `dkvb run` on this root first") from None
     try:
-        found = pl.read_parquet_schema(io.BytesIO(data))
-        if schema is not None and dict(found) != dict(schema):
+        columns = pl.read_parquet_schema(io.BytesIO(data))
+        if schema is not None and dict(columns) != dict(schema):
             raise NotARoot(f"{path}: a table of other columns or types than dkvb writes; it was changed")
         return pl.read_parquet(io.BytesIO(data))
     except (pl.exceptions.PolarsError, ValueError) as error:
@@ -46,5 +46,5 @@ def read_table(path: Place, schema: Mapping[str, Any] | None = None) -> pl.DataF
 
 
 def compact(parts: Sequence[Place], target: Place) -> None:
-    """Put the units' tables into one, in the order given."""
+    """Write the tables of all units as one, in the order given."""
     write_table(target, pl.concat([read_table(part) for part in parts]))

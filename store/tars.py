@@ -1,9 +1,9 @@
-"""WebDataset tars: each file is a shard, a sample is members that lie side by side and share their name.
+"""WebDataset tars: each file is a shard; members that lie side by side and share their name are a sample.
 
 A member's name is cut twice. ``a/IMG.001.target.cls`` has the key ``a/IMG`` by WebDataset's rule (up to the first dot),
 and the stem ``a/IMG.001.target`` up to the last. Members of one stem that hold an image and a label are a sample of
-that stem, so that names with dots lose nothing. What is left over of a key is further fields of its sample
-(``IMG.mask.png`` beside ``IMG.jpg`` and ``IMG.cls``), or together one sample (``IMG.input.jpg``, ``IMG.target.cls``),
+that stem, so that names with dots lose nothing. The other members of a key are further fields of its sample
+(``IMG.mask.png`` beside ``IMG.jpg`` and ``IMG.cls``), or one sample together (``IMG.input.jpg``, ``IMG.target.cls``),
 or a problem.
 """
 
@@ -17,13 +17,13 @@ from typing import Any
 from store.errors import ImageDataError
 from store.filetypes import ENDINGS, HEAD, UNREAD, no_data, packed_by
 from store.locations import Location, ShardFile, some
-from store.samples import Found, LeftAlone, Problem, Sample, Survey
+from store.samples import Entry, LeftAlone, Problem, Sample, Survey
 
 LABEL = "cls"
 MOST_OPEN = 64
-"""Incomplete runs of one key that are kept for each other."""
+"""Most incomplete runs of one key that are kept in the hope that they make a sample together."""
 MOST_BYTES = 2**30
-"""Of a sparse member, whose size is what its header says."""
+"""Most bytes that a sparse member may claim: its size is what its header says."""
 
 
 class ShardReader:
@@ -34,8 +34,8 @@ class ShardReader:
 
     def listing(self) -> list[ShardFile]:
         """The shards, and the file of class names."""
-        found = [ShardFile(name=name, bytes=size) for name, size in self.place.matches().items()]
-        return found + self.place.class_file()
+        shards = [ShardFile(name=name, bytes=size) for name, size in self.place.matches().items()]
+        return shards + self.place.class_file()
 
     def paths(self) -> list[str]:
         """The shards' full paths."""
@@ -46,7 +46,7 @@ class ShardReader:
         return [ShardFile(name=shard, bytes=int(self.place.fs.size(self.place.path(shard))))]
 
     def columns(self) -> dict[str, str]:
-        """None."""
+        """No columns; a kind that has them says which."""
         return {}
 
     def survey(self) -> Survey:
@@ -54,7 +54,7 @@ class ShardReader:
         return Survey(shards=list(self.place.matches()))
 
     def open(self, shard: str) -> Any:
-        """One file, for reading."""
+        """Open a shard for reading."""
         return self.place.fs.open(self.place.path(shard), "rb")
 
 
@@ -90,7 +90,7 @@ class Leftover:
     plain: bool = False
     """Whether the key itself is a sample."""
     alone: bool = False
-    """Whether they are no sample together: others of the key are samples by themselves."""
+    """Whether each stands for itself, as other runs of the key are samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,29 +104,29 @@ class TarReader(ShardReader):
     """WebDataset tars; labels are integers in members named `.cls`."""
 
     def classes(self) -> tuple[str, ...] | None:
-        """Those of the class file."""
+        """The names in the class file; None without one."""
         return self.place.named_classes
 
-    def samples(self, shard: str, *, pixels: bool) -> Iterator[Found]:
+    def samples(self, shard: str, *, pixels: bool) -> Iterator[Entry]:
         """The samples of a tar, in the order in which they are complete."""
         seen: set[str] = set()
         with self.open(shard) as file:
-            for found in _grouped(_runs(_members(file, pixels=pixels))):
-                if isinstance(found, Break):
-                    yield Problem(shard, "", found.reason)
-                elif isinstance(found, LeftAlone):
-                    yield found
-                elif isinstance(found, Problem):
-                    yield Problem(shard, found.item, found.reason)
+            for run in _grouped(_runs(_members(file, pixels=pixels))):
+                if isinstance(run, Break):
+                    yield Problem(shard, "", run.reason)
+                elif isinstance(run, LeftAlone):
+                    yield run
+                elif isinstance(run, Problem):
+                    yield Problem(shard, run.item, run.reason)
                 else:
-                    sample = _sample(found, shard, seen, pixels=pixels)
+                    sample = _sample(run, shard, seen, pixels=pixels)
                     yield sample
                     if isinstance(sample, Sample):
-                        yield from (_further(found, name) for name in found.fields if name not in (*ENDINGS, LABEL))
+                        yield from (_further(run, name) for name in run.fields if name not in (*ENDINGS, LABEL))
 
 
 def _sample(run: Run, shard: str, seen: set[str], *, pixels: bool) -> Sample | Problem:
-    """The sample that a run is, if its key is new."""
+    """The sample of a run, or why it is none: its key is not new, or it has no image or two."""
     images = run.images
     if run.stem in seen:
         return Problem(shard, run.stem, "duplicate key; the first sample of that key is kept")
@@ -148,11 +148,11 @@ def _label(run: Run) -> tuple[int | None, str | None]:
 
 
 def _grouped(runs: Iterator[Run | Problem | LeftAlone | Break]) -> Iterator[Run | Problem | LeftAlone | Break]:
-    """Samples: complete runs as they come, and what the incomplete ones of a key are together."""
+    """Samples: complete runs as they come, and what the incomplete runs of a key make together."""
     key, left = "", Leftover()
     for run in runs:
         if isinstance(run, Break):
-            yield run  # of the key in which the archive breaks off nothing is known but what was complete
+            yield run  # where the archive breaks off inside a key, only its complete runs count
             return
         if not isinstance(run, Run):
             yield run
@@ -173,7 +173,7 @@ def _grouped(runs: Iterator[Run | Problem | LeftAlone | Break]) -> Iterator[Run 
 
 
 def _rest(key: str, left: Leftover) -> Iterator[Run | Problem | LeftAlone]:
-    """What the incomplete runs of one key are."""
+    """What the incomplete runs of one key make: further fields, one sample together, problems, or nothing of use."""
     if left.plain:
         yield from (_further(run, name) for run in left.runs for name in run.fields)
         return
@@ -193,16 +193,16 @@ def _rest(key: str, left: Leftover) -> Iterator[Run | Problem | LeftAlone]:
 
 
 def _further(run: Run, name: str) -> LeftAlone:
-    """A field that is neither image nor label, named by WebDataset's rule."""
+    """A field that is neither image nor label, with its name by WebDataset's rule."""
     return LeftAlone(f"further fields of samples (.{'.'.join(filter(None, (run.stem[len(run.key) + 1 :], name)))})")
 
 
 def _runs(members: Iterator[tuple[str, str, bytes] | Problem | LeftAlone | Break]) -> Iterator[Any]:
-    """Consecutive members with one stem; an ending that comes again starts a new run."""
+    """Consecutive members that share a stem; an ending that comes a second time starts a new run."""
     run: Run | None = None
     for member in members:
         if isinstance(member, Break):
-            # The run in which the archive breaks off counts where it was complete already.
+            # The run inside which the archive breaks off counts if it was complete already.
             if run is not None and run.complete:
                 yield run
             yield member
@@ -223,8 +223,8 @@ def _runs(members: Iterator[tuple[str, str, bytes] | Problem | LeftAlone | Break
 def _members(file: Any, *, pixels: bool) -> Iterator[tuple[str, str, bytes] | Problem | LeftAlone | Break]:
     """(stem, ending, content) of the members of a tar; a Break where it breaks off.
 
-    tarfile takes a bad header or the end of the file for the archive's end; here only its end marker is. Links are
-    followed to members before them.
+    tarfile takes a bad header or the end of the file for the end of the archive; here only its end marker counts. Links
+    are followed to members before them.
     """
     total = file.seek(0, 2)
     file.seek(0)
@@ -278,7 +278,7 @@ def _members(file: Any, *, pixels: bool) -> Iterator[tuple[str, str, bytes] | Pr
 
 
 def _stored(member: tarfile.TarInfo) -> int:
-    """Bytes that a member takes in the archive; of a sparse one its size is what it unpacks to, holes and all."""
+    """Bytes that a member takes in the archive; the size of a sparse one is what it unpacks to, with its holes."""
     parts: Any = member.sparse
     return member.size if parts is None else sum(size for _, size in parts)
 

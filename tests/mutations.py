@@ -1,7 +1,7 @@
 """Whether the laws of the comparison notice a wrong line: `python -m tests.mutations [--jobs N] [FIRST [LAST]]`.
 
-Every mutation is made in a temporary copy of the repository, on which the tests of `tests/jobs/comparison` run until
-one fails. Prints which were killed and by what; exits with 1 where one survived.
+Every mutation is made in a temporary copy of the repository, on which the tests of the mutated files run until one
+fails. Prints which were killed and by what; exits with 1 where one survived.
 """
 
 import argparse
@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from tests.paths import REPOSITORY
+
 COPIED = ("cluster", "dkvb", "jobs", "store", "tests", "pyproject.toml")
-TESTS = Path("tests/jobs/comparison")
 LIMIT_S = 120
 QUIETLY = ("-p", "no:cacheprovider", "-W", "ignore:Module already imported")
 
@@ -35,28 +35,32 @@ WRONG = """
 jobs/comparison/heads.py
 - return {split: inputs.labels(task, split) >= 0 for split in SPLITS}
 + return {split: inputs.labels(task, split) > 0 for split in SPLITS}
-- return Head(name, features, labels, bottleneck.values.reshape(c * m, v), settings, c)
-+ return Head(name, features, labels, bottleneck.values.reshape(c * m, v), settings, m)
+- return self.c
++ return self.m
+- features, labels = self.features["train"], self.labels["train"]
++ features, labels = self.features["test"], self.labels["test"]
+- fetched = table[torch.where(features.codes < 0, len(weights), features.pairs)]
++ fetched = table[torch.where(features.codes <= 0, len(weights), features.pairs)]
+
+jobs/comparison/methods.py
 - rows = [m for m in marks.values() if (m["head"], m["method"]) == (head, method) and m["class"] != forget]
 + rows = [m for m in marks.values() if (m["head"], m["method"]) == (head, method) and m["class"] == forget]
 - scores = np.array([[trial["score"] for trial in row["trials"]] for row in rows]).mean(0)
 + scores = np.array([[trial["score"] for trial in row["trials"]] for row in rows]).max(0)
-- return best, best in (0, len(scores) - 1) and len(scores) > 1
-+ return best, best in (0, len(scores)) and len(scores) > 1
-- features, labels = head.features["train"], head.labels["train"]
-+ features, labels = head.features["test"], head.labels["test"]
+- return Trial(best, best in (0, len(scores) - 1) and len(scores) > 1)
++ return Trial(best, best in (0, len(scores)) and len(scores) > 1)
 
 jobs/comparison/judge.py
-- return accuracies(predicted, among, self.labels, self.forget, self.retain)
-+ return accuracies(among, predicted, self.labels, self.forget, self.retain)
-- by_class(self.before, self.labels["test"]), by_class(one, self.labels["test"]), forget=self.classes
-+ by_class(one, self.labels["test"]), by_class(self.before, self.labels["test"]), forget=self.classes
+- return accuracies(predicted, among, self.labels, self.forget, retain=self.retain)
++ return accuracies(among, predicted, self.labels, self.forget, retain=self.retain)
+- by_class(self.before, self.labels["test"]), by_class(model, self.labels["test"]), forget=self.classes
++ by_class(model, self.labels["test"]), by_class(self.before, self.labels["test"]), forget=self.classes
 - "worst_neighbour": None if worst < 0 else worst,
 + "worst_neighbour": None if worst <= 0 else worst,
 - retain_before=before["test_retain"],
-+ retain_before=found["test_retain"],
-- "tow_kv": None if self.never is None else tow(found, self.logits_accuracies(self.never)),
-+ "tow_kv": None if self.never is None else tow(found, oracle),
++ retain_before=reached["test_retain"],
+- "tow_kv": None if never is None else tow(reached, never),
++ "tow_kv": None if never is None else tow(reached, oracle),
 - out = torch.from_numpy(self.forget["train"])
 + out = torch.from_numpy(~self.forget["train"])
 - return (torch.bincount(labels, weights=right, minlength=v) / sizes).numpy()
@@ -71,98 +75,100 @@ jobs/comparison/masks.py
 + table = step_table([np.where(mask, 1, 0) for mask in masks], [[1]] * len(masks))
 - kept = ~out if retain is None else retain[split]
 + kept = ~out
-- found[f"{split}_retain_among_retain"] = _mean(right_among[..., kept])
-+ found[f"{split}_retain_among_retain"] = _mean(right[..., kept])
-- before = found["train_retain"][0]
-+ before = found["train_retain"][-1]
+- reached[f"{split}_retain_among_retain"] = _mean(right_among[..., kept])
++ reached[f"{split}_retain_among_retain"] = _mean(right[..., kept])
+- before = grid["train_retain"][0]
++ before = grid["train_retain"][-1]
 
 jobs/comparison/attacks.py
-- goal = RECOVERED * metrics.accuracy(judge.before.logits["test"][probed.test_forget].argmax(1), probed.own)
-+ goal = metrics.accuracy(judge.before.logits["test"][probed.test_forget].argmax(1), probed.own)
-- members, others = (outputs(judge, one, split, judge.forget[split]) for split in SPLITS)
-+ members, others = (outputs(judge, one, split, judge.forget[split]) for split in SPLITS[::-1])
-- "oracle": beside.get((attack, measure)),
-+ "oracle": measured[id(one)].get((attack, measure)),
-- outputs(judge, one, split, some(~judge.forget[split], len(others[1]), seed, f"svc {split}")) for split in SPLITS
-+ outputs(judge, one, split, some(judge.forget[split], len(others[1]), seed, f"svc {split}")) for split in SPLITS
-- return one.logits[split][rows].clamp(min=LOWEST), judge.labels[split][rows]
-+ return one.logits[split][rows], judge.labels[split][rows]
+- goal = RECOVERED * metrics.accuracy(judge.before.logits["test"][probed.test_forget].argmax(1), probed.labels)
++ goal = metrics.accuracy(judge.before.logits["test"][probed.test_forget].argmax(1), probed.labels)
+- members, others = (outputs(judge, model, split, judge.forget[split]) for split in SPLITS)
++ members, others = (outputs(judge, model, split, judge.forget[split]) for split in SPLITS[::-1])
+- rows += [Attacked(model.head.name, model.method, *key, scores[key], oracle.get(key)) for key in scores]
++ rows += [Attacked(model.head.name, model.method, *key, scores[key], scores.get(key)) for key in scores]
+- outputs(judge, model, split, some(~judge.forget[split], len(others[1]), seed, f"svc {split}"))
++ outputs(judge, model, split, some(judge.forget[split], len(others[1]), seed, f"svc {split}"))
+- return model.logits[split][rows].clamp(min=LOWEST), judge.labels[split][rows]
++ return model.logits[split][rows], judge.labels[split][rows]
 - for split, size in (("train", ITEMS), ("test", ITEMS // 2)):
 + for split, size in (("train", ITEMS), ("test", ITEMS)):
-- sides = (some(side, size, seed, f"probe {split}") for side in (own[split], ~own[split]))
-+ sides = (some(side, size, seed, f"probe {split}") for side in (own[split], own[split]))
-- fetched = table[torch.where(features.codes < 0, len(weights), features.pairs)]
-+ fetched = table[torch.where(features.codes <= 0, len(weights), features.pairs)]
-- learnt = one.features["train"].take(probed.shots[:shots])
-+ learnt = one.features["train"].take(probed.shots)
-- if metrics.accuracy(logits[len(rows) :].argmax(1), probed.own) >= goal:
-+ if metrics.accuracy(logits[len(rows) :].argmax(1), probed.own) > goal:
-- going.step(rows, cross_entropy_error(logits[: len(rows)], labels) / len(rows))
-+ going.step(rows, cross_entropy_error(logits[: len(rows)], labels))
+- sides = (some(side, size, seed, f"probe {split}") for side in (of_class[split], ~of_class[split]))
++ sides = (some(side, size, seed, f"probe {split}") for side in (of_class[split], of_class[split]))
+- learnt = model.features["train"].take(probed.shots[:shots])
++ learnt = model.features["train"].take(probed.shots)
+- if metrics.accuracy(logits[len(rows) :].argmax(1), probed.labels) >= goal:
++ if metrics.accuracy(logits[len(rows) :].argmax(1), probed.labels) > goal:
+- descent.step(rows, cross_entropy_error(logits[: len(rows)], labels) / len(rows))
++ descent.step(rows, cross_entropy_error(logits[: len(rows)], labels))
 
-jobs/steps/compare.py
-- errors = [1 - metrics.accuracy(train.forward(w).argmax(1), head.labels["train"][out]) for w in epochs]
-+ errors = [metrics.accuracy(train.forward(w).argmax(1), head.labels["train"][out]) for w in epochs]
-- spec, hits, others = self.spec["methods"], self.hits, self.bench.total - self.hits
-+ spec, hits, others = self.spec["methods"], self.hits, self.bench.total
+jobs/comparison/masked_class.py
 - return Budgeted(order, sorted({0, *budgets}))
 + return Budgeted(order, sorted({*budgets}))
-- goal = RECOVERED * judge.accuracies(judge.before)["test_forget"]
-+ goal = RECOVERED * judge.accuracies(judge.before)["train_forget"]
+- regret=metrics.regret(tows[best], tows[g]),
++ regret=metrics.regret(tows[g], tows[best]),
+- goal = RECOVERED * judge.accuracies(judge.before.logits)["test_forget"]
++ goal = RECOVERED * judge.accuracies(judge.before.logits)["train_forget"]
 - last = np.where(mask, total - 1 - np.minimum(first.position, total - 1), NEVER)
 + last = np.where(mask, np.minimum(first.position, total - 1), NEVER)
 - back = (predicted[0] == self.k).double().mean(1) >= goal
 + back = (predicted[0] == self.k).double().mean(1) > goal
-- yield {**row, "value": (total - left) / max(1, total), "oracle": None}
-+ yield {**row, "value": left / max(1, total), "oracle": None}
-- "regret": metrics.regret(tows[best], tows[g]),
-+ "regret": metrics.regret(tows[g], tows[best]),
+- share = (total - left) / max(1, total)
++ share = left / max(1, total)
+- return torch.from_numpy(np.where(gone, np.int16(NO_VOTE), codes.numpy()))
++ return torch.from_numpy(np.where(gone, codes.numpy(), np.int16(NO_VOTE)))
+
+jobs/steps/compare.py
+- others=self.shared.total - self.hits,
++ others=self.shared.total,
+- errors = [1 - metrics.accuracy(train.forward(w).argmax(1), head.labels["train"][out]) for w in epochs]
++ errors = [metrics.accuracy(train.forward(w).argmax(1), head.labels["train"][out]) for w in epochs]
 - "js_forget": judge.divergence(judge.oracle, judge.never),
 + "js_forget": judge.divergence(judge.before, judge.never),
-- return torch.from_numpy(np.where(gone, np.int16(NO_VOTE), codes))
-+ return torch.from_numpy(np.where(gone, codes, np.int16(NO_VOTE)))
 
 jobs/steps/scope.py
 - stay = {"train": ~train, "test": ~gone}  # what a proxy was counted on is neither
 + stay = {"train": ~train, "test": ~like}  # what a proxy was counted on is neither
-- asked = head.name, rows.numpy().tobytes()
-+ asked = "", rows.numpy().tobytes()
-- there = torch.from_numpy(np.flatnonzero(~np.isin(problem.labels.numpy(), list(earlier))))
-+ there = torch.from_numpy(np.flatnonzero(np.isin(problem.labels.numpy(), list(earlier))))
-- found = accuracies(own, own_among, self.labels, judge.forget)
-+ found = accuracies(own, own_among, self.labels, judge.retain)
+- key = head.name, rows.numpy().tobytes()
++ key = "", rows.numpy().tobytes()
+- there = torch.from_numpy(np.flatnonzero(~np.isin(task.labels.numpy(), list(earlier))))
++ there = torch.from_numpy(np.flatnonzero(np.isin(task.labels.numpy(), list(earlier))))
+- reached = accuracies(every, retain, self.labels, judge.forget)
++ reached = accuracies(every, retain, self.labels, judge.retain)
 - wanted = wanted[::-1] if direction == "backward" else wanted
 + wanted = wanted[::-1] if direction == "forward" else wanted
-- made["uva recounted"] |= self.rule(self.hits(codes[own]))
-+ made["uva recounted"] |= self.rule(hits)
-- scrub = self.scrubbed(head, own, weights=weights, earlier=wanted[:i])
-+ scrub = self.scrubbed(head, own, weights=weights, earlier=wanted[: i + 1])
-- count = max(2, round(share * len(own)))
-+ count = max(1, round(share * len(own)))
-- yield k, self.codes["test"][torch.from_numpy(half) & (self.labels["test"] == k)], ~half
-+ yield k, self.codes["test"][torch.from_numpy(half) & (self.labels["test"] == k)], half
-- forget = sorted(self.order[: int(size)])
-+ forget = sorted(self.order[: int(size) + 1])
+- recounted |= shared.rule(shared.hits(codes[rows]))
++ recounted |= shared.rule(hits)
+- scrub = shared.scrubbed(head, rows, weights=weights, earlier=wanted[:i])
++ scrub = shared.scrubbed(head, rows, weights=weights, earlier=wanted[: i + 1])
+- count = max(2, round(share * len(items)))
++ count = max(1, round(share * len(items)))
+- yield Proxy(k, shared.values.codes["test"][torch.from_numpy(half) & (labels == k)], ~half)
++ yield Proxy(k, shared.values.codes["test"][torch.from_numpy(half) & (labels == k)], half)
+- forget = sorted(shared.order[: int(size)])
++ forget = sorted(shared.order[: int(size) + 1])
+
+dkvb/baselines.py
+- batches = -(-retain // self.batch)
++ batches = retain // self.batch
+- passes = item * (epochs * retain + min(epochs, self.max_epochs) * forget)
++ passes = item * (epochs * retain + max(epochs, self.max_epochs) * forget)
 
 jobs/steps/costs.py
 - return whole / part if part else None
 + return part / whole if part else None
 - n_r = n - n_f
 + n_r = n
-- batches = -(-n_r // settings.batch)
-+ batches = n_r // settings.batch
-- passes = item * (epochs * n_r + min(epochs, settings.max_epochs) * n_f)
-+ passes = item * (epochs * n_r + max(epochs, settings.max_epochs) * n_f)
 - "flops_uncached": cost.flops.total + cost.images * image[cost.head],
 + "flops_uncached": cost.flops.total + cost.images * image["linear"],
-- "retrain_ratio": took[cost.head, "retrain"].median / taken.median,
+- "retrain_ratio": took[cost.head, retrain].median / taken.median,
 + "retrain_ratio": linear.median / taken.median,
 
 jobs/steps/lira.py
-- return rows[own], rows[~own]
-+ return rows[~own], rows[own]
-- learns = torch.cat([torch.full((len(own), count), kind == "none"), halves])
-+ learns = torch.cat([torch.full((len(own), count), kind == "retrain"), halves])
+- return rows[of_class], rows[~of_class]
++ return rows[~of_class], rows[of_class]
+- learns = torch.cat([torch.full((len(out), count), kind == "none"), halves])
++ learns = torch.cat([torch.full((len(out), count), kind == "retrain"), halves])
 - chosen_rows[drawn(n, n // 2, seed, "lira half", k, head)] = True
 + chosen_rows[drawn(n, (n + 1) // 2, seed, "lira half", k, head)] = True
 - one, other = oracle[0::2], oracle[1::2]
@@ -171,14 +177,14 @@ jobs/steps/lira.py
 + "klom": float(metrics.klom(oracle, unlearned).mean()),
 
 jobs/steps/oracles.py
-- own = z["train"][kept]
-+ own = z["train"]
+- z_init = z["train"][retain]
++ z_init = z["train"]
 - k = wanted[int(unit)]
 + k = int(unit)
 
 jobs/steps/tuning.py
-- problem = head.problem((head.labels["train"] == int(k)).nonzero().flatten())
-+ problem = head.problem((head.labels["train"] != int(k)).nonzero().flatten())
+- request = head.forget_task((head.labels["train"] == int(k)).nonzero().flatten())
++ request = head.forget_task((head.labels["train"] != int(k)).nonzero().flatten())
 """
 
 
@@ -195,6 +201,8 @@ def mutations() -> Iterator[Mutation]:
 
 
 MUTATIONS = tuple(mutations())
+TESTS = {file: str(Path("tests", file).with_name(f"test_{Path(file).name}")) for file, _, _ in MUTATIONS}
+"""Mutated file -> its tests."""
 
 
 def mutated(text: str, one: Mutation) -> str:
@@ -216,12 +224,14 @@ def tried(one: Mutation | None) -> tuple[Mutation | None, int, str]:
         for name in COPIED:
             source = REPOSITORY / name
             (shutil.copytree if source.is_dir() else shutil.copy2)(source, copy / name)
-        files = sorted(str(path) for path in TESTS.glob("test_*.py"))
+        files = list(TESTS.values())
         if one is not None:
             (copy / one.file).write_text(mutated((copy / one.file).read_text(), one))
-            files.sort(key=lambda name: Path(name).name != f"test_{Path(one.file).name}")
+            files.sort(key=lambda name: name != TESTS[one.file])
         os.chdir(copy)
         sys.path[:] = [folder, *(entry for entry in sys.path if Path(entry or ".").resolve() != REPOSITORY)]
+        for package in ("dkvb", "store"):  # loaded in part: the rest of them is the copy's
+            sys.modules[package].__path__ = [str(copy / package)]
         out = io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             code = int(pytest.main(["-x", "-q", "--tb=no", *QUIETLY, f"--timeout={LIMIT_S}", *files]))
@@ -252,7 +262,7 @@ def main() -> int:
     import store.tables  # noqa: F401
 
     torch.set_num_threads(1)
-    assert "jobs" not in sys.modules
+    assert not {"jobs", *(one.file.removesuffix(".py").replace("/", ".") for one in MUTATIONS)} & {*sys.modules}
     wanted = MUTATIONS[asked.first - 1 : asked.last]
     killed = 0
     with multiprocessing.get_context("fork").Pool(asked.jobs, maxtasksperchild=1) as pool:
@@ -260,11 +270,14 @@ def main() -> int:
         if code:
             print(f"without any mutation the tests fail: {failed}")
             return 2
-        for number, (one, code, failed) in enumerate(pool.imap(tried, wanted), asked.first):
-            assert one is not None
+        for number, (mutation, code, failed) in enumerate(pool.imap(tried, wanted), asked.first):
+            assert mutation is not None
             ended = {0: "survived", 1: "killed"}.get(code, f"exit {code}")  # a tree without tests is no kill
             killed += code == 1
-            print(f"{number:2} {ended:8} {one.file}: {one.new}" + (f"  ({failed})" if failed else ""), flush=True)
+            print(
+                f"{number:2} {ended:8} {mutation.file}: {mutation.new}" + (f"  ({failed})" if failed else ""),
+                flush=True,
+            )
     print(f"{killed} of {len(wanted)} killed")
     return int(killed < len(wanted))
 

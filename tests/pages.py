@@ -6,11 +6,12 @@ What lies between the comments ``<!-- NAME -->`` and ``<!-- end of NAME -->`` of
 import ast
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from store.layout import ARRAYS, Layout
+from store.layout import ARRAYS, TABLES, Column, Layout
+from tests.paths import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 ROOMS = ("cluster", "dkvb", "store", "jobs")
 
 
@@ -28,9 +29,9 @@ def folder(path: Path, indent: str) -> list[str]:
     inner = indent + "  "
     files = sorted(file for file in path.glob("*.py") if file.name != "__init__.py")
     lines += [line(inner, file) for file in files]
-    for one in sorted(path.iterdir()):
-        if (one / "__init__.py").is_file():
-            lines += folder(one, inner)
+    for inside in sorted(path.iterdir()):
+        if (inside / "__init__.py").is_file():
+            lines += folder(inside, inner)
     return lines
 
 
@@ -59,9 +60,39 @@ def array(name: str, layout: Layout) -> str:
     return f"| {layout.step} | {shown} | {', '.join(layout.dims)} | {dtype} | {chunk} | {layout.meaning} |"
 
 
+def columns(table: str) -> str:
+    """A table of `store.layout`: its files, what a row is, and the columns in order."""
+    about = TABLES[table]
+    files = ", ".join(f"`{file}`" for file in about.files)
+    rows = [column(name, each) for name, each in about.columns.items()]
+    head = [f"{files}: a row is {about.row}.", "", "| column | type | unit | meaning |", "|---|---|---|---|"]
+    return "\n".join([*head, *rows, ""])
+
+
+def column(name: str, about: Column) -> str:
+    """A row of the table."""
+    return f"| {name} | {about.dtype.__name__} | {about.unit} | {about.meaning} |"
+
+
+def decisions() -> str:
+    """The pages of docs/decisions, by their headings: `# 001: Title` in a file 001-*.md.
+
+    raises: ValueError for a page whose heading has another number than its file, or a number that is missing.
+    """
+    links = []
+    for number, page in enumerate(sorted((REPOSITORY / "docs" / "decisions").glob("*.md")), start=1):
+        heading = page.read_text(encoding="utf-8").partition("\n")[0]
+        if not heading.startswith(f"# {number:03d}: ") or not page.name.startswith(f"{number:03d}-"):
+            raise ValueError(f"{page.name}: headed {heading!r}, expected number {number:03d}")
+        links.append(f"- [{heading.removeprefix('# ')}](docs/decisions/{page.name})\n")
+    return "".join(links)
+
+
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "tree": ("CONTRIBUTING.md", tree),
+    "decisions": ("CONTRIBUTING.md", decisions),
     "arrays": ("docs/format.md", arrays),
+    **{f"columns of {name}": ("docs/format.md", partial(columns, name)) for name in TABLES},
 }
 """Name -> page, and what makes the part."""
 
@@ -69,9 +100,9 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
 def with_part(text: str, name: str, part: str) -> str:
     """A page with one of its parts made anew; raises: ValueError where its comments are missing."""
     begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
-    before, found, rest = text.partition(begin)
-    _, closed, after = rest.partition(end)
-    if not found or not closed:
+    before, begun, rest = text.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not begun or not ended:
         raise ValueError(f"no {begin.strip()} ... {end.strip()}")
     return f"{before}{begin}\n{part}\n{end}{after}"
 

@@ -1,11 +1,11 @@
 """Laws over the source: specs and stores are data; what executes or unpickles is on a short list, with its reason."""
 
 import ast
-from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from tests.paths import REPOSITORY
+
 PACKAGES = ("cluster", "dkvb", "jobs", "store")
 FILES = sorted(path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
 FILES.append(REPOSITORY / "dkvb_unlearning.py")

@@ -1,4 +1,4 @@
-"""Whether a cluster file will do what is meant: what holds for all of them, and which other rules apply."""
+"""Checks of a cluster file: those that hold for all files; then those of its kind."""
 
 import re
 from collections.abc import Iterable
@@ -20,13 +20,13 @@ _SECRETS = {
         re.IGNORECASE,
     ),
 }
-"""Looked for in every line, comments too."""
+"""What a secret looks like; every line is searched, comments too."""
 _PLACEHOLDER = re.compile(r"edit-me|registry\.example\.com|\b192\.0\.2\.\d+\b", re.IGNORECASE)
-"""What the templates leave to people."""
+"""Values in the templates that the user has to replace."""
 
 
 def check(path: Path) -> list[Finding]:
-    """What is wrong in a file for `ray up`, KubeRay or Kueue, by line.
+    """The findings in a file for `ray up`, KubeRay or Kueue, by line.
 
     raises: InvalidRequest if the file cannot be read.
     """
@@ -37,18 +37,18 @@ def check(path: Path) -> list[Finding]:
         raise InvalidRequest(f"{file}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"{file}: not UTF-8: {error}") from error
-    found = _secrets(file, text)
+    secrets = _secrets(file, text)
     try:
         documents = read_documents(text)
     except UnreadableYaml as error:
-        return [*found, _broken(file, error.line, error.problem, remedy="mend it; the rest was not looked at")]
+        return [*secrets, _broken(file, error.line, error.problem, remedy="mend it; the rest was not looked at")]
     if not documents:
-        return [*found, _broken(file, 1, "nothing", remedy="`dkvb cluster render` makes a file to begin with")]
+        return [*secrets, _broken(file, 1, "nothing", remedy="`dkvb cluster render` makes a file to begin with")]
     notes = [Notes(file, document) for document in documents]
     for each in notes:
         _check_document(each)
     kueue.check_queues(notes)
-    return sorted([*found, *(finding for each in notes for finding in each)], key=lambda finding: finding.line)
+    return sorted([*secrets, *(finding for each in notes for finding in each)], key=lambda finding: finding.line)
 
 
 def _check_document(notes: Notes) -> None:
@@ -105,7 +105,7 @@ def _broken(file: str, line: int, found: str, *, remedy: str) -> Finding:
 
 
 def summary(findings: Iterable[Finding]) -> str:
-    """`2 errors, 1 warning`."""
+    """How many findings there are of each severity: `2 errors, 1 warning`."""
     severities = [finding.severity for finding in findings]
     counts = ((severities.count(kind), kind) for kind in ("error", "warning"))
     return ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for count, kind in counts)

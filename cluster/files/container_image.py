@@ -1,4 +1,4 @@
-"""Container images: a tag that stays, and the Ray that is expected."""
+"""Container images: pinned by a tag, with the version of Ray that is expected."""
 
 from cluster.files.document import Keys
 from cluster.files.finding import Notes
@@ -8,9 +8,9 @@ _MOVING = ("latest", "nightly", "master", "main")
 
 
 def check_image(notes: Notes, keys: Keys, image: object, *, ray: str | None = None) -> None:
-    """Note an image that is not pinned, or has another Ray.
+    """Note an image that is not pinned, or has another version of Ray.
 
-    ray: the version that the file itself names; the minor version that is installed here unless given.
+    ray: the version that the file itself names; without one, the minor version that is installed here.
     """
     if not isinstance(image, str) or not image:
         notes.error(keys, image, expected="a container image", remedy="put REPOSITORY:TAG there")

@@ -10,10 +10,10 @@ import yaml
 from cluster.errors import UnreadableYaml
 
 Keys = tuple[str | int, ...]
-"""The way from the top of a document to a value: keys of mappings and indices of lists."""
+"""The path from the top of a document to a value: keys of mappings and indices of lists."""
 
 _MOST_VALUES = 20_000
-"""Of a document with its aliases written out; a cluster file has a few hundred."""
+"""Values in a document with its aliases written out; a cluster file has a few hundred."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +25,12 @@ class Document:
     lines: Mapping[Keys, int]
     """The line of each key or list item."""
     texts: tuple[tuple[Keys, str], ...]
-    """Every string in it, with its place."""
+    """Every string in it, with its keys."""
     twice: tuple[Keys, ...]
     """Keys given twice in one mapping; YAML keeps the last and says nothing."""
 
     def line(self, keys: Keys) -> int:
-        """The line of a value, or of the nearest one above it that is there."""
+        """The line of a value, or of the nearest key above it that is in the document."""
         while keys not in self.lines:
             keys = keys[:-1]
         return self.lines[keys]
@@ -38,7 +38,7 @@ class Document:
 
 @dataclass(slots=True)
 class _Walk:
-    """What is gathered on the way through the nodes of one document."""
+    """What a walk through the nodes of one document gathers."""
 
     lines: dict[Keys, int] = field(default_factory=dict)
     texts: list[tuple[Keys, str]] = field(default_factory=list)
@@ -62,7 +62,7 @@ def read_documents(text: str) -> list[Document]:
         raise UnreadableYaml(line=line, problem=f"the character #x{error.character:04x}") from error
     except RecursionError as error:
         raise UnreadableYaml(line=1, problem="values nested too deeply") from error
-    except ValueError as error:  # of a scalar that looks like a date or a number and is none
+    except ValueError as error:  # a scalar that looks like a date or a number but is neither
         raise UnreadableYaml(line=1, problem=str(error)) from error
 
 
@@ -111,7 +111,7 @@ def _visit_mapping(node: yaml.MappingNode, keys: Keys, walk: _Walk) -> None:
 
 
 def at(value: Any, *keys: str | int) -> Any:
-    """What lies at these keys; None where the way there ends."""
+    """The value at these keys; None where there is none."""
     for key in keys:
         if isinstance(value, dict):
             value = value.get(key)
@@ -124,26 +124,26 @@ def at(value: Any, *keys: str | int) -> Any:
 
 def mapping(value: Any, *keys: str | int) -> dict[str, Any]:
     """The mapping at these keys; an empty one where there is none."""
-    found = at(value, *keys)
-    return found if isinstance(found, dict) else {}
+    inside = at(value, *keys)
+    return inside if isinstance(inside, dict) else {}
 
 
 def sequence(value: Any, *keys: str | int) -> list[Any]:
     """The list at these keys; an empty one where there is none."""
-    found = at(value, *keys)
-    return found if isinstance(found, list) else []
+    inside = at(value, *keys)
+    return inside if isinstance(inside, list) else []
 
 
 def whole(value: Any, *keys: str | int) -> int | None:
     """The whole number at these keys; None where there is none."""
-    found = at(value, *keys)
-    return found if isinstance(found, int) and not isinstance(found, bool) else None
+    number = at(value, *keys)
+    return number if isinstance(number, int) and not isinstance(number, bool) else None
 
 
 def word(value: Any, *keys: str | int) -> str:
-    """The text at these keys; what else is there as text, so that it can be looked up and named."""
-    found = at(value, *keys)
-    return "" if found is None else str(found)
+    """The value at these keys as text, whatever its type, so that it can be looked up and named; "" for none."""
+    inside = at(value, *keys)
+    return "" if inside is None else str(inside)
 
 
 def nearest(name: object, known: Iterable[str], *, cutoff: float = 0.75) -> str | None:

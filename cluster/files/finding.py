@@ -12,19 +12,19 @@ class Finding:
     """One thing that is wrong, or probably not meant."""
 
     file: str
-    """As it was named."""
+    """The file's path, as it was given."""
     line: int
-    """From 1."""
+    """Counted from 1."""
     severity: Literal["error", "warning"]
-    """A file with errors does not start the cluster that is meant; warnings are left to the reader."""
+    """A file with errors does not start the cluster that is meant; warnings are for the reader to judge."""
     where: str
-    """The way to the value, dotted."""
+    """The path to the value, dotted."""
     found: str
-    """What stands there; never a secret."""
+    """What is there; never a secret."""
     expected: str
     """What belongs there."""
     remedy: str
-    """What to do."""
+    """What to do about it."""
 
     def __str__(self) -> str:
         return (
@@ -33,12 +33,12 @@ class Finding:
         )
 
     def row(self) -> dict[str, Any]:
-        """For JSON."""
+        """The finding as a JSON object."""
         return asdict(self)
 
 
 class Notes:
-    """The findings of one document, gathered by whoever looks at it."""
+    """The findings in one document, gathered by its checks."""
 
     def __init__(self, file: str, document: Document) -> None:
         self.file = file
@@ -91,5 +91,5 @@ def shown(value: object) -> str:
 
 
 def _plain(text: str) -> str:
-    """Without what a terminal would obey or could not show; the file may come from anyone."""
+    """The text without what a terminal would obey or could not show: the file may come from anyone."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -16,10 +16,9 @@ _AWS_GPUS = {
     "p5": {4: 1, 48: 8},
     "p5en": {48: 8},
 }
-"""Family -> its size -> GPUs; 1 for sizes that are not named."""
+"""Family -> size -> GPUs; sizes that are not named have 1."""
 _AWS_WITHOUT = re.compile(r"[cmrt]\d\w*")
 _GCP_G2 = {24: 2, 48: 4, 96: 8}
-# fmt: off
 _KEYS = {
     "aws": [
         "InstanceType",
@@ -57,12 +56,11 @@ _KEYS = {
         "reservationAffinity",
     ],
 }
-# fmt: on
 _MACHINE = {"aws": "InstanceType", "gcp": "machineType"}
 
 
 def machine(provider: str, node_config: dict[str, object]) -> tuple[int | None, int | None]:
-    """CPUs and GPUs of a machine, None for what its name does not say."""
+    """CPUs and GPUs of a machine; None for what its name does not say."""
     name = str(node_config.get(_MACHINE.get(provider, ""), ""))
     if provider == "aws" and (found := re.fullmatch(r"([a-z]\w*)\.(\d*)xlarge", name)):
         family, size = found[1], int(found[2] or 1)
@@ -80,7 +78,7 @@ def machine(provider: str, node_config: dict[str, object]) -> tuple[int | None, 
 
 
 def check_instance(notes: Notes, keys: Keys, provider: str, *, is_head: bool) -> None:
-    """Note a node type whose machine is not named, or has not what the node type claims."""
+    """Note a node type whose machine is not named, or does not have what the node type claims."""
     config, inside = notes.document.value, (*keys, "node_config")
     node_config, resources = mapping(config, *inside), mapping(config, *keys, "resources")
     for key in node_config:

@@ -1,4 +1,4 @@
-"""What RayJob and RayCluster objects for KubeRay must hold."""
+"""Checks of RayJob and RayCluster objects for KubeRay."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ _VERSIONS = dict.fromkeys(RAY_KINDS, ("ray.io/v1",)) | dict.fromkeys(
     QUEUE_KINDS, ("kueue.x-k8s.io/v1beta2", "kueue.x-k8s.io/v1beta1")
 )
 _LONGEST_NAME = 47
-"""Of a RayJob: KubeRay adds to it for pods and services."""
+"""Characters in the name of a RayJob, to which KubeRay adds more for pods and services."""
 _JOB_KEYS = [
     "entrypoint",
     "runtimeEnvYAML",
@@ -70,12 +70,11 @@ _GROUP_KEYS = [
     "serviceType",
     "enableIngress",
 ]
-# fmt: on
 _MODES = ("K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode")
 
 
 def check_object(notes: Notes) -> None:
-    """Note everything in one Kubernetes object that does not do what is meant; kinds of others are left alone."""
+    """Note everything in a Kubernetes object that will not do what is meant; kinds of no concern are left alone."""
     value = notes.document.value
     kind = word(value, "kind")
     if kind not in _VERSIONS:
@@ -119,7 +118,7 @@ def _check_job(notes: Notes) -> None:
         )
     for key, says in (
         ("ttlSecondsAfterFinished", "say how long a finished Ray cluster stays"),
-        ("backoffLimit", "say how often a failed run is started again; it goes on from what stands"),
+        ("backoffLimit", "say how often a failed run is started again; it goes on from what is done"),
     ):
         number = whole(spec, key)
         if key not in spec:
@@ -189,10 +188,10 @@ def _check_group(notes: Notes, keys: Keys, *, ray: str | None) -> None:
             notes.error(
                 (*keys, "rayStartParams", name), given, expected=f'"{given}"', remedy="KubeRay wants a text: quote it"
             )
-    found = list(containers(notes.document.value, keys))
-    if not found:
+    container_list = list(containers(notes.document.value, keys))
+    if not container_list:
         notes.error((*keys, "template"), "no container", expected="template.spec.containers", remedy="add one")
-    for inside, container in found:
+    for inside, container in container_list:
         check_image(notes, (*inside, "image"), container.get("image"), ray=ray)
         _check_resources(notes, inside, container)
         for index, variable in enumerate(sequence(container, "env")):
@@ -266,16 +265,16 @@ def _check_token(notes: Notes, keys: Keys, groups: list[Keys]) -> None:
             )
 
 
-def _check_spelling(notes: Notes, keys: Keys, found: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Only what looks like a known key: another KubeRay may know more."""
-    for key in found:
+def _check_spelling(notes: Notes, keys: Keys, section: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Note keys that look like a known one; any other may be one of another version of KubeRay."""
+    for key in section:
         near = nearest(key, known)
-        if key not in known and near and near not in found:
+        if key not in known and near and near not in section:
             notes.error((*keys, str(key)), "an unknown key", expected=f"`{near}`", remedy="rename it")
 
 
 def containers(value: Any, group: Keys) -> Iterator[tuple[Keys, dict[str, Any]]]:
-    """The containers of a head or worker group, with their places."""
+    """The containers of a head or worker group, with their keys."""
     inside: Keys = (*group, "template", "spec", "containers")
     for index, container in enumerate(sequence(value, *inside)):
         if isinstance(container, dict):

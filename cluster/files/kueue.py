@@ -1,4 +1,4 @@
-"""What has to agree between a run on Kubernetes and the Kueue objects beside it: names, resources, quota."""
+"""Kueue: what has to agree between a run on Kubernetes and the objects that queue it: names, resources, quota."""
 
 import re
 from collections import defaultdict
@@ -12,11 +12,11 @@ _UNITS = {"m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12} | {
     f"{letter}i": 1024.0**power for power, letter in enumerate("KMGT", start=1)
 }
 _SUBMITTER = {"cpu": 0.5, "memory": 200 * 1024.0**2}
-"""What KubeRay's submitter pod requests where nothing else is said."""
+"""What KubeRay's submitter pod requests unless the file says otherwise."""
 
 
 def check_queues(all_notes: Sequence[Notes]) -> None:
-    """Note what does not agree; only of objects that are in the same file."""
+    """Note what does not agree between the objects of one file."""
     kinds = {kind: [each for each in all_notes if at(each.document.value, "kind") == kind] for kind in QUEUE_KINDS}
     flavors = {_name(each) for each in kinds["ResourceFlavor"]}
     for queue in kinds["ClusterQueue"]:
@@ -41,7 +41,7 @@ def quantity(given: object) -> float | None:
 def requested(run: Notes) -> dict[str, float]:
     """What all pods of a run request together, as Kueue counts it."""
     value = run.document.value
-    base: Keys = ("spec", "rayClusterSpec") if at(value, "kind") == "RayJob" else ("spec",)
+    base = _ray_cluster(run)
     total: defaultdict[str, float] = defaultdict(float)
     groups: list[tuple[Keys, int]] = [((*base, "headGroupSpec"), 1)]
     for index, group in enumerate(sequence(value, *base, "workerGroupSpecs")):
@@ -61,47 +61,58 @@ def requested(run: Notes) -> dict[str, float]:
 
 
 def _check_run(run: Notes, queues: Sequence[Notes], clusters: dict[str, Notes]) -> None:
+    """Note what keeps a run from waiting for its turn, or from ever getting it."""
+    if word(run.document.value, "metadata", "labels", QUEUE_LABEL):
+        _check_turn(run)
+        if queues:
+            _check_place(run, queues, clusters)
+    else:
+        _check_unqueued(run, has_queues=bool(queues))
+
+
+def _check_unqueued(run: Notes, *, has_queues: bool) -> None:
+    """Note a run without a queue that was meant to have one: it is suspended, or the file has queues."""
+    suspend = at(run.document.value, "spec", "suspend")
+    if suspend is True or has_queues:
+        run.error(
+            ("metadata", "labels"),
+            "no queue",
+            expected=f"{QUEUE_LABEL}: QUEUE",
+            remedy="add it: Kueue leaves runs without it alone" + ("; this one stays suspended" if suspend else ""),
+        )
+
+
+def _check_turn(run: Notes) -> None:
+    """Note a run that would start, or grow, without asking its queue."""
     value = run.document.value
-    queue, suspend = word(value, "metadata", "labels", QUEUE_LABEL), at(value, "spec", "suspend")
-    if not queue:
-        if suspend is True or queues:
-            run.error(
-                ("metadata", "labels"),
-                "no queue",
-                expected=f"{QUEUE_LABEL}: QUEUE",
-                remedy="add it: Kueue leaves runs without it alone" + ("; this one stays suspended" if suspend else ""),
-            )
-        return
+    suspend = at(value, "spec", "suspend")
     if suspend is not True:
         run.error(
             ("spec", "suspend"), suspend, expected="true", remedy="set it: the run must not start before its turn"
         )
-    base: Keys = ("spec", "rayClusterSpec") if at(value, "kind") == "RayJob" else ("spec",)
-    scales = at(value, *base, "enableInTreeAutoscaling") is True
-    if scales and at(value, "metadata", "annotations", ELASTIC) != "true":
+    scaling: Keys = (*_ray_cluster(run), "enableInTreeAutoscaling")
+    if at(value, *scaling) is True and at(value, "metadata", "annotations", ELASTIC) != "true":
         run.error(
-            (*base, "enableInTreeAutoscaling"),
+            scaling,
             "true",
             expected="false",
             remedy=f'fix replicas, or annotate the run with {ELASTIC}: "true" where Kueue has elastic jobs turned on',
         )
-    if not queues:
-        return
-    namespace = word(value, "metadata", "namespace") or "default"
-    local = {
-        _name(each): each
-        for each in queues
-        if (word(each.document.value, "metadata", "namespace") or "default") == namespace
-    }
-    if queue not in local:
+
+
+def _check_place(run: Notes, queues: Sequence[Notes], clusters: dict[str, Notes]) -> None:
+    """Note a run whose queue is not in its namespace, or has no room for it."""
+    queue, namespace = word(run.document.value, "metadata", "labels", QUEUE_LABEL), _namespace(run)
+    local = {_name(each): each for each in queues if _namespace(each) == namespace}
+    if queue in local:
+        cluster = clusters.get(word(local[queue].document.value, "spec", "clusterQueue"))
+        if cluster is not None:
+            _check_quota(run, cluster)
+    else:
         expected = f"a LocalQueue of namespace {namespace}: {', '.join(local) or 'this file has none'}"
         run.error(
             ("metadata", "labels", QUEUE_LABEL), queue, expected=expected, remedy="name one, in the same namespace"
         )
-        return
-    cluster = clusters.get(word(local[queue].document.value, "spec", "clusterQueue"))
-    if cluster is not None:
-        _check_quota(run, cluster)
 
 
 def _check_quota(run: Notes, queue: Notes) -> None:
@@ -166,3 +177,12 @@ def _amount(number: float) -> str:
 
 def _name(notes: Notes) -> str:
     return word(notes.document.value, "metadata", "name")
+
+
+def _namespace(notes: Notes) -> str:
+    return word(notes.document.value, "metadata", "namespace") or "default"
+
+
+def _ray_cluster(run: Notes) -> Keys:
+    """Where a run describes its Ray cluster."""
+    return ("spec", "rayClusterSpec") if at(run.document.value, "kind") == "RayJob" else ("spec",)

@@ -1,4 +1,4 @@
-"""What a file for `ray up` must hold: node types, provider, image, start commands, token."""
+"""Checks of a file for `ray up`: node types, provider, image, start commands, token."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -12,13 +12,13 @@ from cluster.files.instances import check_instance
 from cluster.files.render import objection, schema
 
 PROVIDERS = ("aws", "gcp", "local", "azure", "vsphere", "aliyun", "spark", "external")
-"""Of Ray's, those with which `ray up` starts something."""
+"""Ray's providers with which `ray up` starts something."""
 _START = re.compile(r"\bray\s+start\b")
 _AUTH_MODE = re.compile(r"RAY_AUTH_MODE=[\"']?(\w+)")
 
 
 def check_cluster(notes: Notes) -> None:
-    """Note everything in a file for `ray up` that does not do what is meant, Ray's own objection last."""
+    """Note everything in a file for `ray up` that will not do what is meant; Ray's own objection comes last."""
     config = notes.document.value
     provider = word(config, "provider", "type")
     _check_keys(notes, (), config, schema()["properties"])
@@ -35,8 +35,8 @@ def check_cluster(notes: Notes) -> None:
     _check_objection(notes)
 
 
-def _check_keys(notes: Notes, keys: Keys, found: Mapping[str, Any], known: Iterable[str]) -> None:
-    for key in found:
+def _check_keys(notes: Notes, keys: Keys, section: Mapping[str, Any], known: Iterable[str]) -> None:
+    for key in section:
         if key not in known:
             near = nearest(key, known)
             notes.error(
@@ -245,7 +245,7 @@ def _check_start(notes: Notes, key: str, *, needed: tuple[str, ...], refused: st
 
 
 def _surroundings(config: Mapping[str, Any], key: str, start: object) -> str:
-    """What may set the environment of a `ray start`; with Docker, the host's initialization_commands do not."""
+    """Everything that may set the environment of a `ray start`; with Docker, initialization_commands do not."""
     places = ["setup_commands", key.replace("start_ray", "setup")]
     places += [] if at(config, "docker", "image") else ["initialization_commands"]
     commands = [each for place in places for each in sequence(config, place)] + sequence(
@@ -289,11 +289,12 @@ def _mode(local: str) -> int | None:
     """The mode of a local file; None where there is none, or can be none."""
     try:
         return Path(local).expanduser().stat().st_mode
-    except (OSError, RuntimeError, ValueError):  # also a home of nobody, and a null byte
+    except (OSError, RuntimeError, ValueError):  # an unknown user's home and a null byte, too
         return None
 
 
 def _check_objection(notes: Notes) -> None:
-    said = objection(notes.document.value)
-    if said is not None and not notes.has_error(said.keys):
-        notes.error(said.keys, f"what Ray refuses: {said.text}", expected="what `ray up` takes", remedy="correct it")
+    refused = objection(notes.document.value)
+    if refused is not None and not notes.has_error(refused.keys):
+        text = f"what Ray refuses: {refused.text}"
+        notes.error(refused.keys, text, expected="what `ray up` takes", remedy="correct it")

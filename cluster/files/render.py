@@ -34,10 +34,10 @@ _WORKER = (3, 12)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objection:
-    """What Ray's validators say of a `ray up` file."""
+    """What Ray's validators refuse in a `ray up` file."""
 
     keys: Keys
-    """Where, as far as Ray says."""
+    """Where it is, as far as Ray says."""
     text: str
 
 
@@ -52,10 +52,10 @@ def render(provider: str, *, name: str = "dkvb", max_workers: int | None = None,
 
     provider: one of PROVIDERS.
     name: of the cluster, or of the run on Kubernetes.
-    max_workers: the most workers; 4 unless given, and for `local` the number of machines to fill in, 2 unless given.
+    max_workers: the most workers, 4 unless given; for `local` the number of machines to fill in, 2 unless given.
     image: the container image, with a tag or a digest; Ray's own for GPUs with the installed version unless given.
 
-    raises: InvalidRequest for a value that cannot be meant.
+    raises: InvalidRequest for a value that makes no sense.
     """
     if provider not in PROVIDERS:
         raise InvalidRequest(f"render: provider is {provider!r}, expected one of {', '.join(PROVIDERS)}")
@@ -78,7 +78,7 @@ def render(provider: str, *, name: str = "dkvb", max_workers: int | None = None,
 
 
 def _check_values(name: str, workers: int, image: str | None, *, most: int) -> None:
-    """Each value is plain enough to stand anywhere in YAML as itself.
+    """Check that each value can be put anywhere in YAML as it is.
 
     raises: InvalidRequest.
     """
@@ -102,12 +102,12 @@ def _check_values(name: str, workers: int, image: str | None, *, most: int) -> N
 
 
 def dependencies() -> list[str]:
-    """What dkvb needs beside Ray, which is in the image."""
+    """The requirements of dkvb except Ray, which is in the image."""
     return (_TEMPLATES / "requirements.txt").read_text(encoding="utf-8").split()
 
 
 def _dependencies(ray: str) -> str:
-    """The dependencies as lines of a folded scalar in `setup_commands`, Ray held where it is."""
+    """The dependencies as lines of a folded scalar in `setup_commands`, with Ray kept at its version."""
     names = [f'"{each}"' for each in (f"ray[default]=={ray}", *dependencies())]
     return "\n".join("    " + " ".join(names[start : start + 4]) for start in range(0, len(names), 4))
 
@@ -130,15 +130,15 @@ def objection(config: Mapping[str, Any]) -> Objection | None:
     """What Ray's own `prepare_config` and `validate_config` refuse in a `ray up` file; offline, nothing is written."""
     from jsonschema import ValidationError
 
-    said = io.StringIO()  # Ray prints and logs beside what it raises
+    printed = io.StringIO()  # Ray prints and logs as well as raises
     logging_before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with redirect_stdout(said), redirect_stderr(said):
+        with redirect_stdout(printed), redirect_stderr(printed):
             validate(config)
     except ValidationError as error:
         return Objection(keys=tuple(error.absolute_path), text=error.message)
-    except Exception as error:  # Ray raises whatever comes of a file that it did not expect
+    except Exception as error:  # a file that Ray does not expect makes it raise anything
         message = getattr(error, "message", None) or str(error)
         return Objection(keys=(), text=message if " " in message else f"{type(error).__name__}: {message}")
     finally:

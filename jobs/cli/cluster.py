@@ -35,7 +35,7 @@ def cluster() -> None:
 )
 @click.option("--image", help="Container image with its tag.  [default: Ray's for GPUs, with your version of Ray]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A new file; standard output unless given.")
-def render(provider: str, name: str, max_workers: int | None, image: str | None, output: Path | None) -> None:
+def render(provider: str, *, name: str, max_workers: int | None, image: str | None, output: Path | None) -> None:
     """Make a cluster file; the lines that are yours to fill in are marked EDIT.
 
     Example: dkvb cluster render --provider gcp --max-workers 8 -o ray-cluster.yaml
@@ -68,7 +68,7 @@ def check(files: tuple[Path, ...], *, as_json: bool) -> None:
 
 @contextmanager
 def _as_usage() -> Iterator[None]:
-    """A value or a file that cannot be meant is a mistake of usage here: exit code 2."""
+    """Report a value or a file that makes no sense as a mistake of usage: exit code 2."""
     try:
         yield
     except InvalidRequest as error:
@@ -76,7 +76,7 @@ def _as_usage() -> Iterator[None]:
 
 
 def _write_new(path: Path | None, text: str) -> None:
-    """Never over a file that someone has edited."""
+    """Write a new file, never over one that someone may have edited; None: print the text."""
     if path is None:
         say(text, nl=False)
         return

@@ -44,7 +44,7 @@ def lacuna100(out: Path, tree: Path, seed: int, *, as_json: bool) -> None:
     with _interruptible(out):
         record, new = build(tree, out, seed=seed, tell=lambda text: say(text, err=True))
     about = _about(record)
-    say(json.dumps({"out": str(out), "new": new, **about}) if as_json else _told(out, about, new=new))
+    say(json.dumps({"out": str(out), "new": new, **about}) if as_json else _text(out, about, new=new))
 
 
 def _about(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,16 +53,16 @@ def _about(record: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "seed": record["seed"],
         "identities": len(drawn),
-        "train": sum(len(one["train"]) for one in drawn),
-        "test": sum(len(one["test"]) for one in drawn),
+        "train": sum(len(identity["train"]) for identity in drawn),
+        "test": sum(len(identity["test"]) for identity in drawn),
         "found": record["found"]["identities"],
         "with_enough_files": record["found"]["with_enough_files"],
         "skipped": len(record["skipped"]),
-        "left_out": sum(len(one["left_out"]) for one in drawn),
+        "left_out": sum(len(identity["left_out"]) for identity in drawn),
     }
 
 
-def _told(out: Path, about: Mapping[str, Any], *, new: bool) -> str:
+def _text(out: Path, about: Mapping[str, Any], *, new: bool) -> str:
     state = "made" if new else "is there already, nothing was done"
     return f"""{out}: LACUNA-100 of seed {about["seed"]} {state}
   {about["identities"]} identities, {about["train"]:,} training and {about["test"]:,} test images, none in both

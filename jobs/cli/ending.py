@@ -1,10 +1,10 @@
-"""Ends of the command that wait for nothing."""
+"""How a command ends that waits for nothing."""
 
 import os
 from typing import NoReturn
 
 
 def end_at_once(message: str, code: int) -> NoReturn:
-    """Say why, and be gone."""
+    """Print why, and end this process at once."""
     os.write(2, f"dkvb: {message}\n".encode())  # a print could be what was interrupted
     os._exit(code)

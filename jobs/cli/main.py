@@ -23,7 +23,7 @@ from store.errors import StoreError
 
 def main() -> NoReturn:
     """Run the command line; a user's mistake ends in one message, never in a traceback."""
-    # Until a session stands there is nothing to close, and an interrupt inside an import would not surface as one.
+    # Until a session is open there is nothing to close, and an interrupt inside an import would not surface as one.
     signal.signal(signal.SIGINT, lambda *_: end_at_once("interrupted; what was finished is kept", 130))
     signal.signal(signal.SIGTERM, lambda *_: end_at_once("told to end (SIGTERM); what was finished is kept", 143))
     try:

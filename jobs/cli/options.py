@@ -1,16 +1,14 @@
 """Arguments and options that several commands share."""
 
-from typing import Any
-
 import click
 
+from store import places
+from store.addresses import written_out
+from store.errors import BadAddress
 
-def place(text: str) -> Any:
+
+def place(text: str) -> places.Place:
     """A folder, or an address such as s3://bucket/folder."""
-    from store import places
-    from store.addresses import written_out
-    from store.errors import BadAddress
-
     try:
         return places.place(written_out(text))
     except BadAddress as error:

@@ -1,15 +1,15 @@
 """Commands of the queue: submit, and `dkvb jobs`."""
 
 import json
-from typing import Any
 
 import click
 
 from jobs.cli.options import JSON, place
 from jobs.printable import say
+from store.places import Place
 
 
-def _named(_context: click.Context, _option: click.Parameter, queue: Any) -> Any:
+def _named(_context: click.Context, _option: click.Parameter, queue: Place | None) -> Place:
     if queue is None:
         raise click.UsageError("no queue is named: give --queue as `dkvb submit` printed it, or set DKVB_QUEUE")
     return queue
@@ -37,7 +37,20 @@ JOB = click.argument("job")
 @click.option("--workers", type=click.IntRange(1), help="Worker processes; more than there is room for lets it grow.")
 @click.option("--gpus", type=click.FloatRange(0), default=0, help="GPUs a worker holds.")
 @JSON
-def submit(spec: str, root: Any, *, as_json: bool, **asked: Any) -> None:
+def submit(
+    spec: str,
+    root: Place,
+    *,
+    images: str | None,
+    address: str,
+    queue: Place | None,
+    priority: int,
+    name: str | None,
+    attempts: int,
+    workers: int | None,
+    gpus: float,
+    as_json: bool,
+) -> None:
     """Queue a spec as a Ray job; it starts at once if nothing else runs from that queue.
 
     Example: dkvb submit cifar10 --root /shared/roots/cifar10 --images /shared/cifar10 --address auto
@@ -47,13 +60,24 @@ def submit(spec: str, root: Any, *, as_json: bool, **asked: Any) -> None:
     from jobs.queue.show import row
     from jobs.spec.reading import load_specs
 
-    job = put(load_specs(spec), root, tell=lambda text: say(text, err=True), **asked)
-    job = find_job(job.place.parent, job.id)
-    queue = job.place.parent
-    text = f"{job.id}: {row(job)['state']} in {queue}"
-    say(json.dumps({**row(job), "queue": str(queue)}) if as_json else text)
+    job = put(
+        load_specs(spec),
+        root,
+        address=address,
+        tell=lambda text: say(text, err=True),
+        queue=queue,
+        name=name,
+        images=images,
+        priority=priority,
+        attempts=attempts,
+        workers=workers,
+        gpus=gpus,
+    )
+    folder = job.place.parent
+    about = row(find_job(folder, job.id))
+    say(json.dumps({**about.to_json(), "queue": str(folder)}) if as_json else f"{job.id}: {about.state} in {folder}")
     if not as_json:
-        say(f"Keep it going: dkvb jobs reconcile --queue {queue} --watch", err=True)
+        say(f"Keep it going: dkvb jobs reconcile --queue {folder} --watch", err=True)
 
 
 @click.group()
@@ -67,33 +91,36 @@ def jobs() -> None:
 @jobs.command(name="list")
 @QUEUE
 @JSON
-def list_jobs(queue: Any, *, as_json: bool) -> None:
-    """A line a job: running ones, then those that wait in the order they will start, then the rest.
+def list_jobs(queue: Place, *, as_json: bool) -> None:
+    """One line per job: running ones, then those that wait in the order they will start, then the rest.
 
     Example: dkvb jobs list --queue roots/dkvb-queue
     """
     from jobs.queue.files import read_queue
     from jobs.queue.show import as_text, rows
 
-    found = rows(read_queue(queue, lambda text: say(f"note: {text}", err=True)))
-    say(json.dumps(found, indent=2) if as_json else as_text(found) or f"{queue}: no job")
+    shown = rows(read_queue(queue, lambda text: say(f"note: {text}", err=True)))
+    if as_json:
+        say(json.dumps([row.to_json() for row in shown], indent=2))
+    else:
+        say(as_text(shown) or f"{queue}: no job")
 
 
 @jobs.command()
 @JOB
 @QUEUE
 @JSON
-def show(job: str, queue: Any, *, as_json: bool) -> None:
+def show(job: str, queue: Place, *, as_json: bool) -> None:
     """All of one job: what was asked and ordered, every attempt and how it ended.
 
     Example: dkvb jobs show cifar10-3fa2c1 --queue roots/dkvb-queue
     """
     from jobs.queue.files import find_job
-    from jobs.queue.show import show as all_of
+    from jobs.queue.show import show as details
     from jobs.queue.show import show_text
 
-    found = find_job(queue, job)
-    say(json.dumps(all_of(found), indent=2) if as_json else show_text(found))
+    shown = find_job(queue, job)
+    say(json.dumps(details(shown), indent=2) if as_json else show_text(shown))
 
 
 @jobs.command()
@@ -101,7 +128,7 @@ def show(job: str, queue: Any, *, as_json: bool) -> None:
 @QUEUE
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
 @JSON
-def logs(job: str, queue: Any, *, follow: bool, as_json: bool) -> None:
+def logs(job: str, queue: Place, *, follow: bool, as_json: bool) -> None:
     """The log of all attempts: steps, units, notes, the end.
 
     Example: dkvb jobs logs cifar10-3fa2c1 -f --queue roots/dkvb-queue
@@ -117,7 +144,7 @@ def logs(job: str, queue: Any, *, follow: bool, as_json: bool) -> None:
 @jobs.command()
 @JOB
 @QUEUE
-def stop(job: str, queue: Any) -> None:
+def stop(job: str, queue: Place) -> None:
     """Stop a job, whether it waits, is pending on its cluster, or runs; `retry` takes it up again.
 
     Example: dkvb jobs stop cifar10-3fa2c1 --queue roots/dkvb-queue
@@ -131,7 +158,7 @@ def stop(job: str, queue: Any) -> None:
 @jobs.command()
 @JOB
 @QUEUE
-def retry(job: str, queue: Any) -> None:
+def retry(job: str, queue: Place) -> None:
     """Queue a failed or a stopped job again; what it finished is kept.
 
     Example: dkvb jobs retry cifar10-3fa2c1 --queue roots/dkvb-queue
@@ -147,14 +174,15 @@ def retry(job: str, queue: Any) -> None:
 @JOB
 @click.argument("number", type=int)
 @QUEUE
-def priority(job: str, number: int, queue: Any) -> None:
+def priority(job: str, number: int, queue: Place) -> None:
     """Move a job that waits: higher goes first.
 
     Example: dkvb jobs priority cifar10-3fa2c1 10 --queue roots/dkvb-queue
     """
-    from jobs.queue.files import find_job, order
+    from jobs.queue.commands import prioritise
+    from jobs.queue.files import find_job
 
-    order(find_job(queue, job), "priority", value=number)
+    prioritise(find_job(queue, job), number)
     say(f"{job}: priority {number}")
 
 
@@ -163,7 +191,7 @@ def priority(job: str, number: int, queue: Any) -> None:
 @click.option("--watch", is_flag=True, help="Go on until interrupted.")
 @click.option("--max-running", type=click.IntRange(0), default=1, show_default=True, help="Jobs at a time.")
 @click.option("--every", type=click.FloatRange(0.1), default=10, show_default=True, help="Seconds between two passes.")
-def reconcile(queue: Any, *, watch: bool, max_running: int, every: float) -> None:
+def reconcile(queue: Place, *, watch: bool, max_running: int, every: float) -> None:
     """Start what waits, by priority and age; give a job whose driver died a new attempt.
 
     Several may run at once, and any may be killed. Example: dkvb jobs reconcile --queue roots/dkvb-queue --watch
@@ -173,5 +201,5 @@ def reconcile(queue: Any, *, watch: bool, max_running: int, every: float) -> Non
 
     if watch:
         keep_going(queue, max_running=max_running, every=every, tell=say)
-    found = once(queue, max_running=max_running, tell=say)
-    say(", ".join(f"{count} {name}" for name, count in sorted(found.items())) or f"{queue}: no job")
+    counts = once(queue, max_running=max_running, tell=say)
+    say(", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or f"{queue}: no job")

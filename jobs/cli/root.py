@@ -3,7 +3,6 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -11,13 +10,14 @@ from jobs.cli.options import EXPERIMENT, JSON, ROOT
 from jobs.errors import BadRequest
 from jobs.printable import say, shown
 from jobs.results.names import COMPARE_TABLES, SWEEP_TABLES
+from store.places import Place
 
 
 @click.command()
 @ROOT
 @click.option("--verify", "reads_all", is_flag=True, help="Read every file and compare it with its checksum.")
 @JSON
-def status(root: Any, *, reads_all: bool, as_json: bool) -> None:
+def status(root: Place, *, reads_all: bool, as_json: bool) -> None:
     """How far a root is, from what is on disk.
 
     Example: dkvb status roots/cifar10
@@ -31,28 +31,29 @@ def status(root: Any, *, reads_all: bool, as_json: bool) -> None:
         return
     rows = read_status(root)
     if as_json:
-        say(json.dumps(rows, indent=2))
-    elif not rows:
+        say(json.dumps([row.to_json() for row in rows], indent=2))
+        return
+    if not rows:
         say(f"{root}: no experiment yet; `dkvb run SPEC --root {root}` makes one")
-    for row in () if as_json else rows:
-        units = "" if row["units"] is None else f"{row['standing']} of {row['units']} units"
-        say(f"{shown(row['experiment']):<16} {shown(row['step']):<18} {row['state']:<11} {units:<20} {row['digest']}")
-    if not as_json and (old := [row for row in rows if row["checksums"] is False]):
+    for row in rows:
+        units = "" if row.units is None else f"{row.standing} of {row.units} units"
+        say(f"{shown(row.experiment):<16} {shown(row.step):<18} {row.state:<11} {units:<20} {row.digest}")
+    if old := [row for row in rows if row.checksums is False]:
         say(f"no checksums: {len(old)} of these steps, made by an older version; damage to them may go unseen")
 
 
-def _verify(root: Any, *, as_json: bool) -> None:
+def _verify(root: Place, *, as_json: bool) -> None:
     from jobs.integrity import verify
 
-    found = verify(root)
-    say(json.dumps(found.to_json(), indent=2) if as_json else found.text(root))
-    if not found.sound:
+    integrity = verify(root)
+    say(json.dumps(integrity.to_json(), indent=2) if as_json else integrity.text(root))
+    if not integrity.sound:
         sys.exit(1)
 
 
 @click.command()
 @ROOT
-def repair(root: Any) -> None:
+def repair(root: Place) -> None:
     """Drop damaged files and what was made of them; the run that made them then makes them again.
 
     Example: dkvb repair roots/cifar10
@@ -84,7 +85,7 @@ def repair(root: Any) -> None:
 @click.option("--json", "form", flag_value="json", help="The same as --format json.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write; standard output unless given.")
 @EXPERIMENT
-def table(root: Any, name: str, form: str, output: Path | None, experiment: str | None) -> None:
+def table(root: Place, *, name: str, form: str, output: Path | None, experiment: str | None) -> None:
     """Result tables: of the sweep (summary, classes, sweep), and of what a spec's [compare] asks for (all others).
 
     Example: dkvb table roots/cifar10 --table classes --format latex -o classes.tex
@@ -129,7 +130,17 @@ def table(root: Any, name: str, form: str, output: Path | None, experiment: str 
 @EXPERIMENT
 @JSON
 def unlearn(
-    root: Any, experiment: str | None, classes: tuple[str, ...], *, mask_only: bool, as_json: bool, **asked: Any
+    root: Place,
+    *,
+    experiment: str | None,
+    classes: tuple[str, ...],
+    method: str,
+    budget: int | None,
+    share: float | None,
+    scope: str,
+    seed: int,
+    mask_only: bool,
+    as_json: bool,
 ) -> None:
     """Write a mask and a checkpoint that has forgotten the given classes together.
 
@@ -138,10 +149,12 @@ def unlearn(
     For a server that holds the model: dkvb unlearn roots/cifar10 --class cat --mask-only
     """
     from jobs.results.experiment import find
-    from jobs.unlearn import Request, told, unlearn
+    from jobs.unlearn import Request, unlearn
+    from jobs.unlearned import as_text
 
-    done = unlearn(find(root, experiment), Request(classes=list(classes), **asked), mask_only=mask_only)
-    say(json.dumps(done, indent=2) if as_json else told(done))
+    request = Request(classes=list(classes), method=method, budget=budget, share=share, scope=scope, seed=seed)
+    done = unlearn(find(root, experiment), request, mask_only=mask_only)
+    say(json.dumps(done.to_json(), indent=2) if as_json else as_text(done))
 
 
 def write(path: Path, data: bytes) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import signal
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,20 +10,27 @@ from jobs.cli.ending import end_at_once
 from jobs.cli.options import IMAGES, JSON, WORKERS, place
 from jobs.cli.text import show_summaries
 from jobs.printable import say
+from store.places import Place
+
+if TYPE_CHECKING:
+    from jobs.results.experiment import Experiment
+    from jobs.run.execute import Placement
+    from jobs.spec.schema import Spec
 
 
 @click.command()
 @click.option("--root", type=place, default="dkvb-demo", show_default=True, help="Folder of all artefacts.")
 @WORKERS
 @JSON
-def demo(root: Any, workers: int | None, *, as_json: bool) -> None:
+def demo(root: Place, workers: int | None, *, as_json: bool) -> None:
     """The whole pipeline on scikit-learn's digits, on this machine: table, figure, what to try next.
 
     Example: dkvb demo --root /tmp/demo
     """
+    from jobs.run.execute import Placement
     from jobs.spec.reading import load_specs
 
-    show_summaries(_run(load_specs("digits"), root, None, workers=workers), as_json=as_json)
+    show_summaries(_run(load_specs("digits"), root, None, Placement(workers=workers)), as_json=as_json)
     if as_json:
         return
     say(f"""Try next:
@@ -38,7 +45,7 @@ def demo(root: Any, workers: int | None, *, as_json: bool) -> None:
 @IMAGES
 @click.option("--root", type=place, help="Show what is done there already.")
 @JSON
-def plan(spec: str, images: str | None, root: Any | None, *, as_json: bool) -> None:
+def plan(spec: str, images: str | None, root: Place | None, *, as_json: bool) -> None:
     """Steps, digests, what is done, and what it will cost. SPEC is a TOML file or the name of a shipped spec.
 
     Example: dkvb plan imagenet1k-clip
@@ -46,7 +53,7 @@ def plan(spec: str, images: str | None, root: Any | None, *, as_json: bool) -> N
     from jobs.plan.cost import describe, describe_text
     from jobs.spec.reading import load_specs
 
-    about = [describe(one, images, root) for one in load_specs(spec)]
+    about = [describe(each, images, root) for each in load_specs(spec)]
     whole = about[0] if len(about) == 1 else about
     say(json.dumps(whole, indent=2) if as_json else describe_text(about))
 
@@ -60,26 +67,38 @@ def plan(spec: str, images: str | None, root: Any | None, *, as_json: bool) -> N
 @click.option("--gpus", type=click.FloatRange(0), default=0, help="GPUs a worker holds.")
 @click.option("--serial", is_flag=True, help="In this process, without Ray: for debugging.")
 @JSON
-def run(spec: str, root: Any, images: str | None, *, as_json: bool, **where: Any) -> None:
+def run(
+    spec: str,
+    root: Place,
+    *,
+    images: str | None,
+    address: str | None,
+    workers: int | None,
+    gpus: float,
+    serial: bool,
+    as_json: bool,
+) -> None:
     """Run or resume an experiment; what is done is skipped. SPEC is a TOML file or the name of a shipped spec.
 
     Example: dkvb run cifar10 --root roots/cifar10 --images data/cifar10
     """
+    from jobs.run.execute import Placement
     from jobs.spec.reading import load_specs
 
-    show_summaries(_run(load_specs(spec), root, images, **where), as_json=as_json)
+    placement = Placement(address=address, workers=workers, gpus=gpus, serial=serial)
+    show_summaries(_run(load_specs(spec), root, images, placement), as_json=as_json)
 
 
-def _run(specs: list[Any], root: Any, images: str | None, **where: Any) -> list[Any]:
-    """Run specs, then find their experiments on the root; where: of the placement."""
+def _run(specs: "list[Spec]", root: Place, images: str | None, placement: "Placement") -> "list[Experiment]":
+    """Run specs, then find their experiments on the root."""
     from jobs.plan.plan import make_plan
     from jobs.results.experiment import find
-    from jobs.run.execute import Placement, execute
+    from jobs.run.execute import execute
     from jobs.run.progress import Reporter
 
     plans = [make_plan(spec, images) for spec in specs]
     with _second_interrupt_ends():
-        execute(plans, root, Placement(**where), Reporter(root=root))
+        execute(plans, root, placement, Reporter(root=root))
     return [find(root, spec.name) for spec in specs]
 
 

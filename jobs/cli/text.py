@@ -1,34 +1,37 @@
 """What a run prints at its end: the model before, the summary table, the figure."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jobs.errors import BadRequest
 from jobs.printable import say
 
+if TYPE_CHECKING:
+    from jobs.results.experiment import Experiment
 
-def show_summaries(experiments: list[Any], *, as_json: bool) -> None:
-    """The model before, the summary table and the figure of each experiment."""
+
+def show_summaries(experiments: "list[Experiment]", *, as_json: bool) -> None:
+    """Print the model before, the summary table and the figure of each experiment."""
     from jobs.results.formats import records
     from jobs.results.sweep_tables import TABLES, heads, model_before
 
     if as_json:
         summaries = [
             {
-                "name": one.name,
-                "model": model_before(one),
-                "test_accuracy": heads(one),
-                "summary": records(TABLES["summary"](one)),
+                "name": experiment.name,
+                "model": model_before(experiment),
+                "test_accuracy": heads(experiment),
+                "summary": records(TABLES["summary"](experiment)),
             }
-            for one in experiments
+            for experiment in experiments
         ]
         say(json.dumps(summaries[0] if len(summaries) == 1 else summaries, indent=2))
         return
-    for one in experiments:
-        _show_summary(one)
+    for experiment in experiments:
+        _show_summary(experiment)
 
 
-def _show_summary(experiment: Any) -> None:
+def _show_summary(experiment: "Experiment") -> None:
     from jobs.results.figures import figure
     from jobs.results.formats import markdown, side_by_side
     from jobs.results.headline import by_class, sweep_table

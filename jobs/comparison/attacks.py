@@ -1,6 +1,7 @@
 """Attacks on models that have forgotten a class: each beside the same attack on the oracle. None changes a model."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,11 @@ from torch import Tensor
 
 from dkvb import membership, metrics, probes
 from dkvb.baselines import cross_entropy_error
-from dkvb.descent import descent
-from dkvb.linear import EmbeddingFeatures
+from dkvb.descent import descent as begin_descent
 from dkvb.seeds import drawn
-from dkvb.training import Features
-from dkvb.values import CodeFeatures
+from jobs.comparison.heads import F
 from jobs.comparison.judge import Judge, Model
+from jobs.comparison.methods import COMPARED
 from jobs.step import SPLITS
 
 SHOTS = (1, 5, 10, 50)
@@ -25,9 +25,9 @@ RECOVERED = 0.95
 """Share of the accuracy before at which the class counts as recovered."""
 
 CAP = 30
-"""Steps after which a recovery is given up; it then reads as so many."""
+"""Updates after which a recovery is given up; it then reads as so many."""
 
-OPENED = ("none", "uva", "uve", "uva by tau", "scrub", "neggrad+", "finetune", "ssd", "column", "retrain")
+OPENED = frozenset(method.name for method in COMPARED if method.opened)
 """Methods whose models are probed and taught again; membership is asked of all."""
 
 ITEMS = 1000
@@ -37,60 +37,88 @@ LOWEST = -1e4
 """In place of the logit of a class that is ruled out, where a number is needed."""
 
 
-def attacks(judge: Judge, models: Sequence[Model], k: int, *, seed: int) -> Iterator[dict[str, Any]]:
-    """Rows of the table of attacks: every model of one head beside its oracle.
+@dataclass(frozen=True, slots=True)
+class Attacked:
+    """What an attack measured of a model: a row of the table of attacks."""
+
+    head: str
+    method: str
+    attack: str
+    measure: str
+    value: float
+    oracle: float | None
+    """The same of the oracle; None where nothing is asked of it."""
+
+
+def attacks(judge: Judge, models: Sequence[Model[Any]], k: int, *, seed: int) -> list[Attacked]:
+    """Attack every model of one head, and its oracle.
 
     k: the forget class.
     """
     probed = Probed(judge, k, seed=seed)
-    goal = RECOVERED * metrics.accuracy(judge.before.logits["test"][probed.test_forget].argmax(1), probed.own)
-    measured: dict[int, dict[tuple[str, str], float]] = {}
-    for one in (judge.oracle, *models):
-        members, others = (outputs(judge, one, split, judge.forget[split]) for split in SPLITS)
-        found = dict(memberships(members, others, seed=seed))
-        if one.method in OPENED:
-            found |= dict(public_attacks(judge, one, members, others, seed=seed))
-            found |= {(f"recovery {s} shots", "steps"): recovery(one, probed, s, goal=goal) for s in SHOTS}
-            found |= dict(probed.scores(one, seed=seed))
-        measured[id(one)] = found
-    beside = measured[id(judge.oracle)]
-    for one in models:
-        for (attack, measure), value in measured[id(one)].items():
-            yield {
-                "head": one.head,
-                "method": one.method,
-                "attack": attack,
-                "measure": measure,
-                "value": value,
-                "oracle": beside.get((attack, measure)),
-            }
+    goal = RECOVERED * metrics.accuracy(judge.before.logits["test"][probed.test_forget].argmax(1), probed.labels)
+    oracle = measured(judge.oracle, judge, probed, goal=goal, seed=seed)
+    rows = []
+    for model in models:
+        scores = oracle if model is judge.oracle else measured(model, judge, probed, goal=goal, seed=seed)
+        rows += [Attacked(model.head.name, model.method, *key, scores[key], oracle.get(key)) for key in scores]
+    return rows
+
+
+def measured(
+    model: Model[Any], judge: Judge, probed: "Probed", *, goal: float, seed: int
+) -> dict[tuple[str, str], float]:
+    """What each attack measures of one model, by attack and measure; goal: as of `recovery`."""
+    members, others = (outputs(judge, model, split, judge.forget[split]) for split in SPLITS)
+    scores = dict(memberships(members, others, seed=seed))
+    if model.method in OPENED:
+        scores |= dict(public_attacks(judge, model, members, others, seed=seed))
+        scores |= {(f"recovery {s} shots", "steps"): recovery(model, probed, s, goal=goal) for s in SHOTS}
+        scores |= dict(probed.scores(model, seed=seed))
+    return scores
 
 
 def memberships(
     members: membership.Outputs, others: membership.Outputs, *, seed: int
 ) -> Iterator[tuple[tuple[str, str], float]]:
     """Whether what a model says of an item tells that it was trained on: the items to forget against test items."""
-    for score, found in membership.population_attack(members, others, seed=seed).items():
-        yield (f"population {score}", "auc"), found.auc
-        yield (f"population {score}", "balanced accuracy"), found.balanced_accuracy
-        yield (f"population {score}", "tpr at 1 % fpr"), found.tpr
+    for score, attack in membership.population_attack(members, others, seed=seed).items():
+        yield (f"population {score}", "auc"), attack.auc
+        yield (f"population {score}", "balanced accuracy"), attack.balanced_accuracy
+        yield (f"population {score}", "tpr at 1 % fpr"), attack.tpr
+
+
+def loss_auc(judge: Judge, model: Model[Any], rows: Tensor, others: Tensor, *, seed: int) -> float | None:
+    """AUC of the membership attack by loss: some training items (n,) against some test items (n2,), by row.
+
+    returns: None for fewer than two of either, on which no attack can be fitted and tested.
+    """
+    if min(len(rows), len(others)) < 2:
+        return None
+    attack = membership.population_attack(
+        (model.logits["train"][rows].clamp(min=LOWEST), judge.labels["train"][rows]),
+        (model.logits["test"][others].clamp(min=LOWEST), judge.labels["test"][others]),
+        seed=seed,
+    )
+    return attack["loss"].auc
 
 
 def public_attacks(
-    judge: Judge, one: Model, members: membership.Outputs, others: membership.Outputs, *, seed: int
+    judge: Judge, model: Model[Any], members: membership.Outputs, others: membership.Outputs, *, seed: int
 ) -> Iterator[tuple[tuple[str, str], float]]:
     """The membership attacks of public code (`dkvb.membership`), on as many items as the class has test items."""
     retain, test = (
-        outputs(judge, one, split, some(~judge.forget[split], len(others[1]), seed, f"svc {split}")) for split in SPLITS
+        outputs(judge, model, split, some(~judge.forget[split], len(others[1]), seed, f"svc {split}"))
+        for split in SPLITS
     )
     yield ("svc confidence", "share called members"), membership.svc_confidence_attack(retain, test, members)
     yield ("loss of the class", "accuracy"), membership.loss_logistic_attack(members, others, seed=seed)
 
 
-def outputs(judge: Judge, one: Model, split: str, wanted: NDArray[np.bool_]) -> membership.Outputs:
+def outputs(judge: Judge, model: Model[Any], split: str, wanted: NDArray[np.bool_]) -> membership.Outputs:
     """Logits, finite, and labels of some items; wanted: (n,) bool."""
     rows = torch.from_numpy(wanted)
-    return one.logits[split][rows].clamp(min=LOWEST), judge.labels[split][rows]
+    return model.logits[split][rows].clamp(min=LOWEST), judge.labels[split][rows]
 
 
 def some(wanted: NDArray[np.bool_], count: int, seed: int, purpose: str) -> NDArray[np.bool_]:
@@ -106,68 +134,45 @@ class Probed:
 
     def __init__(self, judge: Judge, k: int, *, seed: int) -> None:
         labels = judge.labels
-        own = {split: (labels[split] == k).numpy() for split in labels}
+        of_class = {split: (labels[split] == k).numpy() for split in labels}
         self.rows, self.forget = {}, {}
         for split, size in (("train", ITEMS), ("test", ITEMS // 2)):
-            sides = (some(side, size, seed, f"probe {split}") for side in (own[split], ~own[split]))
+            sides = (some(side, size, seed, f"probe {split}") for side in (of_class[split], ~of_class[split]))
             rows = np.flatnonzero(np.logical_or(*sides))
-            self.rows[split], self.forget[split] = torch.from_numpy(rows), own[split][rows]
-        self.shots = torch.from_numpy(np.flatnonzero(some(own["train"], max(SHOTS), seed, "shots")))
-        self.test_forget = torch.from_numpy(np.flatnonzero(own["test"]))
-        self.own = labels["test"][self.test_forget]
+            self.rows[split], self.forget[split] = torch.from_numpy(rows), of_class[split][rows]
+        self.shots = torch.from_numpy(np.flatnonzero(some(of_class["train"], max(SHOTS), seed, "shots")))
+        self.test_forget = torch.from_numpy(np.flatnonzero(of_class["test"]))
+        self.labels = labels["test"][self.test_forget]
 
-    def scores(self, one: Model, *, seed: int) -> Iterator[tuple[tuple[str, str], float]]:
+    def scores(self, model: Model[Any], *, seed: int) -> Iterator[tuple[tuple[str, str], float]]:
         """Balanced accuracy of linear probes for the class against the rest, on what a model holds of the items."""
         inside: dict[str, Any] = {}
         for split, rows in self.rows.items():
-            features = one.features[split].take(rows)
-            inside[split] = {"logits": one.logits[split][rows].clamp(min=LOWEST).numpy(), **seen(features, one.weights)}
+            held = model.head.held(model.features[split].take(rows), model.weights)
+            inside[split] = {"logits": model.logits[split][rows].clamp(min=LOWEST).numpy(), **held}
         for what, train in inside["train"].items():
             test = inside["test"][what]
             score = probes.probe(train, self.forget["train"], test, self.forget["test"], seed=seed)
             yield (f"probe {what}", "balanced accuracy"), score
 
 
-def seen(features: Features, weights: Tensor) -> dict[str, Any]:
-    """What a head holds of items before it sums up: z, or the codes and the values that they fetch."""
-    if isinstance(features, CodeFeatures):
-        n = len(features)
-        table = torch.cat([weights, weights.new_zeros(1, weights.shape[1])])  # no vote fetches zeros
-        fetched = table[torch.where(features.codes < 0, len(weights), features.pairs)]
-        return {"values": fetched.view(n, -1).numpy(), "codes": probes.one_hot(features.codes.numpy(), features.m)}
-    assert isinstance(features, EmbeddingFeatures)
-    return {"z": features.x[:, :-1].numpy()}
+def recovery(model: Model[F], probed: Probed, shots: int, *, goal: float) -> float:
+    """Updates by some forget items until the class's test accuracy is back; CAP where it is not by then.
 
+    Full-batch descent at a learning rate of one over the mean squared norm of an item's features: the same update in
+    logits on both heads.
 
-def recovery(one: Model, probed: Probed, shots: int, *, goal: float) -> float:
-    """Steps of descent on some forget items until the class's test accuracy is back; CAP where it is not by then.
-
-    Full-batch steps, of one over the mean squared norm of an item's features: the same step in logits on both heads.
+    goal: the test accuracy, in [0, 1].
     """
-    learnt = one.features["train"].take(probed.shots[:shots])
-    features = together(learnt, one.features["test"].take(probed.test_forget))
+    learnt = model.features["train"].take(probed.shots[:shots])
+    features = model.head.joined(learnt, model.features["test"].take(probed.test_forget))
     everything = torch.arange(len(features))
     rows = everything[: len(learnt)]
-    labels = probed.own[:1].expand(len(learnt))
-    going = descent(features, one.weights, lr=1 / squared_norm(learnt))
-    for step in range(CAP):
-        logits = going.logits(everything)
-        if metrics.accuracy(logits[len(rows) :].argmax(1), probed.own) >= goal:
-            return float(step)
-        going.step(rows, cross_entropy_error(logits[: len(rows)], labels) / len(rows))
+    labels = probed.labels[:1].expand(len(learnt))
+    descent = begin_descent(features, model.weights, lr=1 / model.head.squared_norm(learnt))
+    for updates in range(CAP):
+        logits = descent.logits(everything)
+        if metrics.accuracy(logits[len(rows) :].argmax(1), probed.labels) >= goal:
+            return float(updates)
+        descent.step(rows, cross_entropy_error(logits[: len(rows)], labels) / len(rows))
     return float(CAP)
-
-
-def together(one: Any, other: Any) -> Features:
-    """Features of the items of both."""
-    if isinstance(one, CodeFeatures):
-        return CodeFeatures(torch.cat([one.codes, other.codes]), one.m)
-    return EmbeddingFeatures(torch.cat([one.x, other.x]), one.factor)
-
-
-def squared_norm(features: Features) -> float:
-    """The mean over items of their features' squared norm; of codes 1 / c."""
-    if isinstance(features, CodeFeatures):
-        return 1 / features.codes.shape[1]
-    assert isinstance(features, EmbeddingFeatures)
-    return float(features.x.square().sum(1).mean())

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 import torch
@@ -10,20 +10,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dkvb import metrics
-from dkvb.training import Features
-from jobs.comparison.heads import Head, logits_of
+from jobs.comparison.heads import F, Head
 from jobs.comparison.masks import Accuracies, accuracies
 from jobs.step import SPLITS
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class Model(Generic[F]):
     """One head after one method."""
 
-    head: str
-    """linear or values."""
+    head: Head[F]
+    """The head before, with its own weights."""
     method: str
-    features: Mapping[str, Features]
+    features: Mapping[str, F]
     """Split -> what it sees of the items: embeddings, or the codes it selects."""
     weights: Tensor
     """(features, v) float32."""
@@ -34,15 +33,16 @@ class Model:
 
 
 def model(
-    head: Head,
+    head: Head[F],
     method: str,
     weights: Tensor,
-    features: Mapping[str, Features] | None = None,
+    *,
+    features: Mapping[str, F] | None = None,
     setting: Mapping[str, Any] | None = None,
-) -> Model:
-    """A head with other weights, or that sees other codes."""
+) -> Model[F]:
+    """A head with other weights (features, v) float32, or that sees other codes."""
     seen = head.features if features is None else features
-    return Model(head.name, method, seen, weights, {s: logits_of(seen[s], weights) for s in SPLITS}, setting or {})
+    return Model(head, method, seen, weights, {s: head.logits(seen[s], weights) for s in SPLITS}, setting or {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,60 +54,57 @@ class Judge:
     """Split -> (n,) bool."""
     classes: Sequence[int]
     """Classes that are gone; none where only some of a class's items are forgotten."""
-    before: Model
-    oracle: Model
+    before: Model[Any]
+    oracle: Model[Any]
     """Of the same head, trained without the forget set."""
     never: Mapping[str, Tensor] | None = None
     """Split -> (n, v) logits of an oracle whose keys never saw the class either, where there is one."""
     retain: Mapping[str, NDArray[np.bool_]] | None = None
     """Split -> (n,) bool, the items that were to stay; all but those of forget unless given."""
 
-    def accuracies(self, one: Model) -> Accuracies:
-        """See `jobs.comparison.masks.accuracies`."""
-        return self.logits_accuracies(one.logits)
-
-    def logits_accuracies(self, logits: Mapping[str, Tensor]) -> Accuracies:
-        """Accuracies of logits (n, v) by split."""
+    def accuracies(self, logits: Mapping[str, Tensor]) -> Accuracies:
+        """Accuracies of logits (n, v) by split; names as in `jobs.comparison.masks.accuracies`."""
         predicted = {split: logits[split].argmax(1).numpy() for split in SPLITS}
         among = {split: metrics.retain_predictions(logits[split], list(self.classes)).numpy() for split in SPLITS}
-        return accuracies(predicted, among, self.labels, self.forget, self.retain)
+        return accuracies(predicted, among, self.labels, self.forget, retain=self.retain)
 
-    def row(self, one: Model) -> dict[str, Any]:
+    def row(self, model: Model[Any]) -> dict[str, Any]:
         """Accuracies, and how near the model comes to the oracle."""
-        found, oracle, before = (self.accuracies(each) for each in (one, self.oracle, self.before))
+        reached, oracle, before = (self.accuracies(each.logits) for each in (model, self.oracle, self.before))
+        never = None if self.never is None else self.accuracies(self.never)
         damage, worst = metrics.neighbour_damage(
-            by_class(self.before, self.labels["test"]), by_class(one, self.labels["test"]), forget=self.classes
+            by_class(self.before, self.labels["test"]), by_class(model, self.labels["test"]), forget=self.classes
         )
         return {
-            **{name: float(value) for name, value in found.items()},
+            **{name: float(value) for name, value in reached.items()},
             "worst_neighbour": None if worst < 0 else worst,
             "neighbour_damage": damage,
-            "tow": tow(found, oracle),
+            "tow": tow(reached, oracle),
             "aus": metrics.aus(
                 retain_before=before["test_retain"],
-                retain_after=found["test_retain"],
-                forget_after=found["test_forget"],
+                retain_after=reached["test_retain"],
+                forget_after=reached["test_forget"],
             ),
-            "js_forget": self.divergence(one, self.oracle.logits),
-            "tow_kv": None if self.never is None else tow(found, self.logits_accuracies(self.never)),
-            "js_forget_kv": None if self.never is None else self.divergence(one, self.never),
+            "js_forget": self.divergence(model, self.oracle.logits),
+            "tow_kv": None if never is None else tow(reached, never),
+            "js_forget_kv": None if self.never is None else self.divergence(model, self.never),
         }
 
-    def divergence(self, one: Model, oracle: Mapping[str, Tensor]) -> float:
+    def divergence(self, model: Model[Any], oracle: Mapping[str, Tensor]) -> float:
         """Jensen-Shannon divergence of predictions from an oracle's logits, on the training items to forget."""
         out = torch.from_numpy(self.forget["train"])
-        return metrics.js_divergence(one.logits["train"][out], oracle["train"][out])
+        return metrics.js_divergence(model.logits["train"][out], oracle["train"][out])
 
 
-def tow(found: Accuracies, oracle: Accuracies) -> float:
+def tow(reached: Accuracies, oracle: Accuracies) -> float:
     """Tug of war of one model, on the training items to forget, the other training items, and the test items."""
     names = ("train_forget", "train_retain", "test")
-    return metrics.tow([float(found[name]) for name in names], [float(oracle[name]) for name in names])
+    return metrics.tow([float(reached[name]) for name in names], [float(oracle[name]) for name in names])
 
 
-def by_class(one: Model, labels: Tensor) -> NDArray[np.float64]:
+def by_class(model: Model[Any], labels: Tensor) -> NDArray[np.float64]:
     """(v,) accuracy of each class on the test items; NaN for a class without any."""
-    v = one.logits["test"].shape[1]
-    right = (one.logits["test"].argmax(1) == labels).double()
+    v = model.logits["test"].shape[1]
+    right = (model.logits["test"].argmax(1) == labels).double()
     sizes = torch.bincount(labels, minlength=v)
     return (torch.bincount(labels, weights=right, minlength=v) / sizes).numpy()

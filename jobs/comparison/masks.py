@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from dkvb.metrics import aus
 from dkvb.orders import RemovalOrder
 from dkvb.sweep import Items, codes_by_step, step_table, sweep
 from jobs import inputs
-from jobs.comparison.heads import read_bottleneck, watched
+from jobs.comparison.heads import kept_items, read_bottleneck
 from jobs.step import SPLITS, Task
 from store import arrays
 from store.layout import BLOCK
@@ -33,7 +33,34 @@ class Budgeted:
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class Mask:
+    """A mask at a budget N."""
+
+    budget: int
+    pairs: NDArray[np.bool_]
+    """(c, m)."""
+
+    @property
+    def setting(self) -> dict[str, int]:
+        """What was chosen, as tables tell it."""
+        return {"budget": self.budget, "pairs": int(self.pairs.sum())}
+
+
+class Predictions(NamedTuple):
+    """Predictions of every order at every N, by split: (orders, steps, n) int16."""
+
+    every: dict[str, NDArray[np.int16]]
+    """Among all classes."""
+    retain: dict[str, NDArray[np.int16]]
+    """Among the retain classes."""
+
+    def of(self, order: int, steps: int) -> "Predictions":
+        """Those of one order at its own first N: (steps, n)."""
+        return Predictions(*({split: kind[split][order, :steps] for split in SPLITS} for kind in self))
+
+
+@dataclass(frozen=True, slots=True)
+class SweptItems:
     """A bottleneck with the items it is judged on, which are read block by block."""
 
     task: Task
@@ -44,7 +71,7 @@ class Watched:
     @classmethod
     def of(cls, task: Task) -> Self:
         """From the inputs of a task."""
-        return cls(task, read_bottleneck(task), watched(task))
+        return cls(task, read_bottleneck(task), kept_items(task))
 
     def blocks(self, split: str) -> Iterator[tuple[slice, Items]]:
         """The items of a split, skipped ones included."""
@@ -60,42 +87,39 @@ class Watched:
         chosen = torch.zeros_like(self.kept[split])
         chosen[self.kept[split]] = wanted
         parts = [
-            (items.z[own], items.codes[own], items.neighbours[own])
+            (items.z[some], items.codes[some], items.neighbours[some])
             for rows, items in self.blocks(split)
-            if (own := chosen[rows]).any()
+            if (some := chosen[rows]).any()
         ]
         return Items(*(torch.cat(kind) for kind in zip(*parts, strict=True)))
 
-    def predictions(
-        self, orders: Sequence[Budgeted], forget: Sequence[Sequence[int]]
-    ) -> tuple[dict[str, NDArray[np.int16]], dict[str, NDArray[np.int16]]]:
-        """Of every order at every N: split -> (orders, steps, n) int16, among all and among the retain classes.
+    def predictions(self, orders: Sequence[Budgeted], forget: Sequence[Sequence[int]]) -> Predictions:
+        """Sweep the items.
 
-        forget: the classes of each order. An order with fewer N stays as its last left it.
+        forget: the classes of each order, or none. An order with fewer N stays as its last left it.
         """
-        steps = max(len(one.grid) for one in orders)
+        steps = max(len(budgeted.grid) for budgeted in orders)
         table = step_table([one.order.position for one in orders], [one.grid for one in orders])
-        found: tuple[dict[str, Any], dict[str, Any]] = {}, {}
+        predictions = Predictions({}, {})
         for split in SPLITS:
             parts = [
                 sweep(self.bottleneck, items, table, steps=steps, forget=forget) for _, items in self.blocks(split)
             ]
-            for which, kind in enumerate(found):
+            for which, kind in enumerate(predictions):
                 kind[split] = torch.cat([part[which] for part in parts], dim=2)[:, :, self.kept[split]].numpy()
-        return found
+        return predictions
 
     def codes(self, masks: Sequence[NDArray[np.bool_]], *, splits: Sequence[str] = SPLITS) -> list[dict[str, Tensor]]:
         """The codes under each mask (c, m): split -> (n, c) int16, next-nearest keys taken, NO_VOTE where none is."""
         table = step_table([np.where(mask, 0, 1) for mask in masks], [[1]] * len(masks))
-        found: list[dict[str, Tensor]] = [{} for _ in masks]
+        by_split: dict[str, Tensor] = {}
         for split in splits:
             parts = [
                 codes_by_step(self.bottleneck, items, table, steps=1)[:, 0][:, self.kept[split][rows]]
                 for rows, items in self.blocks(split)
             ]
-            for one, codes in zip(found, torch.cat(parts, dim=1), strict=True):
-                one[split] = codes
-        return found
+            by_split[split] = torch.cat(parts, dim=1)
+        return [{split: codes[i] for split, codes in by_split.items()} for i in range(len(masks))]
 
 
 def accuracies(
@@ -103,37 +127,39 @@ def accuracies(
     among: Mapping[str, NDArray[Any]],
     labels: Mapping[str, Tensor],
     forget: Mapping[str, NDArray[np.bool_]],
+    *,
     retain: Mapping[str, NDArray[np.bool_]] | None = None,
 ) -> Accuracies:
     """Accuracies of predictions (..., n) by split.
 
+    predicted, among: among all classes, and among the retain classes.
     forget: split -> (n,) bool, the items that were to be forgotten, or are like them.
     retain: the others; all but those of forget unless given.
     """
-    found: Accuracies = {}
+    reached: Accuracies = {}
     for split in SPLITS:
-        own = labels[split].numpy()
-        right, right_among = predicted[split] == own, among[split] == own
+        known = labels[split].numpy()
+        right, right_among = predicted[split] == known, among[split] == known
         out = forget[split]
         kept = ~out if retain is None else retain[split]
-        found[f"{split}_forget"] = _mean(right[..., out])
-        found[f"{split}_retain"] = _mean(right[..., kept])
-        found[f"{split}_retain_among_retain"] = _mean(right_among[..., kept])
-    found["test"] = _mean(right)
-    return found
+        reached[f"{split}_forget"] = _mean(right[..., out])
+        reached[f"{split}_retain"] = _mean(right[..., kept])
+        reached[f"{split}_retain_among_retain"] = _mean(right_among[..., kept])
+    reached["test"] = _mean(right)
+    return reached
 
 
 def _mean(right: NDArray[np.bool_]) -> Any:
     return right.mean(-1) if right.shape[-1] else np.full(right.shape[:-1], np.nan)[()]
 
 
-def best_step(found: Accuracies) -> int:
+def best_step(grid: Accuracies) -> int:
     """The step of a grid whose first is N = 0 that is best on the training items: as baselines are stopped; ties to
     the smallest N.
     """
-    before = found["train_retain"][0]
+    before = grid["train_retain"][0]
     scores = [
         aus(retain_before=before, retain_after=retain, forget_after=forget)
-        for retain, forget in zip(found["train_retain"], found["train_forget"], strict=True)
+        for retain, forget in zip(grid["train_retain"], grid["train_forget"], strict=True)
     ]
     return int(np.argmax(scores))

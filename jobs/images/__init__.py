@@ -1,1 +1,1 @@
-"""What is known of images beyond one split: copies, what stands of an earlier run, splits that share files."""
+"""What is known of images beyond one split: copies, what is done by an earlier run, splits that share files."""

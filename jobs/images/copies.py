@@ -23,7 +23,7 @@ class Copies:
     """Items whose bytes another item has."""
 
     items: int
-    odd: int
+    relabelled: int
     """Those of them whose label is not the other's."""
 
 
@@ -42,23 +42,26 @@ def read(folder: Place, unit: str) -> bytes | None:
 
 def within(embeddings: Artefact) -> Copies | None:
     """Items after the first of their content in one split; None where it is not known."""
-    found = _known(embeddings)
-    if found is None:
+    known = _known(embeddings)
+    if known is None:
         return None
-    _, first, inverse = np.unique(found[0], return_index=True, return_inverse=True)
-    later = first[inverse] != np.arange(len(inverse))
-    return Copies(int(later.sum()), int((found[1][first[inverse]] != found[1])[later].sum()))
+    contents, labels = known
+    _, first, inverse = np.unique(contents, return_index=True, return_inverse=True)
+    original = first[inverse]
+    is_copy = original != np.arange(len(contents))
+    return Copies(int(is_copy.sum()), int((labels[original] != labels)[is_copy].sum()))
 
 
 def across(train: Artefact, test: Artefact) -> Copies | None:
     """Test items whose bytes a training item has; None where it is not known."""
-    trained, tested = _known(train), _known(test)
-    if trained is None or tested is None:
+    known_train, known_test = _known(train), _known(test)
+    if known_train is None or known_test is None:
         return None
-    contents, first = np.unique(trained[0], return_index=True)
-    at = np.searchsorted(contents, tested[0]).clip(max=len(contents) - 1)
-    same = contents[at] == tested[0]
-    return Copies(int(same.sum()), int((trained[1][first[at]] != tested[1])[same].sum()))
+    (train_contents, train_labels), (test_contents, test_labels) = known_train, known_test
+    contents, first = np.unique(train_contents, return_index=True)
+    place = np.searchsorted(contents, test_contents).clip(max=len(contents) - 1)
+    is_copy = contents[place] == test_contents
+    return Copies(int(is_copy.sum()), int((train_labels[first[place]] != test_labels)[is_copy].sum()))
 
 
 def _known(embeddings: Artefact) -> tuple[NDArray[np.uint64], NDArray[np.int32]] | None:

@@ -20,36 +20,36 @@ from store.layout import MANIFEST
 
 @dataclass(frozen=True, slots=True)
 class Donor:
-    """A unit that stands in another artefact."""
+    """A unit that is done in another artefact."""
 
     artefact: Artefact
     unit: str
 
 
-def donors(task: Task, version: int, manifest: Manifest) -> dict[str, Donor]:
+def donors(task: Task[object], version: int, manifest: Manifest) -> dict[str, Donor]:
     """Unit -> one of another artefact with the same files and labels, embedded as this task asks."""
-    root, wanted = task.output.root, {_key(shard): f"{i:05d}" for i, shard in enumerate(manifest.shards) if shard.files}
-    found: dict[str, Donor] = {}
+    root, units = task.output.root, {_key(shard): f"{i:05d}" for i, shard in enumerate(manifest.shards) if shard.files}
+    donors: dict[str, Donor] = {}
     for digest in names(root / task.output.step):
-        if digest == task.output.digest or len(found) == len(wanted):
+        if digest == task.output.digest or len(donors) == len(units):
             continue
         try:
             other = Artefact(root, task.output.step, digest)
-            there = _manifest(other, task, version)
+            embedded = _manifest(other, task, version)
         except (StoreError, OSError):
             continue  # unfinished, damaged, or none of ours: nothing to take
-        for i, shard in enumerate(there.shards if there else ()):
-            if (unit := wanted.get(_key(shard))) is not None:
-                found.setdefault(unit, Donor(other, f"{i:05d}"))
-    return found
+        for i, shard in enumerate(embedded.shards if embedded else ()):
+            if (unit := units.get(_key(shard))) is not None:
+                donors.setdefault(unit, Donor(other, f"{i:05d}"))
+    return donors
 
 
-def take(donor: Donor, task: Task, unit: str, *, shard: Shard, backbone: Mapping[str, Any]) -> Facts | None:
-    """Copy a unit; None where it does not stand, is damaged, or was embedded by other versions or on another device.
+def take(donor: Donor, task: Task[object], unit: str, *, shard: Shard, backbone: Mapping[str, Any]) -> Facts | None:
+    """Copy a unit; None where it is not done, is damaged, or was embedded by other versions or on another device.
 
     shard: what the unit is here; backbone: its facts here and now.
     """
-    if not donor.artefact.stands(donor.unit):
+    if not donor.artefact.is_done(donor.unit):
         return None
     try:
         return _copied(donor, task, unit, shard=shard, backbone=backbone)
@@ -57,7 +57,7 @@ def take(donor: Donor, task: Task, unit: str, *, shard: Shard, backbone: Mapping
         return None
 
 
-def _copied(donor: Donor, task: Task, unit: str, *, shard: Shard, backbone: Mapping[str, Any]) -> Facts | None:
+def _copied(donor: Donor, task: Task[object], unit: str, *, shard: Shard, backbone: Mapping[str, Any]) -> Facts | None:
     path = donor.artefact.path / "units" / f"{donor.unit}.json"
     with as_written(path):
         mark = dict(read_json(path))
@@ -77,14 +77,14 @@ def _key(shard: Shard) -> tuple[str, ...]:
     return (shard.files, shard.keys, ",".join(map(str, shard.labels)))
 
 
-def _manifest(other: Artefact, task: Task, version: int) -> Manifest | None:
+def _manifest(other: Artefact, task: Task[object], version: int) -> Manifest | None:
     """What another artefact embedded, if it was asked the same; None otherwise."""
     path = other.path / "spec.json"
     if not exists(path):
         return None
     with as_written(path):
-        asked = read_json(path)
-        if asked["version"] != version or asked["spec"] != task.spec:
+        identity = read_json(path)
+        if identity["version"] != version or identity["spec"] != task.spec:
             return None
-        step, _, digest = asked["inputs"]["manifest"].partition("/")
+        step, _, digest = identity["inputs"]["manifest"].partition("/")
     return Manifest.from_json(read_json(Artefact(other.root, step, digest).path / MANIFEST))

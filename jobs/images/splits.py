@@ -32,26 +32,26 @@ def check_apart(train: Images, test: Images) -> None:
 
 
 def check_manifests(spec: Spec, steps: Sequence[Step], root: Place) -> list[str]:
-    """Whether the manifests of an experiment fit together and its spec; they stand already.
+    """Whether the manifests of an experiment fit together and its spec; they are done already.
 
     returns: what the user should know.
     raises: ImageDataError, BadRequest, dkvb.errors.BadBudget.
     """
-    found = {
+    manifests = {
         step.split: Manifest.from_json(read_json(step.task(root).output.path / MANIFEST))
         for step in steps
         if step.kind == "manifest"
     }
-    for split, manifest in found.items():
+    for split, manifest in manifests.items():
         _check_expected(manifest, split, spec.images if split in SPLITS or spec.other is None else spec.other)
-    train, test = found["train"], found["test"]
+    train, test = manifests["train"], manifests["test"]
     _check_classes(train, test, plain=spec.images.kind in ("webdataset", "parquet"))
     named = spec.sweep.classes
     if spec.compare is not None:
         named = [*(named or []), *(spec.compare.classes or []), *(spec.compare.oracle_kv or [])] or None
-        if "other" in found:
+        if "other" in manifests:
             class_indexes(train.classes, list(spec.compare.proxies))
-            class_indexes(found["other"].classes, list(spec.compare.proxies.values()))
+            class_indexes(manifests["other"].classes, list(spec.compare.proxies.values()))
     wanted = class_indexes(train.classes, named or [])
     if empty := [k for k in wanted if not train.histogram[k]]:
         raise BadRequest(
@@ -64,7 +64,7 @@ def check_manifests(spec: Spec, steps: Sequence[Step], root: Place) -> list[str]
         if uve is not None and uve.examples is not None:
             what = f"training items of class {train.classes[k]!r}"
             budgets([*uve.examples], train.histogram[k], shares=False, what=what)
-    return [*_notes(train, test, all_swept=named is None), *_aged(found, spec.images.kind)]
+    return [*_notes(train, test, all_swept=named is None), *_unaccounted(manifests, spec.images.kind)]
 
 
 def _check_expected(manifest: Manifest, split: str, images: ImagesSpec) -> None:
@@ -122,9 +122,9 @@ def _notes(train: Manifest, test: Manifest, *, all_swept: bool) -> Iterator[str]
         yield f"no test items, so nothing can be said of them on test images: {len(without)} classes ({_some(without)})"
 
 
-def _aged(found: Mapping[str, Manifest], kind: str) -> Iterator[str]:
+def _unaccounted(manifests: Mapping[str, Manifest], kind: str) -> Iterator[str]:
     """What an older version may have lost."""
-    old = [split for split, manifest in found.items() if manifest.left_alone is None]
+    old = [split for split, manifest in manifests.items() if manifest.left_alone is None]
     if old and kind in ("webdataset", "parquet"):
         lost = (
             "names with dots, links and further kinds of images"

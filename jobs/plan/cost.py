@@ -22,7 +22,7 @@ def cost(spec: Spec, sizes: Mapping[str, int]) -> dict[str, float]:
     n, t, v = sizes["train"], sizes["test"], sizes["classes"]
     c, m, d_k = spec.bottleneck.c, spec.bottleneck.m, spec.bottleneck.d_k
     d_z = embedding_width(spec.backbone)
-    seen = min(spec.keys.sample or n, n)
+    fitted_on = min(spec.keys.sample or n, n)
     models, oracles, flipped = 1, 0, 0
     if spec.compare is not None:
         seeds, without = spec.compare.seeds, spec.compare.oracle_kv
@@ -32,7 +32,7 @@ def cost(spec: Spec, sizes: Mapping[str, int]) -> dict[str, float]:
     return {
         "images": n + t + flipped,
         "embeddings_bytes": 2.0 * (n + t + flipped) * d_z,
-        "key_distances": float(spec.keys.epochs) * seen * c * m * (models + oracles),
+        "key_distances": float(spec.keys.epochs) * fitted_on * c * m * (models + oracles),
         "code_distances": (2.0 * models + oracles) * (n + t) * c * m,
         "codes_bytes": 2.0 * (n + t) * c * models,
         "neighbours_bytes": 2.0 * (n + t) * c * NEIGHBOURS * models,
@@ -50,20 +50,22 @@ def describe(spec: Spec, location: str | None, root: Place | None) -> dict[str, 
     """
     if root is not None and exists(root):
         open_root(root, create=False)
-    seen = location is not None or spec.images.kind == "digits"
-    made = make_plan(spec, location) if seen else sketch(spec)
+    images_seen = location is not None or spec.images.kind == "digits"
+    plan = make_plan(spec, location) if images_seen else sketch(spec)
     steps = []
-    for step in made.steps:
-        artefact = Artefact(root, step.kind, step.digest) if root and seen else None
+    for step in plan.steps:
+        artefact = Artefact(root, step.kind, step.digest) if root and images_seen else None
         state = "unknown" if artefact is None else "done" if artefact.done else "to do"
         inputs = sorted({needed.label for needed in step.inputs.values()})
-        steps.append({"step": step.label, "digest": step.digest if seen else None, "state": state, "inputs": inputs})
+        steps.append(
+            {"step": step.label, "digest": step.digest if images_seen else None, "state": state, "inputs": inputs}
+        )
     sizes = dict(spec.images.expect)
     known = {"train", "test", "classes"} <= sizes.keys()
     return {
         "name": spec.name,
         "images": f"{spec.images.kind} at {location}" if location else spec.images.kind,
-        "images_seen": seen,
+        "images_seen": images_seen,
         "steps": steps,
         "sizes": sizes,
         "cost": cost(spec, sizes) if known else None,
@@ -72,7 +74,7 @@ def describe(spec: Spec, location: str | None, root: Place | None) -> dict[str, 
 
 def describe_text(plans: Sequence[Mapping[str, Any]]) -> str:
     """The plans of a spec for people."""
-    texts = [one_text(about) for about in plans]
+    texts = [plan_text(about) for about in plans]
     if len(plans) > 1:
         digests = [step["digest"] for about in plans for step in about["steps"]]
         different = "" if None in digests else f", {len(set(digests))} different ones: what is shared is done once"
@@ -80,7 +82,7 @@ def describe_text(plans: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(texts)
 
 
-def one_text(about: Mapping[str, Any]) -> str:
+def plan_text(about: Mapping[str, Any]) -> str:
     """One plan for people."""
     lines = [f"{about['name']}: {about['images']}", ""]
     for step in about["steps"]:
@@ -92,15 +94,15 @@ def one_text(about: Mapping[str, Any]) -> str:
     if about["cost"] is None:
         lines.append("Cost is known for specs that say images.expect = { train = ..., test = ..., classes = ... }.")
     else:
-        asked = about["cost"]
+        amounts = about["cost"]
         lines += [
-            f"  {asked['images']:,.0f} images through the backbone",
-            f"  {asked['key_distances']:.2e} distances to fit the keys, "
-            f"{asked['code_distances']:.2e} for codes and neighbours",
+            f"  {amounts['images']:,.0f} images through the backbone",
+            f"  {amounts['key_distances']:.2e} distances to fit the keys, "
+            f"{amounts['code_distances']:.2e} for codes and neighbours",
             *(
-                f"  {asked[f'{name}_bytes'] / 2**20:,.0f} MiB of {name}"
+                f"  {amounts[f'{name}_bytes'] / 2**20:,.0f} MiB of {name}"
                 for name in ("embeddings", "codes", "neighbours", "projection", "keys", "values", "oracles")
-                if asked[f"{name}_bytes"]
+                if amounts[f"{name}_bytes"]
             ),
         ]
     return "\n".join(lines)

@@ -13,7 +13,7 @@ from jobs.step import SPLITS, Step
 from store.addresses import written_out
 from store.artefacts import digest
 from store.errors import StoreError
-from store.images import Images, open_images
+from store.images import Images
 from store.places import Place, is_address
 
 UNKNOWN = "unknown until the images are seen"
@@ -30,7 +30,7 @@ class Plan:
         """A step by its label, such as "codes[test]"."""
         return next(step for step in self.steps if step.label == label)
 
-    def stands(self, root: Place) -> bool:
+    def is_done(self, root: Place) -> bool:
         """Whether nothing is left to do on a root."""
         return all(step.task(root).output.done for step in self.steps)
 
@@ -62,16 +62,10 @@ def waves(plans: Sequence[Plan]) -> list[dict[str, Step]]:
 
 
 def image_source(spec: Spec, location: str, split: str) -> Images:
-    """The images of one split, or the "other" data set."""
-    images = spec.other if split == "other" and spec.other is not None else spec.images
-    return open_images(
-        images.kind,
-        location,
-        pattern=images.test if split == "test" else images.train,
-        shard_items=images.shard_items,
-        class_file=images.classes,
-        columns=images.columns,
-    )
+    """The images of one split, or the training images of the "other" data set."""
+    if split == "other" and spec.other is not None:
+        return spec.other.split("train").open(location)
+    return spec.images.split(split).open(location)
 
 
 def make_plan(spec: Spec, location: str | None) -> Plan:
@@ -84,17 +78,17 @@ def make_plan(spec: Spec, location: str | None) -> Plan:
         raise BadSpec(f"{spec.name}: images of kind {spec.images.kind!r} lie somewhere: give --images DIR")
     # Workers have working directories of their own.
     written = written_out(location or "")
-    there = str(Path(written).resolve()) if location and not is_address(written) else written
-    sources = {split: image_source(spec, there, split) for split in _parts(spec)}
-    with _listable(there):
-        listings = {split: digest([[f.name, f.bytes] for f in found.listing()]) for split, found in sources.items()}
+    resolved = str(Path(written).resolve()) if location and not is_address(written) else written
+    sources = {split: image_source(spec, resolved, split) for split in _parts(spec)}
+    with _listable(resolved):
+        listings = {split: digest([[f.name, f.bytes] for f in images.listing()]) for split, images in sources.items()}
         check_apart(sources["train"], sources["test"])
-    return Plan(spec, steps(spec, {"location": there}, listings))
+    return Plan(spec, steps(spec, resolved, listings))
 
 
 def sketch(spec: Spec) -> Plan:
     """The plan of an experiment whose images are not here: its steps are right, their digests are not."""
-    return Plan(spec, steps(spec, {}, dict.fromkeys(_parts(spec), UNKNOWN)))
+    return Plan(spec, steps(spec, "", dict.fromkeys(_parts(spec), UNKNOWN)))
 
 
 def _parts(spec: Spec) -> tuple[str, ...]:

@@ -14,25 +14,30 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 from cluster import metrics
 from cluster.errors import ClusterError
 from dkvb.errors import DkvbError
 from jobs.errors import JobsError
 from jobs.plan.plan import make_plan
-from jobs.queue.files import end, find_job, read_queue, said
+from jobs.queue.files import (
+    end,
+    find_job,
+    has_ended,
+    log_of,
+    read_queue,
+    start,
+    write_heartbeat,
+    write_outputs,
+)
 from jobs.queue.job import Attempt, Job
+from jobs.queue.records import End, EndState, Heartbeat, Outputs
 from jobs.run.execute import Placement, execute
-from jobs.run.progress import Reporter
+from jobs.run.progress import LogEvent, LogLine, Reporter
 from jobs.spec.reading import build
 from jobs.spec.schema import Spec
-from store.artefacts import write_json
 from store.errors import StoreError
-from store.files import create, exists
-from store.journal import Journal
 from store.places import place
 
 BEAT_S = 5.0
@@ -42,18 +47,22 @@ QUEUE_S = 60.0
 """Seconds between two looks at the whole queue, for its length."""
 
 
+AS_ORDERED = "stopped, as ordered"
+"""Why an attempt ended that people stopped."""
+
+
 class Log:
     """Log lines of an attempt: JSON, to the journal beside its heartbeat."""
 
     def __init__(self, job: Job, attempt: Attempt) -> None:
         self._about = {"job": job.id, "attempt": attempt.number}
-        self._journal = Journal(attempt.place / "log.jsonl")
+        self._journal = log_of(attempt)
         self._lock = threading.Lock()  # the heartbeat's thread flushes
 
-    def write(self, record: Mapping[str, Any]) -> None:
+    def write(self, line: LogLine) -> None:
         """Add a line."""
         with self._lock:
-            self._journal.write({"time": round(time.time(), 3), **self._about, **record})
+            self._journal.write({"time": round(time.time(), 3), **self._about, **line.to_json()})
 
     def flush(self) -> None:
         """Put what is not put yet."""
@@ -62,15 +71,15 @@ class Log:
 
 
 class Beat(threading.Thread):
-    """The heartbeat; and an ear for a stop order, or for somebody who has said that this attempt ended."""
+    """The heartbeat; it also looks for a command to stop, or for somebody who has said that this attempt ended."""
 
     def __init__(self, job: Job, attempt: Attempt, reporter: Reporter, log: Log) -> None:
         super().__init__(name="beat", daemon=True)
         self._job, self._attempt, self._reporter, self._log = job, attempt, reporter, log
         self._over = threading.Event()
         self._looked = 0.0
-        self.ordered = ""
-        """Why the driver was told to end; empty unless it was."""
+        self._reason = ""
+        """Why the driver is to end; empty unless it is."""
 
     def __enter__(self) -> "Beat":
         self.beat()
@@ -82,7 +91,7 @@ class Beat(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        """Beat until told that it is over, whatever happens."""
+        """Beat until all is over, whatever happens."""
         while not self._over.wait(BEAT_S):
             try:
                 self.beat()
@@ -90,69 +99,70 @@ class Beat(threading.Thread):
                 print(f"heartbeat: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
     def beat(self) -> None:
-        """Say that the driver lives, and hear what was said meanwhile."""
-        write_json(self._attempt.place / "heartbeat.json", {"time": time.time(), **self._reporter.now()})
+        """Say that the driver lives, and look for what was said meanwhile."""
+        write_heartbeat(self._attempt, Heartbeat(tally=self._reporter.tally()))
         self._log.flush()
-        if not self.ordered:
-            self.ordered = self.told_to_end()
-            if self.ordered:
+        if not self._reason:
+            self._reason = self._look()
+            if self._reason:
                 os.kill(os.getpid(), signal.SIGTERM)
         if time.monotonic() - self._looked > QUEUE_S:
             self._looked = time.monotonic()
             states = [job.state(time.time()).name for job in read_queue(self._job.place.parent)]
-            metrics.gauge(metrics.QUEUE, states.count("queued") + states.count("lost"))
+            metrics.gauge(metrics.QUEUE, sum(name.waits for name in states))
 
-    def why_told(self) -> str:
-        """Why this driver was told to end, if that was said; an order is heard by its cluster before it is by us."""
+    def reason(self) -> str:
+        """Why this driver is to end, if that was said; a command reaches its cluster before it reaches this process."""
         with suppress(OSError, StoreError, JobsError):
-            return self.ordered or self.told_to_end()
+            return self._reason or self._look()
         return ""
 
-    def told_to_end(self) -> str:
-        """Why this driver is to end, if it is."""
-        if exists(self._attempt.place / "end.json"):
+    def _look(self) -> str:
+        """Why this driver is to end, by the files of the queue."""
+        if has_ended(self._attempt):
             return "another has said that this attempt ended"
-        job = find_job(self._job.place.parent, self._job.id)
-        return "stopped, as ordered" if job.stop_ordered else ""
+        return AS_ORDERED if find_job(self._job.place.parent, self._job.id).is_to_stop else ""
 
 
 def drive(job: Job, attempt: Attempt) -> int:
     """Run one attempt to its end; returns the exit code."""
-    if attempt.end is not None or job.stop_ordered or not create(attempt.place / "started.json", said()):
+    if attempt.end is not None or job.is_to_stop or not start(attempt):
         print(f"{job.id}: attempt {attempt.number} is another's, has ended or was stopped; nothing to do")
         return 0
     log = Log(job, attempt)
-    reporter = Reporter(root=place(job.asked["root"]), terminal=False, log=log.write)
+    reporter = Reporter(root=place(job.assignment.root), terminal=False, log=log.write)
     signal.signal(signal.SIGTERM, _leave)
     with Beat(job, attempt, reporter, log) as beat:
         try:
-            log.write({"event": "attempt", "text": f"begins on {job.asked['address']}"})
+            log.write(LogLine(event=LogEvent.ATTEMPT, text=f"begins on {job.assignment.address}"))
             work(job, attempt, reporter)
-            state, why, final = "succeeded", "", True
+            ending = End(state=EndState.SUCCEEDED, why="", final=True)
         except (KeyboardInterrupt, SystemExit):
-            why = beat.why_told() or "the driver was told to end (SIGTERM)"
-            state, final = ("stopped", True) if why.startswith("stopped") else ("lost", False)
+            why = beat.reason() or "the driver was told to end (SIGTERM)"
+            stopped = why == AS_ORDERED
+            ending = End(state=EndState.STOPPED if stopped else EndState.LOST, why=why, final=stopped)
         except (ClusterError, DkvbError, JobsError, StoreError) as error:
-            state, why, final = "failed", str(error), error.final
+            ending = End(state=EndState.FAILED, why=str(error), final=error.final)
         except OSError as error:
-            state, why, final = "failed", f"{type(error).__name__}: {error}", False
+            ending = End(state=EndState.FAILED, why=f"{type(error).__name__}: {error}")
         except Exception as error:  # a bug of ours, or of a library
-            state, why, final = "failed", f"{type(error).__name__}: {error}", True
-            log.write({"event": "traceback", "text": traceback.format_exc()})
-    log.write({"event": state, "text": why})
+            ending = End(state=EndState.FAILED, why=f"{type(error).__name__}: {error}", final=True)
+            log.write(LogLine(event=LogEvent.TRACEBACK, text=traceback.format_exc()))
+    log.write(LogLine(event=LogEvent(ending.state), text=ending.why))
     log.flush()  # before the end is said: who follows the log stops there
-    end(attempt, state, why=why, final=final)  # type: ignore[arg-type]
-    return 0 if state == "succeeded" else 1
+    end(attempt, ending)
+    return 0 if ending.state is EndState.SUCCEEDED else 1
 
 
 def work(job: Job, attempt: Attempt, reporter: Reporter) -> None:
     """What `dkvb run` does, on the cluster that this process is part of."""
-    asked = job.asked
-    plans = [make_plan(build(Spec, spec, ""), asked["images"]) for spec in asked["specs"]]
-    root = place(asked["root"])
+    assignment = job.assignment
+    plans = [make_plan(build(Spec, spec, ""), assignment.images) for spec in assignment.specs]
+    root = place(assignment.root)
     steps = sorted({f"{step.kind}/{step.digest}" for plan in plans for step in plan.steps})
-    write_json(attempt.place / "plan.json", {"root": str(root), "steps": steps})
-    execute(plans, root, Placement(address="auto", workers=asked["workers"], gpus=asked["gpus"]), reporter)
+    write_outputs(attempt, Outputs(root=str(root), steps=steps))
+    placement = Placement(address="auto", workers=assignment.workers, gpus=assignment.gpus)
+    execute(plans, root, placement, reporter)
 
 
 def _leave(number: int, _frame: object) -> None:

@@ -1,97 +1,121 @@
 """The queue: a folder of small files, most of them created once and never changed; a job's state is read off them.
 
     <queue>/dkvb-queue.json                  says that this is a queue
-    <queue>/<job>/job.json                   what was asked
-    <queue>/<job>/orders/<n>.json            what people said since: stop, retry, priority
-    <queue>/<job>/attempts/<n>/attempt.json  somebody decided on the n-th attempt: of many reconcilers, one
-    <queue>/<job>/attempts/<n>/started.json  its driver lives: of many drivers, one
+    <queue>/<job>/job.json                   what it is to do
+    <queue>/<job>/orders/<n>.json            what people asked of it since: stop, retry, priority
+    <queue>/<job>/attempts/<n>/attempt.json  one of many reconcilers decided on the n-th attempt
+    <queue>/<job>/attempts/<n>/started.json  one of many drivers took it up
     <queue>/<job>/attempts/<n>/plan.json     the artefacts it is to make
     <queue>/<job>/attempts/<n>/heartbeat.json   written again every few seconds
     <queue>/<job>/attempts/<n>/end.json      how it ended, said by its driver, or by a reconciler that found it dead
     <queue>/<job>/attempts/<n>/log.jsonl     its log
 
-The queue is a place as every root is: a shared disk, or an object store.
+The queue is a place as every root is: a shared disk, or an object store. What each file holds: `jobs.queue.records`.
 """
 
-import json
 import re
 import secrets
-import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, get_args
 
-from cluster.units import here
 from jobs.errors import BadRequest, nearest
-from jobs.queue import records
 from jobs.queue.job import Attempt, Job
-from jobs.queue.records import Json, Order
-from store.artefacts import as_json
+from jobs.queue.records import (
+    FORMAT,
+    REQUIRED,
+    Assignment,
+    Command,
+    CommandKind,
+    Decision,
+    End,
+    Heartbeat,
+    Json,
+    Outputs,
+    Signed,
+)
+from store.artefacts import as_json, write_json
 from store.errors import NotARoot, StoreError
 from store.files import create, exists, names, read_tree
+from store.journal import Journal, read_journal
 from store.json import from_json
 from store.links import check_own
 from store.places import Place
 
 QUEUE_FILE = "dkvb-queue.json"
 QUEUE_FORMAT = "dkvb-queue/1"
-FORMAT = "dkvb-job/1"
 
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """What a job's folder is named; it leads nowhere else."""
 
-ASKED = {"name", "specs", "root", "images", "address", "priority", "attempts", "commit", "time", "by"}
-"""Without these a job's file is none."""
 
-
-def said(**content: Any) -> bytes:
-    """The content of a file that is created once: who, when, and a word by which a writer knows its own."""
-    return as_json({**content, "time": time.time(), "by": here(), "token": secrets.token_hex(8)})
-
-
-def add(queue: Place, asked: Json) -> Job:
-    """Put a job into the queue.
-
-    asked: name, specs, root, images, address, priority, attempts, workers, gpus, commit.
-    raises: BadRequest for a folder that holds something else.
-    """
+def add(queue: Place, assignment: Assignment) -> Job:
+    """Put a job into the queue; raises: BadRequest for a folder that holds something else."""
     if names(queue) and not exists(queue / QUEUE_FILE):
         raise BadRequest(f"{queue}: holds other files and no {QUEUE_FILE}; give an empty or a new folder as queue")
-    create(queue / QUEUE_FILE, said(format=QUEUE_FORMAT))
+    create(queue / QUEUE_FILE, as_json({"format": QUEUE_FORMAT, **Signed().to_json()}))
     while True:
-        job = queue / f"{asked['name']}-{secrets.token_hex(3)}"
-        if create(job / "job.json", said(**{"format": FORMAT, **asked})):
+        job = queue / f"{assignment.name}-{secrets.token_hex(3)}"
+        if create(job / "job.json", as_json(assignment.to_json())):
             return find_job(queue, job.name)
 
 
-def order(job: Job, what: Order, **more: Any) -> None:
-    """Add to what people said of a job."""
-    number = len(job.orders) + 1
-    while not create(job.place / "orders" / f"{number:04d}.json", said(order=what, **more)):
+def add_command(job: Job, command: Command) -> None:
+    """Add to what people asked of a job."""
+    number = len(job.commands) + 1
+    while not create(job.place / "orders" / f"{number:04d}.json", as_json(command.to_json())):
         number += 1
 
 
 def decide(job: Job, address: str) -> Attempt | None:
     """Decide on the job's next attempt; None where another was quicker."""
-    number = len(job.attempts) + 1
+    number, decision = len(job.attempts) + 1, Decision(address=address)
     place = job.place / "attempts" / f"{number:04d}"
-    content = said(address=address)
-    if not create(place / "attempt.json", content):
+    if not create(place / "attempt.json", as_json(decision.to_json())):
         return None
-    return Attempt(number=number, place=place, decided=json.loads(content))
+    return Attempt(number=number, place=place, decision=decision)
 
 
-def end(attempt: Attempt, state: records.End, *, why: str, **more: Any) -> bool:
+def start(attempt: Attempt) -> bool:
+    """Say that this process drives an attempt; False where another does."""
+    return create(attempt.place / "started.json", as_json(Signed().to_json()))
+
+
+def write_outputs(attempt: Attempt, outputs: Outputs) -> None:
+    """Say what an attempt is to make."""
+    write_json(attempt.place / "plan.json", outputs.to_json())
+
+
+def write_heartbeat(attempt: Attempt, heartbeat: Heartbeat) -> None:
+    """Say that the driver of an attempt lives."""
+    write_json(attempt.place / "heartbeat.json", heartbeat.to_json())
+
+
+def end(attempt: Attempt, ending: End) -> bool:
     """Say how an attempt ended; False where it was said already, and stays."""
-    return create(attempt.place / "end.json", said(state=state, why=why, **more))
+    return create(attempt.place / "end.json", as_json(ending.to_json()))
+
+
+def has_ended(attempt: Attempt) -> bool:
+    """Whether somebody has said by now that an attempt ended."""
+    return exists(attempt.place / "end.json")
+
+
+def log_of(attempt: Attempt) -> Journal:
+    """The log of an attempt, to be written by its driver."""
+    return Journal(attempt.place / "log.jsonl")
+
+
+def read_log(attempt: Attempt) -> Iterator[Json]:
+    """The lines of the log of an attempt, oldest first."""
+    return read_journal(attempt.place / "log.jsonl")
 
 
 def read_queue(queue: Place, tell: Callable[[str], None] = lambda _: None) -> list[Job]:
     """All jobs, in the order in which they are started; what else lies there is passed over.
 
-    tell: is given a line for each job that is there and not as dkvb writes it; it must not hide the others.
+    tell: is given a line for each job whose files are not as dkvb writes them; it does not hide the others.
     raises: BadRequest for a folder that is no queue.
     """
     if not exists(queue / QUEUE_FILE):
@@ -117,8 +141,8 @@ def _folders(queue: Place) -> Iterator[tuple[str, Callable[[], Mapping[str, byte
         folder, _, name = path.partition("/")
         if JOB_ID.fullmatch(folder):
             files.setdefault(folder, {})[name] = data
-    for folder, found in files.items():
-        yield folder, partial(dict, found)
+    for folder, contents in files.items():
+        yield folder, partial(dict, contents)
 
 
 def _files(folder: Place) -> dict[str, bytes]:
@@ -136,13 +160,13 @@ def find_job(queue: Place, name: str) -> Job:
         job = _job(queue / name, _files(queue / name))
         if job is not None:
             return job
-    there = [job.id for job in read_queue(queue)]
-    known = f"there: {', '.join(there)}" if len(there) <= 20 else f"{len(there)} jobs there"
-    raise BadRequest(f"{queue}: no job {name!r}{nearest(name, there)} ({known if there else 'the queue is empty'})")
+    ids = [job.id for job in read_queue(queue)]
+    known = f"there: {', '.join(ids)}" if len(ids) <= 20 else f"{len(ids)} jobs there"
+    raise BadRequest(f"{queue}: no job {name!r}{nearest(name, ids)} ({known if ids else 'the queue is empty'})")
 
 
 def _json(data: bytes) -> Json:
-    """Content of a file of the queue; nothing for one that is torn, or another's."""
+    """The content of a file of the queue; empty for one that is torn, or somebody else's."""
     try:
         content = from_json(data)
     except ValueError:
@@ -152,38 +176,42 @@ def _json(data: bytes) -> Json:
 
 def _job(place: Place, files: Mapping[str, bytes]) -> Job | None:
     """A job of its files by their paths; None where they are none of ours; raises: NotARoot for changed ones."""
-    content = {name: found for name, data in files.items() if (found := _json(data))}
-    asked = content.get("job.json", {})
-    if asked.get("format") != FORMAT or not asked.keys() >= ASKED:
+    contents = {name: content for name, data in files.items() if (content := _json(data))}
+    content = contents.get("job.json", {})
+    if content.get("format") != FORMAT or not content.keys() >= set(REQUIRED):
         return None
-    in_order = [(name, content[name]) for name in sorted(content) if name.startswith("orders/")]
+    orders = [name for name in sorted(contents) if name.startswith("orders/")]
     attempts: list[Attempt] = []
     for number in count(1):
         folder = f"attempts/{number:04d}"
-        if (decided := content.get(f"{folder}/attempt.json")) is None:
+        if f"{folder}/attempt.json" not in contents:
             break
-        attempts.append(_attempt(number, place / folder, decided, content))
+        attempts.append(_attempt(number, place / folder, contents))
     return Job(
         id=place.name,
         place=place,
-        asked=records.job(f"{place}/job.json", asked),
-        orders=[records.order(f"{place}/{name}", one) for name, one in in_order if one.get("order") in get_args(Order)],
+        assignment=Assignment.read(f"{place}/job.json", content),
+        commands=[
+            Command.read(f"{place}/{name}", contents[name])
+            for name in orders
+            if contents[name].get("order") in [*CommandKind]
+        ],
         attempts=attempts,
     )
 
 
-def _attempt(number: int, place: Place, decided: Json, content: Mapping[str, Json]) -> Attempt:
-    """One attempt of the content of its job's files."""
-
-    def part(name: str) -> Json | None:
-        return content.get(f"attempts/{place.name}/{name}.json")
-
+def _attempt(number: int, place: Place, contents: Mapping[str, Json]) -> Attempt:
+    """One attempt of the contents of its job's files by their paths; that of its decision is there."""
+    decision, start, outputs, heartbeat, end = (
+        contents.get(f"attempts/{place.name}/{name}.json")
+        for name in ("attempt", "started", "plan", "heartbeat", "end")
+    )
     return Attempt(
         number=number,
         place=place,
-        decided=records.decided(f"{place}/attempt.json", decided),
-        started=records.started(f"{place}/started.json", found) if (found := part("started")) else None,
-        plan=records.plan(found) if (found := part("plan")) else None,
-        heartbeat=records.heartbeat(found) if (found := part("heartbeat")) else None,
-        end=records.end(f"{place}/end.json", found) if (found := part("end")) else None,
+        decision=Decision.read(f"{place}/attempt.json", decision or {}),
+        start=Signed.read(f"{place}/started.json", start) if start else None,
+        outputs=Outputs.read(outputs) if outputs else None,
+        heartbeat=Heartbeat.read(heartbeat) if heartbeat else None,
+        end=End.read(f"{place}/end.json", end) if end else None,
     )

@@ -2,145 +2,180 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs.queue.files import find_job
-from jobs.queue.job import Attempt, Job
+from jobs.queue.files import find_job, read_log
+from jobs.queue.job import Attempt, Job, StateName
+from jobs.queue.records import Json
+from jobs.run.progress import Tally
 from store.artefacts import as_written
-from store.journal import read_journal
 from store.places import Place
 
-ORDER = ("running", "queued", "lost", "failed", "stopped", "succeeded")
+ORDER = (
+    StateName.RUNNING,
+    StateName.QUEUED,
+    StateName.LOST,
+    StateName.FAILED,
+    StateName.STOPPED,
+    StateName.SUCCEEDED,
+)
+"""In which a list has the jobs."""
+
 FOLLOW_S = 2.0
 """Seconds between two looks at a log that is followed."""
 
 
-def row(job: Job) -> dict[str, Any]:
-    """One job as JSON."""
-    with as_written(job.place):
-        return _row(job)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One job of a list."""
+
+    job: str
+    """Its id."""
+    state: StateName
+    why: str
+    priority: int
+    attempts: int
+    """Made so far."""
+    submitted: str
+    """Date and time (UTC)."""
+    progress: Tally | None
+    """As of its last heartbeat."""
+    root: str
+    address: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as a JSON object."""
+        return {**asdict(self), "progress": {} if self.progress is None else asdict(self.progress)}
 
 
-def _row(job: Job) -> dict[str, Any]:
+def row(job: Job) -> Row:
+    """One job as a row."""
     state, last = job.state(time.time()), job.attempts[-1] if job.attempts else None
-    beat = (last.heartbeat or {}) if last is not None else {}
-    return {
-        "job": job.id,
-        "state": state.name,
-        "why": state.why,
-        "priority": job.priority,
-        "attempts": len(job.attempts),
-        "submitted": _when(job.asked["time"]),
-        "progress": {key: beat[key] for key in ("step", "units", "ended", "failed") if key in beat},
-        "root": job.asked["root"],
-        "address": job.asked["address"],
-    }
+    return Row(
+        job=job.id,
+        state=state.name,
+        why=state.why,
+        priority=job.priority,
+        attempts=len(job.attempts),
+        submitted=_when(job.assignment.time),
+        progress=last.heartbeat.tally if last is not None and last.heartbeat is not None else None,
+        root=job.assignment.root,
+        address=job.assignment.address,
+    )
 
 
-def rows(jobs: list[Job]) -> list[dict[str, Any]]:
+def rows(jobs: list[Job]) -> list[Row]:
     """All jobs: those that run, then those that wait in the order they will start, then those that ended."""
-    return sorted((row(job) for job in jobs), key=lambda one: ORDER.index(one["state"]))
+    return sorted(map(row, jobs), key=lambda listed: ORDER.index(listed.state))
 
 
-def as_text(listed: list[dict[str, Any]]) -> str:
-    """One line per job."""
-    width = max((len(one["job"]) for one in listed), default=0)
+def as_text(table: list[Row]) -> str:
+    """One line per job: how far it is while it runs, the first line of the reason otherwise."""
+    width = max((len(each.job) for each in table), default=0)
     lines = []
-    for one in listed:
-        beat = one["progress"]
-        runs = one["state"] == "running" and beat.get("step")
-        far = f"{beat['step']} {beat['ended']}/{beat['units']}" if runs else ""
-        why = _plain(one["why"].partition("\n")[0])
+    for each in table:
+        reason = _plain(each.why.partition("\n")[0])
         lines.append(
-            f"{one['job']:<{width}}  {one['state']:<9}  priority {one['priority']:>3}  attempts {one['attempts']}  "
-            f"{one['submitted']}  {far or why}".rstrip()
+            f"{each.job:<{width}}  {each.state:<9}  priority {each.priority:>3}  attempts {each.attempts}  "
+            f"{each.submitted}  {_progress(each) or reason}".rstrip()
         )
     return "\n".join(lines)
+
+
+def _progress(job: Row) -> str:
+    if job.state is not StateName.RUNNING or job.progress is None or not job.progress.step:
+        return ""
+    return f"{job.progress.step} {job.progress.ended}/{job.progress.units}"
 
 
 def show(job: Job) -> dict[str, Any]:
     """All that the files say of a job, as JSON."""
     return {
-        **row(job),
-        "asked": dict(job.asked),
-        "orders": [dict(order) for order in job.orders],
+        **row(job).to_json(),
+        "asked": job.assignment.to_json(),
+        "orders": [command.to_json() for command in job.commands],
         "tries": [_attempt(attempt) for attempt in job.attempts],
     }
 
 
 def show_text(job: Job) -> str:
-    """The same for people."""
+    """All that the files say of a job, for people; raises: NotARoot for a spec without a name."""
+    state, assignment = job.state(time.time()), job.assignment
     with as_written(job.place):
-        return _show_text(job)
-
-
-def _show_text(job: Job) -> str:
-    about, state = row(job), job.state(time.time())
+        specs = ", ".join(spec["name"] for spec in assignment.specs)
     lines = [
         f"{job.id}: {state.name}{f', {_plain(state.why)}' if state.why else ''}",
-        f"  root       {about['root']}",
-        f"  images     {job.asked['images'] or 'bundled'}",
-        f"  cluster    {about['address']}",
-        f"  specs      {', '.join(spec['name'] for spec in job.asked['specs'])}",
-        f"  priority   {about['priority']}",
-        f"  submitted  {about['submitted']} by {job.asked['by']}",
+        f"  root       {assignment.root}",
+        f"  images     {assignment.images or 'bundled'}",
+        f"  cluster    {assignment.address}",
+        f"  specs      {specs}",
+        f"  priority   {job.priority}",
+        f"  submitted  {_when(assignment.time)} by {assignment.by}",
     ]
-    lines += [f"  {order['order']:<10} {_when(order['time'])} by {order['by']}" for order in job.orders]
+    lines += [f"  {command.kind:<10} {_when(command.time)} by {command.by}" for command in job.commands]
     for attempt in job.attempts:
         lines.append(f"  attempt {attempt.number}  {_attempt_line(attempt)}")
-        output = str((attempt.end or {}).get("output", ""))
+        output = (attempt.end.output if attempt.end is not None else None) or ""
         lines += [f"    | {_plain(line)}" for line in output.splitlines()]
     return "\n".join(lines)
 
 
-def log_lines(job: Job) -> Iterator[dict[str, Any]]:
+def log_lines(job: Job) -> Iterator[Json]:
     """The log of all attempts, oldest line first."""
     for attempt in job.attempts:
-        yield from read_journal(attempt.place / "log.jsonl")
+        yield from read_log(attempt)
 
 
-def follow(queue: Place, name: str) -> Iterator[dict[str, Any]]:
+def follow(queue: Place, name: str) -> Iterator[Json]:
     """The log as it grows, until the job has ended."""
-    told = 0
+    shown = 0
     while True:
         job = find_job(queue, name)
-        ended = job.state(time.time()).name in ("succeeded", "failed", "stopped")  # before the log is read for good
+        ended = job.state(time.time()).name.has_ended  # before the log is read for good
         lines = list(log_lines(job))
-        yield from lines[told:]
-        told = len(lines)
+        yield from lines[shown:]
+        shown = len(lines)
         if ended:
             return
         time.sleep(FOLLOW_S)
 
 
-def log_text(line: dict[str, Any]) -> str:
-    """A line of a log for people."""
+def log_text(line: Json) -> str:
+    """A line of a log for people; of a file that others changed it may be anything."""
     try:
         return _log_text(line)
     except (KeyError, OverflowError, OSError, TypeError, ValueError):
         return f"not a line of a log: {line}"
 
 
-def _log_text(line: dict[str, Any]) -> str:
-    more = {key: line[key] for key in ("unit", "seconds", "worker", "units", "standing") if key in line}
-    parts = " ".join(f"{key}={value}" for key, value in more.items())
+def _log_text(line: Json) -> str:
+    numbers = {key: line[key] for key in ("unit", "seconds", "worker", "units", "standing") if key in line}
+    parts = " ".join(f"{key}={value}" for key, value in numbers.items())
     head = f"{_when(line['time'])} {line['attempt']} {line['event']:<11}"
     return " ".join(part for part in (head, line.get("step", ""), parts, _plain(line.get("text", ""))) if part)
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:
-    parts = {name: getattr(attempt, name) for name in ("decided", "started", "plan", "heartbeat", "end")}
-    return {"number": attempt.number, "submission": attempt.submission, **parts}
+    return {
+        "number": attempt.number,
+        "submission": attempt.submission,
+        "decided": attempt.decision.to_json(),
+        "started": None if attempt.start is None else attempt.start.to_json(),
+        "plan": None if attempt.outputs is None else attempt.outputs.to_json(),
+        "heartbeat": None if attempt.heartbeat is None else attempt.heartbeat.to_json(),
+        "end": None if attempt.end is None else attempt.end.to_json(),
+    }
 
 
 def _attempt_line(attempt: Attempt) -> str:
-    text = f"{_when(attempt.decided['time'])} decided by {attempt.decided['by']}"
-    if attempt.started:
-        text += f", run by {attempt.started['by']}"
-    if attempt.end:
-        text += f", {attempt.end['state']} {_when(attempt.end['time'])}"
-        text += f": {_plain(attempt.end['why'])}" if attempt.end["why"] else ""
+    text = f"{_when(attempt.decision.time)} decided by {attempt.decision.by}"
+    if attempt.start is not None:
+        text += f", run by {attempt.start.by}"
+    if attempt.end is not None:
+        text += f", {attempt.end.state} {_when(attempt.end.time)}"
+        text += f": {_plain(attempt.end.why)}" if attempt.end.why else ""
     return text
 
 

@@ -43,14 +43,14 @@ def rows_of(experiment: Experiment, table: str) -> pl.DataFrame:
 
 def attack_rows(experiment: Experiment) -> pl.DataFrame:
     """All attacks, U-LiRA among them."""
-    found = [rows_of(experiment, "attacks")]
+    parts = [rows_of(experiment, "attacks")]
     if "lira" in experiment.steps:
-        found.append(read_rows(experiment.artefact("lira").path / "attacks.parquet", ATTACKS))
-    return pl.concat(found)
+        parts.append(read_rows(experiment.artefact("lira").path / "attacks.parquet", ATTACKS))
+    return pl.concat(parts)
 
 
 def compare_table(experiment: Experiment) -> pl.DataFrame:
-    """One row a head and method; accuracies in percent, ToW with the 95 % interval of its mean."""
+    """One row per head and method; accuracies in percent, ToW with the 95 % interval of its mean."""
     rows, unknown = known_rows(rows_of(experiment, "compare"))
     before = rows.filter(pl.col("method") == "none").select(
         "class", "seed", "head", pl.col("test_retain").alias("retain_before")
@@ -92,11 +92,14 @@ def known_rows(rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
 def ranked(rows: pl.DataFrame, score: str) -> pl.DataFrame:
     """For each head and method the interval of its mean score, and how far it lies behind the best of its head.
 
-    best: whether the paired interval of the difference reaches 0; null for the model before and the oracle.
+    rows: of the compare step; score: the column that counts.
+    returns: head, method and the columns of RANKED; best: whether the paired interval of the difference reaches 0; null
+    for the model before and the oracle.
     """
-    found: list[dict[str, Any]] = []
-    for (head,), own in rows.group_by("head", maintain_order=True):
-        scores = {method: crossed(part, score) for (method,), part in own.group_by("method", maintain_order=True)}
+    places: list[dict[str, Any]] = []
+    for (head,), of_head in rows.group_by("head", maintain_order=True):
+        methods = of_head.group_by("method", maintain_order=True)
+        scores = {method: crossed(part, score) for (method,), part in methods}
         contest = {method: values for method, values in scores.items() if method not in NOT_RANKED}
         best = max(contest.values(), key=lambda values: float(np.mean(values)))
         for method, values in scores.items():
@@ -105,8 +108,8 @@ def ranked(rows: pl.DataFrame, score: str) -> pl.DataFrame:
             if method in contest:
                 gap = paired_bootstrap(best, values, seed=0)
                 row |= {"behind": gap.mean, "at least": gap.low, "best": gap.low <= 0}
-            found.append(row)
-    return pl.DataFrame(found, schema={"head": pl.String, "method": pl.String, **RANKED}, strict=False)
+            places.append(row)
+    return pl.DataFrame(places, schema={"head": pl.String, "method": pl.String, **RANKED}, strict=False)
 
 
 RANKED = {"low": pl.Float64, "high": pl.Float64, "behind": pl.Float64, "at least": pl.Float64, "best": pl.Boolean}
@@ -119,28 +122,29 @@ def crossed(rows: pl.DataFrame, score: str) -> NDArray[np.float64]:
 
 
 def gap_table(experiment: Experiment) -> pl.DataFrame:
-    """One row a class and seed for which both oracles stand; accuracies in percent."""
+    """One row per class and seed for which there are both oracles; accuracies in percent."""
     rows = rows_of(experiment, "oracle_gap")
     names = [name for name in COMPARE_TABLES["oracle_gap"] if name.endswith(("_v", "_kv"))]
     return rows.with_columns(pl.col(names) * 100)
 
 
 def attacks_table(experiment: Experiment) -> pl.DataFrame:
-    """One row a head, method, attack and measure: its mean beside the oracle's, and the interval of the difference."""
-    found = []
+    """One row per head, method, attack and measure: its mean, the oracle's, and the interval of the difference."""
+    differences = []
     keys = ["head", "method", "attack", "measure"]
     for key, part in attack_rows(experiment).group_by(keys, maintain_order=True):
         row = dict(zip(keys, key, strict=True)) | {"value": part["value"].mean(), "oracle": part["oracle"].mean()}
         values, beside = crossed(part, "value"), crossed(part, "oracle")
         known = np.isfinite(values).all() and np.isfinite(beside).all()
         gap = paired_bootstrap(values, beside, seed=0) if known else None
-        found.append(row | {name: None if gap is None else getattr(gap, name) for name in ("mean", "low", "high")})
-    table = pl.DataFrame(found, infer_schema_length=None).rename({"mean": "difference"})
+        mean, low, high = (None, None, None) if gap is None else (gap.mean, gap.low, gap.high)
+        differences.append(row | {"difference": mean, "low": low, "high": high})
+    table = pl.DataFrame(differences, infer_schema_length=None)
     return table.sort("attack", "measure", "head", maintain_order=True)
 
 
 def selection_table(experiment: Experiment) -> pl.DataFrame:
-    """One row a label-free rule: its regret against the best N by test labels, in ToW."""
+    """One row per label-free rule: its regret against the best N by test labels, in ToW."""
     rows = rows_of(experiment, "selection")
     return (
         rows.group_by("weight", "tau")
@@ -160,13 +164,13 @@ def selection_table(experiment: Experiment) -> pl.DataFrame:
 
 
 def costs_table(experiment: Experiment) -> pl.DataFrame:
-    """One row a head and method: what one request cost."""
+    """One row per head and method: what one request cost."""
     steps_of(experiment, "costs")
     return read_rows(experiment.artefact("costs").path / "costs.parquet", COSTS)
 
 
 def scope_table(experiment: Experiment) -> pl.DataFrame:
-    """One row a forget set, head and method; keys fitted on another data set are of kind "keys other"."""
+    """One row per forget set, head and method; keys fitted on another data set are of kind "keys other"."""
     steps_of(experiment, "scope")
     rows = read_rows(experiment.artefact("scope").path / "scope.parquet", SCOPE)
     if OTHER_KEYS not in experiment.steps:

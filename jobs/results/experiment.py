@@ -1,12 +1,13 @@
 """What is on a root: its experiments, their artefacts and how far each is."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from dkvb.checkpoint import identity, read_header
 from jobs.errors import BadRequest, nearest
-from store.artefacts import PROVENANCE, Artefact, as_written, open_root, read_json, read_record
+from store.artefacts import Artefact, as_written, open_root, read_record, write_record
 from store.files import names
 from store.layout import CHECKPOINT
 from store.links import check_own
@@ -23,9 +24,18 @@ class Experiment:
     steps: dict[str, str]
     """Label -> digest, in the order of the plan."""
 
+    @property
+    def path(self) -> Place:
+        """The file in which it is recorded."""
+        return self.root / "experiments" / f"{self.name}.json"
+
+    def write(self) -> None:
+        """Record it, so that it can be found by its name."""
+        write_record(self.path, {"name": self.name, "spec": self.spec, "steps": self.steps})
+
     def artefact(self, label: str) -> Artefact:
-        """The artefact of a step; raises: BadRequest when it does not stand yet."""
-        with as_written(self.root / "experiments" / f"{self.name}.json"):
+        """The artefact of a step; raises: BadRequest while it is not done."""
+        with as_written(self.path):
             artefact = Artefact(self.root, label.partition("[")[0], self.steps[label])
         artefact.check_own()
         if not artefact.done:
@@ -51,16 +61,45 @@ class Experiment:
 
     def facts(self, label: str) -> dict[str, Any]:
         """What a finished step said of itself."""
-        path = self.artefact(label).path / PROVENANCE
-        with as_written(path):
-            return dict(read_json(path)["facts"])
+        return self.artefact(label).facts()
 
 
-def texts(found: Any) -> list[str]:
+class StepState(StrEnum):
+    """How far a step is."""
+
+    DONE = "done"
+    UNFINISHED = "unfinished"
+    WAITING = "waiting"
+    """It was not prepared yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepStatus:
+    """How far a step of an experiment is; what `dkvb status` shows of it."""
+
+    experiment: str
+    """Its name."""
+    step: str
+    """Its label."""
+    state: StepState
+    units: int | None
+    """None before it was prepared."""
+    standing: int
+    """Units that are done."""
+    digest: str
+    checksums: bool | None
+    """Whether its files have any; None while it is not done."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as a JSON object."""
+        return asdict(self)
+
+
+def texts(value: object) -> list[str]:
     """A list of texts; raises: TypeError."""
-    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         raise TypeError("expected a list of texts")
-    return found
+    return value
 
 
 def read_experiment(root: Place, name: str) -> Experiment:
@@ -77,9 +116,9 @@ def read_experiment(root: Place, name: str) -> Experiment:
 def experiments(root: Place) -> list[Experiment]:
     """All experiments of a root, by name; raises: NotARoot."""
     open_root(root, create=False)
-    there = names(root / "experiments", ".json")
-    found = [read_experiment(root, name.removesuffix(".json")) for name in there]
-    return sorted(found, key=lambda experiment: experiment.name)
+    files = names(root / "experiments", ".json")
+    recorded = [read_experiment(root, name.removesuffix(".json")) for name in files]
+    return sorted(recorded, key=lambda experiment: experiment.name)
 
 
 def find(root: Place, name: str | None) -> Experiment:
@@ -87,39 +126,43 @@ def find(root: Place, name: str | None) -> Experiment:
 
     raises: BadRequest when there is none, or none of that name, or several and no name; NotARoot.
     """
-    there = experiments(root)
-    known = ", ".join(experiment.name for experiment in there)
-    if not there:
+    recorded = experiments(root)
+    known = ", ".join(experiment.name for experiment in recorded)
+    if not recorded:
         raise BadRequest(f"{root}: no experiment there yet; `dkvb run SPEC --root {root}` makes one")
-    if name is None and len(there) > 1:
-        raise BadRequest(f"{root}: holds {len(there)} experiments ({known}); say which with --experiment NAME")
-    for experiment in there:
+    if name is None and len(recorded) > 1:
+        raise BadRequest(f"{root}: holds {len(recorded)} experiments ({known}); say which with --experiment NAME")
+    for experiment in recorded:
         if name in (None, experiment.name):
             return experiment
     raise BadRequest(f"{root}: no experiment {name!r}{nearest(name or '', known.split(', '))} (there: {known})")
 
 
-def status(root: Place) -> list[dict[str, Any]]:
-    """How far every step of every experiment is: one row a step, read from the disk alone."""
-    rows = []
-    for experiment in experiments(root):
-        for label, digest in experiment.steps.items():
-            artefact = Artefact(root, label.partition("[")[0], digest)
-            for folder in (artefact.path, artefact.path / "units"):
-                if isinstance(folder, Path) and folder.is_dir():
-                    check_own(folder, deep=False)  # a pipe in place of a file would be waited for
-            units = artefact.units()
-            standing = len(artefact.standing())
-            state = "done" if artefact.done else "waiting" if units is None else "unfinished"
-            rows.append(
-                {
-                    "experiment": experiment.name,
-                    "step": label,
-                    "state": state,
-                    "units": len(units) if units is not None else None,
-                    "standing": standing,
-                    "digest": digest,
-                    "checksums": artefact.has_checksums if artefact.done else None,
-                }
-            )
-    return rows
+def status(root: Place) -> list[StepStatus]:
+    """How far every step of every experiment is, read from the disk alone; raises: NotARoot."""
+    return [
+        step_status(experiment, label, digest)
+        for experiment in experiments(root)
+        for label, digest in experiment.steps.items()
+    ]
+
+
+def step_status(experiment: Experiment, label: str, digest: str) -> StepStatus:
+    """How far one step is; raises: NotARoot."""
+    artefact = Artefact(experiment.root, label.partition("[")[0], digest)
+    for folder in (artefact.path, artefact.path / "units"):
+        if isinstance(folder, Path) and folder.is_dir():
+            check_own(folder, deep=False)  # a pipe in place of a file would be waited for
+    units = artefact.units()
+    done_units = artefact.done_units()
+    unfinished = StepState.WAITING if units is None else StepState.UNFINISHED
+    state = StepState.DONE if artefact.done else unfinished
+    return StepStatus(
+        experiment=experiment.name,
+        step=label,
+        state=state,
+        units=None if units is None else len(units),
+        standing=len(done_units),
+        digest=digest,
+        checksums=artefact.has_checksums if state is StepState.DONE else None,
+    )

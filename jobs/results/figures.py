@@ -37,9 +37,9 @@ def figure(rows: pl.DataFrame, path: Place, *, title: str) -> None:
     drawn_lines: dict[str, Any] = {}
     for row, split in zip(panels, ITEMS, strict=True):
         for panel, method in zip(row, methods, strict=True):
-            own = rows.filter(pl.col("method") == method)
-            own = own.filter(pl.col("seed") == own["seed"].min()).sort("budget")
-            drawn_lines |= draw(panel, own, f"{split}_forget")
+            of_method = rows.filter(pl.col("method") == method)
+            of_seed = of_method.filter(pl.col("seed") == of_method["seed"].min()).sort("budget")
+            drawn_lines |= draw(panel, of_seed, f"{split}_forget")
             panel.set_xlabel(f"forget class: accuracy on its {ITEMS[split]} (%)")
             panel.tick_params(labelbottom=True)
         row[0].set_ylabel("retain classes: test accuracy (%)")
@@ -66,7 +66,10 @@ def figure(rows: pl.DataFrame, path: Place, *, title: str) -> None:
 
 
 def draw(panel: Any, rows: pl.DataFrame, forget: str) -> dict[str, Any]:
-    """The lines of one panel by class name; rows: of one method and seed, by N; forget: the column along x."""
+    """Draw one panel; returns its lines by class name.
+
+    rows: of one method and seed, by N; forget: the column along x.
+    """
     classes = rows.select("class", "name").unique().sort("class")
     named = len(classes) <= LEGEND
     ruled = at_rule(rows)

@@ -83,7 +83,7 @@ def plain_cell(text: str) -> str:
 
 
 def records(table: pl.DataFrame) -> list[dict[str, Any]]:
-    """A table as rows for JSON, which has no word for NaN and infinity: they are null."""
+    """The rows of a table for JSON, which has no word for NaN and infinity: they are null."""
     return only_numbers(table).to_dicts()
 
 

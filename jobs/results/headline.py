@@ -16,7 +16,7 @@ from dkvb.statistics import change_width, clopper_pearson
 from jobs.results.experiment import Experiment
 from jobs.rows import read_rows
 from store import arrays
-from store.artefacts import Artefact, as_written, read_json
+from store.artefacts import PROVENANCE, SPEC, Artefact, as_written
 from store.layout import SWEEP, SWEEP_3, SWEEP_ITEMS, SWEEP_ITEMS_TABLE, SWEEP_TABLE
 
 GONE = 0.005
@@ -49,10 +49,10 @@ class Before:
 
 def before(experiment: Experiment) -> Before:
     """What the sweep says of the model before; items that an earlier version did not count are counted now."""
-    facts = experiment.facts("sweep")
-    path = experiment.artefact("sweep").path / "provenance.json"
+    artefact = experiment.artefact("sweep")
+    facts = artefact.facts()
     items = facts.get("items") or {split: counted(experiment, split) for split in SPLITS}
-    with as_written(path):
+    with as_written(artefact.path / PROVENANCE):
         return Before(
             accuracy={split: number(facts["accuracy"][split]) for split in SPLITS},
             membership_auc=number(facts.get("membership_auc")),
@@ -60,9 +60,9 @@ def before(experiment: Experiment) -> Before:
         )
 
 
-def number(found: Any) -> float | None:
-    """A number out of a file, or nothing."""
-    return None if found is None else float(found)
+def number(value: Any) -> float | None:
+    """A number out of a file, or None."""
+    return None if value is None else float(value)
 
 
 def counted(experiment: Experiment, split: str) -> list[int]:
@@ -71,12 +71,15 @@ def counted(experiment: Experiment, split: str) -> list[int]:
     return [int(n) for n in np.bincount(labels[labels >= 0], minlength=len(experiment.classes))]
 
 
+def is_old(sweep: Artefact) -> bool:
+    """Whether a version wrote it whose tables had fewer columns."""
+    with as_written(sweep.path / SPEC):
+        return int(sweep.spec()["version"]) < 4
+
+
 def swept_rows(artefact: Artefact) -> pl.DataFrame:
     """All rows of a sweep, in the columns of this version; null in those that an earlier one did not write."""
-    path = artefact.path / "spec.json"
-    with as_written(path):
-        old = int(read_json(path)["version"]) < 4
-    rows = read_rows(artefact.path / SWEEP_TABLE, SWEEP_3 if old else SWEEP)
+    rows = read_rows(artefact.path / SWEEP_TABLE, SWEEP_3 if is_old(artefact) else SWEEP)
     worst = pl.when(pl.col("neighbour_damage").is_not_null()).then(pl.col("worst_neighbour"))
     missing = [pl.lit(None, kind).alias(name) for name, kind in SWEEP.items() if name not in rows.columns]
     return rows.with_columns(worst, *missing).select(list(SWEEP))
@@ -105,7 +108,7 @@ def sweep_table(experiment: Experiment) -> pl.DataFrame:
     items = before(experiment).items
     names = ("class", "train_items", "test_items", "test_others")
     schema = {name: pl.Int32 if name == "class" else pl.Int64 for name in names}
-    with as_written(artefact.path / "provenance.json"):
+    with as_written(artefact.path / PROVENANCE):
         pairs, total = zip(items["train"], items["test"], strict=True), sum(items["test"])
         sizes = [(k, train, test, total - test) for k, (train, test) in enumerate(pairs)]
     rows = swept_rows(artefact).join(
@@ -117,10 +120,7 @@ def sweep_table(experiment: Experiment) -> pl.DataFrame:
 def item_changes(experiment: Experiment) -> pl.DataFrame | None:
     """What each test item adds to the retain changes (`store.layout.SWEEP_ITEMS`); None of an earlier version."""
     artefact = experiment.artefact("sweep")
-    path = artefact.path / "spec.json"
-    with as_written(path):
-        old = int(read_json(path)["version"]) < 4
-    return None if old else read_rows(artefact.path / SWEEP_ITEMS_TABLE, SWEEP_ITEMS)
+    return None if is_old(artefact) else read_rows(artefact.path / SWEEP_ITEMS_TABLE, SWEEP_ITEMS)
 
 
 def at_rule(rows: pl.DataFrame) -> pl.DataFrame:
@@ -130,7 +130,7 @@ def at_rule(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def by_class(rows: pl.DataFrame) -> pl.DataFrame:
-    """One row a class, method and seed: before, and at the N of the rule.
+    """One row per class, method and seed: before, and at the N of the rule.
 
     rows: as of `sweep_table`. Accuracies in percent, changes in points; "95 %" bounds are over items like the class's
     own (Clopper-Pearson), that of the retain change over test items like those of the other classes (paired).
@@ -149,7 +149,7 @@ def by_class(rows: pl.DataFrame) -> pl.DataFrame:
         .then(pl.lit(FORGOTTEN))
         .otherwise(pl.lit(KNOWN))
     )
-    made = both.select(
+    table = both.select(
         *KEYS,
         outcome.alias("outcome"),
         pl.col("budget_n").alias("budget"),
@@ -169,7 +169,7 @@ def by_class(rows: pl.DataFrame) -> pl.DataFrame:
         (100 * pl.col("neighbour_damage_n")).alias("neighbour damage"),
         pl.col("seconds"),
     )
-    return made.sort(KEYS)
+    return table.sort(KEYS)
 
 
 def accuracy_columns(split: str) -> list[pl.Expr]:
@@ -207,9 +207,9 @@ def change_widths(counts: pl.Series) -> pl.Series:
 
 def left_out(classes: pl.DataFrame) -> dict[str, list[str]]:
     """Outcome -> names of the classes that it befell under some method or seed, of all outcomes but the first."""
-    outcomes: dict[str, Any] = {}
+    outcomes: dict[str, list[str]] = {}
     for outcome in (KNOWN, NEVER_KNOWN, NO_ITEMS, NOT_REACHED):
-        own = classes.filter(pl.col("outcome") == outcome).select("class", "name").unique().sort("class")
-        if not own.is_empty():
-            outcomes[outcome] = own["name"].to_list()
+        names = classes.filter(pl.col("outcome") == outcome).select("class", "name").unique().sort("class")["name"]
+        if len(names):
+            outcomes[outcome] = names.to_list()
     return outcomes

@@ -26,7 +26,7 @@ from store.artefacts import as_written
 
 
 def by_method(classes: pl.DataFrame, items: pl.DataFrame | None = None, *, test_items: int = 0) -> pl.DataFrame:
-    """One row a method: mean, spread and worst over its classes and seeds at the N of the rule.
+    """One row per method: mean, spread and worst over its classes and seeds at the N of the rule.
 
     classes: as of `by_class`. Classes that were never known, have no test items, or whose grid does not reach the rule
     are counted, and left out of everything else.
@@ -37,8 +37,8 @@ def by_method(classes: pl.DataFrame, items: pl.DataFrame | None = None, *, test_
         for outcome in (FORGOTTEN, KNOWN, NEVER_KNOWN, NO_ITEMS, NOT_REACHED)
     ]
     change = pl.col("retain change")
-    told = classes.filter(pl.col("outcome").is_in([FORGOTTEN, KNOWN]))
-    per_class = told.group_by("method", "class", maintain_order=True).agg(change.mean()).group_by("method")
+    judged = classes.filter(pl.col("outcome").is_in([FORGOTTEN, KNOWN]))
+    per_class = judged.group_by("method", "class", maintain_order=True).agg(change.mean()).group_by("method")
     spread = per_class.agg(
         change.std().alias("retain change sd"),
         change.drop_nulls()
@@ -57,7 +57,7 @@ def by_method(classes: pl.DataFrame, items: pl.DataFrame | None = None, *, test_
             pl.col(f"{split} 95 % high").max().alias(f"{split} 95 % high worst"),
         )
     ]
-    means = told.group_by("method").agg(
+    means = judged.group_by("method").agg(
         *after,
         pl.col("share %").mean().alias("N share %"),
         pl.col("masked %").mean().alias("pairs masked"),
@@ -68,20 +68,22 @@ def by_method(classes: pl.DataFrame, items: pl.DataFrame | None = None, *, test_
         pl.col("neighbour damage").max().alias("neighbour damage worst"),
     )
     table = classes.group_by("method").agg(pl.len().alias("sweeps"), *counts)
-    for more in (means, spread, over_items(told, items, test_items)):
+    for more in (means, spread, over_items(judged, items, test_items)):
         table = table.join(more, on="method", how="left")
     last = ("among retain change", "neighbour damage worst")
     return table.select(pl.exclude(last), *last).sort("method")
 
 
-def over_items(told: pl.DataFrame, items: pl.DataFrame | None, test_items: int) -> pl.DataFrame:
-    """Method -> half the 95 % interval of its mean retain change over test items like these, for these classes.
+def over_items(judged: pl.DataFrame, items: pl.DataFrame | None, test_items: int) -> pl.DataFrame:
+    """One row per method: half the 95 % interval of its mean retain change over test items like these.
 
-    A test item that one class's mask loses is often lost by another's: items are added up over classes first.
+    It is for these classes. A test item that one class's mask loses is often lost by another's: items are added up over
+    classes first.
     """
     name = "retain change ± 95 % over test items"
-    found = []
-    for (method,), own in told.filter(pl.col("retain change").is_not_null()).group_by("method", maintain_order=True):
+    widths = []
+    changed = judged.filter(pl.col("retain change").is_not_null())
+    for (method,), of_method in changed.group_by("method", maintain_order=True):
         width = None
         if items is not None and test_items > 1:
             each = (
@@ -89,10 +91,10 @@ def over_items(told: pl.DataFrame, items: pl.DataFrame | None, test_items: int) 
                 .group_by("item", maintain_order=True)
                 .agg(pl.col("change").sum())["change"]
             )
-            each = each * (100 * test_items / len(own))  # summed over classes and seeds, of which own has a row each
+            each = each * (100 * test_items / len(of_method))  # summed over its classes and seeds, a row each
             width = half_interval(each.extend_constant(0.0, test_items - len(each)))
-        found.append({"method": method, name: width})
-    return pl.DataFrame(found, schema={"method": pl.String, name: pl.Float64})
+        widths.append({"method": method, name: width})
+    return pl.DataFrame(widths, schema={"method": pl.String, name: pl.Float64})
 
 
 def half_interval(values: pl.Series) -> float | None:
@@ -106,7 +108,7 @@ def half_interval(values: pl.Series) -> float | None:
 
 
 def summary_table(experiment: Experiment) -> pl.DataFrame:
-    """One row a method: the model before, and every class forgotten by itself."""
+    """One row per method: the model before, and every class forgotten by itself."""
     test_items = sum(before(experiment).items["test"])
     table = by_method(by_class(sweep_table(experiment)), item_changes(experiment), test_items=test_items)
     of_model = [pl.lit(value, pl.Float64).alias(f"model {name}") for name, value in model_before(experiment).items()]
@@ -116,8 +118,8 @@ def summary_table(experiment: Experiment) -> pl.DataFrame:
 def model_before(experiment: Experiment) -> dict[str, float | None]:
     """The model before anything is forgotten: accuracies in percent, and the AUC of the membership attack by loss."""
     model = before(experiment)
-    reached = {split: percent(model.accuracy[split]) for split in SPLITS}
-    return {**reached, "membership AUC": model.membership_auc}
+    accuracy = {split: percent(model.accuracy[split]) for split in SPLITS}
+    return {**accuracy, "membership AUC": model.membership_auc}
 
 
 def headline(experiment: Experiment) -> str:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from cluster.session import session
 from jobs.plan.plan import Plan
-from jobs.run.run import Progress, run
+from jobs.run.progress import Progress
+from jobs.run.run import run
 from store.artefacts import open_root
 from store.places import Place
 
@@ -19,6 +20,7 @@ class Placement:
     gpus: float = 0
     """That each worker holds."""
     serial: bool = False
+    """In this process, without Ray."""
 
 
 def execute(plans: Sequence[Plan], root: Place, placement: Placement, progress: Progress) -> None:
@@ -27,7 +29,7 @@ def execute(plans: Sequence[Plan], root: Place, placement: Placement, progress: 
     raises: as `run` and `session`.
     """
     root = open_root(root, create=True)
-    done = all(plan.stands(root) for plan in plans)
+    done = all(plan.is_done(root) for plan in plans)
     with session(
         address=placement.address,
         workers=placement.workers,

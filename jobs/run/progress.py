@@ -2,15 +2,17 @@
 
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
 
 from cluster import metrics
 from cluster.unit_map import Outcome
-from cluster.units import here
+from cluster.units import has_ended, here
 from jobs.printable import lines, shown
-from store.artefacts import write_json
+from store.artefacts import as_written, read_json, write_json
+from store.files import exists
 from store.places import Place, is_local
 
 WIDTH = 30
@@ -18,6 +20,72 @@ WIDTH = 30
 
 EVERY = 1.0
 """Seconds between two writes of progress.json on a disk; ten times that on an object store."""
+
+FRESH_S = 30.0
+"""Seconds for which a driver that wrote progress.json counts as being at work."""
+
+PROGRESS = "progress.json"
+
+
+class Progress(Protocol):
+    """What a run tells whoever watches it."""
+
+    def step(self, label: str, total: int, done: int) -> None:
+        """Tell that a step begins; done: units of it that are done already."""
+
+    def unit(self, label: str, outcome: Outcome) -> None:
+        """Tell that a unit of a step ended."""
+
+    def note(self, text: str) -> None:
+        """Tell what the user should know."""
+
+    def done(self, label: str, seconds: float) -> None:
+        """Tell that a step ended; seconds: 0 where nothing was left to do."""
+
+
+class LogEvent(StrEnum):
+    """What a line of a job's log is about."""
+
+    STEP = "step"
+    UNIT = "unit"
+    UNIT_FAILED = "unit failed"
+    STEP_DONE = "step done"
+    NOTE = "note"
+    ATTEMPT = "attempt"
+    TRACEBACK = "traceback"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One change of a run, for a log; None: not part of this line."""
+
+    event: LogEvent
+    step: str | None = None
+    units: int | None = None
+    standing: int | None = None
+    """Units that were done before."""
+    unit: str | None = None
+    seconds: float | None = None
+    worker: str | None = None
+    text: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The line as a JSON object, without what is not part of it."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """How far a run is: the steps that are open, or the last one, and the units of all that are open."""
+
+    step: str
+    units: int
+    ended: int
+    failed: int
 
 
 @dataclass(slots=True)
@@ -37,24 +105,26 @@ class Reporter:
 
     root: Place
     terminal: bool = field(default_factory=lambda: sys.stderr.isatty())
-    log: Callable[[Mapping[str, Any]], None] | None = None
-    """Is given every change as a record."""
+    log: Callable[[LogLine], None] = lambda _: None
+    """Is given every change."""
     parts: dict[str, Part] = field(default_factory=dict)
     """The steps that are open, by label."""
     label: str = ""
     """The last step that something happened in."""
     written: float = 0.0
-    told: int = -1
+    """When progress.json was."""
+    tenth: int = -1
+    """The tenth of the units that was printed last."""
 
-    def step(self, label: str, total: int, standing: int) -> None:
-        """A step begins."""
-        self.label, self.parts[label], self.told = label, Part(total, standing), -1
-        if standing < total:
-            self._note("step", units=total, standing=standing)
+    def step(self, label: str, total: int, done: int) -> None:
+        """Tell that a step begins."""
+        self.label, self.parts[label], self.tenth = label, Part(total, done), -1
+        if done < total:
+            self.log(LogLine(event=LogEvent.STEP, step=label, units=total, standing=done))
             self._show(force=True)
 
     def unit(self, label: str, outcome: Outcome) -> None:
-        """A unit ended."""
+        """Tell that a unit ended."""
         self.label, part = label, self.parts[label]
         part.ended += 1
         part.failed += not outcome.ok
@@ -62,41 +132,44 @@ class Reporter:
         if images := (outcome.value or {}).get("images", 0):
             part.images += images
             metrics.gauge(metrics.IMAGES, part.images / (time.monotonic() - part.began), {"step": label})
-        self._note(
-            "unit" if outcome.ok else "unit failed",
-            unit=outcome.unit,
-            seconds=round(outcome.seconds, 3),
-            worker=outcome.worker,
-            **({"text": outcome.error} if outcome.error else {}),
+        self.log(
+            LogLine(
+                event=LogEvent.UNIT if outcome.ok else LogEvent.UNIT_FAILED,
+                step=label,
+                unit=outcome.unit,
+                seconds=round(outcome.seconds, 3),
+                worker=outcome.worker,
+                text=outcome.error or None,
+            )
         )
         self._show()
 
     def done(self, label: str, seconds: float) -> None:
-        """A step ended."""
+        """Tell that a step ended."""
         self.label, part = label, self.parts[label]
         part.ended = part.total
         text = f"{label}: {part.total} of {part.total} units"
-        self._line(f"{text}, {seconds:.1f} s" if seconds else f"{text}, done already")
-        self._note("step done", seconds=round(seconds, 3))
+        self._print(f"{text}, {seconds:.1f} s" if seconds else f"{text}, done already")
+        self.log(LogLine(event=LogEvent.STEP_DONE, step=label, seconds=round(seconds, 3)))
         self._write()
         del self.parts[label]
 
     def note(self, text: str) -> None:
-        """Something the user should know."""
-        self._line(f"note: {text}")
-        self._note("note", text=text)
+        """Tell what the user should know."""
+        self._print(f"note: {text}")
+        self.log(LogLine(event=LogEvent.NOTE, step=self.label, text=text))
 
-    def now(self) -> dict[str, Any]:
-        """How far the run is: the last step, and units of all steps that are open."""
-        units = [(part.total, part.ended, part.failed) for part in list(self.parts.values())]
-        total, ended, failed = (sum(column) for column in zip(*units, strict=True)) if units else (0, 0, 0)
-        return {"step": " + ".join(self.parts) or self.label, "units": total, "ended": ended, "failed": failed}
+    def tally(self) -> Tally:
+        """Count how far the run is."""
+        parts = list(self.parts.values())  # a heartbeat asks from another thread
+        return Tally(
+            step=" + ".join(self.parts) or self.label,
+            units=sum(part.total for part in parts),
+            ended=sum(part.ended for part in parts),
+            failed=sum(part.failed for part in parts),
+        )
 
-    def _note(self, event: str, **more: Any) -> None:
-        if self.log is not None:
-            self.log({"event": event, "step": self.label, **more})
-
-    def _line(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         clear = "\r\x1b[K" if self.terminal else ""
         print(f"{clear}{lines(text)}", file=sys.stderr, flush=True)
 
@@ -104,16 +177,32 @@ class Reporter:
         pause = EVERY if is_local(self.root) else 10 * EVERY
         if force or time.monotonic() - self.written >= pause:
             self._write()
-        now = self.now()
-        trouble = f", {now['failed']} failed" if now["failed"] else ""
-        text = f"{shown(' + '.join(self.parts))}: {now['ended']} of {now['units']} units{trouble}"
+        tally = self.tally()
+        trouble = f", {tally.failed} failed" if tally.failed else ""
+        text = f"{shown(' + '.join(self.parts))}: {tally.ended} of {tally.units} units{trouble}"
         if self.terminal:
-            full = WIDTH * now["ended"] // max(now["units"], 1)
+            full = WIDTH * tally.ended // max(tally.units, 1)
             print(f"\r\x1b[K[{'#' * full}{'.' * (WIDTH - full)}] {text}", end="", file=sys.stderr, flush=True)
-        elif (tenth := 10 * now["ended"] // max(now["units"], 1)) != self.told and now["ended"] < now["units"]:
-            self.told = tenth
-            self._line(text)
+        elif (tenth := 10 * tally.ended // max(tally.units, 1)) != self.tenth and tally.ended < tally.units:
+            self.tenth = tenth
+            self._print(text)
 
     def _write(self) -> None:
         self.written = time.monotonic()
-        write_json(self.root / "progress.json", {**self.now(), "time": time.time(), "driver": here()})
+        write_json(self.root / PROGRESS, {**asdict(self.tally()), "time": time.time(), "driver": here()})
+
+
+def another_driver(root: Place) -> bool:
+    """Whether another driver was at work on the root some seconds ago, and has not ended as far as can be told.
+
+    raises: NotARoot where progress.json holds something else.
+    """
+    path = root / PROGRESS
+    if not exists(path):
+        return False
+    with as_written(path):
+        last: dict[str, Any] = read_json(path)
+        if time.time() - float(last["time"]) >= FRESH_S:
+            return False
+        driver = str(last.get("driver"))
+        return driver != here() and not has_ended(driver)

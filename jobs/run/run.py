@@ -6,26 +6,28 @@ unit does not leave all workers but one idle.
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from enum import StrEnum
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from cluster.unit_map import Event, Executor, Outcome, Policy
-from cluster.units import has_ended, here
 from dkvb.errors import DkvbError
 from jobs.errors import BadRequest, BadSpec, StepFailed
 from jobs.images.splits import check_manifests
 from jobs.plan.plan import Plan, waves
 from jobs.printable import shown
 from jobs.provenance import surroundings
+from jobs.results.experiment import Experiment, read_experiment
+from jobs.run.progress import Progress, another_driver
 from jobs.spec.reading import as_table, build
 from jobs.spec.schema import Spec
-from jobs.step import Step, Task, Work
+from jobs.step import Facts, Step, Task, Work
 from jobs.steps import STEPS
-from store.artefacts import as_written, open_root, read_json, read_record, write_record
+from store.artefacts import as_written, open_root
 from store.errors import ImageDataError
 from store.files import exists
 from store.journal import Journal
@@ -35,30 +37,11 @@ from store.recording import recording
 DEADLINE_S = 1800
 """Seconds without a worker that is set up before a run gives up: a node must boot, weights must be fetched."""
 
-FRESH_S = 30.0
-"""Seconds for which a driver that wrote progress.json counts as being at work."""
-
 SHOWN = 20
 """Failed units named in an error."""
 
 REFUSALS = (BadSpec, BadRequest, DkvbError, ImageDataError)
-"""What was asked is wrong: for one experiment or one step, which holds up no other."""
-
-
-class Progress(Protocol):
-    """Who watches a run."""
-
-    def step(self, label: str, total: int, standing: int) -> None:
-        """A step begins, some of its units standing already."""
-
-    def unit(self, label: str, outcome: Outcome) -> None:
-        """A unit of a step ended."""
-
-    def note(self, text: str) -> None:
-        """Something the user should know."""
-
-    def done(self, label: str, seconds: float) -> None:
-        """A step ended."""
+"""Errors of a spec that asks for what cannot be: they end one experiment or one step, and hold up no other."""
 
 
 def run(plans: Sequence[Plan], root: Place, executor: Executor, progress: Progress) -> None:
@@ -88,39 +71,27 @@ def run(plans: Sequence[Plan], root: Place, executor: Executor, progress: Progre
         raise refused[0]
 
 
-def another_driver(root: Place) -> bool:
-    """Whether another driver was at work on the root some seconds ago, and has not ended as far as can be told."""
-    path = root / "progress.json"
-    with as_written(path):
-        last: dict[str, Any] = read_json(path) if exists(path) else {"time": 0.0}
-        if time.time() - float(last["time"]) >= FRESH_S:
-            return False
-        driver = str(last.get("driver"))
-        return driver != here() and not has_ended(driver)
-
-
 def record(plan: Plan, root: Place) -> list[str]:
-    """Write down which artefacts make up the experiment, so that it can be found by name.
+    """Write down which artefacts make up an experiment, so that it can be found by its name.
 
-    returns: in what it differs from what ran under this name before: spec keys, images; the newer one takes the name.
+    returns: how it differs from what ran under this name before, by spec keys and images; the newer one takes the name.
+    raises: NotARoot, ArtefactDamaged for a record that is there and holds something else.
     """
-    path = root / "experiments" / f"{plan.spec.name}.json"
-    about: dict[str, Any] = {"name": plan.spec.name, "spec": asdict(plan.spec), "steps": plan.digests()}
-    with as_written(path):
-        last = read_record(path) if exists(path) else about
-        before, steps = flat(completed(last["spec"])), dict(last["steps"])
-    now = flat(about["spec"])
-    write_record(path, about)
-    keys = sorted(key for key in before | now if before.get(key) != now.get(key))
+    now = Experiment(root, plan.spec.name, asdict(plan.spec), plan.digests())
+    last = read_experiment(root, now.name) if exists(now.path) else now
+    with as_written(now.path):
+        before, after = flat(completed(last.spec)), flat(now.spec)
+    now.write()
+    keys = sorted(key for key in before | after if before.get(key) != after.get(key))
     if any(key.startswith(("images.", "other.")) for key in keys):
         return keys
-    listings = [label for label in steps if label.startswith("manifest[")]
-    changed = [label for label in listings if steps[label] != about["steps"].get(label, steps[label])]
+    manifests = [label for label in last.steps if label.startswith("manifest[")]
+    changed = [label for label in manifests if last.steps[label] != now.steps.get(label, last.steps[label])]
     return [*keys, *(f"the files of {label.removeprefix('manifest')}, in names or sizes" for label in changed)]
 
 
 def completed(spec: dict[str, Any]) -> dict[str, Any]:
-    """A spec as it was written, with the defaults of keys that came later."""
+    """A spec as it was written, and the defaults of keys that came later."""
     try:
         return asdict(build(Spec, as_table(spec), ""))
     except BadSpec:  # of another version, whose keys or bounds were others
@@ -129,62 +100,90 @@ def completed(spec: dict[str, Any]) -> dict[str, Any]:
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """A nested table as one level of dotted keys."""
-    found: dict[str, Any] = {}
+    level: dict[str, Any] = {}
     for key, value in table.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
+        level |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return level
 
 
 @dataclass(slots=True, kw_only=True)
-class Running:
+class OpenStep:
     """One step while its units are mapped."""
 
     label: str
     step: Step
-    task: Task
+    task: Task[Any]
     units: list[str]
     open: set[str]
     """Units without an outcome."""
-    failed: list[Outcome]
+    failed: list[Outcome] = field(default_factory=list)
     journal: Journal
     began: datetime
     clock: float
 
 
+class UnitEvent(StrEnum):
+    """What became of a unit, in the journal of its step beside the events of `cluster.unit_map`."""
+
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Notes:
+    """Notes of steps, told once: heads of several seeds have the same to say of the images they share."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._told: set[tuple[str, str, frozenset[str]]] = set()
+
+    def tell(self, label: str, step: Step, text: str) -> None:
+        """Tell a note, unless a step of the same kind said the same of the same inputs."""
+        note = (text, step.kind, frozenset(needed.digest for needed in step.inputs.values()))
+        if note not in self._told:
+            self._progress.note(f"{label}: {text}")
+        self._told.add(note)
+
+
 def run_steps(steps: Mapping[str, Step], root: Place, executor: Executor, progress: Progress) -> None:
-    """Run steps that do not wait for each other to their ends; those that stand are skipped.
+    """Run steps that do not wait for each other to their ends; those that are done are skipped.
 
     steps: by the label under which progress is told of them.
+    raises: StepFailed; what a step says of a spec that asks for what cannot be; StoreError; ClusterError.
     """
-    shared = another_driver(root)  # asked before this one writes that it is at work
-    running: dict[str, Running] = {}
+    shared = another_driver(root)  # looked for before this one writes that it is at work
+    open_steps: dict[str, OpenStep] = {}
     refused: list[Exception] = []
+    notes = Notes(progress)
     with ExitStack() as stack:
         for label, step in steps.items():
             try:
-                one = begin(label, step, step.task(root), progress)
-            except REFUSALS as error:  # what was asked is wrong, for this step
+                open_step = begin(label, step, step.task(root), progress)
+            except REFUSALS as error:  # its spec is wrong; the other steps go on
                 refused.append(error)
                 continue
-            if one is not None:
-                running[label] = one
-                stack.enter_context(one.journal)
-        for one in running.values():
-            if not one.open:
-                close(one, progress)
-        map_units(running, executor, progress, apart=shared)
-    if failed := [report(one.label, one.failed, len(one.units)) for one in running.values() if one.failed]:
-        causes = [outcome.exception for one in running.values() for outcome in one.failed]
+            if open_step is not None:
+                open_steps[label] = open_step
+                stack.enter_context(open_step.journal)
+        for open_step in open_steps.values():
+            if not open_step.open:
+                close(open_step, progress, notes)
+        for open_step in map_units(open_steps, executor, progress, apart=shared):
+            close(open_step, progress, notes)
+    failed = [open_step for open_step in open_steps.values() if open_step.failed]
+    if failed:
+        causes = [outcome.exception for open_step in failed for outcome in open_step.failed]
         raise StepFailed(
-            "\n".join([*failed, "what was finished is kept; mend the cause and run the same command again"]),
+            "\n".join(
+                [*map(report, failed), "what was finished is kept; mend the cause and run the same command again"]
+            ),
             unreachable=all(isinstance(cause, ConnectionError) for cause in causes),
         )
     if refused:
         raise refused[0]
 
 
-def begin(label: str, step: Step, task: Task, progress: Progress) -> Running | None:
-    """Prepare a step and see what of it stands; None where all of it does."""
+def begin(label: str, step: Step, task: Task[Any], progress: Progress) -> OpenStep | None:
+    """Prepare a step and see which of its units are done; None where all of it is."""
     output, began, clock = task.output, datetime.now(UTC), time.perf_counter()
     if output.done:
         output.check_own()  # others read it; of one that is not done, `prepare` sees to it
@@ -196,62 +195,63 @@ def begin(label: str, step: Step, task: Task, progress: Progress) -> Running | N
     if (units := output.units()) is None:
         units = list(STEPS[step.kind].prepare(task))
         output.declare(units)
-    pending = set(units) - output.standing()
+    pending = set(units) - output.done_units()
     progress.step(label, len(units), len(units) - len(pending))
-    return Running(
+    return OpenStep(
         label=label,
         step=step,
         task=task,
         units=units,
         open=pending,
-        failed=[],
         journal=output.journal(),
         began=began,
         clock=clock,
     )
 
 
-def map_units(running: Mapping[str, Running], executor: Executor, progress: Progress, *, apart: bool) -> None:
-    """Map the open units of all steps, keep the event logs, close each step with its last unit.
+def map_units(
+    open_steps: Mapping[str, OpenStep], executor: Executor, progress: Progress, *, apart: bool
+) -> Iterator[OpenStep]:
+    """Map the open units of all steps and keep their journals; yields each step after its last unit, if none failed.
 
     apart: begin somewhere in the middle: two drivers on one root that both begin with the first unit do all twice.
     """
-    todo = sorted((one for one in running.values() if one.open), key=lambda one: len(one.open))
+    todo = sorted((each for each in open_steps.values() if each.open), key=lambda each: len(each.open))
     if not todo:
         return
     leases = {
-        f"{one.label}/{unit}": STEPS[one.step.kind].LEASE_S
-        for one in todo
-        for unit in rotated(sorted(one.open), apart=apart)
+        f"{each.label}/{unit}": STEPS[each.step.kind].LEASE_S
+        for each in todo
+        for unit in rotated(sorted(each.open), apart=apart)
     }
 
     def log(event: Event) -> None:
         label, _, unit = event.unit.rpartition("/")
-        for one in [running[label]] if label else todo:
-            one.journal.write(asdict(replace(event, unit=unit)))
+        for each in [open_steps[label]] if label else todo:
+            each.journal.write(asdict(replace(event, unit=unit)))
 
-    factory = partial(open_units, {one.label: (one.step.kind, one.task) for one in todo})
+    factory = partial(open_units, {each.label: (each.step.kind, each.task) for each in todo})
     policy = Policy(leases=leases, deadline_s=DEADLINE_S)
     for outcome in executor.map(factory, list(leases), policy=policy, on_event=log):
         label, _, unit = outcome.unit.rpartition("/")
-        one, outcome.unit = running[label], unit
-        one.open.discard(unit)
-        one.journal.write(unit_event(outcome))
+        open_step, outcome.unit = open_steps[label], unit
+        open_step.open.discard(unit)
+        open_step.journal.write(unit_event(outcome))
         progress.unit(label, outcome)
         if not outcome.ok:
-            one.failed.append(outcome)
-        if not one.open and not one.failed:
-            close(one, progress)
+            open_step.failed.append(outcome)
+        if not open_step.open and not open_step.failed:
+            yield open_step
 
 
 def rotated(units: list[str], *, apart: bool) -> list[str]:
-    """The units from a random one on, and then those before it, if asked."""
+    """The units in order; apart: from a random one on, and then those before it."""
     first = secrets.randbelow(len(units)) if apart else 0
     return units[first:] + units[:first]
 
 
-def open_units(tasks: Mapping[str, tuple[str, Task]]) -> Work:
-    """In a worker: the work of several steps, one of them open at a time; the first is opened at once.
+def open_units(tasks: Mapping[str, tuple[str, Task[Any]]]) -> Work:
+    """Open the work of several steps, in a worker: one at a time, the first at once.
 
     tasks: kind and task, by label; a unit's name is label/unit.
     """
@@ -265,20 +265,20 @@ def open_units(tasks: Mapping[str, tuple[str, Task]]) -> Work:
 
     work_of(next(iter(tasks)))
 
-    def do(name: str) -> Any:
+    def do(name: str) -> Facts:
         label, _, unit = name.rpartition("/")
         return work_of(label)(unit)
 
     return do
 
 
-def open_unit(kind: str, task: Task) -> Work:
-    """In a worker: the step's work, each unit marked once its data stand."""
+def open_unit(kind: str, task: Task[Any]) -> Work:
+    """Open the work of a step, in a worker: each unit is marked as done once its data are written."""
     with reported(task.output.path):
         work = STEPS[kind].open_work(task)
 
-    def do(unit: str) -> dict[str, Any]:
-        if task.output.stands(unit):  # another driver on this root was quicker
+    def do(unit: str) -> Facts:
+        if task.output.is_done(unit):  # another driver on this root was quicker
             return {}
         with reported(task.output.path), recording(task.output.path) as files:
             facts = work(unit)
@@ -289,26 +289,30 @@ def open_unit(kind: str, task: Task) -> Work:
     return do
 
 
-def close(one: Running, progress: Progress) -> None:
-    """The last unit of a step stands: bring its parts together."""
-    output = one.task.output
+def close(open_step: OpenStep, progress: Progress, notes: Notes) -> None:
+    """Finish a step whose last unit is done: bring its parts together."""
+    label, output = open_step.label, open_step.task.output
     with recording(output.path) as files:
-        facts = STEPS[one.step.kind].finish(one.task)
+        facts = STEPS[open_step.step.kind].finish(open_step.task)
     if left_out := facts.get("left_out"):
         first = "; ".join(shown(f"{item['shard']}: {item['item']}: {item['reason']}") for item in left_out[:3])
-        progress.note(f"{one.label}: left out {len(left_out)} items or shards ({first}); all in provenance.json")
+        progress.note(f"{label}: left out {len(left_out)} items or shards ({first}); all in provenance.json")
     for text in facts.get("notes", ()):
-        progress.note(f"{one.label}: {text}")
-    seconds = time.perf_counter() - one.clock
-    times = {"began": one.began.isoformat(), "ended": datetime.now(UTC).isoformat(), "seconds": round(seconds, 3)}
+        notes.tell(label, open_step.step, text)
+    seconds = time.perf_counter() - open_step.clock
+    times = {
+        "began": open_step.began.isoformat(),
+        "ended": datetime.now(UTC).isoformat(),
+        "seconds": round(seconds, 3),
+    }
     output.finish({"facts": facts, "times": times, **surroundings()}, files)
-    progress.done(one.label, seconds)
+    progress.done(label, seconds)
 
 
 def unit_event(outcome: Outcome) -> dict[str, Any]:
-    """The line of the event log for a finished unit."""
+    """The line of a step's journal for a unit that ended."""
     return {
-        "kind": "done" if outcome.ok else "failed",
+        "kind": UnitEvent.DONE if outcome.ok else UnitEvent.FAILED,
         "unit": outcome.unit,
         "worker": outcome.worker,
         "text": outcome.error or "",
@@ -318,9 +322,10 @@ def unit_event(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def report(label: str, failed: Sequence[Outcome], total: int) -> str:
+def report(open_step: OpenStep) -> str:
     """Which units of a step failed, and why."""
+    failed = open_step.failed
     lines = [f"  {outcome.unit}: {outcome.error} (attempts: {outcome.attempts})" for outcome in failed[:SHOWN]]
     if len(failed) > SHOWN:
         lines.append(f"  and {len(failed) - SHOWN} more")
-    return "\n".join([f"{label}: {len(failed)} of {total} units failed", *lines])
+    return "\n".join([f"{open_step.label}: {len(failed)} of {len(open_step.units)} units failed", *lines])

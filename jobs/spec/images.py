@@ -4,10 +4,40 @@ from dataclasses import dataclass, field
 
 from jobs.errors import nearest
 from jobs.spec.bounds import check, check_choice, check_range
+from jobs.step import IF_SET
 from store.decoding import ALPHAS, ORIENTATIONS, Decoding
-from store.images import KINDS
+from store.images import KINDS, Images, open_images
 
 MOST_SHARD_ITEMS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitImages:
+    """The images of one split, as the steps that read them are told of them: part of digests."""
+
+    kind: str
+    pattern: str
+    """A folder, a glob, or a brace range of shards."""
+    shard_items: int
+    class_file: str | None
+    on_error: str
+    columns: dict[str, str] | None = field(default=None, metadata=IF_SET)
+
+    @property
+    def skip(self) -> bool:
+        """Whether bad items are left out; otherwise they fail their shard."""
+        return self.on_error == "skip"
+
+    def open(self, location: str) -> Images:
+        """The images, which lie there; raises: as `open_images`."""
+        return open_images(
+            self.kind,
+            location,
+            pattern=self.pattern,
+            shard_items=self.shard_items,
+            class_file=self.class_file,
+            columns=self.columns,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +90,18 @@ class ImagesSpec:
             check_range(f"images.expect.{key}", number, least=1)
 
     @property
-    def columns(self) -> dict[str, str]:
-        """The columns that are named."""
-        return {key: name for key in ("image", "label") if (name := getattr(self, key)) is not None}
-
-    @property
     def decoding(self) -> Decoding:
         """What is made of that which RGB pixels cannot hold."""
         return Decoding(orientation=self.orientation, alpha=self.alpha)
+
+    def split(self, name: str) -> SplitImages:
+        """The images of the "train" or the "test" split."""
+        named = {"image": self.image, "label": self.label}
+        return SplitImages(
+            kind=self.kind,
+            pattern={"train": self.train, "test": self.test}[name],
+            shard_items=self.shard_items,
+            class_file=self.classes,
+            on_error=self.on_error,
+            columns={key: column for key, column in named.items() if column is not None} or None,
+        )

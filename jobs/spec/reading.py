@@ -82,13 +82,6 @@ def shipped() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob("*.toml"))
 
 
-def load_spec(name: str) -> Spec:
-    """The experiment of a spec that holds one; raises: BadSpec."""
-    specs = load_specs(name)
-    check(len(specs) == 1, f"{name}: holds {len(specs)} experiments, expected one")
-    return specs[0]
-
-
 def load_specs(name: str) -> list[Spec]:
     """Read the experiments of a spec: a TOML file, or the name of a shipped one.
 

@@ -1,8 +1,9 @@
 """What a spec may say. Where things lie is said by flags, never here."""
 
 import re
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
 
 from dkvb.backbones import BackboneSpec
 from dkvb.keys import KeySettings
@@ -10,6 +11,7 @@ from dkvb.orders import SCOPES, TAU
 from dkvb.training import TrainSettings
 from jobs.spec.bounds import check, check_choice, check_range
 from jobs.spec.images import ImagesSpec
+from jobs.step import IF_SET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,47 @@ class KeysSpec(KeySettings):
         if self.sample is not None:
             check_range("keys.sample", self.sample, least=1)
 
+    @property
+    def settings(self) -> KeySettings:
+        """The same without the sample."""
+        return KeySettings(**{setting.name: getattr(self, setting.name) for setting in fields(KeySettings)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UvaGrid:
+    """The budgets of Unlearning via Activations as steps are told of them: part of digests."""
+
+    method: ClassVar[str] = "uva"
+    unit: str
+    """ "shares" or "pairs"."""
+    grid: list[float]
+    scope: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UveGrid:
+    """The budgets of Unlearning via Examples, likewise."""
+
+    method: ClassVar[str] = "uve"
+    unit: str
+    """ "shares" or "examples"."""
+    grid: list[float]
+    seeds: list[int]
+
+
+Grid = UvaGrid | UveGrid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grids:
+    """The grids of the methods that there are."""
+
+    uva: UvaGrid | None = field(default=None, metadata=IF_SET)
+    uve: UveGrid | None = field(default=None, metadata=IF_SET)
+
+    def __iter__(self) -> Iterator[Grid]:
+        yield from filter(None, (self.uva, self.uve))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UvaSpec:
@@ -74,6 +117,13 @@ class UvaSpec:
             f"sweep.uva.scope: found {self.scope!r}, expected one of {', '.join(SCOPES)}",
         )
 
+    @property
+    def grid(self) -> UvaGrid:
+        """Whichever of both was given."""
+        if self.shares is not None:
+            return UvaGrid(unit="shares", grid=self.shares, scope=self.scope)
+        return UvaGrid(unit="pairs", grid=[*(self.pairs or [])], scope=self.scope)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UveSpec:
@@ -92,6 +142,13 @@ class UveSpec:
         check(
             bool(self.seeds) and distinct, f"sweep.uve.seeds: found {self.seeds}, expected one or more, all different"
         )
+
+    @property
+    def grid(self) -> UveGrid:
+        """Whichever of both was given."""
+        if self.shares is not None:
+            return UveGrid(unit="shares", grid=self.shares, seeds=self.seeds)
+        return UveGrid(unit="examples", grid=[*(self.examples or [])], seeds=self.seeds)
 
 
 def check_grid(where: str, **grids: list[Any] | None) -> None:
@@ -120,6 +177,11 @@ class SweepSpec:
             distinct = len(set(self.classes)) == len(self.classes)
             check(bool(self.classes) and distinct, f"sweep.classes: found {self.classes}, expected different names")
         check(bool(self.uva or self.uve), "sweep: found no method, expected [sweep.uva], [sweep.uve] or both")
+
+    @property
+    def grids(self) -> Grids:
+        """Of the methods that are there."""
+        return Grids(uva=self.uva.grid if self.uva else None, uve=self.uve.grid if self.uve else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,25 +3,33 @@
 With a "seen" input (the training codes), only keys used in training are selectable.
 """
 
+from dataclasses import dataclass
+
 from dkvb.codes import encode
 from jobs import inputs
-from jobs.step import Facts, Task, Work
+from jobs.step import Facts, Inputs, Task, Work
 from jobs.worker import blocks, use_cores
 from store import arrays
 from store.layout import BLOCK
 
 VERSION = 2
 LEASE_S = 3600
+INPUTS = Inputs(["embeddings", "keys"], optional=["seen"])
 
 
-def prepare(task: Task) -> list[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asks:
+    """Nothing: codes follow from the inputs."""
+
+
+def prepare(task: Task[Asks]) -> list[str]:
     """One array over all items of the split, skipped ones included."""
     n, c = len(inputs.labels(task, "embeddings")), arrays.open_array(task.path("keys"), "keys").shape[0]
     arrays.create(task.output.data, "codes", (n, c))
     return blocks(n, BLOCK)
 
 
-def open_work(task: Task) -> Work:
+def open_work(task: Task[Asks]) -> Work:
     """Hold projections and keys; encode a block of rows at a time."""
     use_cores()
     projection, keys = inputs.tensor(task, "keys", "projection"), inputs.tensor(task, "keys", "keys")
@@ -39,6 +47,6 @@ def open_work(task: Task) -> Work:
     return encode_block
 
 
-def finish(task: Task) -> Facts:
+def finish(task: Task[Asks]) -> Facts:
     """Rows written."""
     return {"rows": sum(mark["rows"] for mark in task.output.marks().values())}

@@ -4,7 +4,8 @@ It runs alone or beside others as the cluster has it: timings are this machine's
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -12,11 +13,14 @@ from torch import Tensor
 
 from dkvb import baselines, costs, flops, orders, trials
 from dkvb.backbones import BackboneSpec, load_backbone
+from dkvb.baselines import Baseline, ForgetTask
 from dkvb.flops import Flops
 from jobs import inputs
 from jobs.classes import class_hits
-from jobs.comparison.heads import HEADS, Head, read_bottleneck, read_head, tuned
-from jobs.step import Facts, Task, Work
+from jobs.comparison import methods
+from jobs.comparison.heads import Head, LinearHead, ValuesHead, read_bottleneck
+from jobs.comparison.methods import tuned
+from jobs.step import IF_SET, Facts, Inputs, Task, Work
 from jobs.worker import use_cores
 from store import arrays
 from store.artefacts import read_json
@@ -25,6 +29,27 @@ from store.tables import write_rows
 
 VERSION = 1
 LEASE_S = 86400
+INPUTS = Inputs([*inputs.MODEL, "tuning"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asks:
+    """Of which class the costs are measured, its first, and with which backbone."""
+
+    classes: list[str] | None
+    """Names; None: all that have training items."""
+    seed: int
+    tau: float
+    """The share of the class's activations that its mask holds."""
+    backbone: BackboneSpec
+    drawn: int | None
+    """The seed of random weights; None for others."""
+    first: int | None = field(default=None, metadata=IF_SET)
+    """Of the classes only the first so many."""
+
+
+MASKS = (methods.UVA.name, methods.UVE.name)
+"""Methods for whose sake there is a bottleneck."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,19 +86,19 @@ def open_work(task: Task) -> Work:
         pixels: Any = backbone.facts["size"]
         image = {"linear": flops.backbone(backbone.module, (3, *pixels))}
         image["values"] = image["linear"] + flops.coding(**size)
-        found: list[Cost] = []
-        for head_name in HEADS:
-            head = read_head(task, head_name)
-            out = (head.labels["train"] == k).nonzero().flatten()
-            found += [
-                *gradient_costs(task, head, out),
-                *(mask_costs(task, head, out, k) if head_name == "values" else ()),
-            ]
-        took = {(cost.head, cost.method): costs.measure(cost.work) for cost in found}
-        again = {cost.head: cost.flops.total for cost in found if cost.method == "retrain"}
+        linear_head, values_head = LinearHead.read(task), ValuesHead.read(task)
+        out = (values_head.labels["train"] == k).nonzero().flatten()
+        requests = [
+            *gradient_costs(task, linear_head, out),
+            *gradient_costs(task, values_head, out),
+            *mask_costs(task, values_head, out, k),
+        ]
+        took = {(cost.head, cost.method): costs.measure(cost.work) for cost in requests}
+        retrain = methods.RETRAIN.name
+        again = {cost.head: cost.flops.total for cost in requests if cost.method == retrain}
         rows = []
-        for cost in found:
-            taken, linear = took[cost.head, cost.method], took["linear", "retrain"]
+        for cost in requests:
+            taken, linear = took[cost.head, cost.method], took[LinearHead.name, retrain]
             masks_pay = costs.break_even(
                 train_seconds=bottleneck_seconds(task), retrain_seconds=linear.median, unlearn_seconds=taken.median
             )
@@ -94,8 +119,8 @@ def open_work(task: Task) -> Work:
                     "seconds_least": taken.least,
                     "seconds_most": taken.most,
                     "peak_bytes": taken.peak_bytes,
-                    "retrain_ratio": took[cost.head, "retrain"].median / taken.median,
-                    "requests_to_pay": masks_pay if cost.method in ("uva", "uve") else None,
+                    "retrain_ratio": took[cost.head, retrain].median / taken.median,
+                    "requests_to_pay": masks_pay if cost.method in MASKS else None,
                 }
             )
         write_rows(task.output.path / "costs.parquet", rows, COSTS)
@@ -115,52 +140,45 @@ def bottleneck_seconds(task: Task) -> float:
     return sum(float(read_json(task.inputs[kind].path / "provenance.json")["times"]["seconds"]) for kind in kinds)
 
 
-def gradient_costs(task: Task, head: Head, out: Tensor) -> Iterator[Cost]:
-    """The gradient methods with their chosen settings, for as many epochs as they ran; and retraining."""
-    problem, seed = head.problem(out), task.spec["seed"]
-    n, n_f, v = len(problem.labels), len(out), head.weights.shape[1]
+def gradient_costs(task: Task, head: Head[Any], out: Tensor) -> Iterator[Cost]:
+    """The gradient methods with their chosen settings, for as many epochs as they ran; and retraining.
+
+    out: (n_f,) int64, rows of the class.
+    """
+    request, seed = head.forget_task(out), task.spec["seed"]
+    n, n_f = len(request.labels), len(out)
     n_r = n - n_f
-    item = flops.value_head(head.codebooks, v) if head.name == "values" else flops.linear_head(len(head.weights) - 1, v)
-    held = features_bytes(head) + head.weights.nbytes
-    tried = task.inputs["tuning"].marks()
-    for method in trials.METHODS:
-        settings, _ = tuned(tried, head, method, forget=int(problem.labels[out[0]]))
-        epochs = len(trials.best_epoch(problem, trials.run(problem, settings, seed=seed)).history)
-        used: Flops
-        match settings:
-            case baselines.Scrub():
-                passes = item * (epochs * n_r + min(epochs, settings.max_epochs) * n_f)
-                used = passes + Flops(item.forward * n, 0)  # the teacher
-            case baselines.NegGrad():
-                batches = -(-n_r // settings.batch)
-                used = item * (epochs * (n_r + batches * min(settings.batch, n_f)))
-            case baselines.FineTune():
-                used = item * (epochs * n_r)
-            case baselines.Dampen():
-                used = item * (n + n_f)
-
-        def work(settings: trials.Settings = settings, epochs: int = epochs) -> object:
-            return [None for _ in islice(trials.run(problem, settings, seed=seed), epochs)]
-
-        yield Cost(head=head.name, method=method, work=work, flops=used, images=n, bytes_read=held)
-    once = item * (head.settings.epochs * n_r)
-
-    def again() -> object:
-        return baselines.retrain(problem, head.settings, seed=seed)
-
-    yield Cost(head=head.name, method="retrain", work=again, flops=once, images=n_r, bytes_read=held)
+    held = head.train_bytes + head.weights.nbytes
+    marks = task.inputs["tuning"].marks()
+    for method in methods.GRADIENT:
+        baseline, _ = tuned(marks, head, method, forget=int(request.labels[out[0]]))
+        epochs = len(trials.best_epoch(request, baseline.unlearn(request, seed=seed)).history)
+        yield Cost(
+            head=head.name,
+            method=method.name,
+            work=partial(run_epochs, baseline, request, epochs, seed=seed),
+            flops=baseline.flops(head.item_flops, retain=n_r, forget=n_f, epochs=epochs),
+            images=n,
+            bytes_read=held,
+        )
+    yield Cost(
+        head=head.name,
+        method=methods.RETRAIN.name,
+        work=partial(baselines.retrain, request, head.settings, seed=seed),
+        flops=head.item_flops * (head.settings.epochs * n_r),
+        images=n_r,
+        bytes_read=held,
+    )
 
 
-def features_bytes(head: Head) -> int:
-    """Of the training items as the head sees them."""
-    features: Any = head.features["train"]
-    return int(features.codes.nbytes if head.name == "values" else features.x.nbytes)
+def run_epochs(baseline: Baseline, request: ForgetTask, epochs: int, *, seed: int) -> object:
+    """Unlearn for some epochs, and keep nothing."""
+    return [None for _ in islice(baseline.unlearn(request, seed=seed), epochs)]
 
 
-def mask_costs(task: Task, head: Head, out: Tensor, k: int) -> Iterator[Cost]:
+def mask_costs(task: Task, head: ValuesHead, out: Tensor, k: int) -> Iterator[Cost]:
     """A mask by either method, from the store to the mask; no gradient, and no forward pass where codes are cached."""
-    codes: Any = head.features["train"]
-    own, path = codes.codes[out].numpy(), task.path("counts")
+    codes, path = head.codes["train"][out].numpy(), task.path("counts")
     hits = class_hits(arrays.open_array(path, "counts"), k)
 
     def uva() -> object:
@@ -168,12 +186,13 @@ def mask_costs(task: Task, head: Head, out: Tensor, k: int) -> Iterator[Cost]:
         return order.mask(order.smallest(task.spec["tau"]))
 
     def uve() -> object:
-        order = orders.by_example(own, hits, seed=task.spec["seed"])
+        order = orders.by_example(codes, hits, seed=task.spec["seed"])
         return order.mask(order.available)
 
     nothing = Flops(0, 0)
-    yield Cost(head="values", method="uva", work=uva, flops=nothing, images=0, bytes_read=hits.nbytes)
-    yield Cost(head="values", method="uve", work=uve, flops=nothing, images=len(own), bytes_read=own.nbytes)
+    by_counts, by_codes = MASKS
+    yield Cost(head=head.name, method=by_counts, work=uva, flops=nothing, images=0, bytes_read=hits.nbytes)
+    yield Cost(head=head.name, method=by_codes, work=uve, flops=nothing, images=len(codes), bytes_read=codes.nbytes)
 
 
 def finish(task: Task) -> Facts:

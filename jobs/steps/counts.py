@@ -1,15 +1,23 @@
 """Step: counts of every class on every pair, in two layouts: one fast for a class, one fast for a key."""
 
+from dataclasses import dataclass
+
 from dkvb.counts import class_counts
 from jobs import inputs
-from jobs.step import Facts, Task, Work
+from jobs.step import Facts, Inputs, Task, Work
 from store import arrays
 
 VERSION = 1
 LEASE_S = 7200
+INPUTS = Inputs(["manifest", "embeddings", "codes", "keys"])
 
 
-def prepare(task: Task) -> list[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asks:
+    """Nothing: counts follow from the inputs."""
+
+
+def prepare(task: Task[Asks]) -> list[str]:
     """Both arrays; counts are a cache of the codes, quick to rebuild, so they are one unit."""
     manifest = inputs.read_manifest(task)
     c, m = arrays.open_array(task.path("keys"), "keys").shape[:2]
@@ -19,7 +27,7 @@ def prepare(task: Task) -> list[str]:
     return ["counts"]
 
 
-def open_work(task: Task) -> Work:
+def open_work(task: Task[Asks]) -> Work:
     """Count the codes of each class."""
 
     def count(unit: str) -> Facts:
@@ -35,6 +43,6 @@ def open_work(task: Task) -> Work:
     return count
 
 
-def finish(task: Task) -> Facts:
+def finish(task: Task[Asks]) -> Facts:
     """How many votes were counted."""
     return dict(task.output.marks()["counts"])

@@ -4,12 +4,12 @@ A thread reads, decodes and transforms the next batches while the backbone compu
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,18 +20,39 @@ from dkvb.backbones import BackboneSpec, embed, embedding_width, load_backbone
 from jobs import inputs
 from jobs.images import copies, reuse
 from jobs.printable import shown
-from jobs.step import Facts, Task, Work
+from jobs.spec.images import SplitImages
+from jobs.step import IF_SET, Facts, Inputs, Task, Work
 from jobs.worker import blocks, device, use_one_core
 from store import arrays
-from store.decoding import Decoding
+from store.decoding import PLAIN, Decoding
 from store.errors import ImageDataError
-from store.images import Item, Shard
+from store.images import Item, Manifest, Shard
 
 VERSION = 1
 LEASE_S = 3600
+INPUTS = Inputs(["manifest", "train"])
+"""The manifest of the images, and that of the training images, whose classes they have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asks:
+    """Which images are embedded, and how."""
+
+    images: SplitImages
+    backbone: BackboneSpec
+    batch: int
+    """Images of a forward pass."""
+    decoding: Decoding = field(default=PLAIN, metadata=IF_SET)
+    seed: int | None
+    """Of random weights; None for others."""
+    weights_file: str | None = field(default=None, metadata=IF_SET)
+    """SHA-256 of the file that the weights are read from."""
+    flip: bool = field(default=False, metadata=IF_SET)
+    """Whether every image is mirrored."""
+
 
 AHEAD = 2
-"""Batches made ready while the backbone is busy: one to go on with, one against uneven ones."""
+"""Batches made ready while the backbone is busy: the next one, and one more because some take longer."""
 
 LOST = {
     "orientation": 'EXIF says that {n} are to be turned, and they were not (images.orientation = "apply" does)',
@@ -39,7 +60,7 @@ LOST = {
     "frames": "{n} have further frames or pages, of which the first alone was taken",
     "depth": "{n} have 16 bits a channel, of which 8 were taken",
 }
-"""What is told of images that lost something."""
+"""What people are told of images that lost something in decoding, by the word for it in `store.decoding.Decoded`."""
 
 T = TypeVar("T")
 
@@ -61,15 +82,15 @@ class Batch:
     """What decoding lost, a word for each item that lost it."""
 
 
-def prepare(task: Task) -> list[str]:
+def prepare(task: Task[Asks]) -> list[str]:
     """One array an image shard: shards are ragged, and chunks must not be shared."""
     manifest = inputs.read_manifest(task)
-    d_z = embedding_width(BackboneSpec(**task.spec["backbone"]))
+    d_z = embedding_width(task.asks.backbone)
     units = blocks(len(manifest.shards), 1)
     for unit, shard in zip(units, manifest.shards, strict=True):
-        about = {"shard": shard.name}
-        arrays.create(task.output.data, f"embeddings/{unit}", (shard.items, d_z), attributes=about)
-        arrays.create(task.output.data, f"labels/{unit}", (shard.items,), attributes=about)
+        attributes = {"shard": shard.name}
+        arrays.create(task.output.data, f"embeddings/{unit}", (shard.items, d_z), attributes=attributes)
+        arrays.create(task.output.data, f"labels/{unit}", (shard.items,), attributes=attributes)
     return units
 
 
@@ -85,44 +106,46 @@ def ahead(items: Iterator[T], count: int) -> Generator[T, None, None]:
     raises: what ``items`` raises, in its place. Leave before the end by ``close``: the item being made is waited for.
     """
     thread = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+
+    def next_one() -> list[T]:
+        return list(islice(items, 1))  # empty past the last
+
     try:
-        made = deque(thread.submit(list, islice(items, 1)) for _ in range(count))
-        while one := made.popleft().result():
-            made.append(thread.submit(list, islice(items, 1)))
-            yield one[0]
+        coming = deque(thread.submit(next_one) for _ in range(count))
+        while item := coming.popleft().result():
+            coming.append(thread.submit(next_one))
+            yield item[0]
     finally:
         thread.shutdown(cancel_futures=True)
 
 
-def open_work(task: Task) -> Work:
+def open_work(task: Task[Asks]) -> Work:
     """Hold the backbone; embed one shard at a time."""
     use_one_core()
-    backbone = load_backbone(BackboneSpec(**task.spec["backbone"]), seed=task.spec["seed"] or 0)
+    asks = task.asks
+    backbone = load_backbone(asks.backbone, seed=asks.seed or 0)
     backbone.module.to(device()).to(memory_format=torch.channels_last)
     images, manifest = inputs.images_of(task), inputs.read_manifest(task)
-    skip = task.spec["images"]["on_error"] == "skip"
-    how = Decoding(**task.spec.get("decoding", {}))
     facts = {**backbone.facts, "device": device().type}
     donors = reuse.donors(task, VERSION, manifest)
 
     def transform(image: Image.Image) -> Tensor:
-        return backbone.transform(ImageOps.mirror(image) if task.spec.get("flip") else image)
+        return backbone.transform(ImageOps.mirror(image) if asks.flip else image)
 
-    def ready(shard: Shard) -> Iterator[Batch]:
-        for items in batches(images.read(shard, how), task.spec["batch"]):
-            left_out = problems(shard, items, skip=skip)
+    def ready_batches(shard: Shard) -> Iterator[Batch]:
+        for items in batches(images.read(shard, asks.decoding), asks.batch):
+            left_out = problems(shard, items, skip=asks.images.skip)
             yield make_ready(items, left_out, transform)
 
     def embed_shard(unit: str) -> Facts:
         shard = manifest.shards[int(unit)]
-        donor = donors.get(unit)
-        taken = donor and reuse.take(donor, task, unit, shard=shard, backbone=facts)
-        if taken:
+        taken = reuse.take(donors[unit], task, unit, shard=shard, backbone=facts) if unit in donors else None
+        if taken is not None:
             return taken
         z = np.zeros((shard.items, backbone.d_z), np.float16)
         labels = np.full(shard.items, -1, np.int32)
         left_out, seen, contents, lost = list[Facts](), 0, bytearray(), Counter[str]()
-        with closing(ahead(ready(shard), AHEAD)) as stream:
+        with closing(ahead(ready_batches(shard), AHEAD)) as stream:
             for batch in stream:
                 seen += len(batch.rows) + len(batch.left_out)
                 left_out += batch.left_out
@@ -170,26 +193,18 @@ def make_ready(items: list[Item], left_out: list[Facts], transform: Callable[[Im
     )
 
 
-def finish(task: Task) -> Facts:
+def finish(task: Task[Asks]) -> Facts:
     """What the backbone was, every item that was left out, and what the images lost on their way."""
-    marks = task.output.marks()
-    left_out = [item for mark in marks.values() for item in mark["left_out"]]
-    backbone = next(iter(marks.values()))["backbone"]
-    each = (inputs.differences(backbone, mark["backbone"]) for mark in marks.values())
-    if differ := next(filter(None, each), None):
-        raise ImageDataError(
-            f"{task.output.path}: shards were embedded in different ways (not alike in: {', '.join(differ)}), which "
-            "changes codes; delete the folder and run again in one environment"
-        )
+    marks, manifest = task.output.marks(), inputs.read_manifest(task)
+    check_alike(task, marks)
+    items = sum(mark["items"] for mark in marks.values())
     lost = sum((Counter(mark.get("lost", {})) for mark in marks.values()), Counter[str]())
     taken = [unit for unit, mark in marks.items() if "taken_from" in mark]
     doubled = copies.within(task.output)
-    items = sum(mark["items"] for mark in marks.values())
     notes = [LOST[word].format(n=f"{number} of {items} images") for word, number in sorted(lost.items())]
-    histogram = inputs.read_manifest(task).histogram
-    read = set(arrays.read_shards(task.output.data, "labels").tolist())
-    if unread := [k for k, count in enumerate(histogram) if count and k not in read]:
-        names = ", ".join(shown(inputs.read_manifest(task).classes[k]) for k in unread[:5])
+    labels = set(arrays.read_shards(task.output.data, "labels").tolist())
+    if unread := unread_classes(manifest, labels):
+        names = ", ".join(map(shown, unread[:5]))
         notes.append(f"of {len(unread)} classes no image can be read ({names}{', ...' if len(unread) > 5 else ''})")
     if taken:
         notes.append(
@@ -198,7 +213,31 @@ def finish(task: Task) -> Facts:
     if doubled is not None and doubled.items:
         notes.append(
             f"{doubled.items} of {items} images are copies of another one in this split, byte for byte"
-            + (f"; {doubled.odd} of them with another label" if doubled.odd else "")
+            + (f"; {doubled.relabelled} of them with another label" if doubled.relabelled else "")
         )
-    facts = {"items": items, "left_out": left_out, "lost": dict(lost), "taken": taken, "backbone": backbone}
-    return {**facts, "copies": None if doubled is None else doubled.items, "notes": notes}
+    return {
+        "items": items,
+        "left_out": [item for mark in marks.values() for item in mark["left_out"]],
+        "lost": dict(lost),
+        "taken": taken,
+        "backbone": next(iter(marks.values()))["backbone"],
+        "copies": None if doubled is None else doubled.items,
+        "notes": notes,
+    }
+
+
+def check_alike(task: Task[Asks], marks: Mapping[str, Any]) -> None:
+    """Whether all shards were embedded in the same way; raises: ImageDataError."""
+    first = next(iter(marks.values()))["backbone"]
+    for mark in marks.values():
+        if differ := inputs.differences(first, mark["backbone"]):
+            raise ImageDataError(
+                f"{task.output.path}: shards were embedded in different ways (not alike in: {', '.join(differ)}), "
+                "which changes codes; delete the folder and run again in one environment"
+            )
+
+
+def unread_classes(manifest: Manifest, labels: set[int]) -> list[str]:
+    """Names of the classes that have items, none of which was embedded; labels: of those that were."""
+    counted = zip(manifest.classes, manifest.histogram, strict=True)
+    return [name for k, (name, items) in enumerate(counted) if items and k not in labels]

@@ -1,29 +1,40 @@
 """Step: the manifest of one split: shards, items, labels, class names, what is wrong with them, what was left alone."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from jobs import inputs
 from jobs.printable import shown
-from jobs.step import Facts, Task, Work
+from jobs.spec.images import SplitImages
+from jobs.step import Facts, Inputs, Task, Work
 from store.artefacts import write_json
 from store.layout import MANIFEST
 
 VERSION = 1
 LEASE_S = 7200
+INPUTS = Inputs()
 
 
-def prepare(task: Task) -> list[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asks:
+    """What is scanned."""
+
+    images: SplitImages
+    listing: str
+    """Digest of the names and sizes of the files."""
+
+
+def prepare(task: Task[Asks]) -> list[str]:
     """One unit: reading the headers of one split is one pass."""
     return ["manifest"]
 
 
-def open_work(task: Task) -> Work:
+def open_work(task: Task[Asks]) -> Work:
     """Count items and labels, from headers alone."""
 
     def scan(unit: str) -> Facts:
-        manifest = inputs.images_of(task).scan(on_error=task.spec["images"]["on_error"])
+        manifest = inputs.images_of(task).scan(on_error="skip" if task.asks.images.skip else "fail")
         write_json(task.output.path / MANIFEST, manifest.to_json())
         return {
             "items": manifest.items,
@@ -36,7 +47,7 @@ def open_work(task: Task) -> Work:
     return scan
 
 
-def finish(task: Task) -> Facts:
+def finish(task: Task[Asks]) -> Facts:
     """What was found."""
     facts = dict(task.output.marks()["manifest"])
     return {**facts, "notes": [*_notes(facts)]}

@@ -1,46 +1,62 @@
 """Step: settings of the gradient baselines, tried on some classes; class, head and method a unit.
 
-What is found for one class is used on others only: `jobs.comparison.heads.chosen` leaves out the class to forget.
+What is best for one class is used on others only: `jobs.comparison.methods.chosen` leaves out the class to forget.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from dkvb import trials
 from jobs import inputs
-from jobs.comparison.heads import HEADS, Head, importance_of, read_head
-from jobs.step import Facts, Task, Work
+from jobs.comparison.heads import HEADS, Head
+from jobs.comparison.methods import GRADIENT, SSD
+from jobs.step import Facts, Inputs, Task, Work
 from jobs.worker import use_one_core
 
 VERSION = 1
 LEASE_S = 86400
+INPUTS = Inputs(inputs.MODEL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asks:
+    """On which classes settings are tried, and how many."""
+
+    classes: list[str] | None
+    """Names; None: all that have training items."""
+    trials: int
+    """Settings that each baseline may try."""
+    first: int
+    """Of the classes only the first so many."""
+    seed: int
 
 
 def prepare(task: Task) -> list[str]:
     """The first classes that are compared, on both heads, with every method that is tuned."""
     classes = inputs.wanted_classes(task)
-    return [f"{k:05d}-{head}-{i}" for k in classes for head in HEADS for i in range(len(trials.METHODS))]
+    return [f"{k:05d}-{head}-{i}" for k in classes for head in HEADS for i in range(len(GRADIENT))]
 
 
 def open_work(task: Task) -> Work:
     """Hold a head at a time; try all settings of a method on one class."""
     use_one_core()
     seed = task.spec["seed"]
-    held: dict[str, Head] = {}
+    held: dict[str, Head[Any]] = {}
 
     def try_all(unit: str) -> Facts:
         k, name, place = unit.split("-")
-        method = [*trials.METHODS][int(place)]
+        method = GRADIENT[int(place)]
         if name not in held:
             held.clear()
-            held[name] = read_head(task, name)
+            held[name] = HEADS[name].read(task)
         head = held[name]
-        problem = head.problem((head.labels["train"] == int(k)).nonzero().flatten())
-        important = importance_of(head) if method == "ssd" else None
+        request = head.forget_task((head.labels["train"] == int(k)).nonzero().flatten())
+        important = head.importance() if method is SSD else None
         tried = []
-        for settings in trials.trials(method, name, count=task.spec["trials"], codebooks=head.codebooks):
-            kept = trials.best_epoch(problem, trials.run(problem, settings, seed=seed, important=important))
-            tried.append({"settings": asdict(settings), "score": kept.score, "history": list(kept.history)})
-        return {"class": int(k), "head": name, "method": method, "trials": tried}
+        for baseline in head.trials(method.baseline, task.spec["trials"]):
+            kept = trials.best_epoch(request, baseline.unlearn(request, seed=seed, important=important))
+            tried.append({"settings": asdict(baseline), "score": kept.score, "history": list(kept.history)})
+        return {"class": int(k), "head": name, "method": method.name, "trials": tried}
 
     return try_all
 

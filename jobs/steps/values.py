@@ -1,5 +1,7 @@
 """Step: the values, and with them the complete bottleneck as one checkpoint."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,7 @@ from dkvb.counts import count_codes
 from dkvb.training import TrainSettings
 from dkvb.values import fit_values
 from jobs import inputs
-from jobs.step import Facts, Task, Work
+from jobs.step import Facts, Inputs, Task, Work, to_json
 from jobs.worker import use_cores
 from store.artefacts import read_json
 from store.files import write_atomic
@@ -18,19 +20,30 @@ from store.layout import CHECKPOINT
 
 VERSION = 3
 LEASE_S = 604800
+INPUTS = Inputs(["manifest", "embeddings", "codes", "keys"])
 
 
-def prepare(task: Task) -> list[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asks:
+    """How the values are trained."""
+
+    settings: TrainSettings
+    seed: int
+    selectable: str
+    """ "used": in evaluation only keys that training used; "all": every key."""
+
+
+def prepare(task: Task[Asks]) -> list[str]:
     """One unit: every step of the training touches all values."""
     return ["values"]
 
 
-def open_work(task: Task) -> Work:
+def open_work(task: Task[Asks]) -> Work:
     """Train on the cached codes."""
     use_cores()
 
     def fit(unit: str) -> Facts:
-        spec = task.spec
+        asks = task.asks
         projection, keys = inputs.tensor(task, "keys", "projection"), inputs.tensor(task, "keys", "keys")
         codes, labels = inputs.tensor(task, "codes", "codes"), inputs.labels(task, "embeddings")
         kept = (labels >= 0).nonzero().flatten()
@@ -45,21 +58,21 @@ def open_work(task: Task) -> Work:
         values, trained = fit_values(
             codes,
             labels,
-            TrainSettings(**spec["settings"]),
+            asks.settings,
             m=m,
             v=len(classes),
-            seed=spec["seed"],
-            recode=recode if spec["selectable"] == "used" else None,
+            seed=asks.seed,
+            recode=recode if asks.selectable == "used" else None,
         )
         used = count_codes(codes, m) > 0
         header = {
             "classes": list(classes),
             "backbone": read_json(task.inputs["embeddings"].path / "provenance.json")["facts"]["backbone"],
             "epochs": trained.epochs,
-            "spec": spec,
+            "spec": to_json(asks),
             "inputs": {name: f"{part.step}/{part.digest}" for name, part in task.inputs.items()},
         }
-        selectable = used if spec["selectable"] == "used" else torch.ones_like(used)
+        selectable = used if asks.selectable == "used" else torch.ones_like(used)
         bottleneck = Bottleneck(projection, keys, values, selectable, header)
         write_atomic(task.output.path / CHECKPOINT, bottleneck.parts())
         return {
@@ -73,6 +86,6 @@ def open_work(task: Task) -> Work:
     return fit
 
 
-def finish(task: Task) -> Facts:
+def finish(task: Task[Asks]) -> Facts:
     """How the values were trained."""
     return dict(task.output.marks()["values"])

@@ -8,6 +8,7 @@ of other codes; each must be a near tie. `peak MB` is what one call takes over i
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,7 @@ def main() -> None:
     rows.append(row("einsum", reference, einsum_codes(few, projection, keys)))
     part = z[: min(n, 1024)]
     for name, work in faiss_codes(projection, keys).items():
-        rows.append(row(name, median(lambda work=work: work(part)) * n / len(part), work(few)))
+        rows.append(row(name, median(partial(work, part)) * n / len(part), work(few)))
     report("codes", rows, peak_MB=round(peak, 1), **s)
 
 

@@ -11,8 +11,8 @@ from synthetic import some_labels
 from timing import copy_rate, median, peak_bytes, report, size
 from torch import Tensor
 
-from dkvb.baselines import FineTune, Problem, cross_entropy_error, fine_tune
-from dkvb.descent import descent
+from dkvb.baselines import FineTune, ForgetTask, cross_entropy_error
+from dkvb.descent import descent as begin_descent
 from dkvb.values import CodeFeatures
 
 ITEMS = {"quick": 5_000, "cifar": 50_000, "imagenet1k": 20_000}
@@ -43,11 +43,11 @@ def main() -> None:
     n, c, m, v = ITEMS[s["name"]], s["c"], s["m"], s["v"]
     codes = torch.randint(m, (n, c), dtype=torch.int16, generator=torch.Generator().manual_seed(5))
     labels, features, settings = some_labels(n, v, seed=3), CodeFeatures.of(codes, m), FineTune(epochs=1, lr=0.01 * c)
-    problem = Problem(features, labels, features.weights(v), torch.arange(1))
+    task = ForgetTask(features, labels, features.weights(v), torch.arange(1))
     copying = copy_rate()
-    going = descent(features, problem.weights, lr=0.1, momentum=0.9, decay=5e-4)  # compiles
-    going.step(torch.arange(8), cross_entropy_error(going.logits(torch.arange(8)), labels[:8]))
-    taken = median(lambda: list(fine_tune(problem, settings, seed=0)), runs=3 if v <= 10 else 1)
+    descent = begin_descent(features, task.weights, lr=0.1, momentum=0.9, decay=5e-4)  # compiles
+    descent.step(torch.arange(8), cross_entropy_error(descent.logits(torch.arange(8)), labels[:8]))
+    taken = median(lambda: list(settings.unlearn(task, seed=0)), runs=3 if v <= 10 else 1)
     plain = reference(codes, m, labels, v, settings) * -(-n // settings.batch)
     touched = n * c * v * 4 * (2 + 4)
     rows = [

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from cluster.session import session
 from cluster.unit_map import Executor, Policy, RayExecutor, SerialExecutor
-from dkvb.backbones import Backbone, BackboneSpec, embed, load_backbone
+from dkvb.backbones import Backbone, embed, load_backbone
 from jobs import inputs
 from jobs.plan.plan import make_plan
 from jobs.run.progress import Reporter
@@ -50,7 +50,7 @@ EDGE = 256
 NICE = 15
 """Of Ray's workers, and so of the plain processes."""
 PATIENCE_S = 600
-HELD: dict[str, Work] = {}
+HELD: dict[str, Callable[[str], int | None]] = {}
 """In a plain process: what it can do, by name."""
 
 
@@ -70,7 +70,7 @@ def write_images(folder: Path, n: int) -> None:
             path.write_bytes(files[which])
 
 
-def prepare(folder: Path, n: int, image_size: int) -> Task:
+def prepare(folder: Path, n: int, image_size: int) -> Task[embeddings.Asks]:
     """The step's task, its manifest and arrays made."""
     write_images(folder / "images", n)
     table = {
@@ -98,7 +98,7 @@ def warmed(factory: Callable[[], Work], unit: str, workers: int, arrived: Path) 
     return work
 
 
-def marked(task: Task) -> Work:
+def marked(task: Task[embeddings.Asks]) -> Work:
     """The step's work with its markers, every unit done however often it was."""
     work = embeddings.open_work(task)
 
@@ -109,7 +109,7 @@ def marked(task: Task) -> Work:
     return do
 
 
-def through_actors(task: Task, units: list[str], executor: Executor) -> float:
+def through_actors(task: Task[embeddings.Asks], units: list[str], executor: Executor) -> float:
     """Seconds the step takes for all units, from when the last actor was warm."""
     with tempfile.TemporaryDirectory() as name:
         arrived, workers = Path(name), min(executor.workers, len(units))
@@ -120,25 +120,25 @@ def through_actors(task: Task, units: list[str], executor: Executor) -> float:
         return time.time() - max(path.stat().st_mtime for path in arrived.iterdir())
 
 
-def stacked(task: Task, backbone: Backbone, unit: str) -> Iterator[Tensor]:
+def stacked(task: Task[embeddings.Asks], backbone: Backbone, unit: str) -> Iterator[Tensor]:
     """The batches of a shard as the backbone takes them."""
     shard = inputs.read_manifest(task).shards[int(unit)]
-    for items in embeddings.batches(inputs.images_of(task).read(shard), task.spec["batch"]):
+    for items in embeddings.batches(inputs.images_of(task).read(shard), task.asks.batch):
         pixels = torch.stack([backbone.transform(item.image) for item in items if item.image is not None])
         yield pixels.contiguous(memory_format=torch.channels_last)
 
 
-def hold(task: Task, unit: str, ready: Barrier) -> None:
+def hold(task: Task[embeddings.Asks], unit: str, ready: Barrier) -> None:
     """Start a plain process: load the backbone, do one unit each way, wait for the others."""
     os.nice(NICE)
     torch.set_num_threads(1)
-    backbone = load_backbone(BackboneSpec(**task.spec["backbone"]))
+    backbone = load_backbone(task.asks.backbone)
     backbone.module.to(memory_format=torch.channels_last)
     pixels = list(stacked(task, backbone, unit))
 
     def bare_loop(unit: str) -> int:
         z = [embed(backbone, pixels).numpy().astype(np.float16) for pixels in stacked(task, backbone, unit)]
-        return zlib.crc32(np.concatenate(z))
+        return zlib.crc32(np.concatenate(z).tobytes())
 
     def forward_alone(_: str) -> None:
         for batch in pixels:
@@ -180,7 +180,9 @@ def main() -> None:
                     results = dict(pool.imap_unordered(partial(held, kind), units))
                     taken[kind].append(time.perf_counter() - begin)
                     crc = results if kind == "bare_loop" else crc
-        equal = [crc[unit] == zlib.crc32(arrays.read(task.output.data, f"embeddings/{unit}")) for unit in units]
+        equal = [
+            crc[unit] == zlib.crc32(arrays.read(task.output.data, f"embeddings/{unit}").tobytes()) for unit in units
+        ]
     seconds = {kind: statistics.median(runs) for kind, runs in taken.items()}
     row = {
         "images/s": s["n"] / seconds["actors"],
@@ -190,7 +192,7 @@ def main() -> None:
         "of limit": seconds["forward_alone"] / seconds["actors"],
         "equal": sum(equal) / len(equal),
     }
-    facts = {"n": s["n"], "image_size": image_size, "batch": task.spec["batch"], "shards": len(units)}
+    facts = {"n": s["n"], "image_size": image_size, "batch": task.asks.batch, "shards": len(units)}
     report("embeddings", [row], **facts, workers=workers, seconds=taken)
 
 

@@ -38,8 +38,8 @@ def build(root: Path, *, c: int, m: int, v: int) -> None:
     write_json(open_root(root, create=True) / "experiments" / "x.json", {"name": "x", "spec": {}, "steps": STEPS})
     values, counts = (Artefact(root, step, STEPS[step]) for step in ("values", "counts"))
     # Only the header is read, so the tensors may be small.
-    tensors = [torch.zeros(1, 1, 1)] * 3
-    model = Bottleneck(*tensors, torch.ones(1, 1, dtype=torch.bool), {"classes": [name_of(k) for k in range(v)]})
+    small, header = torch.zeros(1, 1, 1), {"classes": [name_of(k) for k in range(v)]}
+    model = Bottleneck(small, small, small, torch.ones(1, 1, dtype=torch.bool), header)
     write_atomic(values.path / CHECKPOINT, model.parts())
     arrays.create(counts.data, "counts", (v, c, m), dtype="uint16")
     gen = np.random.default_rng(0)
@@ -104,7 +104,7 @@ def main() -> None:
             found = time.perf_counter() - begin
             done = unlearn(experiment, Request(classes=[name_of(k)], share=SHARE), mask_only=True)
             whole.append(time.perf_counter() - begin)
-            return found + float(done["mask_seconds"])
+            return found + float(done.mask_seconds)
 
         def command(k: int) -> float:
             words = ["unlearn", root, "--class", name_of(k), "--share", SHARE, "--mask-only", "--json"]

@@ -13,6 +13,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from cluster.unit_map import Policy, RayExecutor, SerialExecutor
 from jobs.plan.plan import make_plan
 from jobs.run.progress import Reporter
 from jobs.run.run import run
-from jobs.spec.reading import load_spec
+from jobs.spec.reading import load_specs
 from jobs.step import Task, Work
 from jobs.steps import sweep
 
@@ -35,22 +36,22 @@ PATIENCE_S = 3600
 HELD: list[Work] = []
 
 
-def experiment(name: str, images: str | None, root: Path) -> tuple[Task, list[str]]:
-    """The sweep's task on a root where all that it needs stands, and its units."""
-    plan = make_plan(load_spec(name), images)
+def experiment(name: str, images: str | None, root: Path) -> tuple[Task[sweep.Asks], list[str]]:
+    """The sweep's task on a root where all that it needs is done, and its units."""
+    plan = make_plan(load_specs(name)[0], images)
     run([plan], root, SerialExecutor(), Reporter(root=root))
     task = plan.step("sweep").task(root.resolve())
     return task, task.output.units() or []
 
 
-def copied(task: Task, folder: Path) -> Task:
+def copied(task: Task[sweep.Asks], folder: Path) -> Task[sweep.Asks]:
     """The same task writing elsewhere."""
-    shutil.copytree(task.output.path, folder / "root" / "sweep" / task.output.digest)
+    shutil.copytree(str(task.output.path), folder / "root" / "sweep" / task.output.digest)
     output = type(task.output)(folder / "root", task.output.step, task.output.digest)
-    return Task(output, task.inputs, task.spec, task.where)
+    return replace(task, output=output)
 
 
-def warmed(task: Task, unit: str, arrived: Path, workers: int) -> Work:
+def warmed(task: Task[sweep.Asks], unit: str, arrived: Path, workers: int) -> Work:
     """In an actor: the work, once every actor has done one unit."""
     work = sweep.open_work(task)
     work(unit)
@@ -60,7 +61,7 @@ def warmed(task: Task, unit: str, arrived: Path, workers: int) -> Work:
     return work
 
 
-def by_ray(task: Task, units: list[str], workers: int) -> float:
+def by_ray(task: Task[sweep.Asks], units: list[str], workers: int) -> float:
     """Seconds of all units over held actors, from when the last was warm."""
     with session() as found, tempfile.TemporaryDirectory() as arrived:
         assert isinstance(found, RayExecutor)
@@ -74,7 +75,7 @@ def by_ray(task: Task, units: list[str], workers: int) -> float:
         return time.time() - max(ready)
 
 
-def hold(task: Task, unit: str) -> None:
+def hold(task: Task[sweep.Asks], unit: str) -> None:
     """In a plain process: be ready."""
     HELD.append(sweep.open_work(task))
     HELD[0](unit)
@@ -85,7 +86,7 @@ def do(unit: str) -> None:
     HELD[0](unit)
 
 
-def by_processes(task: Task, units: list[str], processes: int) -> float:
+def by_processes(task: Task[sweep.Asks], units: list[str], processes: int) -> float:
     """Seconds of all units over plain processes, from when all were warm."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(processes, hold, (task, units[0])) as pool:

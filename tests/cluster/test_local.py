@@ -3,13 +3,13 @@
 import fcntl
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import textwrap
 import threading
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,10 +17,11 @@ import pytest
 
 from cluster import local
 from cluster.errors import ClusterUnreachable
-from cluster.folders import LOCK, own_folder, sweep
+from cluster.folders import LOCK, private_folder, remove_orphans
 from cluster.health import GONE_S, LOOK_S, Head
 from cluster.session import session
 from cluster.signals import termination_in_order
+from tests.processes import members, wait_until
 
 PATIENCE_S = 120
 
@@ -58,32 +59,22 @@ def temporary():
 def working(temporary, units, **variables):
     words = [sys.executable, "-c", textwrap.dedent(WORKING), str(units)]
     env = os.environ | {"TMPDIR": str(temporary)} | variables
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(words, text=True, start_new_session=True, env=env, **pipes)
-
-
-def members(login_session):
-    """Its processes: pid -> command line."""
-    found = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-            if int(fields[3]) == login_session and fields[0] != "Z":
-                found[int(stat.parent.name)] = (stat.parent / "cmdline").read_text()
-        except OSError:
-            continue
-    return found
+    return subprocess.Popen(
+        words, text=True, start_new_session=True, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 def find(login_session, word):
     """Wait for a process of the session with that word in its command; returns its id."""
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
-        for pid, command in members(login_session).items():
-            if word in command:
-                return pid
-        time.sleep(0.02)
-    raise AssertionError(f"no process with {word}")
+    return wait_until(
+        lambda: next((pid for pid, command in members(login_session).items() if word in command), None),
+        f"a process with {word}",
+    )
+
+
+def wait_until_gone(login_session):
+    """Wait for the end of its processes."""
+    wait_until(lambda: not members(login_session), "the end of all processes")
 
 
 def listening(pids):
@@ -122,7 +113,7 @@ def test_a_local_cluster_has_a_token_and_listens_on_loopback_alone_whatever_the_
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["start", "end"])
-def test_sigterm_while_a_cluster_starts_or_ends_is_kept_until_that_is_over(temporary, when, eventually):
+def test_sigterm_while_a_cluster_starts_or_ends_is_kept_until_that_is_over(temporary, when):
     with working(temporary, 1) as process:
         if when == "start":
             find(process.pid, "gcs/gcs_server")
@@ -133,7 +124,7 @@ def test_sigterm_while_a_cluster_starts_or_ends_is_kept_until_that_is_over(tempo
         _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 143
     assert said == ""
-    eventually(lambda: not members(process.pid))
+    wait_until_gone(process.pid)
     assert not list(temporary.glob("dkvb-*"))
 
 
@@ -157,9 +148,7 @@ def test_a_second_sigterm_does_not_disturb_the_end_that_the_first_began():
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_what_a_killed_driver_leaves_is_swept_at_the_next_start_and_what_a_living_one_uses_is_not(
-    temporary, eventually
-):
+def test_what_a_killed_driver_leaves_is_swept_at_the_next_start_and_what_a_living_one_uses_is_not(temporary):
     variables = {"HOME": str(temporary)}
     with working(temporary, 900, **variables) as living, working(temporary, 900, **variables) as killed:
         for process in (living, killed):
@@ -167,7 +156,7 @@ def test_what_a_killed_driver_leaves_is_swept_at_the_next_start_and_what_a_livin
         assert len(list(temporary.glob("dkvb-*"))) == 4
         killed.kill()
         killed.communicate(timeout=PATIENCE_S)
-        eventually(lambda: not members(killed.pid))  # its Ray writes on for a while
+        wait_until_gone(killed.pid)  # its Ray writes on for a while
         with working(temporary, 1, **variables) as third:
             _, said = third.communicate(timeout=PATIENCE_S)
             assert third.returncode == 0, said  # a busy machine may be told that Ray is started once more
@@ -179,7 +168,7 @@ def test_what_a_killed_driver_leaves_is_swept_at_the_next_start_and_what_a_livin
 
 
 def test_only_folders_of_ours_without_an_owner_are_swept(tmp_path):
-    with own_folder("dkvb-", tmp_path) as held:
+    with private_folder("dkvb-", tmp_path) as held:
         orphan = tmp_path / "dkvb-0123abcd"
         unlocked, named, linked = tmp_path / "dkvb-00000000", tmp_path / "dkvb-demo", tmp_path / "dkvb-token-11111111"
         for folder in (orphan, unlocked, named):
@@ -189,18 +178,18 @@ def test_only_folders_of_ours_without_an_owner_are_swept(tmp_path):
             (folder / LOCK).touch()
         linked.symlink_to(named)
         (unlocked / LOCK).symlink_to(orphan / LOCK)
-        sweep(tmp_path)
+        remove_orphans(tmp_path)
         assert not orphan.exists()
         assert all(path.exists() for path in (held, unlocked / "file", named / "file", linked / "file"))
         with (held / LOCK).open() as lock, pytest.raises(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     assert not held.exists()
-    sweep(tmp_path / "nowhere")
+    remove_orphans(tmp_path / "nowhere")
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_lost_head_is_told_in_one_line_before_ray_ends_the_process(temporary, eventually):
+def test_a_lost_head_is_told_in_one_line_before_ray_ends_the_process(temporary):
     with working(temporary, 900) as process:
         assert process.stdout.readline() == "up\n"
         assert process.stdout.readline() == "unit 0 True\n"
@@ -211,14 +200,14 @@ def test_a_lost_head_is_told_in_one_line_before_ray_ends_the_process(temporary, 
         said
     )
     assert "the same command goes on from there" in said
-    eventually(lambda: not members(process.pid))
+    wait_until_gone(process.pid)
 
 
 def test_a_head_that_comes_back_in_time_is_not_given_up(monkeypatch):
     from cluster import health
 
     clock, answers = [1000.0], [True]
-    monkeypatch.setattr(health.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("cluster.health.time.monotonic", lambda: clock[0])
     monkeypatch.setattr(health, "head_address", lambda: "127.0.0.1:1")
     monkeypatch.setattr(health, "_answers", lambda address: answers[0])
     head = Head(last_looked=clock[0], last_seen=clock[0])
@@ -238,16 +227,18 @@ def test_a_head_that_comes_back_in_time_is_not_given_up(monkeypatch):
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_cluster_that_starts_too_slowly_is_started_once_more_and_then_told_in_a_line(temporary, times, eventually):
+def test_a_cluster_that_starts_too_slowly_is_started_once_more_and_then_told_in_a_line(temporary, times):
     stopped = []
 
     def hold(process):
-        while len(stopped) < times and process.poll() is None:
+        def enough():
             for pid, command in members(process.pid).items():
                 if "raylet/raylet" in command and pid not in stopped:
                     os.kill(pid, signal.SIGSTOP)
                     stopped.append(pid)
-            time.sleep(0.005)
+            return len(stopped) == times or process.poll() is not None
+
+        wait_until(enough, "Ray's start", 280, every=0.005)
 
     with working(temporary, 1) as process:
         holder = threading.Thread(target=hold, args=(process,))
@@ -266,13 +257,13 @@ def test_a_cluster_that_starts_too_slowly_is_started_once_more_and_then_told_in_
         (line,) = more
         assert line.startswith("told: session: Ray did not start on this machine")
         assert "--serial" in line
-    eventually(lambda: not members(process.pid))
+    wait_until_gone(process.pid)
     assert not list(temporary.glob("dkvb-*"))
 
 
 def test_too_little_room_for_rays_files_is_told_before_it_starts(monkeypatch, tmp_path):
-    free = local.shutil.disk_usage(tmp_path)._replace(free=1_000_000)
-    monkeypatch.setattr(local.shutil, "disk_usage", lambda path: free)
+    free = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
+    monkeypatch.setattr("cluster.local.shutil.disk_usage", lambda path: free)
     with (
         pytest.raises(
             ClusterUnreachable, match=r"has 1 MB free, and a Ray cluster needs \d+ MB there; .*TMPDIR.*--serial"
@@ -283,7 +274,7 @@ def test_too_little_room_for_rays_files_is_told_before_it_starts(monkeypatch, tm
 
 
 def test_no_folder_for_temporary_files_is_told_in_a_line(monkeypatch):
-    monkeypatch.setattr(local.tempfile, "tempdir", "/nowhere/at/all")
+    monkeypatch.setattr("cluster.local.tempfile.tempdir", "/nowhere/at/all")
     with (
         pytest.raises(
             ClusterUnreachable, match=r"in /nowhere/at/all: No such file or directory; .*TMPDIR.*--serial"

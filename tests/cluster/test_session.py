@@ -1,3 +1,5 @@
+"""Sessions: which clusters are used, who may reach them, and that nothing of ours is left behind."""
+
 import os
 import signal
 import socket
@@ -21,6 +23,7 @@ from cluster.errors import (
 )
 from cluster.session import cpus_each, places, session
 from cluster.unit_map import Policy, RayExecutor, SerialExecutor
+from tests.processes import members, wait_until
 
 TOKEN = "5f" * 32
 
@@ -83,23 +86,6 @@ def python(code, **variables):
         start_new_session=True,
         env=os.environ | variables,
     )
-
-
-def processes_of(login_session):
-    """Process ids that belong to the login session, whatever their group: Ray gives its workers groups of their own."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[3]) == login_session and fields[0] != "Z":
-            found.append(int(stat.parent.name))
-    return found
-
-
-def command_lines(login_session):
-    return [Path(f"/proc/{pid}/cmdline").read_text() for pid in processes_of(login_session)]
 
 
 def squares(executor, units):
@@ -251,11 +237,11 @@ def test_a_cluster_turns_away_a_driver_with_another_token(no_token, monkeypatch,
 
 @pytest.mark.ray
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_driver_the_workers_and_the_cluster(eventually, number, code):
+def test_a_signal_ends_the_driver_the_workers_and_the_cluster(number, code):
     with tempfile.TemporaryDirectory() as folder, python(HANGING, TMPDIR=folder) as process:
         for _ in range(2):
             assert process.stdout.readline().startswith("started")
-        assert len(processes_of(process.pid)) > 4
+        assert len(members(process.pid)) > 4
         if number == signal.SIGINT:
             os.killpg(process.pid, number)  # as a terminal does
         else:
@@ -263,18 +249,21 @@ def test_a_signal_ends_the_driver_the_workers_and_the_cluster(eventually, number
         _, errors = process.communicate(timeout=120)
         assert process.returncode == code
         assert errors.rstrip().endswith("KeyboardInterrupt" if number == signal.SIGINT else "")
-        eventually(lambda: not processes_of(process.pid))
+        wait_until(lambda: not members(process.pid), "the end of all processes")
         assert not list(Path(folder).glob("dkvb-*"))
 
 
 @pytest.mark.ray
-def test_a_killed_driver_takes_its_workers_with_it(eventually):
+def test_a_killed_driver_takes_its_workers_with_it():
     # A killed driver cannot remove its files, so they lie in a folder of the test's; short, for unix sockets.
     folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
     with folder, python(HANGING, TMPDIR=folder.name) as process:
         process.stdout.readline()
-        assert [line for line in command_lines(process.pid) if "ShardWorker" in line]
+        assert [line for line in members(process.pid).values() if "UnitWorker" in line]
         process.kill()
         process.communicate(timeout=120)
         # Two idle agents of Ray wait up to a minute for their dead cluster.
-        eventually(lambda: not [line for line in command_lines(process.pid) if "Agent" not in line], 120)
+        wait_until(
+            lambda: not [line for line in members(process.pid).values() if "Agent" not in line],
+            "the end of all processes",
+        )

@@ -1,6 +1,7 @@
-"""The client of a job server: a server of HTTP on loopback that is slow, or says no; real clusters: tests/jobs."""
+"""The client of a job server: a server of HTTP on loopback that is slow, or says no; for real ones see acceptance."""
 
 import socket
+import tempfile
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -67,6 +68,7 @@ def test_a_server_that_fails_is_unreachable_in_one_line(server):
 
 def test_what_ray_says_of_a_failure_is_the_end_of_its_message(server):
     phase = ray_jobs(server).phase("failed")
+    assert phase is not None
     assert (phase.state, phase.text) == ("ended", "FAILED: dkvb: x: no room there")
 
 
@@ -86,3 +88,13 @@ def test_what_is_sent_is_the_code_alone():
         assert (folder / "jobs" / "spec" / "shipped" / "digits.toml").is_file()
         assert not list(folder.rglob("__pycache__"))
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("folder", ["/nowhere/at/all", None])
+def test_a_submission_that_finds_no_temporary_folder_suggests_no_option_that_submit_has_not(folder, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", folder)
+    if folder is None:
+        monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere/at/all"])
+    with pytest.raises(ClusterUnreachable, match="TMPDIR") as told, packed_code():
+        pass
+    assert "--serial" not in str(told.value)

@@ -1,6 +1,7 @@
 """Unlearning by gradients: its oracle is each recipe in plain torch, by autograd, in float64, on a dense head."""
 
 from dataclasses import astuple
+from itertools import pairwise
 from math import log
 
 import numpy as np
@@ -9,9 +10,10 @@ import torch
 from torch.nn.functional import cross_entropy, one_hot
 
 from dkvb import baselines
-from dkvb.baselines import Dampen, FineTune, NegGrad, Problem, Scrub
+from dkvb.baselines import Dampen, FineTune, ForgetTask, NegGrad, Scrub
 from dkvb.descent import descent
 from dkvb.errors import BadSetting, ShapeMismatch
+from dkvb.flops import Flops
 from dkvb.linear import EmbeddingFeatures
 from dkvb.training import Features, TrainSettings, train
 from dkvb.values import CodeFeatures
@@ -39,11 +41,11 @@ def features_of(head: str, items: torch.Tensor) -> Features:
     return EmbeddingFeatures.of(items) if head == "linear" else CodeFeatures.of(items, M)
 
 
-def problem_of(head: str, items: torch.Tensor | None = None, labels: torch.Tensor | None = None) -> Problem:
+def task_of(head: str, items: torch.Tensor | None = None, labels: torch.Tensor | None = None) -> ForgetTask:
     features = features_of(head, raw_items(head) if items is None else items)
     known = torch.randint(V, (N,), generator=gen(2))
     weights = 0.5 * torch.randn(features.weights(V).shape, generator=gen(3))
-    return Problem(features, known if labels is None else labels, weights, (known == FORGET).nonzero().flatten())
+    return ForgetTask(features, known if labels is None else labels, weights, (known == FORGET).nonzero().flatten())
 
 
 def dense(features: Features) -> torch.Tensor:
@@ -70,15 +72,15 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
     taken: Steps = []
 
     def watched(*args, **kwargs):
-        going = descent(*args, **kwargs)
-        step = going.step
+        begun = descent(*args, **kwargs)
+        step = begun.step
 
         def look(rows: torch.Tensor, error: torch.Tensor) -> None:
             taken.append((rows.clone(), error.clone()))
             step(rows, error)
 
-        going.step = look
-        return going
+        begun.step = look
+        return begun
 
     monkeypatch.setattr("dkvb.baselines.descent", watched)
     return taken
@@ -87,9 +89,9 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
 class Torch:
     """A head that goes down any loss by torch.optim.SGD."""
 
-    def __init__(self, problem: Problem, lr: float, momentum: float, decay: float) -> None:
-        self.x, self.labels = dense(problem.features), problem.labels
-        self.weights = problem.weights.double().requires_grad_()
+    def __init__(self, task: ForgetTask, lr: float, momentum: float, decay: float) -> None:
+        self.x, self.labels = dense(task.features), task.labels
+        self.weights = task.weights.double().requires_grad_()
         self.optimizer = torch.optim.SGD([self.weights], lr=lr, momentum=momentum, weight_decay=decay)
 
     def logits(self, rows: torch.Tensor) -> torch.Tensor:
@@ -156,11 +158,11 @@ def test_two_epochs_of_scrub_by_hand(steps, head, max_epochs):
     items = torch.zeros(3, 1, dtype=torch.float32 if linear else torch.int64)
     features = EmbeddingFeatures.of(items) if linear else CodeFeatures.of(items, 1)
     weights = torch.tensor([[0.0, 0.0], [2 * log(3), 0.0]])[-len(features.weights(2)) :]
-    problem = Problem(features, torch.tensor([0, 1, 0]), weights, torch.tensor([0, 2]))
+    task = ForgetTask(features, torch.tensor([0, 1, 0]), weights, torch.tensor([0, 2]))
     lr = log(3) / 0.45
     weighted = {"gamma": 0.5, "alpha": 0.25, "temperature": 2.0}
     settings = Scrub(lr=lr, epochs=2, max_epochs=max_epochs, momentum=0.0, decay=0.0, **weighted)
-    first, second = baselines.scrub(problem, settings, seed=1)
+    first, second = settings.unlearn(task, seed=1)
     np.testing.assert_allclose(first[-1], [log(3), log(3)], atol=1e-6)
     if max_epochs:
         # Of two forget items, each with half the error: B = 2.
@@ -178,23 +180,23 @@ def test_two_epochs_of_scrub_by_hand(steps, head, max_epochs):
 @pytest.mark.parametrize(("momentum", "decay"), [(0.0, 0.0), (0.9, 0.01)])
 def test_scrub_equals_its_recipe_by_autograd(steps, head, momentum, decay):
     # Eleven epochs see all three falls of the step size; batches divide neither set.
-    problem = problem_of(head)
+    task = task_of(head)
     sizes = {"epochs": 11, "max_epochs": 6, "forget_batch": 11, "retain_batch": 23}
     weighted = {"gamma": 0.7, "alpha": 0.3, "temperature": 2.0}
     settings = Scrub(lr=1.0, momentum=momentum, decay=decay, **sizes, **weighted)
-    found = list(baselines.scrub(problem, settings, seed=1))
+    found = list(settings.unlearn(task, seed=1))
     taken = iter([rows for rows, _ in steps])
-    student = Torch(problem, settings.lr, momentum, decay)
+    student = Torch(task, settings.lr, momentum, decay)
     teacher = student.logits(torch.arange(N)).detach().clone()
     for epoch, weights in enumerate(found, 1):
         student.optimizer.param_groups[0]["lr"] = 0.1 ** sum(epoch > fall for fall in (3, 5, 9))
         if epoch <= 6:
-            batches = [next(taken) for _ in problem.forget.split(11)]
-            assert_passes(batches, problem.forget, 11)
+            batches = [next(taken) for _ in task.forget.split(11)]
+            assert_passes(batches, task.forget, 11)
             for rows in batches:
                 student.descend(-divergence(student.logits(rows), teacher[rows], 2.0) / len(rows))
-        batches = [next(taken) for _ in problem.retain.split(23)]
-        assert_passes(batches, problem.retain, 23)
+        batches = [next(taken) for _ in task.retain.split(23)]
+        assert_passes(batches, task.retain, 23)
         for rows in batches:
             apart = divergence(student.logits(rows), teacher[rows], 2.0) / len(rows)
             student.descend(0.7 * student.ce(rows) + 0.3 * apart)
@@ -217,17 +219,17 @@ def test_rewinding_goes_back_to_the_epoch_nearest_to_the_held_out_error():
 
 @heads
 def test_neggrad_equals_its_recipe_by_autograd_and_forget_batches_cycle(steps, head):
-    problem = problem_of(head)
+    task = task_of(head)
     settings = NegGrad(lr=0.5, epochs=5, alpha=0.8, momentum=0.9, decay=0.01, batch=BATCH)
-    found = list(baselines.neggrad(problem, settings, seed=1))
-    kept = [rows[~torch.isin(rows, problem.forget)] for rows, _ in steps]
-    gone = [rows[torch.isin(rows, problem.forget)] for rows, _ in steps]
-    a_pass = len(problem.retain.split(BATCH))
+    found = list(settings.unlearn(task, seed=1))
+    kept = [rows[~torch.isin(rows, task.forget)] for rows, _ in steps]
+    gone = [rows[torch.isin(rows, task.forget)] for rows, _ in steps]
+    a_pass = len(task.retain.split(BATCH))
     assert len(steps) == 5 * a_pass
-    assert a_pass % len(problem.forget.split(BATCH))  # so a round goes on into the next epoch
-    assert_passes(kept, problem.retain, BATCH)
-    assert_passes(gone, problem.forget, BATCH)
-    other = Torch(problem, 0.5, 0.9, 0.01)
+    assert a_pass % len(task.forget.split(BATCH))  # so a round goes on into the next epoch
+    assert_passes(kept, task.retain, BATCH)
+    assert_passes(gone, task.forget, BATCH)
+    other = Torch(task, 0.5, 0.9, 0.01)
     for step, (r, f) in enumerate(zip(kept, gone, strict=True), 1):
         other.descend(0.8 * other.ce(r) - (1 - 0.8) * other.ce(f))
         if step % a_pass == 0:
@@ -236,12 +238,12 @@ def test_neggrad_equals_its_recipe_by_autograd_and_forget_batches_cycle(steps, h
 
 @heads
 def test_fine_tuning_equals_its_recipe_by_autograd(steps, head):
-    problem = problem_of(head)
+    task = task_of(head)
     settings = FineTune(lr=0.5, epochs=3, momentum=0.9, decay=0.01, batch=BATCH)
-    found = list(baselines.fine_tune(problem, settings, seed=1))
-    other, a_pass = Torch(problem, 0.5, 0.9, 0.01), len(problem.retain.split(BATCH))
+    found = list(settings.unlearn(task, seed=1))
+    other, a_pass = Torch(task, 0.5, 0.9, 0.01), len(task.retain.split(BATCH))
     assert len(steps) == 3 * a_pass
-    assert_passes([rows for rows, _ in steps], problem.retain, BATCH)
+    assert_passes([rows for rows, _ in steps], task.retain, BATCH)
     for step, (rows, _) in enumerate(steps, 1):
         other.descend(other.ce(rows))
         if step % a_pass == 0:
@@ -254,14 +256,14 @@ def test_fine_tuning_equals_its_recipe_by_autograd(steps, head):
     [TrainSettings(epochs=7, validation=0), TrainSettings(optimizer="sgd", epochs=3, batch=17, validation=0)],
 )
 def test_retraining_is_a_fresh_training_that_never_saw_the_forget_items(head, settings):
-    problem = problem_of(head)
-    found = baselines.retrain(problem, settings, seed=1)
-    fresh = features_of(head, raw_items(head)[problem.retain])
-    expected = train(fresh, problem.labels[problem.retain], settings, v=V, seed=1).weights
+    task = task_of(head)
+    found = baselines.retrain(task, settings, seed=1)
+    fresh = features_of(head, raw_items(head)[task.retain])
+    expected = train(fresh, task.labels[task.retain], settings, v=V, seed=1).weights
     assert torch.allclose(found, expected, atol=1e-6)
     others = raw_items(head).flip(1)
-    others[problem.retain] = raw_items(head)[problem.retain]
-    assert torch.equal(baselines.retrain(problem_of(head, others), settings, seed=1), found)
+    others[task.retain] = raw_items(head)[task.retain]
+    assert torch.equal(baselines.retrain(task_of(head, others), settings, seed=1), found)
 
 
 # --- selective synaptic dampening ---
@@ -269,9 +271,9 @@ def test_retraining_is_a_fresh_training_that_never_saw_the_forget_items(head, se
 
 @heads
 def test_importance_is_the_mean_over_batches_of_the_squared_gradient_of_autograd(head):
-    problem = problem_of(head)
-    found = baselines.importance(problem.features, problem.labels, problem.weights, batch=Dampen().batch)
-    other, total = Torch(problem, 1.0, 0.0, 0.0), torch.zeros(problem.weights.shape, dtype=torch.float64)
+    task = task_of(head)
+    found = baselines.importance(task.features, task.labels, task.weights, batch=Dampen().batch)
+    other, total = Torch(task, 1.0, 0.0, 0.0), torch.zeros(task.weights.shape, dtype=torch.float64)
     for rows in (range(64), range(64, 128), range(128, N)):  # the last batch, of 21, counts as much
         (gradient,) = torch.autograd.grad(other.ce(torch.tensor(rows)), other.weights)
         total += gradient**2 / 3
@@ -285,65 +287,17 @@ def test_dampening_by_hand():
     of_forget = torch.tensor([[20.0, 10.0, 3.0, 0.0, 0.0, 25.0]])
     weights = torch.tensor([[8.0, 8.0, 8.0, 8.0, 8.0, -8.0]])
     kept = weights.clone()
-    found = baselines.dampen(weights, important, of_forget, Dampen())
+    found = Dampen().dampened(weights, important, of_forget)
     np.testing.assert_allclose(found, [[8 / 20, 8, 0, 8, 8, -8 * 2 / 25]], rtol=1e-6)
     # lambda 15: 15 * 1 / 20 = 3/4; 15 * 2 / 25 > 1 leaves a weight alone.
-    found = baselines.dampen(weights, important, of_forget, Dampen(lam=15.0))
+    found = Dampen(lam=15.0).dampened(weights, important, of_forget)
     np.testing.assert_allclose(found, [[6, 8, 0, 8, 8, -8]], rtol=1e-6)
     # alpha 5: 10 > 5 * 1 as well.
-    found = baselines.dampen(weights, important, of_forget, Dampen(alpha=5.0))
+    found = Dampen(alpha=5.0).dampened(weights, important, of_forget)
     np.testing.assert_allclose(found, [[8 / 20, 8 / 10, 0, 8, 8, -8 * 2 / 25]], rtol=1e-6)
     assert torch.equal(weights, kept)
     with pytest.raises(ShapeMismatch, match="importance"):
-        baselines.dampen(weights, important, of_forget[:, :1], Dampen())
-
-
-# --- controls ---
-
-
-@heads
-def test_without_its_column_a_class_has_a_logit_of_zero_and_without_its_logit_none(head):
-    problem = problem_of(head)
-    before = problem.weights.clone()
-    logits = problem.features.forward(problem.weights)
-    kept, others = logits.clone(), [0, 2, 3]
-    zero = problem.features.forward(baselines.without_column(problem.weights, [1, 4]))
-    gone = baselines.without_logit(logits, [1, 4])
-    assert (zero[:, [1, 4]] == 0).all()
-    assert (gone[:, [1, 4]] == -torch.inf).all()
-    assert torch.equal(gone[:, others], logits[:, others])
-    assert torch.allclose(zero[:, others], logits[:, others], atol=1e-6)
-    assert torch.equal(problem.weights, before)
-    assert torch.equal(logits, kept)
-
-
-def test_a_random_mask_has_as_many_pairs_in_each_codebook_among_those_that_may_be_drawn():
-    like = torch.rand(C, 53, generator=gen(1)) < torch.tensor([[0.0], [0.1], [0.4]])
-    drawn = torch.zeros(C, 53)
-    for seed in range(200):
-        mask = baselines.random_mask(like, ~like, seed=seed)
-        assert mask.dtype == torch.bool
-        assert torch.equal(mask.sum(1), like.sum(1))
-        assert not (mask & like).any()
-        assert torch.equal(mask, baselines.random_mask(like, ~like, seed=seed))
-        drawn += mask
-    share = like.sum(1, keepdim=True) / (~like).sum(1, keepdim=True)
-    expected = torch.where(like, 0.0, 200 * share.expand(like.shape))
-    assert ((drawn - expected).abs() <= 5 * (200 * share * (1 - share)).sqrt()).all()
-    assert torch.equal(baselines.random_mask(like, like, seed=1), like)  # all that may be drawn
-    anywhere = baselines.random_mask(like, torch.ones_like(like), seed=1)
-    assert torch.equal(anywhere.sum(1), like.sum(1))
-    assert (anywhere & like).any()
-
-
-def test_a_random_mask_of_more_pairs_than_may_be_drawn_is_refused():
-    like = torch.ones(C, M, dtype=torch.bool)
-    among = like.clone()
-    among[1, 3] = among[2, 4] = False
-    with pytest.raises(BadSetting, match="too few pairs in 2 codebooks"):
-        baselines.random_mask(like, among, seed=1)
-    with pytest.raises(ShapeMismatch, match="among"):
-        baselines.random_mask(like, among[:, :-1], seed=1)
+        Dampen().dampened(weights, important, of_forget[:, :1])
 
 
 # --- laws of all methods ---
@@ -351,24 +305,121 @@ def test_a_random_mask_of_more_pairs_than_may_be_drawn_is_refused():
 
 @heads
 @pytest.mark.parametrize(
-    ("method", "settings"),
+    "settings",
     [
-        (baselines.scrub, Scrub(lr=0.5, forget_batch=BATCH, retain_batch=23)),
-        (baselines.neggrad, NegGrad(lr=0.5, epochs=3, batch=BATCH)),
-        (baselines.fine_tune, FineTune(lr=0.5, epochs=3, batch=BATCH)),
+        Scrub(lr=0.5, forget_batch=BATCH, retain_batch=23),
+        NegGrad(lr=0.5, epochs=3, batch=BATCH),
+        FineTune(lr=0.5, epochs=3, batch=BATCH),
     ],
 )
-def test_a_seed_decides_everything_and_the_head_before_stays_as_it_was(head, method, settings):
-    problem = problem_of(head)
-    kept = [tensor.clone() for tensor in (problem.weights, problem.labels, problem.forget, dense(problem.features))]
-    one, again, other = (list(method(problem, settings, seed=seed)) for seed in (1, 1, 2))
+def test_a_seed_decides_everything_and_the_head_before_stays_as_it_was(head, settings):
+    task = task_of(head)
+    kept = [tensor.clone() for tensor in (task.weights, task.labels, task.forget, dense(task.features))]
+    one, again, other = (list(settings.unlearn(task, seed=seed)) for seed in (1, 1, 2))
     assert len(one) == 3
     assert all(map(torch.equal, one, again))
     assert not any(map(torch.equal, one, other))
     assert not any(map(torch.equal, one, one[1:]))  # each epoch's weights are a tensor of their own
-    assert all(w.isfinite().all() and w.shape == problem.weights.shape and w.dtype == torch.float32 for w in one)
-    now = problem.weights, problem.labels, problem.forget, dense(problem.features)
+    assert all(w.isfinite().all() and w.shape == task.weights.shape and w.dtype == torch.float32 for w in one)
+    now = task.weights, task.labels, task.forget, dense(task.features)
     assert all(map(torch.equal, kept, now))
+
+
+@heads
+def test_dampening_takes_one_epoch_and_draws_nothing(head):
+    task = task_of(head)
+    kept = task.weights.clone()
+    (one,), (other,) = (Dampen(alpha=0.5).unlearn(task, seed=seed) for seed in (1, 2))
+    assert torch.equal(one, other)
+    assert not torch.equal(one, task.weights)
+    assert torch.equal(task.weights, kept)
+
+
+@heads
+def test_importance_that_is_known_is_not_computed_anew(head, monkeypatch):
+    task, settings = task_of(head), Dampen(alpha=0.5)
+    (plain,) = settings.unlearn(task, seed=0)
+    known = baselines.importance(task.features, task.labels, task.weights, batch=settings.batch)
+    read, importance = [], baselines.importance
+
+    def look(features, *more, batch):
+        read.append(len(features))
+        return importance(features, *more, batch=batch)
+
+    monkeypatch.setattr(baselines, "importance", look)
+    (told,) = settings.unlearn(task, seed=0, important=known)
+    assert read == [len(task.forget)]
+    assert torch.equal(told, plain)
+
+
+# --- trials ---
+
+BASELINES = [Scrub(), NegGrad(), FineTune(), Dampen()]
+tuned = pytest.mark.parametrize("baseline", BASELINES, ids=lambda one: type(one).__name__)
+
+
+@tuned
+def test_every_method_has_as_many_trials(baseline):
+    for number in (1, 2, 5, 8):
+        made = baseline.trials(number, decades=(-2, 2), codebooks=64)
+        assert len(made) == len(set(made)) == number
+        assert {type(one) for one in made} == {type(baseline)}
+
+
+@tuned
+@pytest.mark.parametrize("decades", [(-2.0, 2.0), (0.5, 4.5)])
+def test_trials_are_spread_evenly_over_decades(baseline, decades):
+    made = baseline.trials(5, decades=decades, codebooks=64)
+    numbers = [one.alpha if isinstance(one, Dampen) else one.lr for one in made]
+    ratios = [later / earlier for earlier, later in pairwise(numbers)]
+    assert ratios == pytest.approx([10] * 4, rel=0.02)
+    first = 0.01 * 10 if isinstance(baseline, Dampen) else 10 ** decades[0] * 64 * baseline.lr
+    assert numbers[0] == pytest.approx(first, rel=0.01)
+
+
+def test_a_single_trial_is_the_authors_setting_and_on_values_c_times_its_step():
+    assert Scrub().trials(1, decades=(-2, 2), codebooks=1) == [Scrub()]
+    assert Dampen().trials(1, decades=(0.5, 4.5), codebooks=64) == [Dampen()]
+    (made,) = FineTune().trials(1, decades=(0.5, 4.5), codebooks=64)
+    assert made.lr == 64 * FineTune().lr
+    assert made.lr * made.decay == pytest.approx(FineTune().lr * FineTune().decay)
+
+
+@tuned
+def test_no_trials_are_refused(baseline):
+    with pytest.raises(BadSetting, match="count: found 0"):
+        baseline.trials(0, decades=(-2, 2), codebooks=1)
+
+
+# --- FLOPs ---
+
+
+def test_an_epoch_costs_the_items_that_it_takes():
+    item = Flops(7, 11)
+    sizes = {"retain": 10, "forget": 3}
+    assert FineTune(batch=4).flops(item, epochs=2, **sizes) == item * 20
+    # Three batches of items that stay, each beside all three that go, of which a batch of two takes two.
+    assert NegGrad(batch=4).flops(item, epochs=2, **sizes) == item * (2 * (10 + 3 * 3))
+    assert NegGrad(batch=2).flops(item, epochs=1, **sizes) == item * (10 + 5 * 2)
+    # All 13 items once forward, for the teacher.
+    assert Scrub(max_epochs=2).flops(item, epochs=1, **sizes) == item * (10 + 3) + Flops(13 * 7, 0)
+    assert Scrub(max_epochs=2).flops(item, epochs=5, **sizes) == item * (50 + 2 * 3) + Flops(13 * 7, 0)
+    assert Dampen().flops(item, epochs=1, **sizes) == item * (13 + 3)
+
+
+@heads
+@pytest.mark.parametrize(
+    "settings", [Scrub(forget_batch=11, retain_batch=23), NegGrad(batch=BATCH), FineTune(batch=BATCH)]
+)
+def test_flops_are_of_the_items_that_the_updates_see(steps, head, settings):
+    task = task_of(head)
+    count = len(list(settings.unlearn(task, seed=1)))
+    seen = sum(len(rows) for rows, _ in steps)
+    found = settings.flops(Flops(0, 1), retain=len(task.retain), forget=len(task.forget), epochs=count)
+    if isinstance(settings, NegGrad):  # the last batch of a round is smaller, and counted as whole
+        assert seen <= found.backward < 1.2 * seen
+    else:
+        assert found.backward == seen
 
 
 # --- what is refused ---
@@ -387,22 +438,22 @@ def test_a_seed_decides_everything_and_the_head_before_stays_as_it_was(head, met
     ],
 )
 def test_forgetting_nothing_or_all_or_what_no_item_is_is_refused(head, rows, error, found):
-    problem = problem_of(head)
+    task = task_of(head)
     with pytest.raises(error, match=f"forget: found {found}"):
-        Problem(problem.features, problem.labels, problem.weights, torch.tensor(rows, dtype=torch.int64))
+        ForgetTask(task.features, task.labels, task.weights, torch.tensor(rows, dtype=torch.int64))
 
 
 @heads
 def test_labels_of_other_items_and_importance_of_no_items_are_refused(head):
-    problem = problem_of(head)
+    task = task_of(head)
     with pytest.raises(ShapeMismatch, match="labels"):
-        Problem(problem.features, problem.labels[1:], problem.weights, problem.forget)
+        ForgetTask(task.features, task.labels[1:], task.weights, task.forget)
     none = torch.arange(0)
-    for labels, features in ((problem.labels[1:], problem.features), (none, problem.features.take(none))):
+    for labels, features in ((task.labels[1:], task.features), (none, task.features.take(none))):
         with pytest.raises(ShapeMismatch, match="labels"):
-            baselines.importance(features, labels, problem.weights, batch=64)
+            baselines.importance(features, labels, task.weights, batch=64)
     with pytest.raises(BadSetting, match="batch"):
-        baselines.importance(problem.features, problem.labels, problem.weights, batch=0)
+        baselines.importance(task.features, task.labels, task.weights, batch=0)
 
 
 @pytest.mark.parametrize(

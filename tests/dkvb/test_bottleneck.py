@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, save, save_file
 
-from dkvb.bottleneck import Bottleneck, decode, masked_decode
+from dkvb.bottleneck import Bottleneck, decode
 from dkvb.checkpoint import FORMAT, read_header
-from dkvb.errors import BadCheckpoint, DkvbError, ShapeMismatch
+from dkvb.errors import BadCheckpoint, ShapeMismatch
 from tests.dkvb import naive
 
 C, M, V, N = 5, 7, 3, 23
@@ -173,58 +173,6 @@ def test_the_order_of_requests_does_not_matter_and_a_request_twice_is_a_request_
 def test_a_mask_of_another_shape_is_refused(model):
     with pytest.raises(ShapeMismatch, match="mask"):
         model.masked(torch.zeros(M, C, dtype=torch.bool))
-
-
-# --- other semantics ---
-
-
-def naive_semantics(model: Bottleneck, z: torch.Tensor, mask: torch.Tensor, semantics: str) -> np.ndarray:
-    codes = np.asarray(model.codes(z))
-    logits = np.zeros((len(z), model.values.shape[2]))
-    for i, row in enumerate(codes):
-        fetched = []
-        for j, code in enumerate(row):
-            if code < 0:
-                continue
-            if not mask[j, code]:
-                fetched.append(naive.f64(model.values[j, code]))
-            elif semantics == "zero":
-                fetched.append(np.zeros(model.values.shape[2]))
-        if fetched:
-            logits[i] = sum(fetched) / len(fetched)
-    return logits
-
-
-@pytest.mark.parametrize("semantics", ["zero", "drop"])
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_zero_and_drop_keep_the_first_choice_of_every_item(model, z, semantics, share):
-    unselectable = model.selectable.clone()
-    unselectable[2] = False  # A codebook that casts no vote to begin with.
-    model = replace(model, selectable=unselectable)
-    mask = random_mask(5, share)
-    found = masked_decode(model, z, mask, semantics=semantics)
-    np.testing.assert_allclose(found, naive_semantics(model, z, mask, semantics), atol=1e-5)
-
-
-def test_next_nearest_is_the_masked_forward_pass(model, z):
-    mask = random_mask(6)
-    found = masked_decode(model, z, mask, semantics="next-nearest")
-    np.testing.assert_allclose(found, naive_logits(model, z, mask), atol=1e-5)
-
-
-def test_the_three_semantics_differ(model, z):
-    mask = random_mask(6)
-    next_nearest, zero, drop = (
-        masked_decode(model, z, mask, semantics=semantics) for semantics in ("next-nearest", "zero", "drop")
-    )
-    assert not torch.allclose(next_nearest, zero)
-    assert not torch.allclose(next_nearest, drop)
-    assert not torch.allclose(zero, drop)
-
-
-def test_unknown_semantics_are_refused(model, z):
-    with pytest.raises(DkvbError, match="dropped"):
-        masked_decode(model, z, random_mask(6), semantics="dropped")
 
 
 # --- the checkpoint ---

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from dkvb.codes import BLOCK, NO_VOTE, PLAIN_BLOCK, Codebooks, block_size, encode, nearest, nearest_plain, pack_keys
 from dkvb.errors import ShapeMismatch
 from dkvb.projection import project
+from tests.dkvb.misfits import each_misfit, tensors_with
 from tests.dkvb.naive import assert_same_codes, distances, random_bottleneck, random_items
 from tests.dkvb.naive import nearest as naive_nearest
 from tests.dkvb.threads import threads
@@ -129,28 +130,10 @@ def test_more_pairs_than_int16_holds_are_refused():
         encode(torch.zeros(1, 1), torch.ones(1, 1, 1), torch.zeros(1, 32769, 1))
 
 
-GOOD = {"z": (5, 7), "projection": (3, 7, 2), "keys": (3, 11, 2), "selectable": (3, 11)}
-
-
-@pytest.mark.parametrize(
-    ("name", "shape"),
-    [
-        ("z", (5, 6)),
-        ("z", (7,)),
-        ("projection", (2, 7, 2)),
-        ("projection", (3, 7, 5)),
-        ("keys", (2, 11, 2)),
-        ("keys", (3, 11, 5)),
-        ("selectable", (3, 13)),
-        ("selectable", (2, 11)),
-        ("selectable", (5, 11)),
-        ("selectable", (3, 1)),
-    ],
-)
+@each_misfit
 def test_tensors_that_do_not_fit_are_refused(name, shape):
-    tensors = {key: torch.ones(shape if key == name else good) for key, good in GOOD.items()}
     with pytest.raises(ShapeMismatch, match=r"\("):
-        encode(tensors["z"], tensors["projection"], tensors["keys"], selectable=tensors["selectable"].bool())
+        encode(**tensors_with(name, shape))
 
 
 @pytest.mark.parametrize(("x", "keys"), [((5, 3), (7, 2)), ((3,), (7, 3)), ((5, 3), (3,))])

@@ -1,3 +1,5 @@
+"""What a request costs in seconds: medians, and from which number of requests it pays."""
+
 import math
 import os
 import time
@@ -38,6 +40,12 @@ def test_neither_the_warm_up_nor_the_look_at_the_memory_is_timed(monkeypatch):
     assert (timing.least, timing.median, timing.most) == (2.0, 5.0, 11.0)
 
 
+def peak_bytes(work, **settings) -> int:
+    peak = measure(work, **settings).peak_bytes
+    assert peak is not None
+    return peak
+
+
 @where_memory_is_told
 @pytest.mark.parametrize("hold", [True, False])
 def test_memory_is_seen_whether_the_result_holds_it_or_not(hold):
@@ -45,18 +53,18 @@ def test_memory_is_seen_whether_the_result_holds_it_or_not(hold):
         ones = torch.ones(64 * MB // 4)
         return ones if hold else None
 
-    assert 60 * MB < measure(work, repeats=1).peak_bytes < 80 * MB
+    assert 60 * MB < peak_bytes(work, repeats=1) < 80 * MB
 
 
 @where_memory_is_told
 def test_memory_that_an_earlier_run_has_freed_is_seen_again():
     # Pieces this small are kept by the C library when they are freed.
-    assert measure(lambda: len([np.ones(1 << 13) for _ in range(1 << 10)]), repeats=2).peak_bytes > 60 * MB
+    assert peak_bytes(lambda: len([np.ones(1 << 13) for _ in range(1 << 10)]), repeats=2) > 60 * MB
 
 
 @where_memory_is_told
 def test_work_without_memory_adds_next_to_none():
-    assert measure(lambda: None).peak_bytes < 16 * MB
+    assert peak_bytes(lambda: None) < 16 * MB
 
 
 def test_memory_is_unknown_where_the_system_does_not_tell(monkeypatch, tmp_path):

@@ -43,6 +43,7 @@ def dense(features: Features) -> torch.Tensor:
     """Whatever the head, logits = dense @ weights: (n, features) float64."""
     if isinstance(features, EmbeddingFeatures):
         return features.x.double()
+    assert isinstance(features, CodeFeatures)
     rows = torch.zeros(len(features), features.size, dtype=torch.float64)
     for i, codes in enumerate(features.codes.tolist()):
         for j, code in enumerate(codes):
@@ -224,7 +225,7 @@ def test_looking_at_weights_and_logits_does_not_change_the_way(head):
                 going.logits(torch.arange(N))
             going.step(torch.tensor([i % 5]), torch.ones(1, V))
         finals.append(going.weights())
-    assert torch.allclose(*finals, atol=1e-5)
+    assert torch.allclose(finals[0], finals[1], atol=1e-5)
 
 
 @heads
@@ -303,7 +304,7 @@ def test_codes_beyond_the_values_are_refused():
 
 def test_features_that_are_neither_codes_nor_embeddings_are_refused():
     with pytest.raises(BadSetting, match="found Tensor, expected codes or embeddings"):
-        descent(torch.zeros(N, D_Z), torch.zeros(D_Z, V), lr=0.1)
+        descent(torch.zeros(N, D_Z), torch.zeros(D_Z, V), lr=0.1)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("head", "kind"), [("linear", LinearDescent), ("values", CodeDescent)])

@@ -120,15 +120,18 @@ def test_groups_divide_what_a_convolution_costs():
 def test_a_backbone_is_left_as_it_was(training):
     module = tiny().train(training)
     module[1].train(not training)
-    module[0].weight.grad = torch.ones_like(module[0].weight)
+    weight, bias = module[0].weight, module[0].bias
+    assert isinstance(weight, Tensor)
+    assert isinstance(bias, Tensor)
+    weight.grad = torch.ones_like(weight)
     kept, flags = tensors_of(module), [part.training for part in module.modules()]
     rng, fast = torch.get_rng_state(), torch.backends.mha.get_fastpath_enabled()
     backbone(module, (3, 19, 23))
     assert all(torch.equal(tensor, kept[name]) for name, tensor in module.state_dict().items())
     assert [part.training for part in module.modules()] == flags
     assert all(parameter.requires_grad for parameter in module.parameters())
-    assert torch.equal(module[0].weight.grad, torch.ones_like(module[0].weight))
-    assert module[0].bias.grad is None
+    assert torch.equal(weight.grad, torch.ones_like(weight))
+    assert bias.grad is None
     assert torch.equal(torch.get_rng_state(), rng)
     assert torch.backends.mha.get_fastpath_enabled() == fast
 

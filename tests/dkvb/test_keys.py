@@ -42,7 +42,7 @@ def test_the_defaults_are_the_authors():
     found = (settings.decay, settings.smoothing, settings.epochs, settings.batch, settings.dead)
     assert found == (0.95, 1e-5, 10, 256, 0.1)
     with pytest.raises(FrozenInstanceError):
-        settings.decay = 0.5
+        settings.decay = 0.5  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("smoothing", [1e-5, 0.3])

@@ -39,6 +39,7 @@ def case() -> tuple[EmbeddingFeatures, torch.Tensor, torch.Tensor, np.ndarray]:
     free = weights.double().requires_grad_()
     cross_entropy(z.double() @ free[:-1] + free[-1], labels, label_smoothing=0.1).backward()
     features = EmbeddingFeatures.of(z)
+    assert free.grad is not None
     return features, weights, errors(features.forward(weights), labels, 0.1), free.grad.numpy()
 
 

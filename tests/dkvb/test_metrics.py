@@ -15,6 +15,8 @@ from dkvb.metrics import (
     accuracy,
     aus,
     changed,
+    class_accuracies,
+    item_change,
     js_divergence,
     klom,
     margins,
@@ -96,12 +98,9 @@ def test_right_predictions_of_a_part_of_the_models_and_steps_are_that_part_of_al
 
 def test_neighbour_damage_is_the_largest_loss_among_the_classes_that_stay():
     before, after = np.array([0.9, 0.8, 0.7, 0.6, 0.5]), np.array([0.0, 0.7, 0.4, 0.7, 0.3])
-    worst, where = neighbour_damage(before, after, forget=[0])
-    assert (worst, where) == (pytest.approx(0.3), 2)
-    worst, where = neighbour_damage(before, after, forget=[0, 2, 4])
-    assert (worst, where) == (pytest.approx(0.1), 1)
-    worst, where = neighbour_damage(before, after, forget=[0, 1, 2, 4])
-    assert (worst, where) == (pytest.approx(-0.1), 3)
+    assert neighbour_damage(before, after, forget=[0]) == pytest.approx((0.3, 2))
+    assert neighbour_damage(before, after, forget=[0, 2, 4]) == pytest.approx((0.1, 1))
+    assert neighbour_damage(before, after, forget=[0, 1, 2, 4]) == pytest.approx((-0.1, 3))
     assert before[0] == 0.9
 
 
@@ -111,7 +110,7 @@ def test_of_neighbours_equally_damaged_the_lowest_class_is_named():
 
 def test_a_class_without_items_is_never_the_worst_neighbour():
     before, after = np.array([0.9, math.nan, 0.7]), np.array([0.0, math.nan, 0.9])
-    assert neighbour_damage(before, after, forget=[0]) == (pytest.approx(-0.2), 2)
+    assert neighbour_damage(before, after, forget=[0]) == pytest.approx((-0.2, 2))
     worst, where = neighbour_damage(before, after, forget=[0, 2])
     assert math.isnan(worst)
     assert where == -1
@@ -306,7 +305,7 @@ def test_what_does_not_fit_is_refused(wrong):
 def test_items_lost_and_gained_are_counted_item_by_item():
     rng = np.random.default_rng(0)
     predictions, labels = rng.integers(0, 3, (2, 5, 31)), rng.integers(-1, 3, 31)
-    lost, gained = changed(torch.from_numpy(predictions).short(), torch.from_numpy(labels), forget=[[2], [0]])
+    lost, gained = changed(torch.from_numpy(predictions).short(), torch.from_numpy(labels), forget=[2, 0])
     for f, k in enumerate((2, 0)):
         for g in range(5):
             kept = [i for i in range(31) if labels[i] >= 0 and labels[i] != k]
@@ -316,3 +315,28 @@ def test_items_lost_and_gained_are_counted_item_by_item():
             assert gained[f, g] == sum(b and not a for a, b in zip(was, now, strict=True))
     assert lost[:, 1:].sum() > 0 < gained[:, 1:].sum()
     assert lost[:, 0].sum() == gained[:, 0].sum() == 0
+
+
+def test_an_item_of_another_class_is_lost_gained_or_as_before():
+    labels = torch.tensor([0, 1, 1, 2, 2, -1])
+    before, after = torch.tensor([0, 1, 0, 2, 0, -1]), torch.tensor([1, 0, 1, 2, 1, 3])
+    assert item_change(before, after, labels=labels, forget=0).tolist() == [0, -1, 1, 0, 0, 0]
+    assert item_change(before, after, labels=labels, forget=1).tolist() == [-1, 0, 0, 0, 0, 0]
+
+
+def test_accuracies_of_a_class_and_of_the_others_follow_from_what_is_right():
+    sizes = np.array([4, 2, 0, 8])
+    right, among_retain = np.array([[3, 1, 0, 6], [0, 2, 0, 4]]), np.array([[0, 2, 0, 7], [0, 2, 0, 5]])
+    found = class_accuracies(right, among_retain, sizes=sizes, forget=0)
+    assert found.forget.tolist() == [0.75, 0]
+    assert found.retain.tolist() == [0.7, 0.6]
+    assert found.retain_among_retain.tolist() == [0.9, 0.7]
+    np.testing.assert_array_equal(found.by_class, [[0.75, 0.5, np.nan, 0.75], [0, 1, np.nan, 0.5]])
+
+
+def test_accuracies_over_no_items_are_no_numbers():
+    found = class_accuracies(np.array([[2, 0]]), np.array([[0, 0]]), sizes=np.array([2, 0]), forget=1)
+    assert np.isnan(found.forget).all()
+    assert found.retain.tolist() == [1]
+    alone = class_accuracies(np.array([[2, 0]]), np.array([[0, 0]]), sizes=np.array([2, 0]), forget=0)
+    assert (alone.forget.tolist(), np.isnan(alone.retain).tolist()) == ([1], [True])

@@ -1,6 +1,7 @@
 """Neighbours: the nearest selectable keys in order."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from dkvb.codes import NO_VOTE, encode
 from dkvb.errors import ShapeMismatch
 from dkvb.neighbours import NEIGHBOURS, neighbours
 from tests.dkvb import naive
+from tests.dkvb.misfits import each_misfit, tensors_with
 from tests.dkvb.threads import threads
 
 C, N, D_Z = 2, 19, 7
@@ -55,7 +57,7 @@ def listed(model: Bottleneck, z: torch.Tensor, *, r: int) -> torch.Tensor:
     return neighbours(z, model.projection, model.keys, selectable=model.selectable, r=r)
 
 
-def on_a_line(positions: list[float]) -> dict[str, torch.Tensor]:
+def on_a_line(positions: list[float]) -> dict[str, Any]:
     """One codebook whose keys are numbers, which items look at as they are."""
     keys = torch.tensor(positions)[None, :, None]
     return {"projection": torch.ones(1, 1, 1), "keys": keys, "selectable": all_keys(1, len(positions))}
@@ -309,27 +311,10 @@ def test_the_inputs_are_left_as_they_were():
     assert all(map(torch.equal, tensors, kept))
 
 
-GOOD = {"z": (5, 7), "projection": (3, 7, 2), "keys": (3, 11, 2), "selectable": (3, 11)}
-
-
-@pytest.mark.parametrize(
-    ("name", "shape"),
-    [
-        ("z", (5, 6)),
-        ("z", (7,)),
-        ("projection", (2, 7, 2)),
-        ("projection", (3, 7, 5)),
-        ("keys", (2, 11, 2)),
-        ("keys", (3, 11, 5)),
-        ("selectable", (3, 13)),
-        ("selectable", (2, 11)),
-        ("selectable", (3, 1)),
-    ],
-)
+@each_misfit
 def test_tensors_that_do_not_fit_are_refused(name, shape):
-    tensors = {key: torch.ones(shape if key == name else good) for key, good in GOOD.items()}
     with pytest.raises(ShapeMismatch, match=r"\("):
-        neighbours(tensors["z"], tensors["projection"], tensors["keys"], selectable=tensors["selectable"].bool())
+        neighbours(**tensors_with(name, shape))
 
 
 def test_more_pairs_than_int16_holds_are_refused():

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dkvb.errors import BadSetting, ShapeMismatch
-from dkvb.overlap import collateral, exclusivity, jaccard, spearman, weighted_overlap
-from tests.dkvb import naive
+from dkvb.overlap import exclusivity, jaccard, weighted_overlap
 
 SEEDS = st.integers(0, 10**6)
 
@@ -87,30 +86,9 @@ def test_exclusivity_takes_the_hits_of_all_classes_not_of_the_others():
     assert exclusivity(own, own + others) == 0
 
 
-def test_the_collateral_of_each_class_is_its_mean_share_of_first_choices_in_the_mask():
-    gen = np.random.default_rng(5)
-    codes, labels = gen.integers(7, size=(23, 3)), np.arange(23) % 5
-    mask = gen.random((3, 7)) < 0.4
-    found = collateral(naive.class_counts(codes, labels, 5, 7), mask)
-    for k in range(5):
-        rows = codes[labels == k].tolist()
-        shares = [sum(bool(mask[j, code]) for j, code in enumerate(row)) / 3 for row in rows]
-        assert found[k] == pytest.approx(sum(shares) / len(shares))
-    assert found.dtype == np.float64
-
-
-def test_the_collateral_of_a_mask_and_of_what_it_leaves_is_the_whole():
-    counts = random_counts(2, 5, 3, 7)
-    mask = np.random.default_rng(2).random((3, 7)) < 0.4
-    np.testing.assert_allclose(collateral(counts, mask) + collateral(counts, ~mask), 1)
-    assert (collateral(counts, np.zeros((3, 7), bool)) == 0).all()
-    assert (collateral(counts, np.ones((3, 7), bool)) == 1).all()
-
-
 def test_a_class_without_hits_has_no_shares():
     counts = random_counts(3, 3, 5, 7)
     counts[1] = 0
-    assert np.isnan(collateral(counts, counts[0] > 0)).tolist() == [False, True, False]
     assert math.isnan(exclusivity(counts[1], counts.sum(0)))
     assert math.isnan(weighted_overlap(counts[1], counts[0]))
     assert math.isnan(weighted_overlap(counts[0], counts[1]))
@@ -118,40 +96,7 @@ def test_a_class_without_hits_has_no_shares():
     assert jaccard(counts[0], counts[1]) == 0
 
 
-@settings(max_examples=50, deadline=None)
-@given(seed=SEEDS, n=st.sampled_from([2, 3, 11, 101]))
-def test_spearman_without_ties_is_one_less_the_squared_rank_differences(seed, n):
-    gen = np.random.default_rng(seed)
-    x, y = gen.permutation(n), gen.permutation(n)
-    expected = 1 - 6 * int(((x - y) ** 2).sum()) / (n * (n**2 - 1))
-    assert spearman(x, y) == pytest.approx(expected)
-    assert spearman(np.exp(x / n), y**3) == pytest.approx(expected)
-    assert spearman(x, -x) == pytest.approx(-1)
-
-
-def test_ties_stand_at_their_mean_rank():
-    # Ranks 1.5, 1.5, 3, 4 against 1, 2, 3.5, 3.5.
-    a, b = np.array([-1, -1, 0.5, 1.5]), np.array([-1.5, -0.5, 1, 1])
-    expected = (a @ b) / math.sqrt((a @ a) * (b @ b))
-    assert spearman(np.array([2, 2, 3, 7]), np.array([0.1, 0.2, 0.9, 0.9])) == pytest.approx(expected)
-
-
-def test_spearman_leaves_out_what_is_not_a_number_and_says_so_of_what_does_not_vary():
-    x = np.array([1, math.nan, 2, 3, 4, 9])
-    y = np.array([2, 5, 3, math.nan, 7, 1])
-    assert spearman(x, y) == pytest.approx(spearman(x[[0, 2, 4, 5]], y[[0, 2, 4, 5]]))
-    assert math.isnan(spearman(np.ones(5), np.arange(5)))
-    assert math.isnan(spearman(np.arange(5), np.ones(5)))
-    assert math.isnan(spearman(np.array([1.0, math.nan]), np.array([1.0, 2.0])))
-    assert math.isnan(spearman(np.empty(0), np.empty(0)))
-
-
-@pytest.mark.parametrize("function", [jaccard, weighted_overlap, exclusivity, spearman])
+@pytest.mark.parametrize("function", [jaccard, weighted_overlap, exclusivity])
 def test_arrays_of_two_shapes_are_refused(function):
     with pytest.raises(ShapeMismatch, match=r"\(3, 2\).*\(2, 3\)"):
         function(np.ones((2, 3)), np.ones((3, 2)))
-
-
-def test_a_mask_of_another_shape_is_refused():
-    with pytest.raises(ShapeMismatch, match=r"\(7, 3\).*\(5, 3, 7\)"):
-        collateral(np.ones((5, 3, 7), np.int64), np.ones((7, 3), bool))

@@ -24,7 +24,7 @@ def codes(seed: int, n: int, *, moved: int, c: int = 17, m: int = 31) -> tuple[n
     gen = np.random.default_rng(seed)
     is_forget = gen.random(n) < 0.2
     found = gen.integers(0, m, (n, c)).astype(np.int16)
-    found[np.ix_(is_forget, range(moved))] %= 5
+    found[np.ix_(is_forget, np.arange(moved))] %= 5
     return found, is_forget
 
 

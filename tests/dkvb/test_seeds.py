@@ -5,8 +5,8 @@ import torch
 from dkvb.seeds import generator, numpy_generator, stream
 
 
-def draws(*arguments: object) -> torch.Tensor:
-    return torch.randn(11, generator=generator(*arguments))
+def draws(seed: int, *names: str | int) -> torch.Tensor:
+    return torch.randn(11, generator=generator(seed, *names))
 
 
 def test_equal_arguments_give_equal_streams():
@@ -48,8 +48,14 @@ def test_the_stream_of_a_purpose_is_the_same_in_every_release():
 
 
 def test_numpy_draws_from_streams_of_the_same_names():
-    names = [(7, "keys", 3), (8, "keys", 3), (7, "projection", 3), (7, "keys", 4), (7,)]
-    drawn = [tuple(numpy_generator(*name).random_raw(3).tolist()) for name in names]
-    assert drawn == [tuple(numpy_generator(*name).random_raw(3).tolist()) for name in names]
-    assert len(set(drawn)) == len(names)
+    streams: list[tuple[int, tuple[str | int, ...]]] = [
+        (7, ("keys", 3)),
+        (8, ("keys", 3)),
+        (7, ("projection", 3)),
+        (7, ("keys", 4)),
+        (7, ()),
+    ]
+    drawn = [tuple(numpy_generator(seed, *names).random_raw(3).tolist()) for seed, names in streams]
+    assert drawn == [tuple(numpy_generator(seed, *names).random_raw(3).tolist()) for seed, names in streams]
+    assert len(set(drawn)) == len(streams)
     assert drawn[0] == (5838001364362681315, 18368364529985759964, 10467670751062964457)  # in every release

@@ -1,6 +1,6 @@
 """The compiled inner loops: a score is one item and one column, wherever the two lie."""
 
-import threading
+from typing import Any
 
 import numba
 import numpy as np
@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dkvb import tiles
-from dkvb.tiles import LANES, each, fill_tiles, kernel, pack, widened
-from tests.dkvb.threads import threads
+from dkvb.tiles import LANES, fill_tiles, kernel, pack, widened
 
 WIDTHS = pytest.mark.parametrize("width", [1, 14, 37])
 COLUMNS = pytest.mark.parametrize("columns", [1, 5, 16, 29, 67])
@@ -361,37 +360,8 @@ def test_padding_of_any_number_is_left_as_it_is(width):
     assert sums.reshape(-1)[width:].tolist() == [*range(sums.size - width)]
 
 
-# --- threads ---
-
-
-@pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("items", [[], [5], [3, 1, 4, 1, 5], range(0, 211, 2)])
-def test_every_item_is_worked_on_once(count, items):
-    done = []
-    with threads(count):
-        each(done.append, iter(items))
-    assert sorted(done) == sorted(items)
-
-
-def test_two_threads_work_side_by_side():
-    # Neither gets past the barrier alone.
-    barrier = threading.Barrier(2, timeout=30)
-    with threads(2):
-        each(lambda _: barrier.wait(), range(2))
-
-
-@pytest.mark.parametrize("count", [1, 2])
-def test_what_goes_wrong_with_an_item_reaches_the_caller(count):
-    def work(item: int) -> None:
-        if item == 3:
-            raise ZeroDivisionError("item 3")
-
-    with threads(count), pytest.raises(ZeroDivisionError, match="item 3"):
-        each(work, range(7))
-
-
 def test_a_function_without_a_place_for_its_cache_is_compiled_all_the_same():
-    scope = {}
+    scope: dict[str, Any] = {}
     exec("def double(x):\n    return 2 * x", scope)
     compiled = kernel(scope["double"])
     assert isinstance(compiled, numba.core.dispatcher.Dispatcher)

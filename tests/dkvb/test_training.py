@@ -39,7 +39,7 @@ BOTH = pytest.mark.parametrize("features_of", [code_features, embedding_features
 
 @dataclass
 class Recording:
-    """Features that remember which rows were asked for."""
+    """Features that remember which rows were taken of them."""
 
     features: Features
     taken: list[Tensor] = field(default_factory=list)
@@ -47,9 +47,9 @@ class Recording:
     def __len__(self) -> int:
         return len(self.features)
 
-    def take(self, rows: Tensor) -> Features:
+    def take(self, rows: Tensor) -> "Recording":
         self.taken.append(rows.clone())
-        return self.features.take(rows)
+        return Recording(self.features.take(rows))
 
     def weights(self, v: int) -> Tensor:
         return self.features.weights(v)
@@ -65,6 +65,9 @@ class Recording:
 
     def descend(self, weights: Tensor, error: Tensor, *, lr: float, clip: float) -> None:
         self.features.descend(weights, error, lr=lr, clip=clip)
+
+    def add_squared_gradient(self, total: Tensor, error: Tensor) -> None:
+        self.features.add_squared_gradient(total, error)
 
 
 def dense(features: Features) -> Tensor:
@@ -103,6 +106,7 @@ def test_the_error_is_the_gradient_of_label_smoothed_cross_entropy(label_smoothi
     cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="sum").backward()
     before = logits.detach().clone()
     found = errors(before, labels, label_smoothing)
+    assert logits.grad is not None
     assert torch.allclose(found, logits.grad, atol=1e-6)
     assert torch.equal(before, logits.detach())
 
@@ -197,6 +201,7 @@ def test_nesterov_reaches_the_optimum_of_the_convex_loss(features_of):
     trained = train(features, labels, TrainSettings(epochs=400, validation=0), v=V, seed=1)
     x, weights = dense(features), trained.weights.double().requires_grad_()
     cross_entropy(x @ weights, labels, label_smoothing=0.1).backward()
+    assert weights.grad is not None
     assert weights.grad.norm() < 1e-5
 
 
@@ -311,6 +316,7 @@ def test_errors_in_place_equal_autograd_whatever_the_blocks(monkeypatch, block, 
     own = logits.detach().clone()
     found = errors_(own, labels, label_smoothing)
     assert found is own
+    assert logits.grad is not None
     assert torch.allclose(found, logits.grad, atol=1e-6)
     assert torch.equal(found, whole)
     assert torch.equal(errors(logits.detach(), labels, label_smoothing), whole)

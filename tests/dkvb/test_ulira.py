@@ -43,7 +43,7 @@ def test_the_rates_are_those_of_a_naive_loop():
         positives, negatives = scores
         pooled = positives.ravel(), negatives.ravel()
         items = [auc(positives[:, i], negatives[:, i]) for i in range(5)]
-        rates.append((auc(*pooled), tpr_at_fpr(*pooled, fpr=FPR), np.mean(items)))
+        rates.append((auc(*pooled), tpr_at_fpr(*pooled, fpr=FPR), float(np.mean(items))))
     found = ulira(torch.from_numpy(u), torch.from_numpy(o), folds=folds)
     assert found == pytest.approx(tuple(np.mean(rates, 0)))
 

@@ -39,6 +39,7 @@ def autograd(values: torch.Tensor, codes: torch.Tensor, labels: torch.Tensor, *,
     values = values.double().requires_grad_()
     logits = values[torch.arange(C), codes.long()].mean(1)
     cross_entropy(logits, labels, label_smoothing=0.1, reduction=reduction).backward()
+    assert values.grad is not None
     return values.grad
 
 
@@ -233,6 +234,7 @@ def test_taken_features_are_those_of_the_rows_and_their_members():
     codes, members, rows = random_codes(1), random_members(1), torch.tensor([5, 2, 43])
     some = CodeFeatures.of(codes, M, members).take(rows)
     assert torch.equal(some.codes, codes[rows])
+    assert some.members is not None
     assert torch.equal(some.members, members[rows])
     assert len(some) == 3
     assert CodeFeatures.of(codes, M).take(rows).members is None

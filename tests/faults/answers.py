@@ -32,7 +32,7 @@ class Judged:
 def commands(source: Source) -> dict[str, list[object]]:
     """Words of the commands by their names, without the root, which comes second."""
     one, other = source.classes
-    both = ["unlearn", "--class", one, "--class", other, "--json"]
+    both: list[object] = ["unlearn", "--class", one, "--class", other, "--json"]
     return {
         # Before the requests: they write anew what an earlier one wrote.
         **({"verify": ["status", "--verify"]} if has("status", "--verify") else {}),

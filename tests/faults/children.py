@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from tests.faults.stage import REPOSITORY
+from tests.paths import REPOSITORY
 
 CRASHED = 70
 """Exit code of a child whose call ended in an exception that nobody expected."""
@@ -70,14 +70,16 @@ class Ended:
         """The last message of ours, or of click's; what was printed, of a command that reports what is wrong."""
         if self.code == 1 and not self.err:
             return self.out.decode(errors="replace").strip()
-        return (re.findall(r"^(?:dkvb|Error): (?s:.*)", self.err, flags=re.M) or [""])[-1].strip()
+        messages: list[str] = re.findall(r"^(?:dkvb|Error): (?s:.*)", self.err, flags=re.M)
+        return messages[-1].strip() if messages else ""
 
     @property
     def blame(self) -> str:
         """Of a traceback: the exception, and the last line of our code that it went through."""
         if self.code is not None and self.code < 0:
             return f"ended by {signal.Signals(-self.code).name}"
-        ours = re.findall(rf'File "{re.escape(str(REPOSITORY))}/([a-z_]+/[a-z_]+\.py)", line (\d+), in (\S+)', self.err)
+        lines = rf'File "{re.escape(str(REPOSITORY))}/((?:[a-z_]+/)+[a-z_]+\.py)", line (\d+), in (\S+)'
+        ours = re.findall(lines, self.err)
         raised = re.findall(
             r"^[A-Za-z_][\w.]*(?:Error|Exception|Warning|Problem|Exit)?: .*|^\w+Error$", self.err, flags=re.M
         )

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.stage import Stage, kill_all, stage
+from tests.faults.stage import Stage, stage
+from tests.processes import kill_all
 
 
 @pytest.fixture(scope="session")

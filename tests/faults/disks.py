@@ -4,12 +4,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
 from tests.faults.measures import Measures, measure, moment, next_done, until
-from tests.faults.stage import Command, Stage, draw
+from tests.faults.stage import Command, Stage, draw, let_pass
+from tests.processes import wait_until
 
 
 @cache
@@ -63,7 +64,7 @@ def make_read_only(stage: Stage, seed: int) -> Measures:
         root = folder / "root"
         run = stage.start(stage.words(root))
         until(root, chance.randint(2, 24), run)
-        time.sleep(chance.uniform(0, 0.3))
+        let_pass(chance, 0.3)
         read_only(folder)
         says = one_message(run, root, "Read-only file system")
         refused = stage.done(stage.words(root), code=1)
@@ -78,14 +79,14 @@ def make_read_only(stage: Stage, seed: int) -> Measures:
 
 def read_only(folder: Path) -> None:
     """Remount it as soon as no file is open for writing."""
-    for _ in range(1000):
-        try:
+
+    def remounted() -> bool:
+        with suppress(subprocess.CalledProcessError):  # busy
             remount(folder, "ro")
-        except subprocess.CalledProcessError:  # busy
-            time.sleep(0.002)
-        else:
-            return
-    raise AssertionError("there was always a file open for writing")
+            return True
+        return False
+
+    wait_until(remounted, "a moment without a file open for writing", every=0.002)
 
 
 def one_message(run: Command, root: Path, what: str) -> str:

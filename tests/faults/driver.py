@@ -22,7 +22,7 @@ def changed(asked: Mapping[str, str], tasks: Mapping[str, Any]) -> Callable[[str
     from jobs.run.run import open_units
     from jobs.steps import embeddings
 
-    usual = getattr(embeddings, "usual", embeddings.open_work)  # the last map in this process changed it too
+    usual = vars(embeddings).setdefault("usual", embeddings.open_work)  # the last map in this process changed it too
 
     def open_work(task: Any) -> Callable[[str], Any]:
         work = usual(task)
@@ -35,7 +35,7 @@ def changed(asked: Mapping[str, str], tasks: Mapping[str, Any]) -> Callable[[str
 
         return do if len(task.output.units()) > 1 else work
 
-    embeddings.usual, embeddings.open_work = usual, open_work
+    embeddings.open_work = open_work
     return open_units(tasks)
 
 

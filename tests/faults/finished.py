@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.faults.children import Ended, dkvb, forked
-from tests.jobs.conftest import TEST, TINY, TRAIN, paint, toml
+from tests.tiny import TEST, TINY, TRAIN, paint, toml
 
 Seen = tuple[int, int, int, int]
 """Of a file: its type, size, time and number."""

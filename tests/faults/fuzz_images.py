@@ -7,6 +7,7 @@ import struct
 import tarfile
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +118,7 @@ class Images:
             path.write_bytes(CHANGES[what](path.read_bytes(), rng))
             about += f", {what}"
         pattern = {"folder": "", "webdataset": "*.tar", "parquet": "*.parquet"}[kind]
-        return about, {how: lambda how=how: read(kind, place, pattern, how) for how in ("fail", "skip")}
+        return about, {how: partial(read, kind, place, pattern, how) for how in ("fail", "skip")}
 
     def in_folder(self, place: Path, data: bytes, ending: str) -> Path:
         """Two class folders."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.children import Call, dkvb
-from tests.faults.stage import REPOSITORY
+from tests.paths import REPOSITORY
 
 ODD: list[Any] = [
     *(0, -1, 1, 7, 2**31, 2**32, 2**53, 2**63 - 1, 2**63, 2**64, -(2**63), 10**30, 10**400),
@@ -182,12 +182,12 @@ class Specs:
         from jobs.errors import JobsError
         from jobs.plan.plan import make_plan, waves
         from jobs.printable import say
-        from jobs.spec.reading import as_table, load_spec, load_specs
+        from jobs.spec.reading import as_table, load_specs
         from store.errors import StoreError
 
         try:
             specs = load_specs(str(path))
-            digits = load_spec("digits").images
+            digits = load_specs("digits")[0].images
             for spec in specs:
                 plan = make_plan(replace(spec, images=digits), None)
                 waves([plan])

@@ -45,6 +45,12 @@ def replaced(path: Path, make: Callable[[Path], object]) -> None:
     make(path)
 
 
+def file_for(folder: Path) -> None:
+    """A file in place of a folder."""
+    move_away(folder)
+    folder.write_bytes(b"")
+
+
 CHANGES: dict[str, Callable[[Path, random.Random], object]] = {
     "bytes": bytes_changed,
     "gone": lambda path, rng: path.unlink(),
@@ -63,7 +69,7 @@ CHANGES: dict[str, Callable[[Path, random.Random], object]] = {
     "not to be read": lambda path, rng: path.chmod(0),
     "its folder gone": lambda path, rng: move_away(path.parent),
     "its folder a link": lambda path, rng: linked(path.parent),
-    "its folder a file": lambda path, rng: [move_away(path.parent), path.parent.write_bytes(b"")],
+    "its folder a file": lambda path, rng: file_for(path.parent),
     "odd neighbours": lambda path, rng: [
         (path.parent / name).write_bytes(b"{}") for name in ("\udcff.json", "é.json", "\x1b[31m.json", ".json")
     ],
@@ -160,38 +166,39 @@ def reconcile(*named: object) -> Call:
 
 def fill(queue: Path) -> list[str]:
     """Put a job of every state into a queue, of a cluster that nobody can reach; returns their names."""
-    from jobs.queue.files import add, decide, end, find_job, order, said
+    from jobs.queue.commands import prioritise
+    from jobs.queue.files import add, add_command, decide, end, find_job, start, write_heartbeat, write_outputs
     from jobs.queue.job import Job
-    from store.artefacts import write_json
-    from store.files import create
+    from jobs.queue.records import Assignment, Command, CommandKind, End, EndState, Heartbeat, Outputs
+    from jobs.run.progress import Tally
 
-    asked: dict[str, Any] = {"name": "tiny", "specs": [{"name": "tiny"}], "root": "/nowhere/root", "images": None}
-    asked |= {"address": "http://127.0.0.1:1", "priority": 0, "attempts": 2, "workers": None, "gpus": 0, "commit": None}
+    asked: dict[str, Any] = {"specs": [{"name": "tiny"}], "root": "/nowhere/root", "images": None}
+    asked |= {"address": "http://127.0.0.1:1", "priority": 0, "attempts": 2}
 
-    def attempt(job: Job, *, beat: float = 0.0, **ended: Any) -> None:
+    def attempt(job: Job, *, beat: float = 0.0, ending: End | None = None) -> None:
         tried = decide(find_job(queue, job.id), "http://127.0.0.1:1")
         assert tried is not None
-        create(tried.place / "started.json", said())
-        write_json(tried.place / "plan.json", {"root": "/nowhere/root", "steps": ["keys/0123456789abcdef"]})
-        beaten = {"time": time.time() + beat, "step": "keys", "units": 7, "ended": 3, "failed": 0}
-        write_json(tried.place / "heartbeat.json", beaten)
+        start(tried)
+        write_outputs(tried, Outputs(root="/nowhere/root", steps=["keys/0123456789abcdef"]))
+        tally = Tally(step="keys", units=7, ended=3, failed=0)
+        write_heartbeat(tried, Heartbeat(time=time.time() + beat, tally=tally))
         line = {"time": time.time(), "job": job.id, "attempt": 1, "event": "done", "step": "keys", "unit": "00000"}
         (tried.place / "log.jsonl").write_text(f"{json.dumps(line)}\n")
-        if ended:
-            end(tried, ended.pop("state"), why="so it was", **{"final": False, **ended})
+        if ending is not None:
+            end(tried, ending)
 
     jobs = [
-        add(queue, {**asked, "name": name})
+        add(queue, Assignment(name=name, **asked))
         for name in ("waits", "runs", "silent", "done", "failed", "often", "stopped")
     ]
     _, runs, silent, done, failed, often, stopped = jobs
     attempt(runs, beat=1e5)
     attempt(silent, beat=-1e5)
-    attempt(done, state="succeeded", final=True)
-    attempt(failed, state="failed", final=True)
-    attempt(often, state="lost", output="a\nb")
-    attempt(often, state="failed")
-    order(stopped, "stop")
-    order(often, "retry", attempts=2)
-    order(jobs[0], "priority", value=7)
+    attempt(done, ending=End(state=EndState.SUCCEEDED, why="so it was", final=True))
+    attempt(failed, ending=End(state=EndState.FAILED, why="so it was", final=True))
+    attempt(often, ending=End(state=EndState.LOST, why="so it was", output="a\nb"))
+    attempt(often, ending=End(state=EndState.FAILED, why="so it was"))
+    add_command(stopped, Command(kind=CommandKind.STOP))
+    add_command(often, Command(kind=CommandKind.RETRY, attempts=2))
+    prioritise(jobs[0], 7)
     return [job.id for job in jobs]

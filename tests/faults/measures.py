@@ -10,8 +10,8 @@ from typing import Any
 from store.artefacts import Artefact
 from store.files import names
 from store.places import Place
-from tests.faults.stage import WITHIN, Command, Stage, wait
-from tests.jobs.conftest import data_files
+from tests.faults.stage import Command, Stage
+from tests.tiny import data_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ STEPS = ("manifest", "embeddings", "keys", "codes", "neighbours", "values", "lin
 
 
 def marks(root: Place) -> dict[str, float]:
-    """When each unit that stands was marked, by step/digest/unit."""
+    """When each unit that is done was marked, by step/digest/unit."""
     if not isinstance(root, Path):
         found = root.fs.find(root.path, detail=True)
         files = {path: about for path, about in found.items() if "LastModified" in about}  # not the folders some list
@@ -94,20 +94,20 @@ def moment(root: Place) -> Moment:
 
 
 def until(root: Place, count: int, command: Command) -> None:
-    """Wait until so many units stand."""
+    """Wait until so many units are done."""
     every = 0.01 if isinstance(root, Path) else 0.2
-    wait(lambda: len(marks(root)) >= count, WITHIN, f"{count} units", command=command, every=every)
+    command.wait_until(lambda: len(marks(root)) >= count, f"{count} units", every=every)
 
 
 def next_done(root: Place, since: float) -> float:
     """Seconds from then to the next unit that a driver heard the end of."""
-    return min(event["time"] for event in events(root, "done") if event["time"] > since) - since
+    return float(min(event["time"] for event in events(root, "done") if event["time"] > since)) - since
 
 
 def lost_done(root: Place, struck: Moment) -> float:
     """Seconds from the fault to the end of the last of the units that were at work on what was lost."""
     lost = {event["unit"] for event in events(root, "worker_lost", "lease_expired") if event["time"] > struck.time}
-    ends = [event["time"] for event in events(root, "done") if event["unit"] in lost]
+    ends: list[float] = [event["time"] for event in events(root, "done") if event["unit"] in lost]
     return max(ends, default=struck.time) - struck.time
 
 
@@ -139,6 +139,6 @@ def measure(
         twice=sum(count > 1 for count in counted.values()),
         recover_s=max(0.0, recovered),
         seconds=time.time() - began,
-        identical=same(copy or root, stage.calm),
+        identical=same(copy or Path(str(root)), stage.calm),
         says=says,
     )

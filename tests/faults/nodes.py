@@ -5,17 +5,19 @@ import subprocess
 import time
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 
 from tests.faults.measures import Measures, busy, events, lost_done, measure, moment, pid_of, until
 from tests.faults.raylets import QUICK, Node, ended, head, link, member, token
-from tests.faults.stage import WITHIN, Command, Stage, draw, wait
+from tests.faults.stage import WITHIN, Command, Stage, draw
+from tests.processes import wait_until
 
 CUT_S = 30.0
 """Seconds a node is cut off."""
 
 
 def kill_node(stage: Stage, seed: int) -> Measures:
-    """kill -9 of all processes of the node that a worker is at work on; recovered when what it had in hand stands."""
+    """kill -9 of all processes of the node that a worker is at work on; recovered when what it had in hand is done."""
     chance, root = draw(seed), stage.folder() / "root"
     first = head(stage, {**token(stage), **QUICK}, cpus=1)
     second = member(stage, first, host="127.0.0.2")
@@ -26,7 +28,7 @@ def kill_node(stage: Stage, seed: int) -> Measures:
         words = stage.words(root, "--workers", 2, "--address", first.address)
         run = stage.start(stage.changed(words, slow=1), **first.variables)
         until(root, chance.randint(3, 5), run)
-        wait(lambda: at_work(root, second), WITHIN, "a worker at work on the second node", command=run)
+        run.wait_until(lambda: at_work(root, second), "a worker at work on the second node")
         struck = moment(root)
         second.kill()
         code = run.ended()
@@ -36,7 +38,7 @@ def kill_node(stage: Stage, seed: int) -> Measures:
         return measure(stage, root, struck, began=began, recovered=recovered, says=f"exit {code}")
 
 
-def at_work(root: object, node: Node) -> list[str]:
+def at_work(root: Path, node: Node) -> list[str]:
     """Units in the hands of a node's workers."""
     there = node.processes()
     return [unit for unit, worker in busy(root).items() if pid_of(worker) in there]
@@ -44,7 +46,7 @@ def at_work(root: object, node: Node) -> list[str]:
 
 def alive_there(node: Node) -> list[str]:
     """A node's raylet and workers; its agents and its log monitor hold nothing."""
-    return [command for command in node.processes().values() if "raylet/raylet " in command or "ShardWorker" in command]
+    return [command for command in node.processes().values() if "raylet/raylet " in command or "UnitWorker" in command]
 
 
 @cache
@@ -58,7 +60,7 @@ def no_namespaces() -> str:
 
 
 def partition_node(stage: Stage, seed: int) -> Measures:
-    """A node cut off for 30 s while a worker is at work there; recovered when what it had in hand stands.
+    """A node cut off for 30 s while a worker is at work there; recovered when what it had in hand is done.
 
     Its disk is reached all the time, so that what it finishes in the dark lies on the root too.
     """
@@ -73,7 +75,7 @@ def partition_node(stage: Stage, seed: int) -> Measures:
             words = stage.words(root, "--workers", 2, "--address", first.address)
             run = stage.start(stage.changed(words, slow=3), **first.variables)
             until(root, chance.randint(3, 5), run)
-            wait(lambda: at_work(root, second), WITHIN, "a worker at work on the far node", command=run)
+            run.wait_until(lambda: at_work(root, second), "a worker at work on the far node")
             struck = moment(root)
             way.cut()
             cut_off(run, struck.time)
@@ -81,11 +83,12 @@ def partition_node(stage: Stage, seed: int) -> Measures:
             code = run.ended()
             assert code == 0, run.err
             recovered = lost_done(root, struck)
-            wait(lambda: not alive_there(second), WITHIN, "the far node ends when it hears that it was given up")
+            # It ends when it hears that it was given up.
+            wait_until(lambda: not alive_there(second), "the end of the far node", WITHIN)
             return measure(stage, root, struck, began=began, recovered=recovered, says=f"exit {code}")
 
 
 def cut_off(run: Command, since: float) -> None:
-    """Sleep until the time is over, whether or not the run goes on that long."""
-    time.sleep(max(0.0, since + CUT_S - time.time()))
+    """Wait until the time is over, whether or not the run goes on that long."""
+    wait_until(lambda: time.time() > since + CUT_S, "the end of the cut")
     assert run.process.poll() in (None, 0), run.err

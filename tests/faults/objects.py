@@ -9,7 +9,7 @@ from pathlib import Path
 from store.places import Place, place
 from tests.faults.measures import Measures, measure, moment, next_done, until
 from tests.faults.seaweed import Seaweed, seaweed
-from tests.faults.stage import UNITS, Stage, draw
+from tests.faults.stage import UNITS, Stage, draw, let_pass
 
 
 @contextmanager
@@ -33,6 +33,7 @@ def object_store(stage: Stage) -> Iterator[tuple[Seaweed, Place]]:
 def copied(stage: Stage, root: Place) -> Path:
     """The root on a disk."""
     folder = stage.folder() / "copy"
+    assert not isinstance(root, Path)
     root.fs.get(root.path, str(folder), recursive=True)
     return folder
 
@@ -46,7 +47,7 @@ def kill_server(stage: Stage, seed: int) -> Measures:
         until(root, chance.randint(2, UNITS - 6), run)
         struck = moment(root)
         server.kill()
-        time.sleep(chance.uniform(1, 8))
+        let_pass(chance, 8, least=1)
         server.start()
         back = time.time()
         code = run.ended()
@@ -66,7 +67,7 @@ def kill_driver_of_remote_run(stage: Stage, seed: int) -> Measures:
         began = time.time()
         run = stage.start(stage.words(root), **server.variables)
         until(root, chance.randint(2, UNITS - 6), run)
-        time.sleep(chance.uniform(0, 0.3))
+        let_pass(chance, 0.3)
         struck = moment(root)
         run.kill()
         killed = time.time()

@@ -6,15 +6,14 @@ some minutes, and fails unless every good job succeeded, each once, and every ba
 """
 
 import os
-import runpy
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -24,9 +23,10 @@ from jobs.queue.files import find_job, read_queue
 from jobs.queue.job import Job
 from jobs.spec.reading import build
 from jobs.spec.schema import Spec
+from tests.head import Head
+from tests.processes import wait_until
+from tests.tiny import TEST, TINY, TRAIN, changed, paint
 
-REPOSITORY = Path(__file__).parents[2]
-TINY = SimpleNamespace(**runpy.run_path(str(REPOSITORY / "tests" / "jobs" / "conftest.py")))
 GOOD, PATIENCE_S = 9, 3600
 BEGAN = time.monotonic()
 
@@ -39,7 +39,7 @@ class Scenario:
     """The head, the queue, and the reconciler that may be killed."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.queue, self.head = folder, folder / "queue", TINY.Head(folder)
+        self.folder, self.queue, self.head = folder, folder / "queue", Head(folder)
         self.watch: subprocess.Popen[bytes] | None = None
 
     def dkvb(self, *words: object) -> str:
@@ -59,9 +59,9 @@ class Scenario:
 
     def put(self, name: str, images: Path, changes: dict[str, Any] | None = None, root: str = "root") -> str:
         """Submit a job; returns its id."""
-        spec = build(Spec, TINY.changed(TINY.TINY, changes or {}), "")
-        asked = {"name": name, "priority": 0, "attempts": 3, "workers": 1, "gpus": 0, "images": str(images)}
-        where = {"address": self.head.address, "queue": self.queue}
+        spec = build(Spec, changed(TINY, changes or {}), "")
+        asked: dict[str, Any] = {"name": name, "priority": 0, "attempts": 3, "workers": 1, "gpus": 0}
+        where: dict[str, Any] = {"address": self.head.address, "queue": self.queue, "images": str(images)}
         return submit([spec], self.folder / root, **where, tell=lambda _: None, **asked).id
 
     def job(self, name: str) -> Job:
@@ -70,25 +70,28 @@ class Scenario:
     def states(self) -> list[str]:
         return [job.state(time.time()).name for job in read_queue(self.queue)]
 
-    def until(self, what: str, holds: Any) -> None:
+    def until(self, what: str, holds: Callable[[], object]) -> None:
         """Wait for something, and tell of every change in the queue meanwhile."""
-        end, before = time.monotonic() + PATIENCE_S, ""
-        while not holds():
-            assert time.monotonic() < end, f"{what}: did not come\n{self.dkvb('list')}"
-            found = self.states()
-            now = ", ".join(f"{found.count(name)} {name}" for name in sorted(set(found)))
-            if now != before:
+        said = ""
+
+        def come() -> object:
+            nonlocal said
+            states = self.states()
+            now = ", ".join(f"{states.count(name)} {name}" for name in sorted(set(states)))
+            if now != said:
                 say(now)
-            before = now
-            time.sleep(0.5)
+            said = now
+            return holds()
+
+        wait_until(come, what, PATIENCE_S, every=0.5)
         say(what)
 
 
 def play(at: Scenario) -> dict[str, str]:
     """The whole story; returns what each job must have come to."""
     images, spoilt = at.folder / "images", at.folder / "spoilt"
-    TINY.paint(images / "train", TINY.TRAIN)
-    TINY.paint(images / "test", TINY.TEST, first=1000)
+    paint(images / "train", TRAIN)
+    paint(images / "test", TEST, first=1000)
     shutil.copytree(images, spoilt)
     (spoilt / "train" / "bee" / "0003.png").write_bytes(b"no picture")
     at.head.start()
@@ -139,7 +142,7 @@ def judge(at: Scenario, expected: dict[str, str]) -> None:
     print(f"\n{'job':<18} {'state':<10} {'attempts ended as':<28} why")
     for name, state in expected.items():
         job = at.job(name)
-        now, ends = job.state(time.time()), [attempt.end["state"] for attempt in job.attempts]
+        now, ends = job.state(time.time()), [str(attempt.end.state) for attempt in job.attempts if attempt.end]
         print(f"{name:<18} {now.name:<10} {', '.join(ends):<28} {' '.join(now.why.split())[:90]}")
         assert now.name == state, f"{name}: is {now}, expected {state}"
         assert ends.count("succeeded") == (state == "succeeded"), f"{name}: ran to success more than once"

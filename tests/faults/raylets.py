@@ -3,15 +3,14 @@
 import secrets
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults.stage import Stage, kill_all
-from tests.jobs.conftest import alive
+from tests.faults.stage import Stage
 from tests.ports import free_ports
+from tests.processes import alive, kill_all, wait_until
 
 RAY = str(Path(sys.executable).with_name("ray"))
 
@@ -50,7 +49,7 @@ class Node:
         return f"http://127.0.0.1:{self.ports[1]}"
 
     def start(self) -> None:
-        self.stage.done(list(self.words), DKVB_TEST_NODE=self.word, **self.variables)
+        self.stage.done(list(self.words), 0, DKVB_TEST_NODE=self.word, **self.variables)
 
     def kill(self) -> None:
         """kill -9 of all its processes."""
@@ -145,4 +144,4 @@ def link() -> Iterator[Link]:
         yield made
     finally:
         ip("netns", "del", made.namespace)
-        time.sleep(0.1)
+        wait_until(lambda: not Path("/sys/class/net", made.device).exists(), "the end of the link")

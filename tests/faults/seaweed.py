@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.ports import free_ports
+from tests.processes import wait_until
 
 PARTS = ("s3", "master", "volume", "filer", "admin")
 
@@ -48,11 +48,10 @@ class Seaweed:
         self.process = subprocess.Popen(
             words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **self.variables}
         )
-        end = time.monotonic() + 300
-        while not self.answers():
-            assert self.process.poll() is None, "the server ended at once"
-            assert time.monotonic() < end, "the server does not answer"
-            time.sleep(0.1)
+        wait_until(self.answers, "the server", 300, every=0.1, in_vain=self._ended)
+
+    def _ended(self) -> str:
+        return "" if self.process is not None and self.process.poll() is None else "it ended at once"
 
     def answers(self) -> bool:
         """Whether its S3 part is there; without credentials it refuses, which is an answer."""

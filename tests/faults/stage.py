@@ -9,13 +9,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.jobs.conftest import TINY, Session, alive, changed, paint, toml
+from tests.paths import REPOSITORY
+from tests.processes import Session, kill_all, wait_until
+from tests.tiny import TINY, changed, paint, toml
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 TRAIN = {"ant": 61, "bee": 97, "cat": 71}
 TEST = {"ant": 2, "bee": 3, "cat": 5}
 CHANGES = {"images.shard_items": 19, "backbone.image_size": 128, "keys.epochs": 1}
@@ -52,6 +53,13 @@ class Command:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it did not end in {within:.0f} s; it said: {self.err}") from None
 
+    def wait_until(self, condition: Callable[[], object], what: str, *, every: float = 0.01) -> None:
+        """Wait for an event that can only come while the command runs."""
+        wait_until(condition, what, WITHIN, every=every, in_vain=lambda: "" if self.runs() else f"it ended: {self.err}")
+
+    def runs(self) -> bool:
+        return self.process.poll() is None
+
     def said(self) -> str:
         """Its last message; a traceback fails the test."""
         assert "Traceback" not in self.err, self.err
@@ -79,7 +87,7 @@ class Stage:
 
     def resume(self, root: object, **variables: str) -> Command:
         """The run again, to its end; in one process, which is quicker and must give the same bytes."""
-        return self.done(self.words(root, "--serial"), **variables)
+        return self.done(self.words(root, "--serial"), 0, **variables)
 
     @staticmethod
     def dkvb(*words: object) -> list[str]:
@@ -110,17 +118,14 @@ class Stage:
 def stage() -> Iterator[Stage]:
     """Set it; what is left of its processes ends with it, by their ids."""
     folder = Path(tempfile.mkdtemp(prefix="dk", dir="/tmp"))
-    name, marker = "DKVB_TEST_SESSION", f"DKVB_TEST_SESSION={folder}"
-    environment = {
-        **os.environ,
-        name: str(folder),
-        "TMPDIR": str(folder),
+    variables = {
         # As where this environment is activated: a cluster runs a driver by the `python` that it finds.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")])),
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    held = Stage(Session(folder, environment, marker), folder / "calm", folder / "images", folder / "spec.toml")
+    session = Session.of(folder, **variables)
+    held = Stage(session, folder / "calm", folder / "images", folder / "spec.toml")
     try:
         paint(held.images / "train", TRAIN)
         paint(held.images / "test", TEST, first=1000)
@@ -128,30 +133,13 @@ def stage() -> Iterator[Stage]:
         held.done(held.words(held.calm, "--serial"))
         yield held
     finally:
-        kill_all(marker)
+        kill_all(session.marker)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def kill_all(marker: str) -> None:
-    """Kill every process that was started with this in its environment, and those that they still start."""
-    end = time.monotonic() + 120
-    while (found := alive(marker)) and time.monotonic() < end:
-        for pid in found:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.05)
-
-
-def wait(
-    condition: Callable[[], object], within: float, what: str, *, command: Command | None = None, every: float = 0.01
-) -> None:
-    """Look again and again until it holds; in vain, or after the command has ended, the test fails."""
-    end = time.monotonic() + within
-    while not condition():
-        if command is not None:
-            assert command.process.poll() is None, f"ended too early: {command.err}"
-        assert time.monotonic() < end, f"waited {within:.0f} s in vain: {what}"
-        time.sleep(every)
+def let_pass(chance: random.Random, most: float, *, least: float = 0.0) -> None:
+    """Some seconds, as many as chance says, so that a fault strikes at any moment and not at what was waited for."""
+    time.sleep(chance.uniform(least, most))
 
 
 def draw(seed: int) -> random.Random:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.faults.measures import Measures, measure, moment, until
 from tests.faults.raylets import Node, ended, head, token
-from tests.faults.stage import UNITS, WITHIN, Command, Stage, draw, wait
+from tests.faults.stage import UNITS, Command, Stage, draw
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,6 @@ class Queued:
         """How each attempt ended."""
         return [json.loads(path.read_text())["state"] for path in sorted(self.job.glob("attempts/*/end.json"))]
 
-    def succeeded(self) -> bool:
-        assert self.watcher.process.poll() is None, self.watcher.err
-        return "succeeded" in self.ends()
-
 
 @contextmanager
 def queued(stage: Stage) -> Iterator[Queued]:
@@ -51,7 +47,7 @@ def queued(stage: Stage) -> Iterator[Queued]:
     with ended(cluster):
         cluster.start()
         words = ["--root", root, "--images", stage.images, "--queue", queue, "--address", cluster.job_server]
-        submit = stage.done(stage.dkvb("submit", stage.spec, *words, "--workers", 2, "--json"), **cluster.variables)
+        submit = stage.done(stage.dkvb("submit", stage.spec, *words, "--workers", 2, "--json"), 0, **cluster.variables)
         job = queue / json.loads(submit.out)["job"]
         watch = stage.dkvb("jobs", "reconcile", "--queue", queue, "--watch", "--every", 1)
         watcher = stage.start(watch, **cluster.variables)
@@ -86,7 +82,7 @@ def disturb(stage: Stage, seed: int, strike: Callable[[Queued], None]) -> Measur
         struck = moment(held.root)
         first = held.started_by()
         strike(held)
-        wait(held.succeeded, WITHIN, "a new attempt that finishes")
+        held.watcher.wait_until(lambda: "succeeded" in held.ends(), "a new attempt that finishes", every=0.1)
         assert held.ends() == ["lost", "succeeded"], held.watcher.out
         assert held.started_by()[:1] == first, "the first attempt was begun again"
         assert len(set(held.started_by())) == 2

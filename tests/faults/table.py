@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.faults.catalogue import FAULTS
 from tests.faults.measures import Measures
-from tests.faults.stage import kill_all, stage
+from tests.faults.stage import stage
+from tests.processes import kill_all
 
 HEAD = ("fault", "runs", "units repeated", "begun twice", "seconds to recover", "seconds in all", "identical", "says")
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.faults.damage import DAMAGES, kind
-from tests.faults.stage import REPOSITORY
+from tests.paths import REPOSITORY
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 

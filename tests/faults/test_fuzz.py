@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.children import forked
 from tests.faults.finished import Copy
-from tests.faults.stage import REPOSITORY
+from tests.paths import REPOSITORY
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 

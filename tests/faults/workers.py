@@ -9,7 +9,8 @@ from pathlib import Path
 
 from store.artefacts import Artefact
 from tests.faults.measures import Measures, busy, events, lost_done, marks, measure, moment, next_done, pid_of, until
-from tests.faults.stage import UNITS, WITHIN, Stage, draw, wait
+from tests.faults.stage import UNITS, Stage, draw, let_pass
+from tests.processes import wait_until
 
 LEASE_S = 20
 """Of a shard, where a worker is stopped; one takes a fifth of a second, on a busy machine some seconds."""
@@ -20,11 +21,11 @@ LAG_S = 1.0
 
 
 def kill_worker(stage: Stage, seed: int) -> Measures:
-    """kill -9 of a worker that is at work; recovered when what it had in hand stands."""
+    """kill -9 of a worker that is at work; recovered when what it had in hand is done."""
     chance, root, began = draw(seed), stage.folder() / "root", time.time()
     run = stage.start(stage.words(root))
     until(root, chance.randint(2, UNITS - 4), run)
-    wait(lambda: busy(root), WITHIN, "a worker at work", command=run)
+    run.wait_until(lambda: busy(root), "a worker at work")
     struck = moment(root)
     worker = chance.choice(sorted(struck.busy.values()))
     os.kill(pid_of(worker), signal.SIGKILL)
@@ -40,7 +41,7 @@ def kill_driver(stage: Stage, seed: int) -> Measures:
     chance, root, began = draw(seed), stage.folder() / "root", time.time()
     run = stage.start(stage.words(root))
     until(root, chance.randint(2, UNITS - 4), run)
-    time.sleep(chance.uniform(0, 0.3))
+    let_pass(chance, 0.3)
     struck = moment(root)
     run.kill()
     killed = time.time()
@@ -50,12 +51,12 @@ def kill_driver(stage: Stage, seed: int) -> Measures:
 
 
 def stop_worker(stage: Stage, seed: int) -> Measures:
-    """SIGSTOP of a worker beyond its lease; recovered when its shard stands. It goes on after all is over."""
+    """SIGSTOP of a worker beyond its lease; recovered when its shard is done. It goes on after all is over."""
     chance, root, began = draw(seed), stage.folder() / "root", time.time()
     run = stage.start(stage.changed(stage.words(root), lease=LEASE_S, slow=0.5))
     until(root, chance.randint(3, 9), run)
-    wait(lambda: busy(root), WITHIN, "a shard at work", command=run)
-    time.sleep(chance.uniform(0, 0.3))
+    run.wait_until(lambda: busy(root), "a shard at work")
+    let_pass(chance, 0.3)
     struck = moment(root)
     worker = chance.choice(sorted(struck.busy.values()))
     os.kill(pid_of(worker), signal.SIGSTOP)
@@ -65,7 +66,7 @@ def stop_worker(stage: Stage, seed: int) -> Measures:
     finally:
         with suppress(ProcessLookupError):
             os.kill(pid_of(worker), signal.SIGCONT)
-    time.sleep(1)  # should it still live, it finishes its shard now
+    wait_until(lambda: pid_of(worker) not in stage.session.left(), "the end of the worker that was stopped")
     assert [event["worker"] for event in events(root, "lease_expired")] == [worker]
     recovered = lost_done(root, struck)
     return measure(stage, root, struck, began=began, recovered=recovered, says=f"exit {code}")
@@ -79,13 +80,14 @@ def two_drivers(stage: Stage, seed: int) -> Measures:
     """
     chance, root, began = draw(seed), stage.folder() / "root", time.time()
     first = stage.start(stage.words(root, "--workers", 1))
-    time.sleep(chance.uniform(0, 3))
+    let_pass(chance, 3)
     second = stage.start(stage.words(root, "--workers", 1))
     struck = moment(root)
     codes = first.ended(), second.ended()
     assert codes == (0, 0), first.err + second.err
     measures = measure(stage, root, struck, began=began, recovered=0.0, says=f"exits {codes[0]} and {codes[1]}")
-    stamps, ends = marks(root), {}
+    stamps = marks(root)
+    ends: dict[str, list[tuple[float, float]]] = {}
     for event in events(root, "done"):
         ends.setdefault(event["unit"], []).append((event["time"], event["seconds"]))
     # The later of two ends was real work where it was begun before the other's; after it, it must not be. When it was
@@ -97,7 +99,7 @@ def two_drivers(stage: Stage, seed: int) -> Measures:
 
 
 def poison(stage: Stage, seed: int) -> Measures:
-    """A shard that kills its worker each time; recovered when the rest of its step stands. Then it is mended."""
+    """A shard that kills its worker each time; recovered when the rest of its step is done. Then it is mended."""
     chance, root, began = draw(seed), stage.folder() / "root", time.time()
     name = f"{chance.randint(0, 12):05d}"
     run = stage.start(stage.changed(stage.words(root), poison=name))
@@ -108,7 +110,7 @@ def poison(stage: Stage, seed: int) -> Measures:
     assert f"{name}: WorkerLost" in run.err
     assert "(attempts: 3)" in run.err
     step = shards_of(root)
-    assert step.standing() == set(step.units() or []) - {name}
+    assert step.done_units() == set(step.units() or []) - {name}
     struck = moment(root)
     lost = [event["time"] for event in events(root, "poison")]
     recovered = max(lost) - min(event["time"] for event in events(root, "worker_lost"))

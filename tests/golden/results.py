@@ -1,6 +1,6 @@
 """What the golden files hold: digests of every step of every shipped spec, and bytes of the digits demo.
 
-``python -m tests.golden.results [ROOT]`` writes them anew, from ROOT where the demo stands already. Only where a step's
+``python -m tests.golden.results [ROOT]`` writes them anew, from ROOT where the demo was run. Only where a step's
 VERSION changed on purpose, and with the reason in the commit.
 """
 

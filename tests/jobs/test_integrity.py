@@ -93,7 +93,7 @@ def test_what_was_dropped_is_made_again_to_the_same_bytes(
     before = contents(root)
     path = chunk_of(root, step, name)
     path.write_bytes(path.read_bytes()[:-1])
-    dropped = []
+    dropped: list[str] = []
     assert not repair(root, dropped.append).sound
     assert any(find(finished.root, None).steps[step] in line for line in dropped)
     run_tiny(root, images, progress=watched)
@@ -124,7 +124,7 @@ def test_a_step_whose_done_is_gone_is_told_and_closed_again(dkvb, root, run_tiny
 
 
 def test_a_record_that_was_exchanged_for_another_file_is_found(dkvb, root):
-    shutil.copy(find(root, None).artefact("counts").path / "spec.json", root / "experiments" / "tiny.json")
+    shutil.copy(str(find(root, None).artefact("counts").path / "spec.json"), root / "experiments" / "tiny.json")
     assert "tiny.json" in dkvb("status", root, "--verify").out
 
 
@@ -176,7 +176,7 @@ def test_what_a_request_wrote_stays_and_a_damaged_one_is_to_be_asked_for_again(d
     whole = checkpoint.read_bytes()
     checkpoint.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     chunk_of(root, "counts", "counts/c/2/0/0").unlink()
-    told = []
+    told: list[str] = []
     repair(root, told.append)
     assert Path(sound["checkpoint"]).exists()
     assert not checkpoint.exists()

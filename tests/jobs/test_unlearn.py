@@ -18,7 +18,8 @@ from dkvb.bottleneck import Bottleneck
 from dkvb.errors import BadBudget, BadCheckpoint
 from jobs.errors import BadRequest
 from jobs.results.experiment import find
-from jobs.unlearn import Request, told, unlearn
+from jobs.unlearn import Request, unlearn
+from jobs.unlearned import as_text
 from store import arrays
 from store.artefacts import read_json
 from store.tables import read_table
@@ -43,7 +44,7 @@ def items_of(experiment, split):
 
 
 def mask_of(done):
-    return load_file(done["mask"])["mask"]
+    return load_file(done.mask)["mask"]
 
 
 def forget(experiment, *classes, **asked):
@@ -56,8 +57,8 @@ def test_the_mask_of_uva_is_that_of_the_method(scope, budget, own):
     done = forget(own, "bee", budget=budget, scope=scope)
     expected = orders.by_activation(counts_of(own)[1], scope=scope).mask(budget)
     np.testing.assert_array_equal(mask_of(done), expected)
-    assert done["pairs_masked"] == int(expected.sum())
-    assert done["pairs_masked_share"] == pytest.approx(done["pairs_masked"] / (11 * M))
+    assert done.effect.pairs_masked == int(expected.sum())
+    assert done.effect.pairs_masked_share == pytest.approx(done.effect.pairs_masked / (11 * M))
 
 
 @pytest.mark.parametrize("seed", [0, 3])
@@ -73,10 +74,10 @@ def test_a_share_is_the_fewest_pairs_that_hold_so_many_activations(share, own):
     done = forget(own, "bee", share=share)
     held = sorted(counts.flatten().tolist(), reverse=True)
     fewest = next(n for n in range(len(held) + 1) if sum(held[:n]) >= share * sum(held) - 1e-9)
-    assert done["budget"] == fewest
-    assert done["pairs_masked"] == fewest
-    assert done["forget_hit_share"] == pytest.approx(sum(held[:fewest]) / sum(held))
-    assert done["forget_hit_share"] >= share - 1e-9
+    assert done.spec.budget == fewest
+    assert done.effect.pairs_masked == fewest
+    assert done.effect.forget_hit_share == pytest.approx(sum(held[:fewest]) / sum(held))
+    assert done.effect.forget_hit_share >= share - 1e-9
 
 
 def test_a_share_in_every_codebook_is_reached_in_every_codebook(own):
@@ -88,7 +89,7 @@ def test_a_share_in_every_codebook_is_reached_in_every_codebook(own):
 def test_several_classes_are_forgotten_together(own):
     counts = counts_of(own)
     done = forget(own, "cat", "ant", budget=7)
-    assert done["classes"] == ["ant", "cat"]
+    assert done.spec.classes == ["ant", "cat"]
     np.testing.assert_array_equal(mask_of(done), orders.by_activation(counts[0] + counts[2]).mask(7))
     by_examples = mask_of(forget(own, "ant", "cat", method="uve", budget=5))
     each = [orders.by_example(codes_of(own, k), counts[k], seed=0).mask(5) for k in (0, 2)]
@@ -96,14 +97,14 @@ def test_several_classes_are_forgotten_together(own):
 
 
 def test_the_order_and_repetition_of_classes_do_not_matter(own):
-    assert forget(own, "ant", "cat", budget=7)["mask"] == forget(own, "cat", "ant", "cat", budget=7)["mask"]
+    assert forget(own, "ant", "cat", budget=7).mask == forget(own, "cat", "ant", "cat", budget=7).mask
 
 
 def test_the_unlearned_checkpoint_no_longer_knows_the_class(own):
     done = forget(own, "cat", share=1.0)
     z, labels = items_of(own, "test")
     before = Bottleneck.load(own.artefact("values").path / "bottleneck.safetensors").logits(z).argmax(1)
-    after = Bottleneck.load(done["checkpoint"]).logits(z).argmax(1)
+    after = Bottleneck.load(done.checkpoint).logits(z).argmax(1)
     cats = labels == 2
     assert (before[cats] == 2).double().mean() > 0.5
     assert not (after[cats] == 2).any()
@@ -114,17 +115,17 @@ def test_the_unlearned_checkpoint_computes_what_the_masked_model_computes(own):
     model = Bottleneck.load(own.artefact("values").path / "bottleneck.safetensors")
     for split in ("train", "test"):
         z, _ = items_of(own, split)
-        assert torch.equal(Bottleneck.load(done["checkpoint"]).logits(z), model.masked(mask_of(done)).logits(z))
+        assert torch.equal(Bottleneck.load(done.checkpoint).logits(z), model.masked(mask_of(done)).logits(z))
 
 
 def test_the_unlearned_checkpoint_holds_no_trace_of_what_was_masked(own):
     done = forget(own, "cat", share=0.9)
     model, mask = load_file(own.artefact("values").path / "bottleneck.safetensors"), mask_of(done)
-    left = load_file(done["checkpoint"])
+    left = load_file(done.checkpoint)
     for name in ("keys", "values"):
         assert not left[name][mask].any()
         assert torch.equal(left[name][~mask], model[name][~mask])
-        content = Path(done["checkpoint"]).read_bytes()
+        content = Path(done.checkpoint).read_bytes()
         gone = [row.numpy().tobytes() for row in model[name][mask] if row.any()]
         kept = {row.numpy().tobytes() for row in model[name][~mask]}
         # Equal numbers may also meet where one row that is kept ends and the next begins: that is no trace.
@@ -148,13 +149,13 @@ def test_the_original_checkpoint_is_left_as_it_was(own):
 
 def test_an_unlearned_model_says_what_was_taken_from_it(own):
     done = forget(own, "cat", "ant", method="uve", budget=5, seed=3)
-    with safe_open(done["checkpoint"], "pt") as file:
+    with safe_open(done.checkpoint, "pt") as file:
         header = json.loads(file.metadata()["dkvb"])["header"]
     said = header["unlearned"]
     assert said["classes"] == ["ant", "cat"]
     assert (said["method"], said["budget"], said["seed"]) == ("uve", 5, 3)
     assert said["bottleneck"] == own.steps["values"]
-    assert said["pairs_masked"] == done["pairs_masked"]
+    assert said["pairs_masked"] == done.effect.pairs_masked
     assert header["classes"] == ["ant", "bee", "cat"]
 
 
@@ -172,18 +173,18 @@ def test_the_files_beside_it_are_an_audit_of_the_request(own):
     asked, about = read_json(folder / "spec.json"), read_json(folder / "provenance.json")
     assert asked["classes"] == ["cat"]
     assert asked["method"] == "uva"
-    assert asked["budget"] == done["budget"]
+    assert asked["budget"] == done.spec.budget
     assert asked["bottleneck"] == own.steps["values"]
     assert asked["counts"] == own.steps["counts"]
-    assert about["facts"]["pairs_masked"] == done["pairs_masked"] == int(mask_of(done).sum())
-    assert about["facts"]["forget_hit_share"] == done["forget_hit_share"]
+    assert about["facts"]["pairs_masked"] == done.effect.pairs_masked == int(mask_of(done).sum())
+    assert about["facts"]["forget_hit_share"] == done.effect.forget_hit_share
     assert {"commit", "versions", "machine", "python"} <= about.keys()
-    assert json.loads(json.dumps(done)) == done
+    assert json.loads(json.dumps(done.to_json())) == done.to_json()
 
 
 def test_the_mask_file_says_what_it_is_in_json(own):
     done = forget(own, "cat", share=0.9)
-    with safe_open(done["mask"], "pt") as file:
+    with safe_open(done.mask, "pt") as file:
         about = json.loads(file.metadata()["dkvb"])
         assert file.keys() == ["mask"]
     assert about["format"] == "dkvb-mask/1"
@@ -195,7 +196,7 @@ def test_the_same_request_again_writes_the_same_mask(own):
     first = forget(own, "cat", share=0.9)
     mask = mask_of(first)
     again = forget(own, "cat", share=0.9)
-    assert again["checkpoint"] == first["checkpoint"]
+    assert again.checkpoint == first.checkpoint
     assert torch.equal(mask_of(again), mask)
 
 
@@ -205,7 +206,7 @@ def test_two_requests_with_different_masks_lie_in_different_folders(own):
     mask = mask_of(one)
     other = forget(own, "ant", "cat", method="uve", budget=11)
     assert not torch.equal(mask_of(other), mask)
-    assert one["mask"] != other["mask"]
+    assert one.mask != other.mask
 
 
 # --- the mask alone ---
@@ -227,7 +228,7 @@ def test_a_request_for_the_mask_alone_imports_no_torch(method, own):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stderr) == []
     expected = mask_of(forget(own, "ant", "cat", method=method))
-    assert torch.equal(mask_of(json.loads(done.stdout)), expected)
+    assert torch.equal(load_file(json.loads(done.stdout)["mask"])["mask"], expected)
 
 
 @pytest.mark.parametrize("method", ["uva", "uve"])
@@ -235,8 +236,8 @@ def test_the_mask_can_be_had_first_and_the_checkpoint_later(method, own, tmp_pat
     request = Request(classes=["cat"], method=method, share=0.5)
     plain = unlearn(find(Path(shutil.copytree(own.root, tmp_path / "plain")), None), request)
     first = unlearn(own, request, mask_only=True)
-    folder = Path(first["mask"]).parent
-    assert first["checkpoint"] is None
+    folder = Path(first.mask).parent
+    assert first.checkpoint is None
     assert sorted(path.name for path in folder.iterdir()) == [
         "DONE",
         "checksums.json",
@@ -244,30 +245,32 @@ def test_the_mask_can_be_had_first_and_the_checkpoint_later(method, own, tmp_pat
         "provenance.json",
         "spec.json",
     ]
-    assert "none, as asked" in told(first)
-    mask = Path(first["mask"]).read_bytes()
+    assert "none, as asked" in as_text(first)
+    mask = Path(first.mask).read_bytes()
 
     later = unlearn(own, request)
-    assert later["mask"] == first["mask"]
-    assert Path(later["mask"]).read_bytes() == mask
-    checkpoint = Path(later["checkpoint"]).read_bytes()
-    assert Path(plain["checkpoint"]).read_bytes() == checkpoint
+    assert later.mask == first.mask
+    assert later.checkpoint is not None
+    assert plain.checkpoint is not None
+    assert Path(later.mask).read_bytes() == mask
+    checkpoint = Path(later.checkpoint).read_bytes()
+    assert Path(plain.checkpoint).read_bytes() == checkpoint
 
     unlearn(own, request, mask_only=True)
-    assert Path(later["checkpoint"]).read_bytes() == checkpoint
+    assert Path(later.checkpoint).read_bytes() == checkpoint
 
 
 def test_a_mask_applied_to_a_loaded_model_makes_the_model_of_the_checkpoint(own):
     done = forget(own, "cat", share=0.5)
     applied = Bottleneck.load(own.artefact("values").path / "bottleneck.safetensors").masked(mask_of(done))
-    unlearned = Bottleneck.load(done["checkpoint"])
+    unlearned = Bottleneck.load(done.checkpoint)
     for name in ("projection", "keys", "values", "selectable"):
         assert torch.equal(getattr(applied, name), getattr(unlearned, name))
 
 
 def test_the_checkpoint_is_the_bytes_of_the_masked_model(own):
     done = forget(own, "cat", share=0.5)
-    assert Bottleneck.load(done["checkpoint"]).to_bytes() == Path(done["checkpoint"]).read_bytes()
+    assert Bottleneck.load(done.checkpoint).to_bytes() == Path(done.checkpoint).read_bytes()
 
 
 TEST_ONLY = ("manifest[test]", "embeddings[test]", "codes[test]", "linear", "sweep")
@@ -290,14 +293,14 @@ def test_no_test_label_is_read(method, own, finished):
 def test_the_images_are_not_needed(run_tiny, own_images, tmp_path):
     done = run_tiny(tmp_path / "root", own_images)
     shutil.rmtree(own_images)
-    assert forget(done, "cat", share=0.5)["pairs_masked"] > 0
+    assert forget(done, "cat", share=0.5).effect.pairs_masked > 0
 
 
 def test_skipped_items_are_no_examples(run_tiny, own_images, tmp_path):
     for path in sorted((own_images / "train" / "cat").iterdir())[:4]:
         path.write_bytes(b"broken")
     done = run_tiny(tmp_path / "root", own_images, {"images.on_error": "skip"})
-    assert forget(done, "cat", method="uve", share=1.0)["budget"] == 13
+    assert forget(done, "cat", method="uve", share=1.0).spec.budget == 13
     with pytest.raises(BadBudget, match="larger than the 13 training items of class 'cat'"):
         forget(done, "cat", method="uve", budget=14)
 
@@ -353,13 +356,13 @@ def test_a_refused_request_leaves_no_folder(own):
 
 def test_what_was_done_is_told_to_people(own):
     done = forget(own, "cat", "ant", share=0.9)
-    text = told(done)
-    assert f"masked: ant, cat (uva, N = {done['budget']}, by share 0.9)" in text
-    assert f"masked: cat (uva, N = {forget(own, 'cat')['budget']}, the smallest" in told(forget(own, "cat"))
-    assert str(done["pairs_masked"]) in text
-    assert done["checkpoint"] in text
-    assert np.isfinite(done["seconds"])
-    assert done["seconds"] >= done["mask_seconds"] > 0
+    text = as_text(done)
+    assert f"masked: ant, cat (uva, N = {done.spec.budget}, by share 0.9)" in text
+    assert f"masked: cat (uva, N = {forget(own, 'cat').spec.budget}, the smallest" in as_text(forget(own, "cat"))
+    assert str(done.effect.pairs_masked) in text
+    assert done.checkpoint in text
+    assert np.isfinite(done.seconds)
+    assert done.seconds >= done.mask_seconds > 0
 
 
 def test_without_budget_and_share_n_is_that_of_the_rule(own):
@@ -368,13 +371,13 @@ def test_without_budget_and_share_n_is_that_of_the_rule(own):
         for scope in orders.SCOPES:
             done = forget(own, name, scope=scope)
             order = orders.by_activation(counts[k], scope=scope)
-            shares = [orders.hit_share(counts[k], order.mask(n)) for n in (done["budget"] - 1, done["budget"])]
+            shares = [orders.hit_share(counts[k], order.mask(n)) for n in (done.spec.budget - 1, done.spec.budget)]
             assert shares[0] < orders.TAU - 1e-9 < shares[1]
-            assert done["forget_hit_share"] == pytest.approx(shares[1])
+            assert done.effect.forget_hit_share == pytest.approx(shares[1])
         for seed in (0, 3):
             done = forget(own, name, method="uve", seed=seed)
             order = orders.by_example(codes_of(own, k), counts[k], seed=seed)
-            shares = [orders.hit_share(counts[k], order.mask(n)) for n in (done["budget"] - 1, done["budget"])]
+            shares = [orders.hit_share(counts[k], order.mask(n)) for n in (done.spec.budget - 1, done.spec.budget)]
             assert shares[0] < orders.TAU - 1e-9 < shares[1]
 
 
@@ -388,9 +391,9 @@ def test_several_classes_by_the_rule_hold_the_share_of_each(own):
 
 def test_the_rule_and_the_same_n_by_hand_lie_in_different_folders(own):
     one = forget(own, "cat", method="uve")
-    other = forget(own, "cat", method="uve", budget=one["budget"])
-    assert one["mask"] != other["mask"]
-    assert (one["tau"], other["tau"]) == (orders.TAU, None)
+    other = forget(own, "cat", method="uve", budget=one.spec.budget)
+    assert one.mask != other.mask
+    assert (one.spec.tau, other.spec.tau) == (orders.TAU, None)
 
 
 @pytest.mark.parametrize("method", ["uva", "uve"])
@@ -403,17 +406,18 @@ def test_a_share_that_would_mask_nothing_is_refused(method, finished):
 @pytest.mark.parametrize(("method", "seed"), [("uva", 0), ("uve", 3)])
 def test_a_request_by_the_rule_says_what_the_sweep_saw_of_this_very_mask(method, seed, own):
     done = forget(own, "cat", method=method, seed=seed)
-    seen, model = done["measured"], Bottleneck.load(done["checkpoint"])
-    text = told(done)
+    seen, model = done.measured, Bottleneck.load(done.checkpoint)
+    text = as_text(done)
     for split in ("train", "test"):
         z, labels = items_of(own, split)
         right = model.logits(z).argmax(1) == labels
         cats = labels == 2
-        assert (seen[split]["right"], seen[split]["items"]) == (int(right[cats].sum()), int(cats.sum()))
-        assert seen[split]["low"] <= seen[split]["accuracy"] <= seen[split]["high"]
-        assert f"{seen[split]['right']} of {seen[split]['items']} (" in text
-    assert seen["test_retain"] == pytest.approx(right[~cats].double().mean().item())
-    assert ("NOT forgotten" in text) == (seen["train"]["right"] + seen["test"]["right"] > 0)
+        share = {"train": seen.train, "test": seen.test}[split]
+        assert (share.right, share.items) == (int(right[cats].sum()), int(cats.sum()))
+        assert share.low <= share.accuracy <= share.high
+        assert f"{share.right} of {share.items} (" in text
+    assert seen.test_retain == pytest.approx(right[~cats].double().mean().item())
+    assert ("NOT forgotten" in text) == (seen.train.right + seen.test.right > 0)
 
 
 def test_of_another_mask_the_sweep_saw_nothing_and_says_so(own):
@@ -423,23 +427,22 @@ def test_of_another_mask_the_sweep_saw_nothing_and_says_so(own):
     budgets = set(rows["budget"])
     unseen = next(n for n in range(max(budgets), 0, -1) if n not in budgets)
     done = forget(own, "cat", budget=unseen)
-    assert done["measured"] is None
-    assert f"not measured at this N: a sweep of the class with pairs = [{unseen}] in [sweep.uva] measures it" in told(
-        done
-    )
-    assert forget(own, "cat", budget=max(budgets))["measured"] is not None
-    assert forget(own, "cat", budget=1, scope="per-codebook")["measured"] is None
-    assert forget(own, "cat", method="uve", seed=1)["measured"] is None, "the sweep had seeds 0 and 3"
+    assert done.measured is None
+    how = f"a sweep of the class with pairs = [{unseen}] in [sweep.uva] measures it"
+    assert f"not measured at this N: {how}" in as_text(done)
+    assert forget(own, "cat", budget=max(budgets)).measured is not None
+    assert forget(own, "cat", budget=1, scope="per-codebook").measured is None
+    assert forget(own, "cat", method="uve", seed=1).measured is None, "the sweep had seeds 0 and 3"
     both = forget(own, "cat", "ant")
-    assert both["measured"] is None
-    assert "not measured: it forgets each class by itself" in told(both)
+    assert both.measured is None
+    assert "not measured: it forgets each class by itself" in as_text(both)
 
 
 def test_a_checkpoint_that_lies_there_is_named_though_the_mask_alone_was_asked_for(own):
     whole = forget(own, "cat")
     again = unlearn(own, Request(classes=["cat"]), mask_only=True)
-    assert again["checkpoint"] == whole["checkpoint"]
-    assert f"{whole['checkpoint']} (of an earlier request)" in told(again)
+    assert again.checkpoint == whole.checkpoint
+    assert f"{whole.checkpoint} (of an earlier request)" in as_text(again)
 
 
 # --- whose mask it is ---
@@ -448,11 +451,11 @@ def test_a_checkpoint_that_lies_there_is_named_though_the_mask_alone_was_asked_f
 def test_a_mask_file_is_applied_to_its_model_and_to_what_was_unlearned_from_it(own):
     first, second = forget(own, "cat"), forget(own, "ant")
     model = Bottleneck.load(own.artefact("values").path / "bottleneck.safetensors")
-    applied, unlearned = model.masked_by(first["mask"]), Bottleneck.load(first["checkpoint"])
+    applied, unlearned = model.masked_by(first.mask), Bottleneck.load(first.checkpoint)
     for name in ("projection", "keys", "values", "selectable"):
         assert torch.equal(getattr(applied, name), getattr(unlearned, name))
     assert applied.header["unlearned"]["classes"] == ["cat"]
-    both = unlearned.masked_by(second["mask"])
+    both = unlearned.masked_by(second.mask)
     assert torch.equal(both.selectable, model.selectable & ~mask_of(first) & ~mask_of(second))
 
 
@@ -462,12 +465,12 @@ def test_a_mask_of_another_model_is_refused_though_its_shape_fits(own, run_tiny,
     model = Bottleneck.load(other.artefact("values").path / "bottleneck.safetensors")
     assert mask_of(done).shape == model.selectable.shape
     with pytest.raises(BadCheckpoint, match="made for another model"):
-        model.masked_by(done["mask"])
+        model.masked_by(done.mask)
 
 
 def test_a_mask_that_does_not_say_whose_it_is_is_refused(own):
     done = forget(own, "cat")
-    path = Path(done["mask"])
+    path = Path(done.mask)
     with safe_open(path, "pt") as file:
         said = json.loads(file.metadata()["dkvb"])
     model = Bottleneck.load(own.artefact("values").path / "bottleneck.safetensors")
@@ -478,7 +481,7 @@ def test_a_mask_that_does_not_say_whose_it_is_is_refused(own):
     with pytest.raises(BadCheckpoint, match=r"expected torch.bool \(11, 13\)"):
         model.masked_by(path)
     with pytest.raises(BadCheckpoint, match="format found 'dkvb-bottleneck/1', expected 'dkvb-mask/1'"):
-        model.masked_by(done["checkpoint"])
+        model.masked_by(done.checkpoint)
     path.write_bytes(b"damaged")
     with pytest.raises(BadCheckpoint, match="not a readable mask"):
         model.masked_by(path)

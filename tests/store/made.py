@@ -1,15 +1,20 @@
-"""Image data sets in every form, made by tests."""
+"""Image data sets in every form, made by tests, and what is found in them and in folders."""
 
 import io
 import json
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from hypothesis import strategies as st
 from PIL import Image
 
 from store.images import Images, Manifest
+
+NAMES = st.text("abcXYZ019-_ éß", min_size=1, max_size=6).map(lambda text: text.strip() or "n")
+"""Names of images."""
 
 
 def picture(shade: int, form: str = "PNG", mode: str = "RGB", **save: object) -> bytes:
@@ -28,6 +33,12 @@ def write_tar(path: Path, members: list[tuple[str, bytes]]) -> Path:
     return path
 
 
+def contents(archive: tarfile.TarFile) -> dict[str, bytes]:
+    """What the files of a tar hold, by their names."""
+    files = {member.name: archive.extractfile(member) for member in archive}
+    return {name: file.read() for name, file in files.items() if file is not None}
+
+
 def tar_samples(first: int, count: int, classes: int = 3) -> list[tuple[str, bytes]]:
     members = []
     for n in range(first, first + count):
@@ -40,7 +51,7 @@ def tar_samples(first: int, count: int, classes: int = 3) -> list[tuple[str, byt
 
 
 def write_parquet(
-    path: Path, labels: dict[str, list[int | None]], *, names: list[str] | None = None, **options: int
+    path: Path, labels: dict[str, list[int | None]], *, names: list[str] | None = None, **options: Any
 ) -> Path:
     count = len(next(iter(labels.values())))
     rows = [{"bytes": picture(n), "path": None} for n in range(count)]
@@ -59,6 +70,11 @@ def write_folder(root: Path, files: dict[str, bytes]) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
     return root
+
+
+def every_name(folder: Path) -> list[str]:
+    """What lies in a folder, hidden or not."""
+    return sorted(path.name for path in folder.iterdir())
 
 
 def everything(images: Images, manifest: Manifest) -> list[tuple[str, str, int]]:

@@ -280,4 +280,6 @@ def test_the_arrays_are_plain_zarr(data):
     arrays.create(data, "counts", (3, 2, 5), dtype="uint32")
     arrays.write(data, "counts", rising((3, 2, 5), np.uint32))
     group = zarr.open_group(data, mode="r")
-    np.testing.assert_array_equal(group["counts"][:], rising((3, 2, 5), np.uint32))
+    counts = group["counts"]
+    assert isinstance(counts, zarr.Array)
+    np.testing.assert_array_equal(counts[:], rising((3, 2, 5), np.uint32))

@@ -3,15 +3,13 @@
 import hashlib
 import json
 import re
-import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from store import files
 from store.artefacts import (
     ROOT_FILE,
     ROOT_FORMAT,
@@ -22,7 +20,7 @@ from store.artefacts import (
     write_json,
 )
 from store.errors import ArtefactMissing, NotARoot, RootUnusable
-from store.files import write_atomic
+from tests.store.made import every_name
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -36,10 +34,6 @@ def artefact(tmp_path):
     made = Artefact(tmp_path, "codes", "0123456789abcdef")
     made.prepare({"step": "codes"})
     return made
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 def test_a_digest_is_the_start_of_the_sha256_of_the_canonical_text():
@@ -63,74 +57,6 @@ def test_a_digest_ignores_the_order_of_keys_and_survives_writing(content):
 def test_different_content_has_different_digests(one, other):
     same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
     assert (digest(one) == digest(other)) == same
-
-
-def test_a_written_file_is_replaced_whole(tmp_path):
-    path = tmp_path / "deep" / "er" / "file.bin"
-    write_atomic(path, b"a long first content")
-    write_atomic(path, b"short")
-    assert path.read_bytes() == b"short"
-    assert names(path.parent) == ["file.bin"]
-
-
-def test_a_file_is_written_in_parts_too(tmp_path):
-    path = tmp_path / "file.bin"
-    write_atomic(path, (part for part in (b"one", memoryview(b"two"), b"")))
-    assert path.read_bytes() == b"onetwo"
-
-    def torn():
-        yield b"a longer content"
-        raise ValueError("no more")
-
-    with pytest.raises(ValueError, match="no more"):
-        write_atomic(path, torn())
-    assert path.read_bytes() == b"onetwo"
-    assert names(tmp_path) == ["file.bin"]
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "file.bin"
-    write_atomic(path, b"old")
-    with pytest.raises(TypeError):
-        write_atomic(path, "text is no bytes")
-    assert path.read_bytes() == b"old"
-    assert names(tmp_path) == ["file.bin"]
-
-
-def test_a_write_onto_a_folder_fails_and_leaves_nothing(tmp_path):
-    (tmp_path / "taken").mkdir()
-    with pytest.raises(IsADirectoryError):
-        write_atomic(tmp_path / "taken", b"data")
-    assert names(tmp_path) == ["taken"]
-
-
-FILL = """
-import resource, signal, sys
-from pathlib import Path
-from store.files import write_atomic
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-try:
-    write_atomic(Path(sys.argv[1]), b"x" * 1001)
-except OSError as error:
-    print(type(error).__name__)
-"""
-
-
-def test_a_disk_that_is_full_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "file.bin"
-    write_atomic(path, b"old")
-    done = subprocess.run([sys.executable, "-c", FILL, path], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "OSError"
-    assert path.read_bytes() == b"old"
-    assert names(tmp_path) == ["file.bin"]
-
-
-def test_a_written_file_has_the_mode_that_the_umask_gives(tmp_path):
-    (tmp_path / "plain").write_bytes(b"")
-    write_atomic(tmp_path / "atomic", b"")
-    modes = [stat.filemode((tmp_path / name).stat().st_mode) for name in ("plain", "atomic")]
-    assert modes[1] == modes[0], "a group that shares a root cannot read it"
 
 
 @given(content=json_values)
@@ -164,7 +90,7 @@ def test_a_folder_of_other_files_is_refused_and_left_as_it_was(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(NotARoot, match="other files"):
         open_root(tmp_path, create=True)
-    assert names(tmp_path) == ["thesis.tex"]
+    assert every_name(tmp_path) == ["thesis.tex"]
 
 
 def test_what_is_no_root_is_not_made_one_by_looking(tmp_path):
@@ -172,7 +98,7 @@ def test_what_is_no_root_is_not_made_one_by_looking(tmp_path):
         open_root(tmp_path / "absent", create=False)
     with pytest.raises(NotARoot, match="not a root"):
         open_root(tmp_path, create=False)
-    assert names(tmp_path) == []
+    assert every_name(tmp_path) == []
 
 
 @pytest.mark.parametrize("create", [True, False])
@@ -209,12 +135,12 @@ def test_a_root_where_nobody_may_write_cannot_be_used():
 
 def test_a_finished_unit_is_one_that_was_marked(artefact):
     assert artefact.units() is None
-    assert artefact.standing() == set()
+    assert artefact.done_units() == set()
     artefact.declare(["00001", "00000", "00002"])
     artefact.mark("00002", {"rows": 5})
     artefact.mark("00000", {"rows": 7})
     assert artefact.units() == ["00001", "00000", "00002"]
-    assert artefact.standing() == {"00000", "00002"}
+    assert artefact.done_units() == {"00000", "00002"}
     assert artefact.marks() == {"00000": {"rows": 7}, "00002": {"rows": 5}}
     assert list(artefact.marks()) == ["00000", "00002"]
 
@@ -223,7 +149,7 @@ def test_a_marker_that_was_being_written_is_no_marker(artefact):
     artefact.declare(["00000"])
     (artefact.path / "units").mkdir()
     (artefact.path / "units" / ".00000.json.x7f").write_bytes(b'{"rows"')
-    assert artefact.standing() == set()
+    assert artefact.done_units() == set()
     assert artefact.marks() == {}
 
 
@@ -234,7 +160,14 @@ def test_an_artefact_is_done_only_at_its_very_end(artefact):
     artefact.finish({"facts": {"rows": 3}})
     assert artefact.done
     assert read_json(artefact.path / "provenance.json") == {"facts": {"rows": 3}}
-    assert names(artefact.path) == ["DONE", "checksums.json", "provenance.json", "spec.json", "units", "units.json"]
+    assert every_name(artefact.path) == [
+        "DONE",
+        "checksums.json",
+        "provenance.json",
+        "spec.json",
+        "units",
+        "units.json",
+    ]
 
 
 def test_two_looks_at_one_folder_see_the_same(artefact):
@@ -242,7 +175,7 @@ def test_two_looks_at_one_folder_see_the_same(artefact):
     artefact.declare(["00000"])
     artefact.mark("00000", {})
     assert other == artefact
-    assert other.standing() == {"00000"}
+    assert other.done_units() == {"00000"}
 
 
 def test_events_come_back_in_order(artefact):
@@ -270,3 +203,41 @@ def test_an_event_after_a_torn_one_is_kept(artefact):
     artefact.journal().write({"kind": "resumed"})
     artefact.journal().write({"kind": "done"})
     assert list(artefact.events()) == [{"kind": "started"}, {"kind": "resumed"}, {"kind": "done"}]
+
+
+def test_an_artefact_lives_on_either(folder):
+    root = open_root(folder / "root", create=True)
+    artefact = Artefact(root, "codes", "0123456789abcdef")
+    assert artefact.units() is None
+    artefact.prepare({"step": "codes"})
+    artefact.declare(["00000", "00001"])
+    artefact.mark("00001", {"rows": 3})
+    assert (artefact.units(), artefact.done_units()) == (["00000", "00001"], {"00001"})
+    assert artefact.marks() == {"00001": {"rows": 3}}
+    assert artefact.is_done("00001")
+    assert not artefact.is_done("00000")
+    assert not artefact.done
+    artefact.finish({"facts": {}})
+    assert artefact.done
+    assert open_root(folder / "root", create=False) == root
+
+
+def test_a_place_with_other_files_is_no_root(folder):
+    files.write_atomic(folder / "thesis.tex", b"years of work")
+    with pytest.raises(NotARoot, match="other files"):
+        open_root(folder, create=True)
+    with pytest.raises(NotARoot, match="not a root"):
+        open_root(folder / "sub", create=False)
+
+
+@pytest.mark.parametrize(("step", "digest"), [("../up", "0" * 16), ("codes", "../../etc"), ("codes", "0" * 15)])
+def test_an_artefact_cannot_lie_outside_its_root(step, digest, tmp_path):
+    with pytest.raises(NotARoot, match="no step of ours"):
+        Artefact(tmp_path, step, digest)
+
+
+def test_a_unit_cannot_lie_outside_its_artefact(tmp_path):
+    artefact = Artefact(tmp_path, "codes", "0" * 16)
+    artefact.declare(["../../escape"])
+    with pytest.raises(NotARoot, match="names a unit"):
+        artefact.units()

@@ -225,7 +225,7 @@ def test_the_same_holds_on_an_object_store(bucket):
 
 
 def test_a_folder_that_is_made_for_a_file_is_on_the_disk_with_it(tmp_path, monkeypatch):
-    synced = []
+    synced: list[Path] = []
     monkeypatch.setattr(store_files, "sync_folder", synced.append)
     write_atomic(tmp_path / "a" / "b" / "file", b"x")
     assert synced == [tmp_path, tmp_path / "a", Path(tmp_path, "a", "b")]

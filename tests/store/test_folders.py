@@ -4,11 +4,13 @@ import io
 import unicodedata
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, features
 
-from store.errors import ImageDataError
+from store.errors import ImageDataError, ShardChanged
 from store.images import open_images
-from tests.store.made import everything, picture, reasons, write_folder
+from tests.store.made import NAMES, everything, picture, reasons, write_folder
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
 
@@ -97,3 +99,66 @@ def test_a_shard_knows_its_files_by_name_and_size(tmp_path):
     (tmp_path / "c" / "3.png").write_bytes(picture(3) + b"!")
     after = files()
     assert [a == b for a, b in zip(before, after, strict=True)] == [True, False, True]
+
+
+def test_a_folder_is_cut_into_shards_in_path_order(tmp_path):
+    files = ["a-b/1.png", "a/2.PNG", "a/10.png", "a/deep/0.png", "b/x.png"]
+    write_folder(tmp_path / "train", {name: picture(n) for n, name in enumerate(files)})
+    write_folder(tmp_path / "train", {"b/notes.txt": b"", "b/._x.png": b"", ".cache/y.png": b"", "README.md": b""})
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "z.png").write_bytes(picture(99))
+    (tmp_path / "train" / "c").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "train" / "b" / "y.png").symlink_to(tmp_path / "train" / "a" / "2.PNG")
+    images = open_images("folder", str(tmp_path), pattern="train", shard_items=3)
+    manifest = images.scan(on_error="fail")
+    assert manifest.classes == ("a", "a-b", "b", "c")
+    assert manifest.histogram == [3, 1, 2, 1]
+    assert [(s.name, s.items) for s in manifest.shards] == [
+        ("folder-00000", 3),
+        ("folder-00001", 3),
+        ("folder-00002", 1),
+    ]
+    keys = ["a/10.png", "a/2.PNG", "a/deep/0.png", "a-b/1.png", "b/x.png", "b/y.png", "c/z.png"]
+    assert [key for _, key, _ in everything(images, manifest)] == keys
+    assert [(f.name, f.bytes) for f in images.listing()] == [(k, (tmp_path / "train" / k).stat().st_size) for k in keys]
+
+
+def test_stray_images_empty_classes_and_dead_links_of_a_folder_are_named(tmp_path):
+    write_folder(tmp_path, {"a/1.png": picture(1), "loose.png": picture(2)})
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a" / "dead.png").symlink_to(tmp_path / "nowhere.png")
+    images = open_images("folder", str(tmp_path), pattern="")
+    with pytest.raises(ImageDataError, match=r"3 problems(?s:.*)a/dead\.png(?s:.*)loose\.png(?s:.*)b/: no image"):
+        images.scan(on_error="fail")
+    manifest = images.scan(on_error="skip")
+    assert (manifest.classes, manifest.histogram) == (("a", "b"), [1, 0])
+    assert [key for _, key, _ in everything(images, manifest)] == ["a/1.png"]
+
+
+def test_a_folder_changed_since_the_scan_is_named(tmp_path):
+    write_folder(tmp_path, {f"c/{n}.png": picture(n) for n in range(5)})
+    images = open_images("folder", str(tmp_path), pattern="", shard_items=2)
+    shards = images.scan(on_error="fail").shards
+    (tmp_path / "c" / "0.5.png").write_bytes(picture(9))
+    fresh = open_images("folder", str(tmp_path), pattern="", shard_items=2)
+    for shard in shards:
+        with pytest.raises(ShardChanged, match=shard.name):
+            list(fresh.read(shard))
+    (tmp_path / "c" / "3.png").unlink()
+    assert [item.key for item in images.read(shards[0])] == ["c/0.png", "c/1.png"]
+    with pytest.raises(ShardChanged, match="lost a file"):
+        list(images.read(shards[1]))
+
+
+@settings(max_examples=30, deadline=None)
+@given(files=st.sets(st.tuples(st.sampled_from("pqr"), NAMES), min_size=1, max_size=9), cut=st.integers(1, 4))
+def test_keys_and_labels_of_a_folder_come_back_in_order(tmp_path_factory, files, cut):
+    root = write_folder(tmp_path_factory.mktemp("folder"), {f"{c}/{n}.png": picture(1) for c, n in files})
+    images = open_images("folder", str(root), pattern="", shard_items=cut)
+    manifest = images.scan(on_error="fail")
+    expected = sorted((f"{c}", f"{n}.png") for c, n in files)
+    classes = sorted({c for c, _ in files})
+    assert [(k, label) for _, k, label in everything(images, manifest)] == [
+        (f"{c}/{n}", classes.index(c)) for c, n in expected
+    ]
+    assert {shard.items for shard in manifest.shards[:-1]} <= {cut}

@@ -2,43 +2,23 @@
 
 import errno
 import hashlib
-import io
-import json
 import os
-from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from store import lacuna
 from store.errors import ImageDataError, ImagesMissing, ImageSourceError, NotWritten, PlaceTaken, StoreError
-from store.images import open_images
 from store.lacuna import Shape, build
-
-SMALL = Shape(identities=3, train=5, test=2)
+from tests.store.vggface2 import SMALL, assert_whole, contents, fill, nothing_left, picture
 
 
 @pytest.fixture(autouse=True)
 def no_sync(monkeypatch):
     """Other people's writes are not waited for."""
     monkeypatch.setattr(os, "sync", lambda: None)
-
-
-def picture(number):
-    """An image of its own for each number."""
-    buffer = io.BytesIO()
-    Image.new("RGB", (2, 3), (number % 256, number // 256, 7)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def fill(folder, first, count):
-    folder.mkdir(parents=True, exist_ok=True)
-    for n in range(count):
-        (folder / f"{n:04d}_01.jpg").write_bytes(picture(first + n))
-    return folder
 
 
 @pytest.fixture
@@ -48,44 +28,6 @@ def tree(tmp_path):
     for k in range(7):
         fill(root / ("test" if k == 4 else "train") / f"n{k:06d}", 100 * k, 3 if k in (1, 5) else 11)
     return root
-
-
-def contents(out):
-    """(split, identity) of every file by the SHA-256 of its content."""
-    found = {}
-    for path in sorted(out.glob("*/*/*")):
-        assert path.is_file()
-        assert not path.is_symlink()
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        found.setdefault(digest, []).append((path.parts[-3], path.parts[-2]))
-    return found
-
-
-def assert_whole(out, shape=SMALL):
-    """The set has its numbers, every image once, and the record and the reader say the same."""
-    found = contents(out)
-    assert {len(places) for places in found.values()} == {1}, "an image is there twice"
-    sizes = Counter(place for (place,) in found.values())
-    identities = {identity for _, identity in sizes}
-    assert len(identities) == shape.identities
-    assert sizes == {(split, identity): getattr(shape, split) for split in ("train", "test") for identity in identities}
-    record = json.loads((out / "lacuna.json").read_text(encoding="utf-8"))
-    named = {
-        digest: [(split, identity)]
-        for identity, about in record["drawn"].items()
-        for split in ("train", "test")
-        for digest in about[split].values()
-    }
-    assert named == found
-    for split in ("train", "test"):
-        manifest = open_images("folder", str(out), pattern=split).scan(on_error="fail")
-        assert manifest.classes == tuple(sorted(identities))
-        assert set(manifest.histogram) == {getattr(shape, split)}
-    return record
-
-
-def nothing_left(tmp_path, *, but=("vggface2",)):
-    return sorted(path.name for path in tmp_path.iterdir()) == sorted(but)
 
 
 def test_no_image_is_in_both_splits_and_the_readers_read_the_set(tree, tmp_path):
@@ -361,7 +303,7 @@ def test_before_its_end_a_build_does_not_look_complete(tree, tmp_path, monkeypat
 def test_what_a_killed_build_left_is_told_and_stands_in_nobodys_way(tree, tmp_path):
     left = tmp_path / f".out.{'0a' * 8}"
     left.mkdir()
-    told = []
+    told: list[str] = []
     build(tree, tmp_path / "out", shape=SMALL, tell=told.append)
     assert [line for line in told if str(left) in line]
     assert_whole(tmp_path / "out")

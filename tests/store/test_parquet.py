@@ -2,13 +2,14 @@
 
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from store.errors import ImageDataError, ImageSourceError
 from store.images import open_images
-from tests.store.made import everything, picture, write_folder
+from tests.store.made import everything, picture, write_folder, write_parquet
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -118,3 +119,62 @@ def test_shards_with_other_columns_than_the_first_are_named(tmp_path):
 def test_columns_are_refused_for_images_that_have_none(tmp_path):
     with pytest.raises(ImageSourceError, match="folder images have no columns; leave out label"):
         open_images("folder", str(tmp_path), pattern="", columns={"label": "x"})
+
+
+def test_parquet_rows_come_in_order_over_row_groups_and_files(tmp_path):
+    names = ["cat", "dog", "eel"]
+    for part, count in enumerate((7, 11)):
+        write_parquet(
+            tmp_path / f"p-{part}.parquet", {"label": [n % 3 for n in range(count)]}, names=names, row_group_size=3
+        )
+    images = open_images("parquet", str(tmp_path), pattern="p-*.parquet")
+    manifest = images.scan(on_error="fail")
+    assert manifest.classes == ("cat", "dog", "eel")
+    expected = [(f"p-{p}.parquet", f"row-{n}", n % 3) for p, count in enumerate((7, 11)) for n in range(count)]
+    assert everything(images, manifest) == expected
+    shades = [np.asarray(item.image)[0, 0, 0] for item in images.read(manifest.shards[1])]
+    assert shades == list(range(11))
+
+
+def test_what_is_wrong_in_parquet_files_is_named(tmp_path):
+    write_folder(tmp_path, {"0-broken.parquet": b"PAR1 not really PAR1"})
+    write_parquet(tmp_path / "1-ok.parquet", {"label": [0, None, 2, -1, 1]}, names=["a", "b"])
+    write_parquet(tmp_path / "2-other.parquet", {"label": [0]}, names=["b", "a"])
+    write_parquet(tmp_path / "3-empty.parquet", {"label": []}, names=["a", "b"])
+    table = pq.read_table(tmp_path / "1-ok.parquet")
+    rows = [{"bytes": None, "path": "x.png"}, {"bytes": picture(1), "path": "y.png"}]
+    for name, some in (("4-bare.parquet", rows[:1]), ("5-half.parquet", rows)):
+        image = pa.array(some, table.schema.field("image").type)
+        pq.write_table(pa.table({"image": image, "label": [1] * len(some)}, schema=table.schema), tmp_path / name)
+    images = open_images("parquet", str(tmp_path), pattern="*.parquet")
+    manifest = images.scan(on_error="skip")
+    assert [(p.shard, p.item) for p in manifest.problems] == [
+        ("0-broken.parquet", ""), ("1-ok.parquet", "row-1"), ("1-ok.parquet", "row-2"), ("1-ok.parquet", "row-3"),
+        ("2-other.parquet", ""), ("3-empty.parquet", ""), ("4-bare.parquet", ""),
+    ]  # fmt: skip
+    assert "class names differ" in manifest.problems[4].reason
+    assert "its column 'image' holds paths and no bytes" in manifest.problems[6].reason
+    assert manifest.shards[0].labels == (0, -1, -1, -1, 1)
+    assert [label for *_, label in everything(images, manifest)] == [0, -1, -1, -1, 1, 1, 1]
+    assert next(images.read(manifest.shards[1])).problem == "no image bytes"
+
+
+def test_parquet_row_groups_are_read_one_by_one(tmp_path):
+    path = write_parquet(tmp_path / "p.parquet", {"label": [0, 1] * 5}, row_group_size=5, compression="zstd")
+    group = pq.ParquetFile(path).metadata.row_group(1)
+    start = next(c.data_page_offset for c in map(group.column, range(3)) if c.path_in_schema == "image.bytes")
+    content = bytearray(path.read_bytes())
+    content[start : start + 40] = bytes(40)
+    path.write_bytes(content)
+    images = open_images("parquet", str(tmp_path), pattern="p.parquet")
+    items = images.read(images.scan(on_error="fail").shards[0])
+    assert [next(items).label for _ in range(5)] == [0, 1, 0, 1, 0]
+    with pytest.raises(ImageDataError, match=r"shard 'p\.parquet' cannot be read"):
+        next(items)
+
+
+def test_parquet_without_class_names_takes_the_class_file(tmp_path):
+    write_parquet(tmp_path / "p.parquet", {"label": [1, 0]})
+    (tmp_path / "names.txt").write_text("hen\nowl\nyak\n")
+    images = open_images("parquet", str(tmp_path), pattern="p.parquet", class_file="names.txt")
+    assert images.scan(on_error="fail").classes == ("hen", "owl", "yak")

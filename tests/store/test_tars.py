@@ -5,10 +5,12 @@ import io
 import tarfile
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from store.errors import ImageDataError
+from store.errors import ImageDataError, ImagesMissing
 from store.images import open_images
-from tests.store.made import everything, picture, reasons, tar_samples, write_tar
+from tests.store.made import NAMES, everything, picture, reasons, tar_samples, write_folder, write_tar
 
 
 def scanned(path, on_error="fail"):
@@ -161,3 +163,173 @@ def test_what_is_no_data_in_a_tar_is_counted(tmp_path):
 def test_a_sample_in_a_kind_of_image_that_is_not_read_says_which_fields_there_were(tmp_path):
     path = write_tar(tmp_path / "t.tar", [*tar_samples(0, 2), ("x.heic", b"?"), ("x.cls", b"0")])
     assert reasons(scanned(path, "skip")[1]) == [("t.tar", "x", "no image (fields met: cls, heic)")]
+
+
+def test_tar_shards_of_a_brace_range_are_read_in_order(tmp_path):
+    for shard in range(8, 11):
+        write_tar(tmp_path / f"t-{shard:02d}.tar", tar_samples(10 * shard, shard - 5))
+    write_tar(tmp_path / "t-11.tar", tar_samples(0, 1))
+    images = open_images("webdataset", str(tmp_path), pattern="t-{08..10}.tar")
+    manifest = images.scan(on_error="fail")
+    expected = [(f"t-{s:02d}.tar", f"s{n:03d}", n % 3) for s in (8, 9, 10) for n in range(10 * s, 11 * s - 5)]
+    assert everything(images, manifest) == expected
+    assert manifest.classes == ("0", "1", "2")
+    assert (manifest.items, sum(manifest.histogram)) == (12, 12)
+    assert [f.name for f in images.listing()] == ["t-08.tar", "t-09.tar", "t-10.tar"]
+    mixed = open_images("webdataset", str(tmp_path), pattern="t-*.tar")
+    assert [s.name for s in mixed.scan(on_error="fail").shards] == ["t-08.tar", "t-09.tar", "t-10.tar", "t-11.tar"]
+    mixed = open_images("webdataset", str(tmp_path), pattern="?-{9..11}.t*")
+    with pytest.raises(ImagesMissing, match=r"\?-9\.t\*"):
+        mixed.scan(on_error="fail")
+    mixed = open_images("webdataset", str(tmp_path), pattern="?-{10..11}.t*")
+    assert [s.name for s in mixed.scan(on_error="fail").shards] == ["t-10.tar", "t-11.tar"]
+
+
+def test_a_shard_missing_from_a_brace_range_is_named(tmp_path):
+    write_tar(tmp_path / "t-0.tar", tar_samples(0, 2))
+    with pytest.raises(ImagesMissing, match=r"no file t-1\.tar, t-2\.tar; .* holds t-0\.tar\. Check"):
+        open_images("webdataset", str(tmp_path), pattern="t-{0..2}.tar").listing()
+
+
+def test_tars_in_folders_with_glob_characters_and_dotted_members_are_read(tmp_path):
+    folder = tmp_path / "[odd] *name"
+    (folder / "sub").mkdir(parents=True)
+    members = [("README.txt", b"hi"), ("./a/x.seg.png", picture(9)), ("./a/x.JPG", picture(1, "JPEG"))]
+    members += [("./a/x.cls", b" 2\n"), ("b/x.cls", b"0"), ("b/x.webp", picture(2, "WEBP"))]
+    write_tar(folder / "sub" / "one.tar", members)
+    images = open_images("webdataset", str(folder), pattern="sub/*.tar")
+    assert everything(images, images.scan(on_error="fail")) == [("sub/one.tar", "a/x", 2), ("sub/one.tar", "b/x", 0)]
+    write_tar(folder / "top.tar", tar_samples(0, 1))
+    deep = open_images("webdataset", str(folder), pattern="**/*.tar").scan(on_error="fail")
+    assert [shard.name for shard in deep.shards] == ["sub/one.tar", "top.tar"]
+
+
+def test_class_names_come_from_the_class_file(tmp_path):
+    write_tar(tmp_path / "t.tar", tar_samples(0, 4))
+    lines = ["n01\ttench, Tinca tinca", "n02\tcrane", "n03\tcrane, derrick", "plain, whole line", ""]
+    (tmp_path / "names.txt").write_text("\n".join(lines))
+    images = open_images("webdataset", str(tmp_path), pattern="t.tar", class_file="names.txt")
+    assert images.scan(on_error="fail").classes == ("tench", "crane (n02)", "crane (n03)", "plain, whole line")
+    assert [f.name for f in images.listing()] == ["t.tar", "names.txt"]
+    (tmp_path / "names.txt").write_text("cat\n\ncat\n")
+    with pytest.raises(ImageDataError, match=r"names\.txt.*line 1: the name 'cat'.*twice"):
+        open_images("webdataset", str(tmp_path), pattern="t.tar", class_file="names.txt").scan(on_error="skip")
+    with pytest.raises(ImagesMissing, match=r"no class file 'other\.txt'.*names\.txt, t\.tar"):
+        open_images("webdataset", str(tmp_path), pattern="t.tar", class_file="other.txt").scan(on_error="skip")
+
+
+def test_broken_samples_of_a_tar_are_named_and_positions_hold(tmp_path):
+    png = picture(3)
+    members = [
+        ("ok.png", png), ("ok.cls", b"1"), ("word.png", png), ("word.cls", b"cat"),
+        ("high.png", png), ("high.cls", b"7"),
+        ("low.png", png), ("low.cls", b"-1"), ("bare.png", png), ("lost.cls", b"0"),
+        ("lost.json", b"{}"), ("meta.json", b"{}"),
+        ("two.png", png), ("two.jpg", png), ("two.cls", b"0"),
+        ("ok.png", png), ("ok.cls", b"0"), ("last.png", b"?"), ("last.cls", b"0"),
+        ("last.png", png), ("last.cls", b"0"),
+    ]  # fmt: skip
+    write_tar(tmp_path / "t.tar", members)
+    (tmp_path / "names.txt").write_text("x\ny")
+    images = open_images("webdataset", str(tmp_path), pattern="t.tar", class_file="names.txt")
+    manifest = images.scan(on_error="skip")
+    assert reasons(manifest) == [
+        ("t.tar", "word", "label 'cat' is not an integer"),
+        ("t.tar", "high", "label 7 is outside the classes 0 to 1"),
+        ("t.tar", "low", "label -1 is outside the classes 0 to 1"),
+        ("t.tar", "bare", "label missing (no cls member; fields met: png)"),
+        ("t.tar", "lost", "no image (fields met: cls, json)"),
+        ("t.tar", "meta", "no image (fields met: json)"),
+        ("t.tar", "two", "two images (png, jpg)"),
+        ("t.tar", "ok", "duplicate key; the first sample of that key is kept"),
+        ("t.tar", "last", "duplicate key; the first sample of that key is kept"),
+    ]
+    kept = [("ok", 1), ("word", -1), ("high", -1), ("low", -1), ("bare", -1), ("last", 0)]
+    assert [(key, label) for _, key, label in everything(images, manifest)] == kept
+    assert (manifest.items, manifest.histogram) == (6, [1, 1])
+    problems = [item.problem for item in images.read(manifest.shards[0])]
+    assert problems[:2] == [None, "label 'cat' is not an integer"]
+    assert "not a readable image" in str(problems[5])
+    with pytest.raises(ImageDataError, match=r'9 problems(?s:.*)t\.tar: word: label(?s:.*)on_error = "skip"'):
+        images.scan(on_error="fail")
+
+
+@pytest.mark.parametrize("image_first", [True, False])
+def test_a_tar_cut_anywhere_keeps_exactly_the_complete_samples_before_the_cut(tmp_path, image_first):
+    members = tar_samples(0, 5)
+    if not image_first:  # then the last bytes of a sample are pixels, which a scan does not read
+        members = [member for n in range(0, 15, 3) for member in (members[n + 1], members[n])]
+    whole = write_tar(tmp_path / "t.tar", members)
+    content = whole.read_bytes()
+    with tarfile.open(whole) as archive:
+        ends = {m.name: m.offset_data + m.size for m in archive}
+        end_marker = archive.offset
+    images = open_images("webdataset", str(tmp_path), pattern="t.tar")
+    for cut in [*range(0, end_marker + 512, 257), *ends.values(), *(end - 1 for end in ends.values()), end_marker]:
+        whole.write_bytes(content[:cut])
+        complete = [f"s{n:03d}" for n in range(5) if ends[f"s{n:03d}.png"] <= cut and ends[f"s{n:03d}.cls"] <= cut]
+        with pytest.raises(ImageDataError, match=r"t\.tar: truncated or damaged tar"):
+            images.scan(on_error="fail")
+        if complete:
+            manifest = images.scan(on_error="skip")
+            assert [key for _, key, _ in everything(images, manifest)] == complete, cut
+            assert [(p.shard, p.item) for p in manifest.problems] == [("t.tar", "")]
+
+
+def test_tars_that_tarfile_would_end_silently_are_named(tmp_path):
+    good = write_tar(tmp_path / "a-good.tar", tar_samples(0, 5)).read_bytes()
+    damaged = bytearray(good)
+    damaged[good.index(b"s003.png")] ^= 1
+    contents = {
+        "b-damaged.tar": bytes(damaged), "c-joined.tar": good + good,
+        "d-garbage.tar": b"garbage" * 999, "e-zero.tar": b"",
+        "f-empty.tar": bytes(10240),
+    }  # fmt: skip
+    write_folder(tmp_path, contents)
+    images = open_images("webdataset", str(tmp_path), pattern="*.tar")
+    manifest = images.scan(on_error="skip")
+    assert [(s.name, s.items) for s in manifest.shards] == [
+        ("a-good.tar", 5),
+        ("b-damaged.tar", 3),
+        ("c-joined.tar", 5),
+    ]
+    texts = {p.shard: p.reason for p in manifest.problems}
+    assert texts.keys() == contents.keys()
+    assert "no end marker" in texts["b-damaged.tar"]
+    assert "data behind the end marker" in texts["c-joined.tar"]
+    assert texts["f-empty.tar"] == "holds no items"
+    assert len(everything(images, manifest)) == 13
+
+
+def test_labels_without_class_names_that_no_data_set_has_are_taken_for_broken(tmp_path):
+    write_tar(tmp_path / "t.tar", [*tar_samples(0, 2), ("x.png", picture(1)), ("x.cls", b"123456789012")])
+    manifest = open_images("webdataset", str(tmp_path), pattern="t.tar").scan(on_error="skip")
+    assert manifest.classes == ("0", "1")
+    assert manifest.shards[0].labels == (0, 1, -1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(samples=st.lists(st.tuples(NAMES, st.integers(0, 6)), min_size=1, max_size=9, unique_by=lambda s: s[0]))
+def test_keys_and_labels_of_a_tar_come_back_in_order(tmp_path_factory, samples):
+    root = tmp_path_factory.mktemp("tar")
+    write_tar(
+        root / "t.tar", [m for key, n in samples for m in ((f"{key}.cls", b"%d" % n), (f"{key}.png", picture(n)))]
+    )
+    images = open_images("webdataset", str(root), pattern="*.tar")
+    assert [(key, label) for _, key, label in everything(images, images.scan(on_error="fail"))] == samples
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_damaged_tar_never_escapes_the_report(tmp_path_factory, data):
+    root = tmp_path_factory.mktemp("tar")
+    content = bytearray(write_tar(root / "t.tar", tar_samples(0, 4)).read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    (root / "t.tar").write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    images = open_images("webdataset", str(root), pattern="*.tar")
+    try:
+        manifest = images.scan(on_error="skip")
+    except ImageDataError:
+        return
+    everything(images, manifest)

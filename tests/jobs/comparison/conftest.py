@@ -4,13 +4,13 @@ import pytest
 
 from jobs import inputs
 from jobs.comparison import masks
-from jobs.comparison.masks import Watched
+from jobs.comparison.masks import SweptItems
 from store import arrays
 from tests.jobs.comparison import small
 
 
 @pytest.fixture
-def watched(monkeypatch):
+def swept(monkeypatch):
     """The small bottleneck, whose items are read two at a time."""
     there = small.stored()
     monkeypatch.setattr(masks, "BLOCK", 2)
@@ -18,4 +18,4 @@ def watched(monkeypatch):
     monkeypatch.setattr(
         inputs, "embeddings", lambda task, split, *, start=0, stop=None: small.embeddings(split)[start:stop]
     )
-    return Watched(small.task(), small.bottleneck(), small.KEPT)
+    return SweptItems(small.task(), small.bottleneck(), small.KEPT)

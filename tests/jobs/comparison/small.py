@@ -9,8 +9,8 @@ from dkvb.bottleneck import Bottleneck
 from dkvb.linear import EmbeddingFeatures
 from dkvb.training import TrainSettings
 from dkvb.values import CodeFeatures
-from jobs.comparison.heads import Head
-from jobs.comparison.judge import Model
+from jobs.comparison.heads import LinearHead, ValuesHead
+from jobs.comparison.judge import Judge, Model
 
 SETTINGS = TrainSettings(epochs=3, validation=0.0)
 
@@ -24,17 +24,17 @@ def scores(predicted, v=3):
     return 9.0 * torch.nn.functional.one_hot(torch.tensor(predicted), v)
 
 
-def said(train, test, *, method="method", head="values", setting=None):
-    """A model that predicts these classes."""
+def said(train, test, *, method="method", setting=None):
+    """A model of the small head that predicts these classes."""
     logits = {"train": scores(train), "test": scores(test)}
-    return Model(head, method, {}, torch.zeros(1, 3), logits, setting or {})
+    return Model(head(), method, {}, torch.zeros(1, 3), logits, setting or {})
 
 
 def linear_head(z, labels):
     """A head whose logits are the embeddings themselves; v is their width."""
     features = {split: EmbeddingFeatures.of(torch.tensor(own)) for split, own in z.items()}
     v = features["train"].x.shape[1] - 1
-    return Head("linear", features, labels, torch.cat([torch.eye(v), torch.zeros(1, v)]), SETTINGS, 1)
+    return LinearHead(features, labels, torch.cat([torch.eye(v), torch.zeros(1, v)]), SETTINGS)
 
 
 def values_head(codes, labels, table):
@@ -42,7 +42,7 @@ def values_head(codes, labels, table):
     values = torch.tensor(table)
     c, m, v = values.shape
     features = {split: CodeFeatures.of(torch.tensor(own), m) for split, own in codes.items()}
-    return Head("values", features, labels, values.reshape(c * m, v), SETTINGS, c)
+    return ValuesHead(features, labels, values.reshape(c * m, v), SETTINGS)
 
 
 # Two codebooks of three keys each, at 0, 1 and 3; the first reads the first number of an embedding, the second the
@@ -83,3 +83,25 @@ def head():
 
 def task(**more):
     return SimpleNamespace(path=lambda name: name, **more)
+
+
+def oracle_judge(*, before=(0, 1)):
+    """A judge of class 0, whose model before says these classes of the test items."""
+    forget = {split: (known == 0).numpy() for split, known in OWN.items()}
+    oracle = said([1, 1, 2, 1], [1, 1])
+    oracle.logits["test"][0] = 9 * torch.eye(3)[0]  # right on every test item
+    return Judge(OWN, forget, [0], said([0, 1, 2, 0], list(before)), oracle)
+
+
+SPEC = {
+    "seed": 0,
+    "tau": 0.9,
+    "taus": [0.5, 1.0],
+    "weights": [0.0, 0.5],
+    "methods": {"uva": {"unit": "shares", "grid": [0.5, 1.0]}, "uve": {"unit": "examples", "grid": [1], "seeds": [0]}},
+}
+"""Of a comparison."""
+
+HITS = np.array([[6, 0, 2], [0, 1, 3]])
+OTHERS = np.array([[4, 8, 0], [5, 0, 7]])
+"""Hits of a class, and of all others."""

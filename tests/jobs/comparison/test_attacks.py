@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from dkvb import membership
-from dkvb.values import CodeFeatures
 from jobs.comparison import attacks
-from jobs.comparison.attacks import CAP, LOWEST, Probed, memberships, outputs, public_attacks, recovery, seen, some
+from jobs.comparison.attacks import CAP, LOWEST, Probed, memberships, outputs, public_attacks, recovery, some
 from jobs.comparison.judge import Judge, model
 from tests.jobs.comparison.small import by_split, linear_head, said, values_head
 
@@ -69,16 +68,6 @@ def test_recovery_leaves_the_weights_as_they_were():
     assert torch.equal(one.weights, kept)
 
 
-def test_the_features_of_both_come_one_after_the_other():
-    one, other = (CodeFeatures(torch.tensor([[k]], dtype=torch.int16), 3) for k in (1, 2))
-    both = attacks.together(one, other)
-    assert (both.codes.tolist(), both.m) == ([[1], [2]], 3)
-    head = linear_head({"train": [[1.0, 0.0]], "test": [[0.0, 2.0]]}, by_split([0], [0]))
-    assert attacks.together(head.features["train"], head.features["test"]).x.tolist() == [[1, 0, 1], [0, 2, 1]]
-    assert attacks.squared_norm(head.features["test"]) == 5
-    assert attacks.squared_norm(CodeFeatures(torch.zeros(3, 4, dtype=torch.int16), 2)) == 1 / 4
-
-
 # Items.
 
 
@@ -113,22 +102,10 @@ def test_shots_are_training_items_of_the_class_and_all_its_test_items_tell_wheth
     probed = Probed(judge_of(by_split([1, 0, 0, 2], [0, 1, 2, 0]), said([0] * 4, [0] * 4)), 0, seed=0)
     assert probed.shots.tolist() == [1, 2]
     assert probed.test_forget.tolist() == [0, 3]
-    assert probed.own.tolist() == [0, 0]
+    assert probed.labels.tolist() == [0, 0]
 
 
 # What a model holds.
-
-
-def test_a_vote_fetches_its_own_codebook_s_value_and_no_vote_fetches_zeros():
-    table = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0]])  # two codebooks of two keys
-    held = seen(CodeFeatures(torch.tensor([[1, 0], [-1, 1]], dtype=torch.int16), 2), table)
-    assert held["values"].tolist() == [[3, 4, 5, 6], [0, 0, 7, 8]]
-    assert held["codes"].toarray().tolist() == [[0, 1, 1, 0], [0, 0, 0, 1]]
-
-
-def test_the_linear_head_holds_embeddings_without_the_constant():
-    head = linear_head({"train": [[1.0, 2.0]], "test": [[3.0, 4.0]]}, by_split([0], [0]))
-    assert seen(head.features["test"], head.weights)["z"].tolist() == [[3, 4]]
 
 
 def test_a_probe_finds_a_class_where_it_is_and_nothing_where_all_items_are_alike():
@@ -198,19 +175,19 @@ def table():
     before = model(head, "none", head.weights)
     oracle = model(head, "retrain", torch.tensor([[0.0, 3.0], [0.0, 4.0]]))
     scrub, random = (model(head, method, torch.tensor([[0.0, 1.0], [0.0, 4.0]])) for method in ("scrub", "random"))
-    return list(attacks.attacks(judge_of(labels, before, oracle), [before, scrub, random], 0, seed=0))
+    return attacks.attacks(judge_of(labels, before, oracle), [before, scrub, random], 0, seed=0)
 
 
 def test_every_model_stands_beside_the_same_attack_on_the_oracle(table):
-    steps = {row["method"]: (row["value"], row["oracle"]) for row in table if row["attack"] == "recovery 5 shots"}
+    steps = {row.method: (row.value, row.oracle) for row in table if row.attack == "recovery 5 shots"}
     assert steps == {"none": (0, 2), "scrub": (1, 2)}
-    assert {row["head"] for row in table} == {"values"}
+    assert {row.head for row in table} == {"values"}
 
 
 def test_membership_is_asked_of_all_models_and_what_opens_them_of_some(table):
     by_method = {}
     for row in table:
-        by_method.setdefault(row["method"], set()).add(row["attack"].split()[0])
+        by_method.setdefault(row.method, set()).add(row.attack.split()[0])
     assert by_method == {
         "none": {"population", "svc", "loss", "recovery", "probe"},
         "scrub": {"population", "svc", "loss", "recovery", "probe"},
@@ -226,7 +203,7 @@ def test_the_class_is_back_at_a_share_of_what_the_model_before_knew_of_it(before
     knew = said([0] * 8, [*before, 1, 1, 1, 1], method="before")
     scrub = model(head, "scrub", head.weights)
     rows = attacks.attacks(judge_of(labels, knew, scrub), [scrub], 0, seed=0)
-    assert {row["value"] for row in rows if row["measure"] == "steps"} == {expected}
+    assert {row.value for row in rows if row.measure == "steps"} == {expected}
 
 
 def test_nineteen_of_twenty_are_enough_where_all_were_known():
@@ -236,7 +213,7 @@ def test_nineteen_of_twenty_are_enough_where_all_were_known():
     knew = said([0] * 8, [0] * 20 + [1] * 4)
     scrub = model(head, "scrub", head.weights)
     rows = attacks.attacks(judge_of(labels, knew, scrub), [scrub], 0, seed=0)
-    assert {row["value"] for row in rows if row["measure"] == "steps"} == {1.0}
+    assert {row.value for row in rows if row.measure == "steps"} == {1.0}
 
 
 def test_members_are_the_training_items_of_the_class():
@@ -245,4 +222,4 @@ def test_members_are_the_training_items_of_the_class():
     head = values_head(codes, labels, [[[4.0, 0.0], [1.0, 0.0], [0.0, 4.0]]])  # surer of its training items
     one = model(head, "random", head.weights)
     rows = list(attacks.attacks(judge_of(labels, one), [one], 0, seed=0))
-    assert {row["value"] for row in rows if row["measure"] == "auc"} == {1.0}
+    assert {row.value for row in rows if row.measure == "auc"} == {1.0}

@@ -97,9 +97,9 @@ def test_a_model_speaks_by_the_weights_and_the_codes_it_is_given():
     plain = model(head, "none", head.weights)
     assert {s: logits.tolist() for s, logits in plain.logits.items()} == {"train": [[1, 0]], "test": [[0, 1]]}
     swapped = {"train": head.features["test"], "test": head.features["train"]}
-    other = model(head, "masked", 2 * head.weights, swapped, {"budget": 1})
+    other = model(head, "masked", 2 * head.weights, features=swapped, setting={"budget": 1})
     assert {s: logits.tolist() for s, logits in other.logits.items()} == {"train": [[0, 2]], "test": [[2, 0]]}
-    assert (other.head, other.method, other.setting) == ("values", "masked", {"budget": 1})
+    assert (other.head, other.method, other.setting) == (head, "masked", {"budget": 1})
     assert other.features is swapped
     one = model(linear_head({"train": [[1.0, 2.0]], "test": [[3.0, 4.0]]}, labels), "none", torch.eye(3)[:, :2])
     assert one.logits["test"].tolist() == [[3, 4]]

@@ -1,0 +1,107 @@
+"""Cluster files as they are rendered: each passes its own check, and says which Ray and which code."""
+
+import re
+import tomllib
+
+import pytest
+import yaml
+
+from cluster.errors import InvalidRequest
+from cluster.files import render as rendering
+from cluster.files.render import PROVIDERS, dependencies, ray_of, render
+from tests.paths import REPOSITORY
+
+pytestmark = pytest.mark.usefixtures("one_version_of_ray", "home")
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("workers", [1, 7, None])
+def test_what_is_rendered_has_no_errors_and_warns_of_what_is_to_edit_only(provider, workers, findings_of):
+    found = findings_of(render(provider, max_workers=workers))
+    assert {(each.severity, each.expected) for each in found} == {("warning", "a value of yours")}, list(
+        map(str, found)
+    )
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_every_line_that_is_warned_of_is_marked_as_one_to_edit(provider, findings_of):
+    text = render(provider)
+    lines = text.splitlines()
+    for finding in findings_of(text):
+        near = lines[max(0, finding.line - 4) : finding.line + 1]
+        assert "EDIT" in "".join(near) or finding.where.endswith(
+            "workerGroupSpecs[0].template.spec.containers[0].image"
+        )
+
+
+def test_the_shipped_file_is_the_rendered_one_byte_for_byte():
+    assert (REPOSITORY / "ray-cluster.yaml").read_text(encoding="utf-8") == render("aws")
+
+
+@pytest.mark.parametrize("provider", ["aws", "gcp", "local"])
+def test_ray_itself_accepts_what_is_rendered(provider):
+    assert rendering.objection(yaml.safe_load(render(provider))) is None
+
+
+def test_nodes_get_what_the_project_depends_on():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert dependencies() == [each for each in project["dependencies"] if not each.startswith("ray[")]
+    for provider, storage in (("aws", "s3fs"), ("local", "s3fs")):
+        (install,) = [each for each in yaml.safe_load(render(provider))["setup_commands"] if "pip install" in each]
+        assert all(f'"{each}"' in install for each in (*dependencies(), *project["optional-dependencies"]["s3"]))
+        assert storage in install
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_given_values_stand_where_they_belong(provider):
+    image = "registry.test/team/dkvb:1.2.3-ray2.60.0"
+    text = render(provider, name="eleven", max_workers=11, image=image)
+    documents = list(yaml.safe_load_all(text))
+    assert "eleven" in (documents[-1].get("cluster_name"), documents[-1].get("metadata", {}).get("name"))
+    assert text.count(image) == {"kuberay": 2, "kueue": 2}.get(provider, 1)
+    eleven = {"aws": "max_workers: 11", "gcp": "max_workers: 11", "local": "192.0.2.21"}
+    assert eleven.get(provider, "maxReplicas: 11") in text
+    assert "$" not in re.sub(r"\$\(id -[ug]\)|\$RAY_HEAD_IP", "", text)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"provider": "azure"},
+        {"name": ""},
+        {"name": "Dkvb"},
+        {"name": "dkvb\nmax_workers: 900"},
+        {"name": "a: b"},
+        {"name": "-a"},
+        {"name": "a" * 41},
+        {"name": "${image}"},
+        {"max_workers": 0},
+        {"max_workers": -3},
+        {"max_workers": 1001},
+        {"provider": "local", "max_workers": 201},
+        {"image": "rayproject/ray"},
+        {"image": "rayproject/ray:latest"},
+        {"image": "rayproject/ray:2.60.0 # x"},
+        {"image": "rayproject/ray:2.60.0\n  privileged: true"},
+        {"image": "a: b:c"},
+        {"image": ""},
+    ],
+)
+def test_rendering_refuses_values_that_cannot_be_meant(given):
+    with pytest.raises(InvalidRequest, match=r"^render: .*expected"):
+        render(**({"provider": "aws"} | given))
+
+
+@pytest.mark.parametrize(
+    ("image", "version"),
+    [
+        ("rayproject/ray:2.60.0-py312-gpu", "2.60.0"),
+        ("rayproject/ray-ml:2.9.3", "2.9.3"),
+        ("registry.test:5000/a/dkvb:0.1.0-ray2.60.0", "2.60.0"),
+        ("registry.test:5000/a/dkvb", None),
+        ("dkvb:0.1.0", None),
+        ("a/b@sha256:" + "0" * 64, None),
+    ],
+)
+def test_the_ray_in_an_image_is_read_from_its_tag(image, version):
+    assert ray_of(image) == version

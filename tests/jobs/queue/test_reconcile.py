@@ -1,0 +1,95 @@
+"""What a reconciler makes of an attempt when it cannot ask the cluster, and when clocks differ."""
+
+import threading
+import time
+
+import pytest
+
+from jobs.queue import reconcile as reconcile_module
+from jobs.queue.files import add, decide, find_job, start, write_heartbeat, write_outputs
+from jobs.queue.reconcile import REMEMBERED, reconcile, without_repeats
+from jobs.queue.records import Assignment, Heartbeat, Outputs
+from store.files import write_atomic
+
+ASKED = {
+    "name": "tiny",
+    "specs": [{"name": "tiny"}],
+    "root": "/nowhere/root",
+    "images": None,
+    "address": "127.0.0.1:1",
+    "priority": 0,
+    "attempts": 3,
+    "commit": None,
+}
+
+
+def again(job):
+    return find_job(job.place.parent, job.id)
+
+
+def name_of(job):
+    return again(job).state(time.time()).name
+
+
+@pytest.fixture
+def unwatched(tmp_path, monkeypatch):
+    """An attempt whose heartbeat is of an hour ago, by its own clock or in truth."""
+    monkeypatch.setattr(reconcile_module, "LOOK_S", 0.5)
+    job = add(tmp_path / "queue", Assignment(**ASKED))
+    attempt = decide(job, job.assignment.address)
+    assert start(attempt)
+    write_heartbeat(attempt, Heartbeat(time=time.time() - 3600))
+    return job, attempt
+
+
+def test_an_attempt_that_is_silent_is_lost_and_its_cluster_is_told_of_once(unwatched):
+    job, told = unwatched[0], []
+    assert reconcile(job.place.parent, max_running=1, tell=told.append) == {"lost": 1}
+    assert [line.startswith("nothing answers at http://127.0.0.1:1") for line in told if job.id not in line] == [True]
+    assert f"{job.id}: attempt 1 lost: no heartbeat came" in "\n".join(told)
+    assert again(job).attempts[0].end.final is False
+
+
+def test_an_attempt_whose_clock_is_an_hour_late_lives_while_it_beats(unwatched):
+    job, attempt = unwatched
+    beating = threading.Event()
+
+    def beat():
+        while not beating.wait(0.1):
+            write_heartbeat(attempt, Heartbeat(time=time.time() - 3600))
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        reconcile(job.place.parent, max_running=1, tell=lambda _: None)
+    finally:
+        beating.set()
+        thread.join()
+    assert again(job).attempts[0].end is None
+
+
+@pytest.mark.parametrize("root", ["s3://nobody@here:x/y", "/nowhere"])
+def test_a_root_that_cannot_be_looked_at_does_not_keep_other_jobs_waiting(unwatched, root):
+    job, attempt = unwatched
+    write_outputs(attempt, Outputs(root=root, steps=["keys/0123456789abcdef"]))
+    other = add(job.place.parent, Assignment(**ASKED))
+    reconcile(job.place.parent, max_running=1, tell=lambda _: None)
+    assert name_of(job) == "lost"
+    assert name_of(other) == "queued"
+
+
+def test_a_lost_attempt_whose_outputs_stand_has_succeeded(unwatched, tmp_path):
+    job, attempt = unwatched
+    write_outputs(attempt, Outputs(root=str(tmp_path / "root"), steps=["keys/0123456789abcdef"]))
+    write_atomic(tmp_path / "root" / "keys" / "0123456789abcdef" / "DONE", b"")
+    reconcile(job.place.parent, max_running=1, tell=lambda _: None)
+    assert name_of(job) == "succeeded"
+    assert "its outputs stand, though no heartbeat came" in again(job).attempts[0].end.why
+
+
+def test_a_line_that_was_told_is_not_told_again_though_others_came_between():
+    told = []
+    tell = without_repeats(told.append)
+    for line in ["a", "b", "a", "b", "a", *(str(number) for number in range(REMEMBERED)), "a"]:
+        tell(line)
+    assert told == ["a", "b", *(str(number) for number in range(REMEMBERED)), "a"]

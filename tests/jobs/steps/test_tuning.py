@@ -1,0 +1,54 @@
+"""Laws of tuning: every setting of every method on every class, by the training items."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from jobs import inputs
+from jobs.comparison.methods import GRADIENT
+from jobs.steps import tuning
+from tests.jobs.comparison import small
+
+
+def test_a_unit_is_a_class_a_head_and_a_method(monkeypatch):
+    monkeypatch.setattr(inputs, "wanted_classes", lambda task: [2, 7])
+    units = tuning.prepare(None)
+    assert len(units) == 2 * 2 * len(GRADIENT)
+    assert units[:2] == ["00002-linear-0", "00002-linear-1"]
+    assert units[4:5] == ["00002-values-0"]
+    assert units[-1] == "00007-values-3"
+
+
+@pytest.mark.parametrize(("place", "method"), [*enumerate(GRADIENT)], ids=[method.name for method in GRADIENT])
+def test_the_class_s_items_are_forgotten_by_every_setting_in_order(place, method, monkeypatch):
+    read, ran = [], []
+    head = small.head()
+
+    def unlearn(baseline, request, *, seed, important):
+        assert (request.forget.tolist(), seed) == ([0, 3], 5)
+        assert (important is not None) == (method.name == "ssd")
+        ran.append(baseline)
+        yield request.weights
+        yield torch.zeros_like(request.weights)  # all is class 0
+
+    monkeypatch.setattr(tuning, "use_one_core", lambda: None)
+    for name in ("linear", "values"):
+        one = SimpleNamespace(read=lambda task, name=name: read.append(name) or head)
+        monkeypatch.setattr(tuning, "HEADS", {**tuning.HEADS, name: one})
+    monkeypatch.setattr(type(method.baseline), "unlearn", unlearn)
+    work = tuning.open_work(SimpleNamespace(spec={"seed": 5, "trials": 3}))
+    facts = work(f"00000-values-{place}")
+    assert (facts["class"], facts["head"], facts["method"]) == (0, "values", method.name)
+    assert ran == head.trials(method.baseline, 3)
+    assert [trial["score"] for trial in facts["trials"]] == [0.5] * 3
+    assert [trial["history"] for trial in facts["trials"]] == [[0.5, 0.0]] * 3
+    work(f"00000-values-{place}")
+    assert read == ["values"], "a head is read once while it is asked for"
+    work(f"00000-linear-{place}")
+    assert read == ["values", "linear"]
+
+
+def test_all_units_are_kept():
+    task = SimpleNamespace(output=SimpleNamespace(marks=lambda: {"a": {"class": 1}, "b": {"class": 2}}))
+    assert tuning.finish(task) == {"trials": [{"class": 1}, {"class": 2}]}
