@@ -9,7 +9,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dkvb.orders import TAU
-from dkvb.overlap import spearman
 from dkvb.statistics import change_width
 from jobs.errors import BadRequest
 from jobs.figures import Choice
@@ -85,13 +84,13 @@ def masked(stored: Stored, choice: Choice) -> tuple[NDArray[np.bool_] | None, li
     """The mask of a choice, the classes that it forgets, and both in words; no mask where none is chosen."""
     if choice.mask is not None:
         mask, header = stored.read_mask(choice.mask)
-        names = [str(name) for name in header.get("classes", ())]  # type: ignore[attr-defined]
+        names = [str(name) for name in header.get("classes", ())]
         words = f"under a mask of {int(mask.sum())} pairs"
         forget = [k for k, name in enumerate(stored.classes) if name in names]
     elif choice.classes:
         forget = sorted({stored.index(name) for name in choice.classes})
         mask, names = stored.rule_mask(forget), [stored.classes[k] for k in forget]
-        words = f"via Activations, N by the rule ({100 * TAU:g} % of the activations)"
+        words = f"via Activations, N by the rule ({100 * TAU:g} % of activations)"
     else:
         return None, [], ": the model before anything is forgotten"
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
@@ -155,7 +154,7 @@ def draw_matrix(
     scale.outline.set_visible(False)
     if len(names) <= NUMBERED:
         for (i, j), value in np.ndenumerate(values):
-            if abs(value) >= 0.5:
+            if np.isfinite(value) and round(value):
                 dark = (value - bounds[0]) / (bounds[1] - bounds[0])
                 white = dark > 0.6 if bounds[0] == 0 else abs(dark - 0.5) > 0.35
                 panel.text(j + 0.5, i + 0.5, f"{value:.0f}", ha="center", va="center", color="w" if white else "k")
@@ -190,7 +189,7 @@ def draw_overlap(table: pl.DataFrame, classes: Sequence[str], title: str) -> "Fi
     np.fill_diagonal(cells, np.nan)
     names = [label(classes[k]) for k in order] if v <= CELLS else []
     title = f"{title}: overlap of {v} classes, like beside like"
-    words = "share of activations that two classes have alike (weighted overlap, %)"
+    words = "weighted overlap: activations that two classes share (%)"
     most = float(np.nanmax(cells, initial=0))
     if names:
         figure = sheet(down(names) + side(names) + 0.1, title, words)
@@ -268,12 +267,12 @@ def draw_collateral(table: pl.DataFrame, forget: Sequence[int], title: str) -> "
         f"{row['right_after']} after"
         for row in gone.sort("class").head(NAMED).iter_rows(named=True)
     ]
-    rho = spearman(others["taken"].to_numpy(), others["change"].to_numpy().astype(np.float64))
-    ranks = "" if math.isnan(rho) else f"; rank correlation {rho:.2f}"
+    rho = others.select(pl.corr("taken", "change", method="spearman")).item()
+    ranks = "" if rho is None or math.isnan(rho) else f"; rank correlation {rho:.2f}"
     height = 2.4
     figure = sheet(height, title, *lines, f"bars: 95 % over test items{ranks}")
     (panel,) = figure.subplots(1, 1, squeeze=False)[0]
-    worst = others.sort("change", "class").head(NAMED)
+    worst = others.sort("change", "taken", "class", descending=[False, True, False]).head(NAMED)
     rest = others.filter(~pl.col("class").is_in(worst["class"].implode()))
     panel.plot(rest["taken"], rest["change"], "o", color=OTHER, alpha=min(0.8, max(0.15, 60 / len(others))))
     around = 100 * change_width(*(worst[part].to_numpy() for part in ("lost", "gained", "test_items")))
@@ -307,8 +306,8 @@ def draw_load(table: pl.DataFrame, title: str, *, keys: int) -> "Figure":
     unused = 100 * table["unused"].sum() / (keys * len(table))
     figure = sheet(
         3.0,
-        f"{title}: load of {len(table)} codebooks of {keys} keys, {unused:.1f} % of all keys unused",
-        "effective: keys that, hit alike, would spread activations as these do",
+        f"{title}: load of {len(table)} codebooks of {keys} keys; unused: {unused:.1f} %",
+        "effective: keys that would spread as far if hit alike",
     )
     panels = figure.subplots(2, 1, sharex=True)
     drawn = (

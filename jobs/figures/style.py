@@ -163,7 +163,7 @@ def label(name: str, most: float = 56) -> str:
 def wrapped(text: str, most: float) -> list[str]:
     """Lines of a text, broken between words where they would be wider than so many points."""
     lines = [""]
-    for word in text.split():
+    for word in text.replace(" %", "\u00a0%").split(" "):
         longer = f"{lines[-1]} {word}".strip()
         if not lines[-1] or width(longer) <= most:
             lines[-1] = longer

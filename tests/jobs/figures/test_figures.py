@@ -45,7 +45,7 @@ def test_a_figure_can_be_of_some_classes(kind, choice, finished):
 
 def test_a_mask_that_was_made_says_which_classes_it_forgets(own):
     made = unlearn(own, Request(classes=["bee"]), mask_only=True)
-    choice = Choice(mask=made["mask"])
+    choice = Choice(mask=made.mask)
     with drawing(own.classes):
         figures = [drawers()[kind](own, choice) for kind in ("confusion", "collateral")]
     assert all("bee forgotten" in " ".join(figure.get_suptitle().split()) for figure in figures)

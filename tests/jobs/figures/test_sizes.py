@@ -3,12 +3,13 @@
 import io
 
 import numpy as np
+import polars as pl
 import pytest
 from PIL import Image
 
 from jobs.figures import comparison, store, sweep
 from jobs.figures.style import COLUMN, drawing, saved
-from jobs.results.headline import by_class
+from jobs.results.headline import at_rule, by_class
 from tests.jobs.figures import made
 
 SIZES = (3, 200)
@@ -81,8 +82,8 @@ def test_the_five_classes_that_cost_most_are_named():
     rows = made.swept(200)
     with drawing([]):
         named = [text for text in texts(sweep.draw_curves(rows, "made")) if text.startswith("n0")]
-    ruled = sweep.at_rule(sweep.changes(rows))
-    costly = ruled.group_by("class", "name").agg(sweep.pl.col("change").min()).sort("change").head(5)["name"]
+    ruled = at_rule(sweep.changes(rows))
+    costly = ruled.group_by("class", "name").agg(pl.col("change").min()).sort("change").head(5)["name"]
     assert sorted(set(named)) == sorted(name for name in costly if name.startswith("n0"))
 
 
@@ -90,6 +91,6 @@ def test_a_matrix_of_many_classes_holds_all_items():
     cells = made.confused(200)
     with drawing([]):
         figure = store.draw_confusion(cells, made.names(200), [1], "made")
-    before = figure.axes[0].collections[0].get_array()
+    before = np.asarray(figure.axes[0].collections[0].get_array())
     assert before.shape == (store.CELLS, store.CELLS)
     assert before.sum() == pytest.approx(100 * store.CELLS)
