@@ -8,19 +8,19 @@ that the backbone knows nothing of the class: `LIMITS` stand in each of them. It
 import base64
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jobs.errors import BadRequest
 from jobs.provenance import surroundings
+from store.artefacts import CERTIFICATE
 from store.checksums import file_stamp
 from store.files import names, on_disk, read_bytes, write_atomic
 from store.places import Place, absolute
 
 FORMAT = "dkvb-certificate/1"
-CERTIFICATE = "certificate.json"
 LOG = "requests"
 """Folder of a root with the certificates of all requests, by their time."""
 
@@ -39,6 +39,8 @@ class Asker:
     by: str | None = None
     reason: str | None = None
     ticket: str | None = None
+    command: tuple[str, ...] = ()
+    """As it was typed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,6 @@ def body(
     *,
     request: Mapping[str, Any],
     asker: Asker,
-    command: Iterable[str],
     model: str,
     files: Mapping[str, str],
     measured: Mapping[str, Any] | None,
@@ -68,8 +69,7 @@ def body(
     return {
         "format": FORMAT,
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "asked": {"by": asker.by, "reason": asker.reason, "ticket": asker.ticket},
-        "command": list(command),
+        "asked": {"by": asker.by, "reason": asker.reason, "ticket": asker.ticket, "command": list(asker.command)},
         "request": dict(request),
         "model": model,
         "files": dict(sorted(files.items())),

@@ -1,6 +1,7 @@
-"""One request: make the trained bottleneck forget classes, now. Reads counts or codes, never a test label.
+"""One request: make the trained bottleneck forget classes, now. The mask is made of counts or codes, never of a label.
 
-The mask is on disk before torch is imported: that alone takes longer than the request.
+It is on disk before torch and polars are imported: that alone takes longer than the request. What it did is measured
+then, on training and on test items, which have no part in what is masked.
 """
 
 import json
@@ -9,32 +10,35 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from dkvb import orders
 from dkvb.checkpoint import MASK_FORMAT
 from dkvb.errors import DkvbError
-from dkvb.statistics import clopper_pearson
+from jobs import certificate
+from jobs.certificate import Asker, private_key
 from jobs.classes import class_hits, class_indexes
 from jobs.errors import BadRequest
 from jobs.provenance import surroundings
-from jobs.results import headline
 from jobs.results.experiment import Experiment
-from jobs.unlearned import Effect, MaskSpec, Measured, Share, Unlearned
+from jobs.unlearned import Effect, MaskSpec, Unlearned
 from store import arrays
 from store.arrays import StoredArray
-from store.artefacts import PROVENANCE, Artefact, as_written, digest
-from store.checksums import DONE, checked_on_disk, ledger
+from store.artefacts import Artefact, as_written, digest
+from store.checksums import DONE, checked_on_disk, file_stamp, ledger
 from store.errors import ArtefactDamaged, NotARoot, StoreError
-from store.files import exists, write_atomic
+from store.files import exists, on_disk, write_atomic
 from store.layout import CHECKPOINT, MASK
 from store.places import Place
 from store.recording import recording
+
+if TYPE_CHECKING:
+    from jobs.query.measure import Measured
 
 VERSION = 3
 """Raised whenever the same request would give another mask, so that no folder holds a mask and a checkpoint of two."""
@@ -164,57 +168,26 @@ def class_budget(request: Request, order: orders.RemovalOrder, what: str) -> int
     return budget
 
 
-def measured(experiment: Experiment, spec: MaskSpec) -> Measured | None:
-    """What the sweep saw of this very mask: same class, method, N, seed and scope.
-
-    Only said, never used to choose. None where the sweep is not done or has no such row.
-    """
-    artefact = Artefact(experiment.root, "sweep", experiment.steps["sweep"])
-    if artefact.half_closed:
-        raise ArtefactDamaged(
-            f"{artefact.path / DONE}: is missing, or was not yet written when a run ended; the same `dkvb run` as "
-            f"before finishes the sweep, or `dkvb repair {experiment.root}` drops it"
-        )
-    with as_written(experiment.root):
-        grid = dict(experiment.spec["sweep"][spec.method] or {}) if artefact.done else {}
-    if len(spec.classes) != 1 or not grid or grid.get("scope") != spec.scope:
-        return None
-    rows = headline.swept_rows(artefact).filter(
-        pl.col("name") == spec.classes[0],
-        pl.col("method") == spec.method,
-        pl.col("seed") == (spec.seed or 0),
-        pl.col("budget").is_in([0, spec.budget]),
-    )
-    if set(rows["budget"]) != {0, spec.budget}:
-        return None
-    then, now = rows.sort("budget").to_dicts()
-    items = headline.before(experiment).items
-    with as_written(artefact.path / PROVENANCE):
-        train, test = (items[split][now["class"]] for split in ("train", "test"))
-    return Measured(
-        train=share_of(now["train_forget"], train),
-        test=share_of(now["test_forget"], test),
-        test_retain=now["test_retain"],
-        test_retain_before=then["test_retain"],
-    )
-
-
-def share_of(accuracy: float | None, items: int) -> Share:
-    """An accuracy over some items as a count, with its bounds."""
-    if accuracy is None or not items:
-        return Share(right=None, items=items)
-    right = round(accuracy * items)
-    low, high = (float(bound[0]) for bound in clopper_pearson(np.array([right]), np.array([items])))
-    return Share(right=right, items=items, accuracy=right / items, low=low, high=high)
-
-
-def unlearn(experiment: Experiment, request: Request, *, mask_only: bool = False) -> Unlearned:
-    """Write mask and unlearned checkpoint; returns what was done, for people and for an audit file.
+def unlearn(
+    experiment: Experiment,
+    request: Request,
+    *,
+    mask_only: bool = False,
+    measured: bool = True,
+    asker: Asker | None = None,
+    key_file: Path | None = None,
+) -> Unlearned:
+    """Write mask, unlearned checkpoint and certificate; returns what was done, for people and for an audit file.
 
     mask_only: no checkpoint; what another request wrote stays.
+    measured: what the mask did is measured, once it is on disk.
+    asker: who asks, as the certificate says it.
+    key_file: an Ed25519 private key (PEM) that signs the certificate.
     raises: BadRequest, BadBudget, BadCheckpoint, StoreError.
     """
     clock = time.perf_counter()
+    if key_file is not None:
+        private_key(key_file)  # one that is none is told before anything is written
     classes = experiment.classes
     forget = {k: classes[k] for k in class_indexes(classes, request.classes)}
     mask, effect = make_mask(experiment, request, forget)
@@ -242,7 +215,16 @@ def unlearn(experiment: Experiment, request: Request, *, mask_only: bool = False
             if not mask_only:
                 write_checkpoint(experiment, mask, asdict(spec) | asdict(effect), output.path / CHECKPOINT)
         output.finish({"facts": asdict(effect), **surroundings()}, {**kept, **files})
-        seen = measured(experiment, spec)  # takes longer than the mask, and may find a damaged table
+        seconds = time.perf_counter() - clock
+        seen, why_not = measure_mask(experiment, mask, list(forget)) if measured else (None, "as asked")
+        body = certificate.body(
+            request=asdict(spec) | asdict(effect),
+            asker=asker or Asker(),
+            model=experiment.model,
+            files=certified_files(experiment, output),
+            measured=None if seen is None else seen.to_json(),
+        )
+        log = certificate.write(certificate.signed(body, key_file), experiment.root, output.path)
     except (DkvbError, StoreError):
         if not begun:  # a request that is refused leaves nothing
             output.remove()
@@ -251,12 +233,43 @@ def unlearn(experiment: Experiment, request: Request, *, mask_only: bool = False
         spec=spec,
         effect=effect,
         measured=seen,
+        not_measured=why_not,
         mask=str(output.path / MASK),
         checkpoint=str(output.path / CHECKPOINT) if exists(output.path / CHECKPOINT) else None,
         mask_only=mask_only,
         mask_seconds=round(mask_seconds, 4),
-        seconds=round(time.perf_counter() - clock, 4),
+        seconds=round(seconds, 4),
+        certificate=str(log),
     )
+
+
+def measure_mask(experiment: Experiment, mask: NDArray[np.bool_], forget: list[int]) -> tuple["Measured | None", str]:
+    """What a mask (c, m) did, from stored codes; or None and why it cannot be measured.
+
+    raises: ArtefactDamaged, NotARoot.
+    """
+    from jobs.query.measure import measure  # takes longer to load than the mask to make
+    from jobs.query.stored import Stored
+
+    try:
+        return measure(Stored(experiment), mask, forget), ""
+    except BadRequest as error:  # a step that it needs is not finished
+        return None, str(error)
+
+
+def certified_files(experiment: Experiment, output: Artefact) -> dict[str, str]:
+    """SHA-256 and size of what a certificate speaks of, by path below the root: model before, counts, mask, model."""
+    parent, counts = (experiment.artefact(label).path for label in ("values", "counts"))
+    names = [(parent, CHECKPOINT), (counts, DONE), (output.path, MASK), (output.path, CHECKPOINT)]
+    stamps = {}
+    for folder, name in names:
+        if exists(folder / name):
+            known = ledger(folder)
+            path = str(folder / name).removeprefix(f"{experiment.root}/")
+            listed = None if known is None else known.files.get(name)
+            with on_disk(folder / name) as file:
+                stamps[path] = listed or file_stamp(file)
+    return stamps
 
 
 def earlier_checkpoint(output: Artefact) -> dict[str, str]:

@@ -30,6 +30,9 @@ ROOT_FILE = "dkvb-root.json"
 SPEC = "spec.json"
 PROVENANCE = "provenance.json"
 EVENTS = "events.jsonl"
+CERTIFICATE = "certificate.json"
+UNLISTED = (EVENTS, CERTIFICATE, DONE, CHECKSUMS)
+"""Files of an artefact that its checksums do not list: they are written later, and say themselves what they hold."""
 CHECKSUM = "sha256"
 """Key of a record under which the checksum of the rest of it is written."""
 
@@ -281,7 +284,7 @@ class Artefact:
         for unit, data in read_all(self.path / UNITS, ".json").items():
             known |= marker_files(self.path, unit, data)
         known |= files or {}
-        there = [name for name in files_below(self.path) if name.partition("/")[0] not in (EVENTS, DONE, CHECKSUMS)]
+        there = [name for name in files_below(self.path) if name.partition("/")[0] not in UNLISTED]
         if gone := sorted(known.keys() - set(there)):
             raise damaged(self.path, self.path / gone[0], "is missing")
         # The rest are small: spec, markers, Zarr's metadata; or large, where a version without checksums began.

@@ -50,7 +50,7 @@ def test_the_packages_are_found_from_any_folder_too():
 
 
 HEAVY = {
-    "jobs.cli.main": ("torch", "ray", "timm", "open_clip", "zarr", "polars", "matplotlib"),
+    "jobs.cli.main": ("torch", "ray", "timm", "open_clip", "zarr", "polars", "matplotlib", "jinja2"),
     "cluster.session": ("ray", "torch"),
     "cluster.unit_map": ("ray", "torch"),
     "store.arrays": ("torch", "ray", "timm"),

@@ -1,6 +1,7 @@
 """Laws over the source: specs and stores are data; what executes or unpickles is on a short list, with its reason."""
 
 import ast
+import re
 
 import pytest
 
@@ -100,9 +101,24 @@ def keywords(name: str) -> list[tuple[str, ast.Call]]:
     return [(path, call) for path, call in calls if any(word.arg == name for word in call.keywords)]
 
 
-@pytest.mark.parametrize("name", ["shell", "allow_pickle", "trust_remote_code", "autoescape"])
+@pytest.mark.parametrize("name", ["shell", "allow_pickle", "trust_remote_code"])
 def test_a_dangerous_keyword_is_given_nowhere(name):
     assert keywords(name) == []
+
+
+def test_templates_escape_all_but_the_page_s_own_files():
+    made = [(path, node) for path, tree in trees() for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    environments = [call for _, call in made if dotted(call.func).endswith("Environment")]
+    escaped = [
+        word.value.value for _, call in keywords("autoescape") for word in call.keywords if word.arg == "autoescape"
+    ]
+    assert escaped == [True] * len(environments) == [True]
+    unescaped = [(path, ast.unparse(call)) for path, call in made if dotted(call.func).endswith("Markup")]
+    own = ("Markup(style)", "Markup(script)", "Markup(embedded(data))")
+    assert unescaped == [("jobs/report/page.py", text) for text in own]
+    templates = [path.read_text(encoding="utf-8") for path in REPOSITORY.glob("jobs/report/templates/*.j2")]
+    assert len(templates) == 2
+    assert not [text for text in templates if re.search(r"\|\s*safe|autoescape", text)]
 
 
 def test_tensors_are_loaded_with_weights_only():

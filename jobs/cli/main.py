@@ -14,7 +14,8 @@ from jobs.cli.ending import end_at_once
 from jobs.cli.figure import figure
 from jobs.cli.query import measure, query
 from jobs.cli.queue import jobs, submit
-from jobs.cli.root import repair, status, table, unlearn
+from jobs.cli.report import report
+from jobs.cli.root import log, repair, status, table, unlearn, verify
 from jobs.cli.run import demo, plan, run
 from jobs.errors import JobsError
 from jobs.printable import say
@@ -61,5 +62,9 @@ def cli() -> None:
     """
 
 
-for command in (demo, plan, run, status, repair, table, figure, unlearn, measure, query, submit, jobs, cluster, data):
+for command in (
+    *(demo, plan, run, status, repair, table, figure, query, report),
+    *(unlearn, measure, verify, log),
+    *(submit, jobs, cluster, data),
+):
     cli.add_command(command)

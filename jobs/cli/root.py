@@ -2,11 +2,12 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from jobs.cli.options import EXPERIMENT, JSON, ROOT
+from jobs.cli.options import EXPERIMENT, JSON, ROOT, place
 from jobs.errors import BadRequest
 from jobs.printable import say, shown
 from jobs.results.names import COMPARE_TABLES, SWEEP_TABLES
@@ -127,6 +128,17 @@ def table(root: Place, *, name: str, form: str, output: Path | None, experiment:
 @click.option("--scope", type=click.Choice(["global", "per-codebook"]), default="global", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the order of the examples (uve).")
 @click.option("--mask-only", is_flag=True, help="No checkpoint; the same request without it adds one.")
+@click.option("--no-measure", "measured", is_flag=True, default=True, flag_value=False, help="Do not measure it.")
+@click.option("--by", metavar="NAME", help="Who asks, for the certificate.")
+@click.option("--reason", metavar="TEXT", help="Why, for the certificate.")
+@click.option("--ticket", metavar="ID", help="Under which number, for the certificate.")
+@click.option(
+    "--sign",
+    "key_file",
+    metavar="KEY",
+    type=click.Path(path_type=Path),
+    help="Sign the certificate with an Ed25519 private key (PEM).",
+)
 @EXPERIMENT
 @JSON
 def unlearn(
@@ -140,21 +152,82 @@ def unlearn(
     scope: str,
     seed: int,
     mask_only: bool,
+    measured: bool,
+    by: str | None,
+    reason: str | None,
+    ticket: str | None,
+    key_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Write a mask and a checkpoint that has forgotten the given classes together.
+    """Write a mask and a checkpoint that has forgotten the given classes together, and a certificate of it.
+
+    What was forgotten and what was lost is measured on the training and test items, from what is stored.
 
     Example: dkvb unlearn roots/cifar10 --class cat --class dog
 
     For a server that holds the model: dkvb unlearn roots/cifar10 --class cat --mask-only
     """
+    from jobs.certificate import Asker
     from jobs.results.experiment import find
     from jobs.unlearn import Request, unlearn
     from jobs.unlearned import as_text
 
     request = Request(classes=list(classes), method=method, budget=budget, share=share, scope=scope, seed=seed)
-    done = unlearn(find(root, experiment), request, mask_only=mask_only)
+    done = unlearn(
+        find(root, experiment),
+        request,
+        mask_only=mask_only,
+        measured=measured,
+        asker=Asker(by=by, reason=reason, ticket=ticket, command=("dkvb", *sys.argv[1:])),
+        key_file=key_file,
+    )
     say(json.dumps(done.to_json(), indent=2) if as_json else as_text(done))
+
+
+@click.command()
+@click.argument("file", type=place)
+@click.argument("root", type=place, required=False)
+@click.option("--key", "key_file", metavar="PUB", type=click.Path(path_type=Path), help="Whose the signature must be.")
+@JSON
+def verify(file: Place, root: Place | None, *, key_file: Path | None, as_json: bool) -> None:
+    """Whether what a certificate says holds: its signature, and every file that it names.
+
+    ROOT is where these files lie, if not where the certificate lies. PUB is an Ed25519 public key (PEM).
+
+    Example: dkvb verify roots/cifar10/unlearned/3fa2c61b7d90e5a4/certificate.json --key auditor.pub
+    """
+    from jobs.certificate import verify as check
+
+    findings = check(file, root, key_file)
+    if as_json:
+        say(json.dumps([asdict(finding) for finding in findings], indent=2))
+    for finding in () if as_json else findings:
+        say(f"{'holds' if finding.holds else 'FAILS':<6} {shown(finding.what)}: {finding.says}")
+    if not all(finding.holds for finding in findings):
+        sys.exit(1)
+
+
+@click.command()
+@ROOT
+@JSON
+def log(root: Place, *, as_json: bool) -> None:
+    """The requests to forget that were made on a root, the oldest first.
+
+    Example: dkvb log roots/cifar10
+    """
+    from jobs.certificate import log as read
+    from store.artefacts import open_root
+
+    rows = read(open_root(root, create=False))
+    if as_json:
+        say(json.dumps(rows, indent=2))
+    elif not rows:
+        say(f"{root}: nothing was asked to be forgotten yet")
+    for row in () if as_json else rows:
+        who = f"{shown(row['by'] or '-')} {shown(row['ticket'] or '-')}"
+        names = ", ".join(map(shown, row["classes"]))
+        signed = "signed" if row["signed"] else "unsigned"
+        say(f"{row['made']}  {who}  {row['method']} N = {row['budget']}  {names}  {row['unlearned']}  {signed}")
 
 
 def write(path: Path, data: bytes) -> None:

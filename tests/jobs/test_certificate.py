@@ -3,6 +3,7 @@
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jobs import certificate
 from jobs.certificate import Asker, Finding
 from jobs.errors import BadRequest
+from store.artefacts import CERTIFICATE
 from store.recording import stamp
 
 FOLDER = "unlearned/0123456789abcdef"
@@ -48,13 +50,12 @@ def write(root, key=None, **asker):
     said = certificate.body(
         request={"classes": ["cät"], "method": "uva", "budget": 12},
         asker=Asker(**asker),
-        command=["dkvb", "unlearn"],
         model="f" * 64,
         files=files,
         measured={"forget": {"test": 0.1}},
     )
     certificate.write(certificate.signed(said, key), root, root / FOLDER)
-    return root / FOLDER / certificate.CERTIFICATE
+    return root / FOLDER / CERTIFICATE
 
 
 def failed(path, *more):
@@ -94,12 +95,13 @@ def test_one_byte_in_any_file_is_seen(root, keys):
 def test_every_word_is_signed(root, keys):
     path = write(root, keys[0], by="A. Person")
     whole = json.loads(path.read_text())
-    for change in (
+    changes: list[dict[str, Any]] = [
         {"made": "2020-01-01T00:00:00Z"},
         {"asked": {**whole["certificate"]["asked"], "by": "B. Person"}},
         {"measured": None},
         {"limits": []},
-    ):
+    ]
+    for change in changes:
         path.write_text(json.dumps({**whole, "certificate": {**whole["certificate"], **change}}))
         assert failed(path) == ["signature"]
     path.write_text(json.dumps(whole))

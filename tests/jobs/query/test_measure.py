@@ -69,4 +69,4 @@ def test_scores_are_log_probabilities_of_the_model(stored, finished):
 
 
 def test_a_logit_beyond_all_others_is_certain():
-    assert log_probability(np.float32([[1e4, 0, -1e4]]), np.array([0])) == pytest.approx([0.0])
+    assert log_probability(np.array([[1e4, 0, -1e4]], np.float32), np.array([0])) == pytest.approx([0.0])

@@ -53,10 +53,10 @@ def test_a_class_is_known_by_name_and_by_number(stored):
 def test_a_mask_is_found_by_file_folder_and_digest(own):
     made = unlearn(own, Request(classes=[own.classes[0]]), mask_only=True)
     stored = Stored(own)
-    file = made["mask"]
+    file = made.mask
     folder = file.rpartition("/")[0]
     masks = [stored.read_mask(text)[0] for text in (file, folder, folder.rpartition("/")[2][:6])]
-    assert masks[0].sum() == made["pairs_masked"]
+    assert masks[0].sum() == made.effect.pairs_masked
     assert all(np.array_equal(masks[0], mask) for mask in masks)
     assert np.array_equal(masks[0], stored.rule_mask([0]))
     with pytest.raises(BadRequest, match="is no mask file"):
@@ -65,7 +65,7 @@ def test_a_mask_is_found_by_file_folder_and_digest(own):
 
 def test_a_mask_of_another_model_is_refused(own, finished, tmp_path):
     made = unlearn(own, Request(classes=[own.classes[0]]), mask_only=True)
-    data = Path(made["mask"]).read_bytes().replace(b'model\\": \\"', b'model\\": \\"f', 1)
+    data = Path(made.mask).read_bytes().replace(b'model\\": \\"', b'model\\": \\"f', 1)
     other = tmp_path / "other.safetensors"
     length = int.from_bytes(data[:8], "little")
     other.write_bytes((length + 1).to_bytes(8, "little") + data[8:])
