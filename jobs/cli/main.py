@@ -12,6 +12,7 @@ from jobs.cli.cluster import cluster
 from jobs.cli.data import data
 from jobs.cli.diff import diff
 from jobs.cli.ending import end_at_once
+from jobs.cli.figure import figure
 from jobs.cli.query import measure, query
 from jobs.cli.queue import jobs, submit
 from jobs.cli.report import report
@@ -63,7 +64,7 @@ def cli() -> None:
 
 
 for command in (
-    *(demo, plan, run, status, repair, table, query, report, diff),
+    *(demo, plan, run, status, repair, table, figure, report, query, diff),
     *(unlearn, measure, verify, log),
     *(submit, jobs, cluster, data),
 ):

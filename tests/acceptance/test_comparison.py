@@ -15,6 +15,7 @@ from dkvb.metrics import accuracy
 from jobs.comparison import attacks
 from jobs.comparison.methods import chosen
 from jobs.errors import BadRequest, BadSpec
+from jobs.figures import draw
 from jobs.plan.plan import make_plan, waves
 from jobs.results import compare_tables, headline, names, sweep_tables
 from jobs.results.experiment import find
@@ -279,3 +280,10 @@ def test_nothing_was_compared_says_so(finished, dkvb):
 def test_a_mistake_in_the_spec_is_named(changes, message, make_spec):
     with pytest.raises(BadSpec, match=message):
         make_spec(changes)
+
+
+@pytest.mark.parametrize("kind", ["compare", "attacks", "costs"])
+def test_a_figure_of_it_is_drawn_the_same_each_time(kind, compared):
+    once = draw(compared, kind, form="svg")
+    assert once.startswith(b"<?xml")
+    assert draw(compared, kind, form="svg") == once

@@ -1,0 +1,52 @@
+"""Figures, as files for papers and pages."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.cli.options import EXPERIMENT, ROOT
+from jobs.cli.root import write
+from jobs.errors import BadRequest
+from jobs.figures import FORMATS, KINDS, Choice, draw
+from jobs.printable import say
+
+WORDS = "\n".join(f"  {kind:<11} {about}" for kind, about in KINDS.items())
+
+
+@click.command(
+    help=f"""Draw a figure of one column (3.3 inches) as svg, pdf or png.
+
+    Example: dkvb figure roots/cifar10 --kind along -o along.pdf
+
+    \b
+    Kinds:
+    {WORDS.strip()}
+    """
+)
+@ROOT
+@click.option("--kind", type=click.Choice(list(KINDS)), required=True, help="What to show.")
+@click.option("--class", "classes", multiple=True, metavar="NAME", help="A class, or its number as in #17; repeatable.")
+@click.option(
+    "--mask", metavar="MASK", help="A mask file, or the folder or digest that `dkvb unlearn` wrote for a request."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File to write, .svg, .pdf or .png; EXPERIMENT-KIND.png here unless given.",
+)
+@EXPERIMENT
+def figure(
+    root: Any, kind: str, classes: tuple[str, ...], mask: str | None, output: Path | None, experiment: str | None
+) -> None:
+    """Draw, and write the file."""
+    from jobs.results.experiment import find
+
+    form = "png" if output is None else output.suffix[1:].lower()
+    if form not in FORMATS:
+        raise BadRequest(f"{output}: expected a file that ends in .svg, .pdf or .png")
+    read = find(root, experiment)
+    path = Path(f"{read.name}-{kind}.png") if output is None else output
+    write(path, draw(read, kind, Choice(classes=classes, mask=mask), form=form))
+    say(f"Figure: {path}")

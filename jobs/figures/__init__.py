@@ -1,0 +1,88 @@
+"""Figures of a root: of its sweep, its store, its comparison; read off the tables that others read too."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jobs.errors import BadRequest
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from jobs.results.experiment import Experiment
+
+KINDS = {
+    "curves": "what the other classes lose while each class goes",
+    "along": "accuracy of forget and retain classes along N; of some classes with --class",
+    "misses": "what is still recognised of each class at the rule's N",
+    "confusion": "which class is taken for which; before and under a mask with --class or --mask",
+    "overlap": "how far classes share pairs; of one class with the others with --class",
+    "collateral": "what the mask of --class or --mask takes from the other classes",
+    "load": "how evenly each codebook is used",
+    "compare": "masks beside baselines, controls and oracles",
+    "attacks": "attacks on what has forgotten, beside the oracle",
+    "costs": "what one request costs by every method",
+}
+"""What there is, and what it shows."""
+
+TAKES = {
+    "curves": {"class"},
+    "along": {"class"},
+    "confusion": {"class", "mask"},
+    "overlap": {"class"},
+    "collateral": {"class", "mask"},
+}
+"""What a kind can be narrowed down by; a kind that is not here shows everything."""
+
+FORMATS = ("svg", "pdf", "png")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What a figure is narrowed down to."""
+
+    classes: tuple[str, ...] = ()
+    """Names, or "#" and numbers."""
+    mask: str | None = None
+    """A mask file, or a folder or digest that `dkvb unlearn` wrote."""
+
+    def check(self, kind: str) -> None:
+        """Raise BadRequest for what a kind has no use for."""
+        given = {name for name, value in (("class", self.classes), ("mask", self.mask)) if value}
+        for name in sorted(given - TAKES.get(kind, set())):
+            fit = ", ".join(other for other, taken in TAKES.items() if name in taken)
+            raise BadRequest(f"--{name}: a figure of the kind {kind!r} shows everything; --{name} is for {fit}")
+        if len(given) > 1:
+            raise BadRequest("found --class and --mask, expected one of them: a mask knows its classes")
+
+
+def draw(experiment: "Experiment", kind: str, choice: Choice = Choice(), *, form: str) -> bytes:
+    """Draw a figure of an experiment; the same input gives the same bytes.
+
+    kind: of KINDS; form: of FORMATS.
+    raises: BadRequest where matplotlib is missing, or a table that the kind needs, or for a choice that it has no use
+    for; and what reading a root raises.
+    """
+    from jobs.figures.style import drawing, saved
+
+    choice.check(kind)
+    with drawing([*experiment.classes, experiment.name]):
+        return saved(drawers()[kind](experiment, choice), form)
+
+
+def drawers() -> dict[str, Callable[["Experiment", Choice], "Figure"]]:
+    """Functions that read and draw a kind."""
+    from jobs.figures import comparison, store, sweep
+
+    return {
+        "curves": sweep.curves,
+        "along": sweep.along,
+        "misses": sweep.misses,
+        "confusion": store.confusion,
+        "overlap": store.overlap,
+        "collateral": store.collateral,
+        "load": store.load,
+        "compare": comparison.compare,
+        "attacks": comparison.attacks,
+        "costs": comparison.costs,
+    }
