@@ -172,8 +172,8 @@ def budgets(grid: list[float], available: int, *, shares: bool, what: str) -> li
     return asked
 
 
-def steps_of(position: NDArray[np.int64], grid: list[int]) -> NDArray[np.int64]:
-    """The grid step at which each pair is removed.
+def budget_indexes(position: NDArray[np.int64], grid: list[int]) -> NDArray[np.int64]:
+    """The budget index at which each pair is removed.
 
     position: (c, m) int64.
     grid: increasing numbers N.

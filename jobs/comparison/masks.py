@@ -12,7 +12,7 @@ from torch import Tensor
 from dkvb.bottleneck import Bottleneck
 from dkvb.metrics import aus
 from dkvb.orders import RemovalOrder
-from dkvb.sweep import Items, codes_by_step, step_table, sweep
+from dkvb.sweep import Items, budget_table, codes_by_budget, sweep
 from jobs import inputs
 from jobs.comparison.heads import read_bottleneck, watched
 from jobs.step import SPLITS, Task
@@ -73,12 +73,12 @@ class Watched:
 
         forget: the classes of each order. An order with fewer N stays as its last left it.
         """
-        steps = max(len(one.grid) for one in orders)
-        table = step_table([one.order.position for one in orders], [one.grid for one in orders])
+        budgets = max(len(one.grid) for one in orders)
+        table = budget_table([one.order.position for one in orders], [one.grid for one in orders])
         found: tuple[dict[str, Any], dict[str, Any]] = {}, {}
         for split in SPLITS:
             parts = [
-                sweep(self.bottleneck, items, table, steps=steps, forget=forget) for _, items in self.blocks(split)
+                sweep(self.bottleneck, items, table, budgets=budgets, forget=forget) for _, items in self.blocks(split)
             ]
             for which, kind in enumerate(found):
                 kind[split] = torch.cat([part[which] for part in parts], dim=2)[:, :, self.kept[split]].numpy()
@@ -86,11 +86,11 @@ class Watched:
 
     def codes(self, masks: Sequence[NDArray[np.bool_]], *, splits: Sequence[str] = SPLITS) -> list[dict[str, Tensor]]:
         """The codes under each mask (c, m): split -> (n, c) int16, next-nearest keys taken, NO_VOTE where none is."""
-        table = step_table([np.where(mask, 0, 1) for mask in masks], [[1]] * len(masks))
+        table = budget_table([np.where(mask, 0, 1) for mask in masks], [[1]] * len(masks))
         found: list[dict[str, Tensor]] = [{} for _ in masks]
         for split in splits:
             parts = [
-                codes_by_step(self.bottleneck, items, table, steps=1)[:, 0][:, self.kept[split][rows]]
+                codes_by_budget(self.bottleneck, items, table, budgets=1)[:, 0][:, self.kept[split][rows]]
                 for rows, items in self.blocks(split)
             ]
             for one, codes in zip(found, torch.cat(parts, dim=1), strict=True):
