@@ -14,7 +14,7 @@ def warm() -> None:
     Types and memory layouts decide what is compiled, sizes do not. Few items fill an array of results of their own;
     many items fill parts of a larger one, block by block, which is another layout.
     """
-    c, m, d_z, d_k, v, steps = 2, 3, 2, 3, 2, 2  # an axis of 1 would hide an array's order in memory
+    c, m, d_z, d_k, v, budgets = 2, 3, 2, 3, 2, 2  # an axis of 1 would hide an array's order in memory
     parts = torch.zeros(c, d_z, d_k), torch.zeros(c, m, d_k), torch.zeros(c, m, v), torch.ones(c, m, dtype=torch.bool)
     bottleneck = Bottleneck(*parts, header={})
     table = np.ones((c, m, 1), np.uint8)
@@ -22,4 +22,4 @@ def warm() -> None:
         codes = torch.full((n, c), NO_VOTE, dtype=torch.int16)
         codes[0] = 0  # one item that is searched for is enough
         items = Items(torch.zeros(n, d_z).half(), codes, codes[:, :, None].contiguous())
-        sweep(bottleneck, items, table, steps=steps, forget=[[0]])
+        sweep(bottleneck, items, table, budgets=budgets, forget=[[0]])

@@ -56,8 +56,8 @@ def retain_predictions(logits: Tensor, forget: list[int]) -> Tensor:
 def right_by_class(predictions: Tensor, labels: Tensor, v: int) -> NDArray[np.int64]:
     """How many items of each class are predicted right, for many models at once.
 
-    predictions: (models, steps, n) int16; labels: (n,) int64, negative for what is no item.
-    returns: (models, steps, v) int64.
+    predictions: (models, budgets, n) int16; labels: (n,) int64, negative for what is no item.
+    returns: (models, budgets, v) int64.
     """
     right = np.zeros((*predictions.shape[:2], v), np.int64)
     _count_right(predictions.numpy(), labels.numpy(), right)
@@ -69,9 +69,9 @@ def changed(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How many items of the other classes each model loses and gains against its first budget, item by item.
 
-    predictions: (models, steps, n) int16; labels: (n,) int64, negative for what is no item.
+    predictions: (models, budgets, n) int16; labels: (n,) int64, negative for what is no item.
     forget: the forget class of each model.
-    returns: lost and gained (models, steps) int64: right at the first budget and wrong now, and the other way round.
+    returns: lost and gained (models, budgets) int64: right at the first budget and wrong now, and the other way round.
     """
     lost, gained = (np.zeros(predictions.shape[:2], np.int64) for _ in range(2))
     _count_changed(predictions.numpy(), labels.numpy(), np.asarray(forget, np.int64), lost, gained)

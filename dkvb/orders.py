@@ -172,7 +172,7 @@ def budgets(grid: list[float], available: int, *, shares: bool, what: str) -> li
     return numbers
 
 
-def steps_of(position: NDArray[np.int64], grid: list[int]) -> NDArray[np.int64]:
+def budget_indexes(position: NDArray[np.int64], grid: list[int]) -> NDArray[np.int64]:
     """The budget index at which each pair is removed.
 
     position: (c, m) int64.

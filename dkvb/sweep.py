@@ -27,11 +27,11 @@ from torch import Tensor
 from dkvb.bottleneck import Bottleneck
 from dkvb.codes import NO_VOTE, check_below
 from dkvb.errors import BadBudget, ShapeMismatch
-from dkvb.orders import steps_of
+from dkvb.orders import budget_indexes
 from dkvb.searches import keys_beyond_lists
 from dkvb.tiles import LANES, add_row, each, exchange, kernel, largest_of, lowest_bit, reaching
 
-NEVER_STEP = 255
+NEVER_INDEX = 255
 """The budget index of a pair that no budget removes; so a grid has at most 255 budgets."""
 
 ENTRIES = 1 << 16
@@ -54,30 +54,30 @@ class Items:
         return Items(self.z[rows], self.codes[rows], self.neighbours[rows])
 
 
-def step_table(positions: Sequence[NDArray[np.int64]], grids: Sequence[Sequence[int]]) -> NDArray[np.uint8]:
+def budget_table(positions: Sequence[NDArray[np.int64]], grids: Sequence[Sequence[int]]) -> NDArray[np.uint8]:
     """When each forget set loses each pair.
 
     positions: for each forget set (c, m) int64, the place of a pair in its order of removal (`dkvb.orders`).
     grids: for each its increasing numbers N, at most 255 of them.
-    returns: (c, m, f) uint8: the first index g with position < grid[g], NEVER_STEP where none has.
+    returns: (c, m, f) uint8: the first index g with position < grid[g], NEVER_INDEX where none has.
     raises: BadBudget for a longer grid.
     """
     table = np.empty((*positions[0].shape, len(positions)), np.uint8)
     for k, (position, grid) in enumerate(zip(positions, grids, strict=True)):
-        if len(grid) > NEVER_STEP:
-            raise BadBudget(f"grid: found {len(grid)} budgets, expected at most {NEVER_STEP}")
-        step = steps_of(position, list(grid))
-        table[:, :, k] = np.where(step == len(grid), NEVER_STEP, step)
+        if len(grid) > NEVER_INDEX:
+            raise BadBudget(f"grid: found {len(grid)} budgets, expected at most {NEVER_INDEX}")
+        index = budget_indexes(position, list(grid))
+        table[:, :, k] = np.where(index == len(grid), NEVER_INDEX, index)
     return table
 
 
 def sweep(
-    bottleneck: Bottleneck, items: Items, table: NDArray[np.uint8], *, steps: int, forget: Sequence[Sequence[int]]
+    bottleneck: Bottleneck, items: Items, table: NDArray[np.uint8], *, budgets: int, forget: Sequence[Sequence[int]]
 ) -> tuple[Tensor, Tensor]:
     """Predictions of every item at every budget, for every forget set.
 
-    table: (c, m, f) uint8, the budget index at which each forget set loses a pair (`step_table`).
-    steps: number of budgets b; a forget set with a shorter grid stays as its last budget left it.
+    table: (c, m, f) uint8, the budget index at which each forget set loses a pair (`budget_table`).
+    budgets: their number b; a forget set with a shorter grid stays as its last budget left it.
     forget: the classes of each forget set.
     returns: predictions (f, b, n) int16, and predictions among the retain classes (f, b, n) int16. An item without any
         vote has uniform logits: the first class, and the first retain class.
@@ -98,23 +98,23 @@ def sweep(
     for k, classes in enumerate(forget):
         gone[k, : len(classes)] = classes
     check_below("forget", torch.from_numpy(gone), v)
-    predicted = np.empty((len(forget), steps, n), np.int16)
+    predicted = np.empty((len(forget), budgets, n), np.int16)
     among_retain = np.empty_like(predicted)
     size = max(LANES, min(8192, ENTRIES // len(forget), -(-n // torch.get_num_threads())))
 
     def sweep_block(begin: int) -> None:
         rows = slice(begin, begin + size)
-        paths = _paths(bottleneck, items.take(rows), table, steps)
+        paths = _paths(bottleneck, items.take(rows), table, budgets)
         _predict(paths, bottleneck.values.numpy(), gone, predicted[:, :, rows], among_retain[:, :, rows])
 
     each(sweep_block, range(0, n, size))
     return torch.from_numpy(predicted), torch.from_numpy(among_retain)
 
 
-def codes_by_step(bottleneck: Bottleneck, items: Items, table: NDArray[np.uint8], *, steps: int) -> Tensor:
+def codes_by_budget(bottleneck: Bottleneck, items: Items, table: NDArray[np.uint8], *, budgets: int) -> Tensor:
     """The codes that a sweep gives every item: (f, b, n, c) int16; arguments as of `sweep`."""
-    codes = np.empty((table.shape[2], steps, *items.codes.shape), np.int16)
-    _fill_codes(_paths(bottleneck, items, table, steps), codes)
+    codes = np.empty((table.shape[2], budgets, *items.codes.shape), np.int16)
+    _fill_codes(_paths(bottleneck, items, table, budgets), codes)
     return torch.from_numpy(codes)
 
 

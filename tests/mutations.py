@@ -71,8 +71,8 @@ jobs/comparison/masks.py
 + chosen[: len(wanted)] = wanted
 - kind[split] = torch.cat([part[which] for part in parts], dim=2)[:, :, self.kept[split]].numpy()
 + kind[split] = torch.cat([part[0] for part in parts], dim=2)[:, :, self.kept[split]].numpy()
-- table = step_table([np.where(mask, 0, 1) for mask in masks], [[1]] * len(masks))
-+ table = step_table([np.where(mask, 1, 0) for mask in masks], [[1]] * len(masks))
+- table = budget_table([np.where(mask, 0, 1) for mask in masks], [[1]] * len(masks))
++ table = budget_table([np.where(mask, 1, 0) for mask in masks], [[1]] * len(masks))
 - kept = ~out if retain is None else retain[split]
 + kept = ~out
 - reached[f"{split}_retain_among_retain"] = _mean(right_among[..., kept])

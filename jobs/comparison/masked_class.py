@@ -15,7 +15,7 @@ from torch import Tensor
 from dkvb import controls, metrics, trials
 from dkvb.codes import NO_VOTE
 from dkvb.orders import NEVER, RemovalOrder, by_activation
-from dkvb.sweep import step_table, sweep
+from dkvb.sweep import budget_table, sweep
 from dkvb.values import CodeFeatures
 from jobs.comparison import methods
 from jobs.comparison.attacks import RECOVERED, Attacked
@@ -185,7 +185,7 @@ class MaskedClass:
         last = np.where(mask, total - 1 - np.minimum(first.position, total - 1), NEVER)
         reverse = RemovalOrder(last, first.hits, total)
         grid = sorted({0, *reverse.budgets(SHARES, shares=True, what="masked pairs")})
-        predicted, _ = sweep(bottleneck, items, step_table([last], [grid]), steps=len(grid), forget=[[self.k]])
+        predicted, _ = sweep(bottleneck, items, budget_table([last], [grid]), budgets=len(grid), forget=[[self.k]])
         back = (predicted[0] == self.k).double().mean(1) >= goal
         left = max((grid[g] for g in range(len(grid)) if back[g]), default=0)
         share = (total - left) / max(1, total)

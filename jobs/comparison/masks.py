@@ -12,7 +12,7 @@ from torch import Tensor
 from dkvb.bottleneck import Bottleneck
 from dkvb.metrics import aus
 from dkvb.orders import RemovalOrder
-from dkvb.sweep import Items, codes_by_step, step_table, sweep
+from dkvb.sweep import Items, budget_table, codes_by_budget, sweep
 from jobs import inputs
 from jobs.comparison.heads import kept_items, read_bottleneck
 from jobs.step import SPLITS, Task
@@ -20,7 +20,7 @@ from store import arrays
 from store.layout import BLOCK
 
 Accuracies = dict[str, Any]
-"""Name -> accuracy in [0, 1] of one model, or (steps,) of a grid; NaN over no items. Names as in `store.layout`."""
+"""Name -> accuracy in [0, 1] of one model, or (budgets,) of a grid; NaN over no items. Names as in `store.layout`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +47,16 @@ class Mask:
 
 
 class Predictions(NamedTuple):
-    """Predictions of every order at every N, by split: (orders, steps, n) int16."""
+    """Predictions of every order at every N, by split: (orders, budgets, n) int16."""
 
     every: dict[str, NDArray[np.int16]]
     """Among all classes."""
     retain: dict[str, NDArray[np.int16]]
     """Among the retain classes."""
 
-    def of(self, order: int, steps: int) -> "Predictions":
-        """Those of one order at its own first N: (steps, n)."""
-        return Predictions(*({split: kind[split][order, :steps] for split in SPLITS} for kind in self))
+    def of(self, order: int, budgets: int) -> "Predictions":
+        """Those of one order at its own first N: (budgets, n)."""
+        return Predictions(*({split: kind[split][order, :budgets] for split in SPLITS} for kind in self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +98,12 @@ class SweptItems:
 
         forget: the classes of each order, or none. An order with fewer N stays as its last left it.
         """
-        steps = max(len(budgeted.grid) for budgeted in orders)
-        table = step_table([one.order.position for one in orders], [one.grid for one in orders])
+        budgets = max(len(budgeted.grid) for budgeted in orders)
+        table = budget_table([one.order.position for one in orders], [one.grid for one in orders])
         predictions = Predictions({}, {})
         for split in SPLITS:
             parts = [
-                sweep(self.bottleneck, items, table, steps=steps, forget=forget) for _, items in self.blocks(split)
+                sweep(self.bottleneck, items, table, budgets=budgets, forget=forget) for _, items in self.blocks(split)
             ]
             for which, kind in enumerate(predictions):
                 kind[split] = torch.cat([part[which] for part in parts], dim=2)[:, :, self.kept[split]].numpy()
@@ -111,11 +111,11 @@ class SweptItems:
 
     def codes(self, masks: Sequence[NDArray[np.bool_]], *, splits: Sequence[str] = SPLITS) -> list[dict[str, Tensor]]:
         """The codes under each mask (c, m): split -> (n, c) int16, next-nearest keys taken, NO_VOTE where none is."""
-        table = step_table([np.where(mask, 0, 1) for mask in masks], [[1]] * len(masks))
+        table = budget_table([np.where(mask, 0, 1) for mask in masks], [[1]] * len(masks))
         by_split: dict[str, Tensor] = {}
         for split in splits:
             parts = [
-                codes_by_step(self.bottleneck, items, table, steps=1)[:, 0][:, self.kept[split][rows]]
+                codes_by_budget(self.bottleneck, items, table, budgets=1)[:, 0][:, self.kept[split][rows]]
                 for rows, items in self.blocks(split)
             ]
             by_split[split] = torch.cat(parts, dim=1)

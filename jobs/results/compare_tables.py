@@ -26,7 +26,7 @@ NOT_RANKED = ("none", "retrain")
 """The model before, and the oracle that the others are measured by."""
 
 
-def steps_of(experiment: Experiment, kind: str) -> list[str]:
+def budget_indexes(experiment: Experiment, kind: str) -> list[str]:
     """Labels of a kind of step; raises: BadRequest where the spec asked for none."""
     labels = [label for label in experiment.steps if label.partition("[")[0] == kind and label != OTHER_KEYS]
     if not labels:
@@ -37,7 +37,7 @@ def steps_of(experiment: Experiment, kind: str) -> list[str]:
 def rows_of(experiment: Experiment, table: str) -> pl.DataFrame:
     """All rows of one of the compare step's tables, of all seeds."""
     schema = COMPARE_TABLES[table]
-    parts = [experiment.artefact(label).path / f"{table}.parquet" for label in steps_of(experiment, "compare")]
+    parts = [experiment.artefact(label).path / f"{table}.parquet" for label in budget_indexes(experiment, "compare")]
     return pl.concat([read_rows(part, schema) for part in parts])
 
 
@@ -165,13 +165,13 @@ def selection_table(experiment: Experiment) -> pl.DataFrame:
 
 def costs_table(experiment: Experiment) -> pl.DataFrame:
     """One row per head and method: what one request cost."""
-    steps_of(experiment, "costs")
+    budget_indexes(experiment, "costs")
     return read_rows(experiment.artefact("costs").path / "costs.parquet", COSTS)
 
 
 def scope_table(experiment: Experiment) -> pl.DataFrame:
     """One row per forget set, head and method; keys fitted on another data set are of kind "keys other"."""
-    steps_of(experiment, "scope")
+    budget_indexes(experiment, "scope")
     rows = read_rows(experiment.artefact("scope").path / "scope.parquet", SCOPE)
     if OTHER_KEYS not in experiment.steps:
         return rows

@@ -22,7 +22,7 @@ from dkvb.bottleneck import Bottleneck
 from dkvb.compilation import warm
 from dkvb.metrics import changed, class_accuracies, item_change, neighbour_damage, right_by_class
 from dkvb.roc import auc
-from dkvb.sweep import NEVER_STEP, Items, step_table, sweep
+from dkvb.sweep import NEVER_INDEX, Items, budget_table, sweep
 from dkvb.values import CodeFeatures
 from jobs import inputs
 from jobs.classes import class_hits, total_hits
@@ -63,7 +63,7 @@ each."""
 UNITS = 16
 """Units at least, where there are as many classes: work for as many workers."""
 
-MOST_BUDGETS = NEVER_STEP - 2
+MOST_BUDGETS = NEVER_INDEX - 2
 """Of a grid: 0 and the N of the rule come to them."""
 
 
@@ -189,7 +189,7 @@ def make_case(
     """The budgets of one class, and at which of them each pair goes.
 
     hits: (c, m) of the class.
-    returns: the case, and its table (c, m, 1) as `dkvb.sweep.step_table` has it.
+    returns: the case, and its table (c, m, 1) as `dkvb.sweep.budget_table` has it.
     """
     if isinstance(grid, UvaGrid):
         order = orders.by_activation(hits, scope=grid.scope)
@@ -199,7 +199,7 @@ def make_case(
     what = available_in_words(grid, shared.names[k])
     of_grid, rule = order.budgets(grid.grid, shares=grid.unit == "shares", what=what), order.smallest(orders.TAU)
     budgets = sorted({0, *of_grid, rule})
-    table = step_table([order.position], [budgets])
+    table = budget_table([order.position], [budgets])
     pairs, forget_hits, all_hits = (
         sums_of_masked(table, weights, len(budgets)) for weights in (np.ones_like(hits), hits, shared.total)
     )
@@ -269,7 +269,7 @@ class MethodSweep:
         classes, budgets = [case.k for case in self.cases], self.lost.shape[1]
         clock = time.perf_counter()
         predicted, among_retain = sweep(
-            self.shared.bottleneck, block, self.table, steps=budgets, forget=[[k] for k in classes]
+            self.shared.bottleneck, block, self.table, budgets=budgets, forget=[[k] for k in classes]
         )
         self.seconds += time.perf_counter() - clock
         self.right[items.split] += right_by_class(predicted, labels, v)

@@ -15,7 +15,7 @@ from timing import copy_rate, median, once, peak_bytes, report, size
 from dkvb.codes import encode
 from dkvb.neighbours import neighbours
 from dkvb.orders import RemovalOrder, by_activation
-from dkvb.sweep import Items, step_table, sweep
+from dkvb.sweep import Items, budget_table, sweep
 
 GRID = [k / 20 for k in range(1, 21)]
 CLASSES = 62
@@ -32,7 +32,7 @@ def grid_of(order: RemovalOrder) -> list[int]:
 def table_of(built: Scene, classes: range) -> np.ndarray:
     """When each class loses which pair."""
     orders = [by_activation(built.counts[k]) for k in classes]
-    parts = [step_table([order.position], [grid_of(order)]) for order in orders]
+    parts = [budget_table([order.position], [grid_of(order)]) for order in orders]
     return np.concatenate(parts, axis=2)
 
 
@@ -41,7 +41,7 @@ def differences(built: Scene, items: Items, classes: list[int]) -> float:
     few = items.take(slice(0, 1000))
     wrong = []
     for k in classes:
-        predicted, _ = sweep(built.model, few, table_of(built, range(k, k + 1)), steps=len(GRID), forget=[[k]])
+        predicted, _ = sweep(built.model, few, table_of(built, range(k, k + 1)), budgets=len(GRID), forget=[[k]])
         order = by_activation(built.counts[k])
         for g in (4, 11, 19):
             mask = torch.from_numpy(order.mask(grid_of(order)[g]))
@@ -71,10 +71,10 @@ def main() -> None:
             classes = range(begin, min(begin + CLASSES, v))
             table, forget = table_of(built, classes), [[k] for k in classes]
             for lo in range(0, n, BLOCK):
-                sweep(model, items.take(slice(lo, lo + BLOCK)), table, steps=len(GRID), forget=forget)
+                sweep(model, items.take(slice(lo, lo + BLOCK)), table, budgets=len(GRID), forget=forget)
 
     listing = once(find_lists)
-    sweep(model, items.take(slice(0, 64)), table_of(built, range(1)), steps=len(GRID), forget=[[0]])  # compiles
+    sweep(model, items.take(slice(0, 64)), table_of(built, range(1)), budgets=len(GRID), forget=[[0]])  # compiles
     sweeping = median(sweep_all) if v <= 10 else once(sweep_all)
     few = z[: min(n, FEW)]
     passes = len(GRID) * v * median(lambda: model.logits(few))

@@ -11,7 +11,7 @@ from numba.core.dispatcher import Dispatcher
 from dkvb import metrics, searches, sweep, tiles
 from dkvb.bottleneck import Bottleneck
 from dkvb.compilation import warm
-from dkvb.sweep import Items, step_table
+from dkvb.sweep import Items, budget_table
 
 
 def compiled():
@@ -30,11 +30,11 @@ z = torch.randn(n, d_z, generator=g).half()
 codes = torch.randint(m, (n, c), generator=g).short()
 items = Items(z, codes, codes[:, :, None].contiguous())
 position = np.arange(c * m).reshape(c, m)
-table = step_table([position, position], [[0, 40, 87]] * 2)
+table = budget_table([position, position], [[0, 40, 87]] * 2)
 for threads, count in ((1, n), (2, n), (2, 1)):
     torch.set_num_threads(threads)
     some = items.take(slice(0, count))
-    sweep.sweep(model, some, table, steps=3, forget=[[1], [2]])
+    sweep.sweep(model, some, table, budgets=3, forget=[[1], [2]])
 print(json.dumps([before, compiled()]))
 """
 

@@ -15,12 +15,12 @@ from dkvb.orders import (
     SCOPES,
     RemovalOrder,
     activated_pairs,
+    budget_indexes,
     budgets,
     by_activation,
     by_contrast,
     by_example,
     hit_share,
-    steps_of,
 )
 from tests.dkvb import naive
 from tests.dkvb.drawn import SEEDS, two_counts
@@ -219,7 +219,7 @@ def test_masks_are_nested_monotone_and_idempotent(seed, scope, grid):
 def test_the_step_of_a_pair_is_the_first_budget_that_masks_it(seed, grid):
     grid = sorted(grid)
     position = by_activation(random_counts(seed, 3, 7)).position
-    step = steps_of(position, grid)
+    step = budget_indexes(position, grid)
     assert step.shape == position.shape
     for j in range(3):
         for k in range(7):

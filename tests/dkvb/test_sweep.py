@@ -14,7 +14,7 @@ from dkvb.errors import BadBudget, ShapeMismatch
 from dkvb.metrics import retain_predictions
 from dkvb.neighbours import neighbours
 from dkvb.orders import budgets, by_activation, by_example
-from dkvb.sweep import NEVER_STEP, Items, codes_by_step, step_table, sweep
+from dkvb.sweep import NEVER_INDEX, Items, budget_table, codes_by_budget, sweep
 from tests.dkvb import naive
 
 METHODS = ("global", "per-codebook", "examples")
@@ -74,11 +74,11 @@ def assert_sweeps_are_plain(
     tolerance = 0 if exact else 1e-5
     steps = max(len(grid) for _, grid, _ in sets)
     items = watch(model, z, r=r)
-    table = step_table([position.numpy() for position, _, _ in sets], [grid for _, grid, _ in sets])
-    found = codes_by_step(model, items, table, steps=steps)
+    table = budget_table([position.numpy() for position, _, _ in sets], [grid for _, grid, _ in sets])
+    found = codes_by_budget(model, items, table, budgets=steps)
     distance = naive.distances(z, model.projection, model.keys)
     everything = [*range(model.values.shape[2])]
-    outputs = sweep(model, items, table, steps=steps, forget=[forget for _, _, forget in sets])
+    outputs = sweep(model, items, table, budgets=steps, forget=[forget for _, _, forget in sets])
     for f, (position, grid, forget) in enumerate(sets):
         retain = [k for k in everything if k not in forget]
         for g in range(steps):
@@ -182,8 +182,8 @@ def test_whole_codebooks_lose_all_their_keys_one_after_the_other_until_nobody_vo
 
 def test_items_without_a_vote_are_predicted_as_uniform():
     model, _, _, z = scene(14, c=3, m=5, v=7, n=17)
-    table = step_table([np.zeros((3, 5), np.int64)], [[1]])
-    predicted, among_retain = sweep(model, watch(model, z), table, steps=1, forget=[[0, 1, 3]])
+    table = budget_table([np.zeros((3, 5), np.int64)], [[1]])
+    predicted, among_retain = sweep(model, watch(model, z), table, budgets=1, forget=[[0, 1, 3]])
     assert (predicted == 0).all()
     assert (among_retain == 2).all()
 
@@ -205,8 +205,8 @@ def test_a_model_without_any_selectable_key_is_uniform_throughout():
 
 def test_a_sweep_that_removes_nothing_yields_the_original_predictions():
     model, _, _, z = scene(17, c=3, m=7, v=5, n=17)
-    table = np.full((3, 7, 1), NEVER_STEP, np.uint8)
-    predicted, among_retain = sweep(model, watch(model, z), table, steps=4, forget=[[2]])
+    table = np.full((3, 7, 1), NEVER_INDEX, np.uint8)
+    predicted, among_retain = sweep(model, watch(model, z), table, budgets=4, forget=[[2]])
     assert predicted.shape == among_retain.shape == (1, 4, 17)
     for g in range(4):
         assert torch.equal(predicted[0, g].long(), model.logits(z).argmax(1))
@@ -223,7 +223,7 @@ def test_removing_pairs_that_nobody_watched_selects_changes_nothing():
     model, _, _, z = scene(19, c=3, m=31, v=5, n=5, all_keys=True)
     own = class_counts(model.codes(z), torch.zeros(5, dtype=torch.int64), classes=1, m=31)[0] > 0
     position = torch.where(own, 99, 0)
-    found = codes_by_step(model, watch(model, z), step_table([position.numpy()], [[1]]), steps=1)
+    found = codes_by_budget(model, watch(model, z), budget_table([position.numpy()], [[1]]), budgets=1)
     assert torch.equal(found[0, 0], model.codes(z))
     assert_sweep_is_plain(model, z, position, [1], forget=[0])
 
@@ -234,9 +234,9 @@ def test_the_watched_items_can_be_swept_again_and_nothing_of_the_model_changes()
     items = watch(model, z)
     kept_items = items.z.clone(), items.codes.clone(), items.neighbours.clone()
     position, available = order_of(model, train, labels, method="global", forget=[2])
-    table = step_table([position.numpy()], [[*range(available + 1)]])
+    table = budget_table([position.numpy()], [[*range(available + 1)]])
     kept = table.copy()
-    first, second = (sweep(model, items, table, steps=available + 1, forget=[[2]]) for _ in range(2))
+    first, second = (sweep(model, items, table, budgets=available + 1, forget=[[2]]) for _ in range(2))
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
     assert all(map(torch.equal, kept_items, (items.z, items.codes, items.neighbours)))
     assert (table == kept).all()
@@ -272,8 +272,8 @@ def test_hundreds_of_changes_leave_the_running_logits_close_to_the_plain_ones():
     model, _, _, z = scene(24, c=31, m=37, v=5, n=101, all_keys=True)
     position = torch.randperm(31 * 37, generator=torch.Generator().manual_seed(1)).view(31, 37)
     grid = [*range(3, 31 * 37, 5)]
-    table = step_table([position.numpy()], [grid])
-    predicted, _ = sweep(model, watch(model, z), table, steps=len(grid), forget=[[2]])
+    table = budget_table([position.numpy()], [grid])
+    predicted, _ = sweep(model, watch(model, z), table, budgets=len(grid), forget=[[2]])
     for g in [*range(0, len(grid), 23), *range(len(grid) - 5, len(grid))]:
         assert_equal_but_for_ties(predicted[0, g].long(), model.masked(position < grid[g]).logits(z), [*range(5)])
 
@@ -298,10 +298,10 @@ def test_many_forget_sets_of_any_size_are_swept_together_with_lists_of_any_lengt
 def test_embeddings_that_lie_column_after_column_are_searched_all_the_same():
     model, _, _, z = scene(26, c=2, m=7, v=5, n=37, all_keys=True)
     items = watch(model, z, r=1)
-    table = step_table([np.arange(14).reshape(2, 7)], [[3, 7, 11]])
-    expected = codes_by_step(model, items, table, steps=3)
+    table = budget_table([np.arange(14).reshape(2, 7)], [[3, 7, 11]])
+    expected = codes_by_budget(model, items, table, budgets=3)
     other = Items(z.T.contiguous().T, items.codes, items.neighbours)
-    assert torch.equal(codes_by_step(model, other, table, steps=3), expected)
+    assert torch.equal(codes_by_budget(model, other, table, budgets=3), expected)
 
 
 # --- what is refused ---
@@ -309,19 +309,19 @@ def test_embeddings_that_lie_column_after_column_are_searched_all_the_same():
 
 def test_a_grid_with_more_steps_than_a_byte_tells_apart_is_refused():
     with pytest.raises(BadBudget, match="256 budgets"):
-        step_table([np.zeros((2, 3), np.int64)], [range(256)])
+        budget_table([np.zeros((2, 3), np.int64)], [range(256)])
 
 
 def test_a_table_of_another_model_and_lists_of_other_items_are_refused():
     model, _, _, z = scene(25, c=3, m=7, v=5, n=17)
     items = watch(model, z)
     with pytest.raises(ShapeMismatch, match="table"):
-        sweep(model, items, np.zeros((3, 5, 1), np.uint8), steps=1, forget=[[0]])
+        sweep(model, items, np.zeros((3, 5, 1), np.uint8), budgets=1, forget=[[0]])
     with pytest.raises(ShapeMismatch, match="table"):
-        sweep(model, items, np.zeros((3, 7, 2), np.uint8), steps=1, forget=[[0]])
+        sweep(model, items, np.zeros((3, 7, 2), np.uint8), budgets=1, forget=[[0]])
     other = Items(z, items.codes, items.neighbours[:5])
     with pytest.raises(ShapeMismatch, match="neighbours"):
-        sweep(model, other, np.zeros((3, 7, 1), np.uint8), steps=1, forget=[[0]])
+        sweep(model, other, np.zeros((3, 7, 1), np.uint8), budgets=1, forget=[[0]])
 
 
 def test_codes_beyond_the_keys_are_refused_before_compiled_code_follows_them():
@@ -331,7 +331,7 @@ def test_codes_beyond_the_keys_are_refused_before_compiled_code_follows_them():
     )
     good = Items(torch.zeros(n, d_z).half(), torch.zeros(n, c).short(), torch.zeros(n, c, 2).short())
     table = np.zeros((c, m, 1), np.uint8)
-    sweep(model, good, table, steps=1, forget=[[3]])
+    sweep(model, good, table, budgets=1, forget=[[3]])
     hostile = [
         Items(good.z, torch.full((n, c), 32767).short(), good.neighbours),
         Items(good.z, good.codes, torch.full((n, c, 2), m).short()),
@@ -340,6 +340,6 @@ def test_codes_beyond_the_keys_are_refused_before_compiled_code_follows_them():
     ]
     for items in hostile:
         with pytest.raises(ShapeMismatch):
-            sweep(model, items, table, steps=1, forget=[[3]])
+            sweep(model, items, table, budgets=1, forget=[[3]])
     with pytest.raises(ShapeMismatch):
-        sweep(model, good, table, steps=1, forget=[[v]])
+        sweep(model, good, table, budgets=1, forget=[[v]])
