@@ -4,7 +4,6 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -17,7 +16,7 @@ from jobs.diff import changes, check_classes, diff, measured, over_test_items, p
 from jobs.errors import BadRequest
 from jobs.query.outcome import Outcome
 from jobs.query.stored import Stored
-from jobs.results.experiment import find
+from jobs.results.experiment import Experiment, find
 from jobs.results.headline import by_class
 from jobs.results.sweep_tables import half_interval, summary_table
 from store.layout import CHECKPOINT
@@ -113,7 +112,7 @@ def test_the_retain_change_is_paired_over_test_items_too(made, both):
     row = made.forgetting.row(
         by_predicate=(pl.col("method") == "uva") & (pl.col("measure") == "retain change"), named=True
     )
-    assert not np.array_equal(*adds), "nothing to compare"
+    assert not np.array_equal(adds[0], adds[1]), "nothing to compare"
     assert row["difference"] == pytest.approx((adds[1] - adds[0]).mean())
     assert row["± 95 % over test items"] == pytest.approx(half_interval(pl.Series(adds[1] - adds[0])))
 
@@ -125,6 +124,7 @@ def test_the_interval_over_test_items_is_that_of_their_differences():
     b = pl.DataFrame({"item": [4, 3], "change": [0.5, 0.3]})
     share = 100 * 5 / 2
     expected = half_interval(pl.Series([0.1 * share, 0.0, 0.0, 0.0, 0.5 * share]))
+    assert expected is not None
     assert expected > 50
     assert over_test_items([known, known], [a, b], 5) == pytest.approx(expected)
     assert over_test_items([known, known], [a, a], 5) == 0
@@ -154,12 +154,22 @@ def test_a_class_that_one_model_never_knew_is_left_out():
     assert rows["test after"]["a items"] == 1000
 
 
+def with_classes(experiment, names):
+    """An experiment with other classes."""
+
+    class Other(Experiment):
+        @property
+        def classes(self):
+            return names
+
+    return Other(root=experiment.root, name=experiment.name, spec=experiment.spec, steps=experiment.steps)
+
+
 def test_what_cannot_be_paired_is_refused(both, finished):
-    other = SimpleNamespace(root="r", name="n", classes=["ant", "bee", "\x1b[31mdog"])
     with pytest.raises(BadRequest, match=r"only A has cat; only B has .*x1b.*dog"):
-        check_classes(finished, other)
+        check_classes(finished, with_classes(finished, ["ant", "bee", "\x1b[31mdog"]))
     with pytest.raises(BadRequest, match="the same in another order"):
-        check_classes(finished, SimpleNamespace(root="r", name="n", classes=["bee", "ant", "cat"]))
+        check_classes(finished, with_classes(finished, ["bee", "ant", "cat"]))
     steps = {**finished.steps, "manifest[test]": finished.steps["manifest[train]"]}
     with pytest.raises(BadRequest, match=r"found other test items .15 in 2 shards, and 41 in 4"):
         diff(finished, replace(finished, steps=steps))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -263,7 +264,7 @@ def snippet(word):
 
 
 def test_the_session_of_the_page_works(own, capsys):
-    names = {}
+    names: dict[str, Any] = {}
     exec(snippet("dkvb.open(").replace("roots/cifar10", str(own.root)).replace("dog", "bee"), names)
     assert "cat" in capsys.readouterr().out
     pytest.importorskip("xarray")
@@ -275,7 +276,7 @@ def test_the_session_of_the_page_works(own, capsys):
 def test_the_model_of_the_page_is_loaded_masked_and_used(own_study, tmp_path):
     done = own_study.unlearn("cat")
     picture(1, 1000, 48).convert("P").save(tmp_path / "photo.png")
-    names = {}
+    names: dict[str, Any] = {}
     code = snippet("from dkvb.torch import load").replace('"photo.png"', repr(str(tmp_path / "photo.png")))
     folder = str(Path(done["checkpoint"]).parent)
     code, mask = (text.replace("roots/cifar10/unlearned/<digest>", folder) for text in (code, snippet("model.mask(")))

@@ -45,7 +45,7 @@ def swept(names, *, budgets=20, train=1300, test=50, methods=("uva", "uve"), see
                 for step in range(budgets):
                     at = step / (budgets - 1)
                     lost = round(cost * at * others)
-                    row = dict.fromkeys(SCHEMA, 0.0)
+                    row: dict[str, object] = dict.fromkeys(SCHEMA, 0.0)
                     row |= {"class": k, "name": name, "method": method, "seed": seed, "digest": "d"}
                     row |= {"budget": round(at * (20000 + 10 * k)), "share": at, "pairs_masked": round(at * 30000)}
                     row |= {"forget_hit_share": min(1.0, 1.1 * at), "pairs_masked_share": at * 0.02}
@@ -99,7 +99,11 @@ class Read(HTMLParser):
 
     def __init__(self, data):
         super().__init__(convert_charrefs=True)
-        self.opened, self.elements, self.faults, self.texts, self.inside = [], [], [], [], {}
+        self.opened: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.faults: list[str] = []
+        self.texts: list[str] = []
+        self.inside: dict[str, list[str]] = {}
         self.feed(data.decode())
         self.close()
         if self.opened:

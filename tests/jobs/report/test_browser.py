@@ -30,13 +30,17 @@ def show(browser, tmp_path):
     faults = []
     contexts = []
 
+    def requested(request):
+        if not request.url.startswith(("file:", "data:")):
+            faults.append(request.url)
+
     def do(data, size=WIDE, **more):
         context = browser.new_context(viewport=size, **more)
         contexts.append(context)
         tab = context.new_page()
         tab.on("console", lambda message: faults.append(message.text))
         tab.on("pageerror", lambda error: faults.append(str(error)))
-        tab.on("request", lambda asked: asked.url.startswith(("file:", "data:")) or faults.append(asked.url))
+        tab.on("request", requested)
         tab.on("dialog", lambda dialog: faults.append(dialog.message))
         path = tmp_path / "report.html"
         path.write_bytes(data)

@@ -7,6 +7,7 @@ import pytest
 from jobs import certificate
 from jobs.report.origin import provenance, read_made, reproduce, requests, seconds
 from jobs.report.page import report
+from jobs.report.records import Code, Facts, Table
 from jobs.report.toml import toml
 from jobs.results.experiment import find
 from jobs.spec.reading import as_table, load_specs
@@ -30,7 +31,7 @@ def logged(root, number, **asker):
 def test_requests_are_shown_the_newest_first(own):
     logged(own.root, 1, by="ann", ticket="T-1")
     logged(own.root, 2, by="</td><script>bob()</script>", reason="asked\u202e to")
-    (table,) = [block for block in requests(own.root).blocks if block.kind == "table"]
+    (table,) = [block for block in requests(own.root).blocks if isinstance(block, Table)]
     assert [row[-1].text for row in table.rows] == [f"unlearned/{2:016x}", f"unlearned/{1:016x}"]
     assert [cell.text for cell in table.rows[1]][2:8] == ["uva", "1,234", "ann", "T-1", "–", "no"]
     page = report(own)
@@ -53,7 +54,7 @@ def test_the_spec_that_a_page_gives_makes_the_same_steps(finished, images, tmp_p
 
 def test_commands_name_the_experiment_and_the_code(finished):
     made = read_made(finished)
-    text = "\n".join(block.text for block in reproduce(finished, made).blocks if block.kind == "code")
+    text = "\n".join(block.text for block in reproduce(finished, made).blocks if isinstance(block, Code))
     assert "dkvb run tiny.toml --root ROOT --images DIR" in text
     assert "dkvb report ROOT --experiment tiny" in text
     if commit := made[-1].said["commit"]:
@@ -64,6 +65,8 @@ def test_commands_name_the_experiment_and_the_code(finished):
 def test_provenance_has_every_step_and_each_version_once(finished):
     made = read_made(finished)
     facts, table = provenance(made).blocks[1:]
+    assert isinstance(facts, Facts)
+    assert isinstance(table, Table)
     assert [row[1].text for row in table.rows] == [*finished.steps.values()]
     assert dict(facts.items)["Versions"].count("torchvision ") == 1
 

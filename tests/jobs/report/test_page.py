@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from jobs.report.page import content, embedded, report
-from jobs.report.records import LONGEST
+from jobs.report.records import LONGEST, Table
 from jobs.results.experiment import find
 from tests.jobs.report.made import ODD, Read, page
 
@@ -47,7 +47,7 @@ def test_the_same_root_gives_the_same_bytes(finished, made, tmp_path):
 
 def test_a_page_says_what_the_tables_say(finished, read):
     sections, _ = content(finished)
-    rows = {block.id: block for section in sections for block in section.blocks if block.kind == "table"}
+    rows = {block.id: block for section in sections for block in section.blocks if isinstance(block, Table)}
     assert {"forgotten-uva", "forgotten-uve", "lost-uva", "lost-uve", "overlap", "steps", "seconds"} == rows.keys()
     assert [len(rows[f"lost-{method}"].rows) for method in ("uva", "uve")] == [3, 6]
     assert finished.model in read.text
