@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from jobs.query.stored import Stored, logits
 
-BLOCK = 2048
+BLOCK = 8192
 """Items that are decoded at a time."""
 
 

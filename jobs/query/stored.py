@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ from store.images import Manifest
 from store.layout import CHECKPOINT, MANIFEST, MASK
 from store.places import Place
 from store.query import Activations, open_activations
+
+if TYPE_CHECKING:
+    from dkvb.bottleneck import Bottleneck
 
 SPLITS = ("train", "test")
 NO_VOTE = -1
@@ -110,38 +113,35 @@ class Stored:
         free = (lists >= 0) & ~mask[book[:, None], lists]
         first = free.argmax(1)
         after[item, book] = np.where(free.any(1), lists[np.arange(len(lists)), first], NO_VOTE)
-        beyond = ~free.any(1) & (lists[:, -1] >= 0)  # a selectable key may lie past the list
-        if beyond.any():
-            self._search(split, rows, after, item[beyond], book[beyond], mask)
+        beyond = np.unique(item[~free.any(1) & (lists[:, -1] >= 0)])  # a selectable key may lie past the list
+        if len(beyond):
+            after[beyond] = self._searched(split, rows[beyond], mask)
         return before, after
 
-    def _search(
-        self,
-        split: str,
-        rows: NDArray[np.int64],
-        codes: NDArray[np.int16],
-        item: NDArray[np.int64],
-        book: NDArray[np.int64],
-        mask: NDArray[np.bool_],
-    ) -> None:
-        """Set the codes of some items in some codebooks by looking at every key.
-
-        rows: (k,) of the split; codes: (k, c), set at (item, book), both (hits,).
-        """
+    def _searched(self, split: str, rows: NDArray[np.int64], mask: NDArray[np.bool_]) -> NDArray[np.int16]:
+        """Codes of some items under a mask, by the kernel of the sweep: it finds the keys past the lists."""
         import torch
 
-        from dkvb.codes import encode
+        from dkvb.sweep import Items, budget_table, codes_by_budget
 
-        data, first, last = self.experiment.artefact(f"embeddings[{split}]").data, rows[item].min(), rows[item].max()
-        z = torch.from_numpy(arrays.read_shards(data, "embeddings", start=int(first), stop=int(last) + 1))
-        path = self.experiment.artefact("values").path / CHECKPOINT
-        with on_disk(path) as file:
-            projection, keys, selectable = (mapped(file, name) for name in ("projection", "keys", "selectable"))
-            for j in np.unique(book).tolist():
-                own = item[book == j]
-                parts = (torch.from_numpy(np.array(part[j : j + 1])) for part in (projection, keys))
-                free = torch.from_numpy(selectable[j : j + 1] & ~mask[j : j + 1])
-                codes[own, j] = encode(z[rows[own] - first], *parts, selectable=free).numpy()[:, 0]
+        data, first, last = self.experiment.artefact(f"embeddings[{split}]").data, int(rows[0]), int(rows[-1])
+        z = arrays.read_shards(data, "embeddings", start=first, stop=last + 1)[rows - first]
+        codes, lists = self.codes(split).rows(rows), self.neighbours(split).rows(rows)
+        items = Items(*(torch.from_numpy(part) for part in (z, codes, lists)))
+        table = budget_table([np.where(mask, 0, 1)], [[1]])
+        return codes_by_budget(self._coder, items, table, budgets=1)[0, 0].numpy()
+
+    @cached_property
+    def _coder(self) -> "Bottleneck":
+        """The model without its values, on which no code depends."""
+        import torch
+
+        from dkvb.bottleneck import Bottleneck
+
+        with on_disk(self.experiment.artefact("values").path / CHECKPOINT) as file:
+            parts = {name: np.array(mapped(file, name)) for name in ("projection", "keys", "selectable")}
+        tensors = {name: torch.from_numpy(part) for name, part in parts.items()}
+        return Bottleneck(values=torch.zeros(*self.size, 1), header={}, **tensors)
 
     def item_names(self, split: str, rows: Sequence[int]) -> list[str]:
         """Where items lie: their shards and their places there."""
