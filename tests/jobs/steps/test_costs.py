@@ -15,6 +15,7 @@ from jobs.comparison import methods
 from jobs.steps import costs
 from jobs.steps.costs import Cost, bottleneck_seconds, gradient_costs, mask_costs, ratio
 from store import arrays
+from store.artefacts import Artefact
 from tests.jobs.comparison import small
 
 
@@ -24,10 +25,13 @@ def test_a_ratio_is_the_whole_over_the_part_and_none_of_nothing():
     assert costs.prepare(None) == ["costs"]
 
 
-def test_a_bottleneck_costs_its_keys_its_training_codes_and_its_values(monkeypatch):
+def test_a_bottleneck_costs_its_keys_its_training_codes_and_its_values(tmp_path):
     seconds = {"keys": "1.5", "codes_train": 2, "values": 4, "linear": 100, "codes_test": 1000}
-    monkeypatch.setattr(costs, "read_json", lambda path: {"times": {"seconds": seconds[path.parent.name]}})
-    assert bottleneck_seconds(SimpleNamespace(inputs={k: SimpleNamespace(path=Path(k)) for k in seconds})) == 7.5
+    parts = {name: Artefact(tmp_path, name, "0" * 16) for name in seconds}
+    for name, part in parts.items():
+        part.prepare({})
+        part.finish({"times": {"seconds": seconds[name]}})
+    assert bottleneck_seconds(small.task(inputs=parts)) == 7.5
 
 
 LINEAR = {"train": [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]], "test": [[1.0, 0.0, 0.0]] * 2}
