@@ -127,7 +127,7 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 def check_alike(task: Task[object]) -> None:
     """Both splits must have been embedded in the same way; raises: BadRequest naming what differs."""
-    facts = [read_json(task.inputs[split].path / "provenance.json")["facts"]["backbone"] for split in SPLITS]
+    facts = [task.inputs[split].facts()["backbone"] for split in SPLITS]
     if differ := differences(*facts):
         raise BadRequest(
             f"{task.inputs['test'].path}: test and training images were embedded in different ways (not alike in: "
@@ -151,10 +151,10 @@ def oracle_classes(task: Task[object]) -> list[int]:
     """Classes for which an oracle's keys were fitted without them, in the order of its arrays; none without one."""
     if "oracles" not in task.inputs:
         return []
-    return list(read_json(task.inputs["oracles"].path / "provenance.json")["facts"]["classes"])
+    return list(task.inputs["oracles"].facts()["classes"])
 
 
 def settings_of(task: Task[object], head: str) -> TrainSettings:
     """How a head ("values" or "linear") was trained, to the number of epochs: the recipe of whoever trains it again."""
-    settings = read_json(task.inputs[head].path / "spec.json")["spec"]["settings"]
+    settings = task.inputs[head].spec()["spec"]["settings"]
     return TrainSettings(**{**settings, "epochs": task.inputs[head].marks()[head]["epochs"], "validation": 0.0})

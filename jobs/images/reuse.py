@@ -11,9 +11,9 @@ from jobs import inputs
 from jobs.images import copies
 from jobs.step import Facts, Task
 from store import arrays
-from store.artefacts import Artefact, as_written, read_json
+from store.artefacts import SPEC, Artefact, as_written, read_json
 from store.errors import ArtefactDamaged, StoreError
-from store.files import exists, names
+from store.files import names
 from store.images import Manifest, Shard
 from store.layout import MANIFEST
 
@@ -79,11 +79,8 @@ def _key(shard: Shard) -> tuple[str, ...]:
 
 def _manifest(other: Artefact, task: Task[object], version: int) -> Manifest | None:
     """What another artefact embedded, if it was asked the same; None otherwise."""
-    path = other.path / "spec.json"
-    if not exists(path):
-        return None
-    with as_written(path):
-        identity = read_json(path)
+    with as_written(other.path / SPEC):
+        identity = other.spec()
         if identity["version"] != version or identity["spec"] != task.spec:
             return None
         step, _, digest = identity["inputs"]["manifest"].partition("/")

@@ -23,7 +23,6 @@ from jobs.comparison.methods import tuned
 from jobs.step import IF_SET, Facts, Inputs, Task, Work
 from jobs.worker import use_cores
 from store import arrays
-from store.artefacts import read_json
 from store.layout import COSTS
 from store.tables import write_rows
 
@@ -137,7 +136,7 @@ def ratio(whole: int, part: int) -> float | None:
 def bottleneck_seconds(task: Task) -> float:
     """What the bottleneck took beside a linear head: keys, codes and values, as their steps were run."""
     kinds = ("keys", "codes_train", "values")
-    return sum(float(read_json(task.inputs[kind].path / "provenance.json")["times"]["seconds"]) for kind in kinds)
+    return sum(float(task.inputs[kind].provenance()["times"]["seconds"]) for kind in kinds)
 
 
 def gradient_costs(task: Task, head: Head[Any], out: Tensor) -> Iterator[Cost]:

@@ -14,7 +14,6 @@ from dkvb.values import fit_values
 from jobs import inputs
 from jobs.step import Facts, Inputs, Task, Work, to_json
 from jobs.worker import use_cores
-from store.artefacts import read_json
 from store.files import write_atomic
 from store.layout import CHECKPOINT
 
@@ -67,7 +66,7 @@ def open_work(task: Task[Asks]) -> Work:
         used = count_codes(codes, m) > 0
         header = {
             "classes": list(classes),
-            "backbone": read_json(task.inputs["embeddings"].path / "provenance.json")["facts"]["backbone"],
+            "backbone": task.inputs["embeddings"].facts()["backbone"],
             "epochs": trained.epochs,
             "spec": to_json(asks),
             "inputs": {name: f"{part.step}/{part.digest}" for name, part in task.inputs.items()},

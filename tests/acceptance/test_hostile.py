@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -141,7 +142,14 @@ def queue_of_one(tmp_path):
         from jobs.queue.files import QUEUE_FILE, QUEUE_FORMAT
         from jobs.queue.records import FORMAT
 
-        asked = {"name": "job", "specs": [], "root": "r", "images": None, "address": "auto", "priority": 0}
+        asked: dict[str, Any] = {
+            "name": "job",
+            "specs": [],
+            "root": "r",
+            "images": None,
+            "address": "auto",
+            "priority": 0,
+        }
         asked |= {"attempts": 3, "workers": None, "gpus": 0, "commit": None, "time": 1.0, "by": "me"}
         folder = tmp_path / "queue" / "job-1"
         folder.mkdir(parents=True)
@@ -248,7 +256,7 @@ def test_a_job_holds_nothing_of_the_environment(tmp_path, make_spec, monkeypatch
 
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
-    asked = {"root": "r", "images": None, "address": "auto", "priority": 0, "attempts": 3, "workers": 1}
+    asked: dict[str, Any] = {"root": "r", "images": None, "address": "auto", "priority": 0, "attempts": 3, "workers": 1}
     add(tmp_path, Assignment(name="tiny", specs=[as_table(make_spec())], **asked))
     (path,) = tmp_path.rglob("job.json")
     assert "s3cr3t" not in path.read_text()

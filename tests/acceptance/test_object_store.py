@@ -1,6 +1,7 @@
 """A whole experiment on an object store: the same bytes as on a disk, resumed, asked and unlearned there."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -39,6 +40,7 @@ def test_an_experiment_on_an_object_store_has_the_bytes_of_one_on_a_disk(remote,
         assert here.units() == there.units()
         assert here.done_units() == there.done_units()
         compared += len(files(here))
+        assert isinstance(here.data, Path)
         for path in here.data.rglob("*"):
             if path.is_file():
                 assert read_bytes(there.data / str(path.relative_to(here.data))) == path.read_bytes()
@@ -59,7 +61,9 @@ def test_what_stands_there_is_not_done_again(remote, run_tiny, images, watched):
 
 def test_a_unit_without_marker_is_done_again_and_no_other(remote, run_tiny, images, watched):
     artefact = Artefact(remote.root, "embeddings", remote.steps["embeddings[train]"])
-    unit = artefact.units()[1]
+    units = artefact.units()
+    assert units is not None
+    unit = units[1]
     (artefact.path / "units" / f"{unit}.json").unlink()
     (artefact.path / "DONE").unlink()
     run_tiny(remote.root, images, progress=watched)

@@ -38,8 +38,8 @@ class Queue:
     def run(self, *words, code=0, **variables):
         """Run `dkvb ...` as a user of the head does."""
         env = self.environment(**variables)
-        words = [*DKVB, *map(str, words)]
-        ended = subprocess.run(words, capture_output=True, text=True, env=env, timeout=600, check=False)
+        command = [*DKVB, *map(str, words)]
+        ended = subprocess.run(command, capture_output=True, text=True, env=env, timeout=600, check=False)
         assert "Traceback" not in ended.stderr, ended.stderr
         assert ended.returncode == code, ended.stdout + ended.stderr
         return ended

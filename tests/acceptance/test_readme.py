@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,12 +27,13 @@ def snippets(word):
 def test_the_snippet_predicts_what_the_pipeline_predicts(own):
     (load,), (mask,) = snippets("backbone_of"), snippets("masked_by")
     done = unlearn(own, Request(classes=["cat"]))
+    assert done.checkpoint is not None
     folder = f"{Path(done.checkpoint).parent}/"
     found, labels = [], arrays.read_shards(own.artefact("embeddings[test]").data, "labels")
     z = torch.from_numpy(arrays.read_shards(own.artefact("embeddings[test]").data, "embeddings"))
     for k, count in ((0, 7), (1, 3), (2, 5)):
         for number in range(1000, 1000 + count):
-            names = {"image": picture(k, number, 32)}
+            names: dict[str, Any] = {"image": picture(k, number, 32)}
             exec(PLACE.sub(folder, load), names)
             assert names["z"].dtype == torch.float16
             gaps = (names["z"].float() - z.float()).abs().amax(1)  # a batch of one is summed in another order

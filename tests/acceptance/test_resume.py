@@ -8,12 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from jobs.results.experiment import find
 from store.artefacts import Artefact
 from tests.processes import wait_until
 
@@ -36,7 +35,7 @@ class Disturbed:
     root: Path
     artefact: Artefact
     words: list[str]
-    process: subprocess.Popen | None = None
+    process: subprocess.Popen[str] = field(init=False)
 
     def marked(self) -> dict[str, int]:
         """When each unit that is done was marked."""
@@ -95,7 +94,7 @@ def undisturbed(tmp_path_factory, run_tiny, many_images):
 def started(undisturbed, many_images, spec_file, processes, tmp_path):
     """`dkvb run` with two workers, in a process group of its own, on a root where only the embeddings are missing."""
     root = Path(shutil.copytree(undisturbed.root, tmp_path / "root"))
-    shutil.rmtree(find(root, None).artefact(STEP).path)
+    shutil.rmtree(root / "embeddings" / undisturbed.steps[STEP])
     artefact = Artefact(root, "embeddings", undisturbed.steps[STEP])
     words = [DKVB, "run", spec_file(CHANGES), "--root", root, "--images", many_images, "--workers", "2"]
     run = Disturbed(root, artefact, [str(word) for word in words])

@@ -13,8 +13,8 @@ import pytest
 
 import dkvb_unlearning
 from jobs.queue.files import add, find_job
-from jobs.queue.records import Assignment
 from tests.head import Head
+from tests.jobs.queue.waiting import assignment
 
 REPOSITORY = Path(dkvb_unlearning.__file__).resolve().parent
 
@@ -139,7 +139,9 @@ def test_a_submitted_job_runs_nothing_of_where_it_was_submitted_or_the_cluster_s
         name = json.loads(submitted.stdout)["job"]
         followed = done([*command, "jobs", "logs", name, "-f", "--queue", queue], hostile, **head.environment)
         assert followed.returncode == 0, followed.stderr
-        assert [attempt.end.state for attempt in find_job(queue, name).attempts] == ["succeeded"], followed.stdout
+        assert [attempt.end and attempt.end.state for attempt in find_job(queue, name).attempts] == ["succeeded"], (
+            followed.stdout
+        )
         assert ran() == []
         assert unlike(root, finished.root) == []
     finally:
@@ -189,10 +191,10 @@ def test_a_worker_that_cannot_import_us_says_so_and_not_that_libraries_are_missi
 
 def test_a_command_without_a_session_that_is_told_to_end_says_so_and_exits_with_143(command, tmp_path):
     queue = tmp_path / "queue"
-    asked = {"name": "x", "specs": [], "root": "r", "images": None, "address": "http://127.0.0.1:1"}
-    job = add(queue, Assignment(**asked, priority=0, attempts=3))
+    job = add(queue, assignment())
     words = [*command, "jobs", "reconcile", "--watch", "--queue", str(queue)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
         assert "nothing answers" in process.stdout.readline()  # it is at work
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=120)

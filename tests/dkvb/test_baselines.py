@@ -52,6 +52,7 @@ def dense(features: Features) -> torch.Tensor:
     """Whatever the head, logits = dense @ weights: (n, features) float64."""
     if isinstance(features, EmbeddingFeatures):
         return features.x.double()
+    assert isinstance(features, CodeFeatures)
     return one_hot(features.codes.long(), M).double().flatten(1) / C
 
 
@@ -79,7 +80,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
             taken.append((rows.clone(), error.clone()))
             step(rows, error)
 
-        begun.step = look
+        monkeypatch.setattr(begun, "step", look)
         return begun
 
     monkeypatch.setattr("dkvb.baselines.descent", watched)
@@ -160,13 +161,13 @@ def test_two_epochs_of_scrub_by_hand(steps, head, max_epochs):
     weights = torch.tensor([[0.0, 0.0], [2 * log(3), 0.0]])[-len(features.weights(2)) :]
     task = ForgetTask(features, torch.tensor([0, 1, 0]), weights, torch.tensor([0, 2]))
     lr = log(3) / 0.45
-    weighted = {"gamma": 0.5, "alpha": 0.25, "temperature": 2.0}
-    settings = Scrub(lr=lr, epochs=2, max_epochs=max_epochs, momentum=0.0, decay=0.0, **weighted)
+    sizes = {"epochs": 2, "max_epochs": max_epochs}
+    settings = Scrub(lr=lr, momentum=0.0, decay=0.0, gamma=0.5, alpha=0.25, temperature=2.0, **sizes)
     first, second = settings.unlearn(task, seed=1)
     np.testing.assert_allclose(first[-1], [log(3), log(3)], atol=1e-6)
     if max_epochs:
         # Of two forget items, each with half the error: B = 2.
-        expected = [[[0, 0]] * 2, [[0.45, -0.45]], [[0.25, -0.25]] * 2]
+        expected: list[list[list[float]]] = [[[0, 0]] * 2, [[0.45, -0.45]], [[0.25, -0.25]] * 2]
         found = [error for _, error in steps[:3]]
     else:
         expected = [[[0.45, -0.45]], [[0.125, -0.125]]]
@@ -182,8 +183,7 @@ def test_scrub_equals_its_recipe_by_autograd(steps, head, momentum, decay):
     # Eleven epochs see all three falls of the step size; batches divide neither set.
     task = task_of(head)
     sizes = {"epochs": 11, "max_epochs": 6, "forget_batch": 11, "retain_batch": 23}
-    weighted = {"gamma": 0.7, "alpha": 0.3, "temperature": 2.0}
-    settings = Scrub(lr=1.0, momentum=momentum, decay=decay, **sizes, **weighted)
+    settings = Scrub(lr=1.0, gamma=0.7, alpha=0.3, temperature=2.0, momentum=momentum, decay=decay, **sizes)
     found = list(settings.unlearn(task, seed=1))
     taken = iter([rows for rows, _ in steps])
     student = Torch(task, settings.lr, momentum, decay)

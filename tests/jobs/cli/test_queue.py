@@ -2,43 +2,25 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
-import time
+from contextlib import contextmanager
 
 import pytest
 
 from jobs.cli.queue import jobs
-from jobs.queue.files import add, decide, end, find_job, start
-from jobs.queue.records import Assignment, End, EndState
-
-ASKED = {
-    "name": "tiny",
-    "specs": [{"name": "tiny"}],
-    "root": "/nowhere/root",
-    "images": None,
-    "address": "http://127.0.0.1:1",
-    "priority": 0,
-    "attempts": 3,
-    "workers": None,
-    "gpus": 0,
-    "commit": None,
-}
+from jobs.queue.files import add, end, find_job, log_of, start
+from jobs.queue.records import End, EndState
+from store.artefacts import write_json
+from tests.jobs.queue.waiting import assignment, decided
+from tests.processes import message
 
 
 @pytest.fixture
 def queue(tmp_path, monkeypatch):
     monkeypatch.setenv("DKVB_QUEUE", str(tmp_path / "queue"))
     return tmp_path / "queue"
-
-
-def told(ended, code):
-    """The one message of a command that failed."""
-    assert ended.code == code, ended.out + ended.err
-    _, text = re.split(r"^(?:dkvb|Error): ", ended.err, flags=re.M)
-    return text
 
 
 @pytest.mark.parametrize("name", jobs.commands)
@@ -52,31 +34,32 @@ def test_help_of_each_command_has_an_example(name, dkvb):
     "words", [["list"], ["show", "x"], ["logs", "x"], ["stop", "x"], ["retry", "x"], ["reconcile"]]
 )
 def test_a_queue_that_is_not_there_is_no_empty_queue(words, dkvb, queue):
-    text = told(dkvb("jobs", *words), 2)
+    text = message(dkvb("jobs", *words), 2)
     assert text == f"{queue}: no dkvb-queue.json there, so it is not a queue; `dkvb submit` makes and names one\n"
 
 
 def test_a_queue_that_was_not_named_is_asked_for(dkvb, monkeypatch):
     monkeypatch.delenv("DKVB_QUEUE", raising=False)
-    text = told(dkvb("jobs", "list"), 2)
-    assert "--queue" in text
-    assert "DKVB_QUEUE" in text
+    ended = dkvb("jobs", "list")
+    assert ended.code == 2
+    assert "give --queue" in ended.err
+    assert "DKVB_QUEUE" in ended.err
 
 
 @pytest.mark.parametrize("words", [["show"], ["logs"], ["logs", "-f"], ["stop"], ["retry"], ["priority"]])
 def test_a_misspelt_job_is_told_with_the_nearest(words, dkvb, queue):
-    job = add(queue, Assignment(**ASKED))
+    job = add(queue, assignment())
     command, *options = words
     number = [7] if command == "priority" else []
-    assert f"did you mean '{job.id}'?" in told(dkvb("jobs", command, job.id[:-1], *number, *options), 2)
+    assert f"did you mean '{job.id}'?" in message(dkvb("jobs", command, job.id[:-1], *number, *options), 2)
 
 
 def test_a_list_has_a_line_a_job_however_long_its_reason(dkvb, queue):
-    first = add(queue, Assignment(**ASKED))
-    attempt = decide(first, "here")
+    first = add(queue, assignment())
+    attempt = decided(first)
     start(attempt)
     end(attempt, End(state=EndState.FAILED, why=f"{'a long line ' * 50}\nand\x1b[31m more\n", final=True))
-    second = add(queue, Assignment(**ASKED))
+    second = add(queue, assignment())
     assert dkvb("jobs", "priority", second.id, 5).out == f"{second.id}: priority 5\n"
     ended = dkvb("jobs", "list")
     assert ended.code == 0
@@ -93,16 +76,16 @@ def test_a_list_has_a_line_a_job_however_long_its_reason(dkvb, queue):
 
 
 def test_priority_moves_a_job_and_takes_a_negative_number(dkvb, queue):
-    job = add(queue, Assignment(**ASKED))
+    job = add(queue, assignment())
     assert dkvb("jobs", "priority", job.id, "-3").code == 0
     assert find_job(queue, job.id).priority == -3
 
 
 def test_a_job_that_waits_is_stopped_and_tried_again(dkvb, queue):
-    job = add(queue, Assignment(**ASKED))
-    assert "is queued; only a failed or a stopped job" in told(dkvb("jobs", "retry", job.id), 2)
+    job = add(queue, assignment())
+    assert "is queued; only a failed or a stopped job" in message(dkvb("jobs", "retry", job.id), 2)
     assert dkvb("jobs", "stop", job.id).out == f"{job.id}: ordered to stop\n"
-    assert "has stopped already" in told(dkvb("jobs", "stop", job.id), 2)
+    assert "has stopped already" in message(dkvb("jobs", "stop", job.id), 2)
     assert dkvb("jobs", "logs", job.id, "-f").code == 0
     assert dkvb("jobs", "retry", job.id).out == f"{job.id}: queued again\n"
     assert "queued" in dkvb("jobs", "list").out
@@ -110,14 +93,14 @@ def test_a_job_that_waits_is_stopped_and_tried_again(dkvb, queue):
 
 @pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "nonsense", "http://127.0.0.1", "", "ftp://h:1"])
 def test_what_is_no_address_of_a_job_server_is_refused_and_nothing_is_queued(address, dkvb, queue, tmp_path):
-    text = told(dkvb("submit", "digits", "--root", tmp_path / "root", "--address", address), 1)
+    text = message(dkvb("submit", "digits", "--root", tmp_path / "root", "--address", address), 1)
     assert "is none of host:port, http://host:port, https://host:port or auto" in text
     assert not queue.exists()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "http://localhost:1"])
 def test_a_job_server_that_is_not_there_is_named(address, dkvb, queue, tmp_path):
-    text = told(dkvb("submit", "digits", "--root", tmp_path / "root", "--address", address), 1)
+    text = message(dkvb("submit", "digits", "--root", tmp_path / "root", "--address", address), 1)
     assert f"nothing answers at http://{address.removeprefix('http://')}" in text
     assert not queue.exists()
 
@@ -126,7 +109,7 @@ def test_an_address_beyond_this_machine_is_refused_without_a_token(dkvb, queue, 
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    text = told(dkvb("submit", "digits", "--root", tmp_path / "root", "--address", "http://10.1.2.3:8265"), 1)
+    text = message(dkvb("submit", "digits", "--root", tmp_path / "root", "--address", "http://10.1.2.3:8265"), 1)
     assert "no authentication token is in use" in text
     assert "RAY_AUTH_TOKEN_PATH" in text
 
@@ -135,40 +118,64 @@ def test_an_address_beyond_this_machine_is_refused_without_a_token(dkvb, queue, 
 def test_a_queue_inside_its_root_is_refused(queue_name, dkvb, tmp_path):
     root = tmp_path / "root"
     words = ["submit", "digits", "--root", root, "--address", "127.0.0.1:1", "--queue", root / queue_name]
-    assert "lies in the root" in told(dkvb(*words), 2)
+    assert "lies in the root" in message(dkvb(*words), 2)
 
 
-@pytest.mark.parametrize("words", [["reconcile", "--watch", "--every", "0.2"], ["logs", "JOB", "-f"]])
-def test_an_interrupt_ends_what_goes_on_with_one_line(words, queue, tmp_path):
-    job = add(queue, Assignment(**ASKED))
-    words = [sys.executable, "-m", "jobs.cli", "jobs", *(job.id if word == "JOB" else word for word in words)]
+@contextmanager
+def begun(*words):
+    """A command that goes on, as a process of its own."""
+    command = [sys.executable, "-m", "jobs.cli", "jobs", *words]
     env = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
-    try:
-        if "--watch" in words:
-            assert "nothing answers at http://127.0.0.1:1" in process.stdout.readline()
-        time.sleep(1)
-        assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=300)
-    finally:
-        process.kill()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def assert_interrupted(process):
+    """An interrupt ends it, and it prints nothing more."""
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (130, "dkvb: interrupted; what was finished is kept\n")
-    assert out == "", "a cluster that does not answer is told of once"
+    assert out == ""
+
+
+def assert_passes(process, job):
+    """Another pass is made: it leaves out a job that is damaged now."""
+    write_json(job.place / "attempts" / "0001" / "attempt.json", {"address": 3, "time": 1.0, "by": "me"})
+    assert process.stdout.readline().startswith(f"{job.id}: left out: ")
+
+
+WATCH = ("reconcile", "--watch", "--every", "0.2")
+
+
+def test_an_interrupt_ends_watching_and_a_cluster_that_does_not_answer_is_told_of_once(queue):
+    _, first, second = (add(queue, assignment()) for _ in range(3))
+    with begun(*WATCH) as process:
+        assert "nothing answers at http://127.0.0.1:1" in process.stdout.readline()
+        assert_passes(process, first)
+        assert_passes(process, second)
+        assert_interrupted(process)
+
+
+def test_an_interrupt_ends_the_following_of_a_log(queue):
+    job = add(queue, assignment())
+    attempt = decided(job)
+    assert start(attempt)
+    with log_of(attempt) as log:
+        log.write({"time": 1.0, "job": job.id, "attempt": 1, "event": "unit", "unit": "00001"})
+    with begun("logs", job.id, "-f") as process:
+        assert "00001" in process.stdout.readline()
+        assert_interrupted(process)
 
 
 def test_watching_goes_on_when_the_queue_cannot_be_read_for_a_while(queue):
-    add(queue, Assignment(**ASKED))
-    words = [sys.executable, "-m", "jobs.cli", "jobs", "reconcile", "--watch", "--every", "0.2"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-    try:
+    _, first, second = (add(queue, assignment()) for _ in range(3))
+    with begun(*WATCH) as process:
         assert "nothing answers" in process.stdout.readline()
-        time.sleep(1)  # the first pass is over
+        assert_passes(process, first)
         queue.rename(queue.with_name("elsewhere"))  # as a network disk that is gone for a while
         assert "so it is not a queue" in process.stdout.readline()
         queue.with_name("elsewhere").rename(queue)
-        time.sleep(1)
-        assert process.poll() is None
-    finally:
-        process.kill()
-        process.communicate()
+        assert_passes(process, second)

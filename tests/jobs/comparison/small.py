@@ -1,6 +1,7 @@
 """Heads of a few items, every number of which can be worked out by hand."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,7 +82,8 @@ def head():
     return values_head(codes, OWN, VALUES.tolist())
 
 
-def task(**more):
+def task(**more: Any) -> Any:
+    """A task that has what a test needs of it, and no more."""
     return SimpleNamespace(path=lambda name: name, **more)
 
 
@@ -93,7 +95,7 @@ def oracle_judge(*, before=(0, 1)):
     return Judge(OWN, forget, [0], said([0, 1, 2, 0], list(before)), oracle)
 
 
-SPEC = {
+SPEC: dict[str, Any] = {
     "seed": 0,
     "tau": 0.9,
     "taus": [0.5, 1.0],

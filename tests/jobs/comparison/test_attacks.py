@@ -141,7 +141,7 @@ def test_an_auc_tells_the_direction_and_a_balanced_accuracy_does_not():
 
 
 def test_the_svc_compares_as_many_other_training_items_as_the_class_has_test_items_with_other_test_items(monkeypatch):
-    asked = {}
+    asked: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def svc(retain, test, forget):
         asked.update(retain=retain, test=test, forget=forget)
@@ -185,7 +185,7 @@ def test_every_model_stands_beside_the_same_attack_on_the_oracle(table):
 
 
 def test_membership_is_asked_of_all_models_and_what_opens_them_of_some(table):
-    by_method = {}
+    by_method: dict[str, set[str]] = {}
     for row in table:
         by_method.setdefault(row.method, set()).add(row.attack.split()[0])
     assert by_method == {

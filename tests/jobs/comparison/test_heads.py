@@ -25,7 +25,7 @@ def skipping(monkeypatch):
 
 
 def test_an_item_of_the_first_class_is_kept_and_a_skipped_one_is_not(skipping):
-    assert {split: kept.tolist() for split, kept in kept_items(None).items()} == {
+    assert {split: kept.tolist() for split, kept in kept_items(small.task()).items()} == {
         "train": [False, True, True],
         "test": [True, False],
     }
@@ -38,7 +38,7 @@ def test_the_bias_of_the_linear_head_is_the_row_of_the_constant_one(skipping, mo
     monkeypatch.setattr(
         heads, "load", lambda _: {"weight": torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "bias": torch.tensor([10.0, 20.0])}
     )
-    head = LinearHead.read(SimpleNamespace(inputs={"linear": SimpleNamespace(path=Path("linear"))}))
+    head = LinearHead.read(small.task(inputs={"linear": SimpleNamespace(path=Path("linear"))}))
     assert head.logits(head.features["train"], head.weights).tolist() == [[11, 22], [16, 28]]
     assert head.logits(head.features["test"], head.weights).tolist() == [[16, 30]]
     assert {split: own.tolist() for split, own in head.labels.items()} == {"train": [0, 1], "test": [1]}
@@ -50,7 +50,7 @@ def test_the_values_are_read_codebook_by_codebook_for_the_items_kept(skipping, m
     codes = {"codes_train": [[2, 2], [0, 1], [1, 2]], "codes_test": [[2, 0], [1, 1]]}
     monkeypatch.setattr(heads, "read_bottleneck", lambda task: SimpleNamespace(values=values))
     monkeypatch.setattr(inputs, "tensor", lambda task, name, array: torch.tensor(codes[name]))
-    head = ValuesHead.read(None)
+    head = ValuesHead.read(small.task())
     assert head.codebooks == 2
     assert head.features["train"].codes.tolist() == [[0, 1], [1, 2]]
     # Pair (0, 0) holds 0 and 1, pair (1, 1) 8 and 9: their mean is 4 and 5.
@@ -59,7 +59,7 @@ def test_the_values_are_read_codebook_by_codebook_for_the_items_kept(skipping, m
 
 
 def test_a_codebook_that_does_not_vote_is_left_out_of_the_mean():
-    features = small.CodeFeatures(torch.tensor([[0, -1], [-1, -1], [1, 1]], dtype=torch.int16), 2)
+    features = CodeFeatures(torch.tensor([[0, -1], [-1, -1], [1, 1]], dtype=torch.int16), 2)
     weights = torch.tensor([[2.0, 0.0], [0.0, 4.0], [6.0, 6.0], [0.0, 8.0]])
     assert logits_of(features, weights).tolist() == [[2, 0], [0, 0], [0, 6]]
     assert small.head().logits(features, weights).tolist() == [[2, 0], [0, 0], [0, 6]]

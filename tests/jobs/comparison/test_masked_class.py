@@ -23,7 +23,7 @@ def masked(*, items=None, hits=HITS, others=OTHERS, **spec):
 
 def grown(grid, **more):
     """A method with the grid of that name."""
-    return MaskMethod(name="grown", about="", order=None, grid=grid, **more)
+    return MaskMethod(name="grown", about="", order=lambda items: by_activation(items.hits), grid=grid, **more)
 
 
 # Grids and rules.

@@ -38,7 +38,7 @@ def differing(one, other):
 
 
 def test_the_steps_are_those_of_the_method_in_an_order_in_which_they_can_run(make_spec, images):
-    plan, compared = (make_plan(make_spec(changes), str(images)) for changes in ({}, {"compare": {}}))
+    plan, compared = make_plan(make_spec(), str(images)), make_plan(make_spec({"compare": {}}), str(images))
     assert {step.label for step in plan.steps} == ALL
     assert {step.kind for step in compared.steps} == set(STEPS)
     assert plan.digests().items() < compared.digests().items()
@@ -293,7 +293,7 @@ def test_what_came_later_is_part_of_the_json_only_where_it_is_asked(changes, exp
 
 # Several experiments as one graph.
 
-VARIANTS = {
+VARIANTS: dict[str, dict[str, object]] = {
     "": {},
     "seed": {"sweep.uve.seeds": [7]},
     "keys": {"keys.epochs": 1},
@@ -315,7 +315,8 @@ def variants(make_spec, images):
 def test_waves_hold_each_step_once_and_after_what_it_needs(variants, chosen):
     plans = [variants[name] for name in chosen]
     made = waves(plans)
-    stands, labels = set(), []
+    stands: set[str] = set()
+    labels: list[str] = []
     for wave in made:
         for step in wave.values():
             assert {needed.digest for needed in step.inputs.values()} <= stands, step.label

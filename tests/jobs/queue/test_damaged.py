@@ -11,17 +11,12 @@ import pytest
 
 from jobs.errors import JobsError
 from jobs.queue import reconcile as passes
-from jobs.queue.files import add, decide, find_job, read_queue, start
+from jobs.queue.files import add, find_job, read_queue, start
 from jobs.queue.job import STALE_S, START_S
-from jobs.queue.records import Assignment
 from store.artefacts import write_json
 from store.errors import NotARoot
 from tests.jobs.queue.damaged import damaged_queue, damaged_root, in_time
-
-ASKED = {
-    **{"name": "tiny", "specs": [{"name": "tiny"}], "root": "/nowhere/root", "images": None},
-    **{"address": "http://127.0.0.1:1", "priority": 0, "attempts": 3, "workers": None, "gpus": 0, "commit": None},
-}
+from tests.jobs.queue.waiting import assignment, decided, first_end
 
 
 @pytest.fixture(autouse=True)
@@ -33,17 +28,17 @@ def look_at_once(monkeypatch):
 def two(tmp_path):
     """A queue of two jobs that run; returns it, the place of the second one's attempt, and both ids."""
     queue = tmp_path / "queue"
-    whole, victim = (add(queue, Assignment(**ASKED)) for _ in range(2))
+    whole, victim = (add(queue, assignment()) for _ in range(2))
     for job in (whole, victim):
-        attempt = decide(job, "http://127.0.0.1:1")
+        attempt = decided(job, job.assignment.address)
         assert start(attempt)
     return queue, attempt.place, whole.id, victim.id
 
 
 def one_pass(queue):
-    told = []
-    passes.reconcile(queue, max_running=2, tell=told.append)
-    return told
+    lines: list[str] = []
+    passes.reconcile(queue, max_running=2, tell=lines.append)
+    return lines
 
 
 PLANS = [
@@ -60,12 +55,16 @@ def test_a_damaged_plan_ends_no_pass_and_its_dead_job_is_lost(plan, two):
     write_json(attempt / "plan.json", plan)
     write_json(attempt / "heartbeat.json", {"time": 1.0})
     told = one_pass(queue)
-    assert find_job(queue, victim).attempts[0].end.state == "lost", told
+    assert first_end(find_job(queue, victim)).state == "lost", told
     assert find_job(queue, whole).state(time.time()).name == "running"
 
 
 BEATS = [{}, {"time": "now"}, {"time": None}, {"time": 1e300}, {"time": float("nan")}, {"time": True}, [1], 7]
-STEPS = [{"step": "keys"}, {"step": ["keys"], "units": 1, "ended": 0}, {"step": "keys", "units": "x", "ended": {}}]
+STEPS: list[dict[str, object]] = [
+    {"step": "keys"},
+    {"step": ["keys"], "units": 1, "ended": 0},
+    {"step": "keys", "units": "x", "ended": {}},
+]
 
 
 @pytest.mark.parametrize("beat", [*BEATS, *({"time": 1.0, **step} for step in STEPS)])
@@ -136,7 +135,7 @@ def test_a_bug_that_one_job_meets_is_told_and_holds_up_no_other(two, monkeypatch
     monkeypatch.setattr(passes, "why_dead", broken)
     write_json(queue / whole / "attempts" / "0001" / "heartbeat.json", {"time": 1.0})
     assert f"{victim}: ZeroDivisionError: of ours" in one_pass(queue)
-    assert find_job(queue, whole).attempts[0].end.state == "lost"
+    assert first_end(find_job(queue, whole)).state == "lost"
 
 
 def test_a_heartbeat_from_the_future_that_does_not_change_keeps_no_dead_job_running(two):
@@ -145,17 +144,20 @@ def test_a_heartbeat_from_the_future_that_does_not_change_keeps_no_dead_job_runn
     assert find_job(queue, victim).state(time.time()).name == "lost"
     told = one_pass(queue)
     assert any("in the future, and none came after it" in line for line in told), told
-    assert find_job(queue, victim).attempts[0].end.state == "lost"
+    assert first_end(find_job(queue, victim)).state == "lost"
 
 
 def test_a_driver_whose_clock_is_ahead_lives_as_long_as_its_heartbeat_changes(two, monkeypatch):
     queue, attempt, _, victim = two
     ahead = time.time() + 1e6
     write_json(attempt / "heartbeat.json", {"time": ahead})
-    waits = time.sleep
-    monkeypatch.setattr(
-        passes.time, "sleep", lambda s: (write_json(attempt / "heartbeat.json", {"time": ahead + 5}), waits(s))[1]
-    )
+    wait = time.sleep
+
+    def beat(seconds: float) -> None:
+        write_json(attempt / "heartbeat.json", {"time": ahead + 5})
+        wait(seconds)
+
+    monkeypatch.setattr(time, "sleep", beat)
     one_pass(queue)
     assert find_job(queue, victim).attempts[0].end is None
 

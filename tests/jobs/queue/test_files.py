@@ -24,26 +24,15 @@ from jobs.queue.files import (
     write_heartbeat,
 )
 from jobs.queue.job import STALE_S, START_S, Attempt, Job
-from jobs.queue.records import Assignment, Command, CommandKind, Decision, End, EndState, Heartbeat, Signed
+from jobs.queue.records import Command, CommandKind, Decision, End, EndState, Heartbeat, Signed
 from jobs.queue.show import as_text, rows, show, show_text
 from jobs.run.progress import Tally
 from store.artefacts import as_json
 from store.files import write_atomic
 from store.places import place
+from tests.jobs.queue.waiting import assignment, decided, first_end
 
 NOW = 1_000_000.0
-ASKED = {
-    "name": "tiny",
-    "specs": [{"name": "tiny"}],
-    "root": "/nowhere/root",
-    "images": None,
-    "address": "127.0.0.1:1",
-    "priority": 0,
-    "attempts": 3,
-    "workers": None,
-    "gpus": 0,
-    "commit": None,
-}
 
 
 @pytest.fixture(params=["disk", "object store"])
@@ -67,13 +56,9 @@ def name_of(job, now=None):
     return again(job).state(time.time() if now is None else now).name
 
 
-def assignment(**changes):
-    return Assignment(**{**ASKED, **changes})
-
-
 def ended(job, state, *, final=False):
     """One more attempt, from its decision to its end."""
-    attempt = decide(again(job), "here")
+    attempt = decided(again(job))
     assert start(attempt)
     assert end(attempt, End(state=EndState(state), why="so it was", final=final))
 
@@ -88,7 +73,7 @@ def silent(text):
 def test_a_job_goes_from_queued_to_running_to_succeeded(queue):
     job = add(queue, assignment())
     assert (name_of(job), job.attempts) == ("queued", [])
-    attempt = decide(job, "here")
+    attempt = decided(job)
     assert again(job).state(time.time()).why == "starting"
     assert start(attempt)
     assert again(job).state(time.time()) == again(job).state(time.time() + STALE_S - 5)
@@ -103,10 +88,10 @@ def test_a_job_goes_from_queued_to_running_to_succeeded(queue):
 
 
 def test_an_end_is_said_once_and_stays(queue):
-    attempt = decide(add(queue, assignment()), "here")
+    attempt = decided(add(queue, assignment()))
     assert end(attempt, End(state=EndState.LOST, why="first", final=False))
     assert not end(attempt, End(state=EndState.SUCCEEDED, why="second", final=True))
-    assert read_queue(queue)[0].attempts[0].end.why == "first"
+    assert first_end(read_queue(queue)[0]).why == "first"
 
 
 def test_a_final_failure_ends_a_job_and_another_is_tried_again_up_to_its_limit(queue):
@@ -143,8 +128,8 @@ def test_a_retry_renews_the_attempts_and_is_refused_while_there_is_nothing_to_re
 
 
 def test_a_queued_job_is_stopped_at_once_and_a_retry_takes_it_up_again(queue):
-    job, told = add(queue, assignment()), []
-    stop(job, told.append)
+    job = add(queue, assignment())
+    stop(job, lambda _: None)
     assert name_of(job) == "stopped"
     with pytest.raises(BadRequest, match="has stopped already"):
         stop(again(job), silent)
@@ -153,22 +138,23 @@ def test_a_queued_job_is_stopped_at_once_and_a_retry_takes_it_up_again(queue):
 
 
 def test_a_decided_job_that_did_not_start_is_stopped_and_its_driver_then_does_nothing(on_disk, capsys):
-    job, told = add(on_disk, assignment()), []
-    attempt = decide(job, job.assignment.address)
-    stop(again(job), told.append)
+    job = add(on_disk, assignment())
+    lines: list[str] = []
+    attempt = decided(job, job.assignment.address)
+    stop(again(job), lines.append)
     assert name_of(job) == "stopped"
-    assert told[0] == f"{job.id}: ordered to stop"
-    assert "nothing answers" in told[1]
+    assert lines[0] == f"{job.id}: ordered to stop"
+    assert "nothing answers" in lines[1]
     assert drive(again(job), again(job).attempts[0]) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert not (attempt.place / "started.json").exists()
 
 
 def test_a_running_job_that_is_ordered_to_stop_says_so_until_its_driver_has_ended(on_disk):
-    job, told = add(on_disk, assignment()), []
-    attempt = decide(job, job.assignment.address)
+    job = add(on_disk, assignment())
+    attempt = decided(job, job.assignment.address)
     assert start(attempt)
-    stop(again(job), told.append)
+    stop(again(job), lambda _: None)
     assert (name_of(job), again(job).state(time.time()).why) == ("running", "stopping")
     end(attempt, End(state=EndState.LOST, why="the driver was told to end", final=False))
     assert name_of(job) == "stopped"
@@ -176,7 +162,7 @@ def test_a_running_job_that_is_ordered_to_stop_says_so_until_its_driver_has_ende
 
 def test_a_job_that_succeeded_though_it_was_to_stop_has_succeeded(on_disk):
     job = add(on_disk, assignment())
-    attempt = decide(job, "here")
+    attempt = decided(job)
     add_command(again(job), Command(kind=CommandKind.STOP))
     end(attempt, End(state=EndState.SUCCEEDED, why="", final=True))
     assert name_of(job) == "succeeded"
@@ -201,7 +187,8 @@ COMMANDS = st.sampled_from([*CommandKind])
 
 @given(st.lists(ENDS | COMMANDS, max_size=9), st.integers(1, 3))
 def test_whatever_happened_a_job_is_in_one_state_and_its_laws_hold(events, limit):
-    commands, attempts = [], []
+    commands: list[Command] = []
+    attempts: list[Attempt] = []
     for event in events:
         if isinstance(event, CommandKind):
             commands.append(Command(kind=event, attempts=len(attempts), value=len(commands)))
@@ -274,7 +261,7 @@ def test_of_many_reconcilers_in_processes_one_decides(queue):
 
 def test_a_second_driver_of_the_same_attempt_does_nothing(on_disk, capsys):
     job = add(on_disk, assignment())
-    attempt = decide(job, "here")
+    attempt = decided(job)
     assert start(attempt)
     before = sorted(on_disk.rglob("*"))
     assert drive(again(job), again(job).attempts[0]) == 0
@@ -287,7 +274,7 @@ def test_a_second_driver_of_the_same_attempt_does_nothing(on_disk, capsys):
 
 def test_torn_and_foreign_files_do_not_break_the_list(queue):
     job = add(queue, assignment())
-    attempt = decide(job, "here")
+    attempt = decided(job)
     prioritise(job, 3)
     for path, data in {
         queue / "notes.json": b"{}",

@@ -6,21 +6,11 @@ import time
 import pytest
 
 from jobs.queue import reconcile as reconcile_module
-from jobs.queue.files import add, decide, find_job, start, write_heartbeat, write_outputs
+from jobs.queue.files import add, find_job, start, write_heartbeat, write_outputs
 from jobs.queue.reconcile import REMEMBERED, reconcile, without_repeats
-from jobs.queue.records import Assignment, Heartbeat, Outputs
+from jobs.queue.records import Heartbeat, Outputs
 from store.files import write_atomic
-
-ASKED = {
-    "name": "tiny",
-    "specs": [{"name": "tiny"}],
-    "root": "/nowhere/root",
-    "images": None,
-    "address": "127.0.0.1:1",
-    "priority": 0,
-    "attempts": 3,
-    "commit": None,
-}
+from tests.jobs.queue.waiting import assignment, decided
 
 
 def again(job):
@@ -35,18 +25,19 @@ def name_of(job):
 def unwatched(tmp_path, monkeypatch):
     """An attempt whose heartbeat is of an hour ago, by its own clock or in truth."""
     monkeypatch.setattr(reconcile_module, "LOOK_S", 0.5)
-    job = add(tmp_path / "queue", Assignment(**ASKED))
-    attempt = decide(job, job.assignment.address)
+    job = add(tmp_path / "queue", assignment())
+    attempt = decided(job, job.assignment.address)
     assert start(attempt)
     write_heartbeat(attempt, Heartbeat(time=time.time() - 3600))
     return job, attempt
 
 
 def test_an_attempt_that_is_silent_is_lost_and_its_cluster_is_told_of_once(unwatched):
-    job, told = unwatched[0], []
-    assert reconcile(job.place.parent, max_running=1, tell=told.append) == {"lost": 1}
-    assert [line.startswith("nothing answers at http://127.0.0.1:1") for line in told if job.id not in line] == [True]
-    assert f"{job.id}: attempt 1 lost: no heartbeat came" in "\n".join(told)
+    job = unwatched[0]
+    lines: list[str] = []
+    assert reconcile(job.place.parent, max_running=1, tell=lines.append) == {"lost": 1}
+    assert [line.startswith("nothing answers at http://127.0.0.1:1") for line in lines if job.id not in line] == [True]
+    assert f"{job.id}: attempt 1 lost: no heartbeat came" in "\n".join(lines)
     assert again(job).attempts[0].end.final is False
 
 
@@ -72,7 +63,7 @@ def test_an_attempt_whose_clock_is_an_hour_late_lives_while_it_beats(unwatched):
 def test_a_root_that_cannot_be_looked_at_does_not_keep_other_jobs_waiting(unwatched, root):
     job, attempt = unwatched
     write_outputs(attempt, Outputs(root=root, steps=["keys/0123456789abcdef"]))
-    other = add(job.place.parent, Assignment(**ASKED))
+    other = add(job.place.parent, assignment())
     reconcile(job.place.parent, max_running=1, tell=lambda _: None)
     assert name_of(job) == "lost"
     assert name_of(other) == "queued"
@@ -88,8 +79,8 @@ def test_a_lost_attempt_whose_outputs_stand_has_succeeded(unwatched, tmp_path):
 
 
 def test_a_line_that_was_told_is_not_told_again_though_others_came_between():
-    told = []
-    tell = without_repeats(told.append)
+    lines: list[str] = []
+    tell = without_repeats(lines.append)
     for line in ["a", "b", "a", "b", "a", *(str(number) for number in range(REMEMBERED)), "a"]:
         tell(line)
-    assert told == ["a", "b", *(str(number) for number in range(REMEMBERED)), "a"]
+    assert lines == ["a", "b", *(str(number) for number in range(REMEMBERED)), "a"]

@@ -1,6 +1,7 @@
 """Laws of one class's comparison: its models, its choices and its rows, without a pipeline."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from tests.jobs.comparison.small import HITS, OTHERS, SPEC, by_split, linear_hea
 
 
 def comparison(k=0, *, oracle_kv=(), swept=None, **spec):
-    shared = SimpleNamespace(
+    shared: Any = SimpleNamespace(
         task=small.task(spec=SPEC | spec),
         linear=None,
         values=small.head(),
@@ -41,7 +42,7 @@ def test_the_items_to_forget_are_those_of_the_class_among_those_kept():
 
 def test_a_unit_is_a_class_that_was_asked_for(monkeypatch):
     monkeypatch.setattr(inputs, "wanted_classes", lambda task: [3, 12])
-    assert compare.prepare(None) == ["00003", "00012"]
+    assert compare.prepare(small.task()) == ["00003", "00012"]
 
 
 # Oracles.
@@ -131,12 +132,17 @@ def test_a_baseline_is_stopped_where_it_gets_no_better_and_scrub_alone_is_rewoun
     own.shared.tuning, own.shared.important = "marks", {"values": "important"}
     nothing = torch.zeros_like(head.weights)  # all is class 0
     steps = Steps(head.weights, nothing, nothing, nothing, nothing)
-    told = []
-    monkeypatch.setattr(compare, "tuned", lambda *words, forget: (steps, told.append((*words, forget))))
+    read = []
+
+    def tuned(*words, forget):
+        read.append((*words, forget))
+        return steps, None
+
+    monkeypatch.setattr(compare, "tuned", tuned)
     monkeypatch.setattr(compare, "asdict", lambda baseline: {"lr": 7})
     found = own.unlearned(head, method)
     assert steps.asked == [([0, 3], 0, "important")]
-    assert told == [("marks", head, method, 0)]
+    assert read == [("marks", head, method, 0)]
     best = {"lr": 7, "epoch": 1, "edge": None}
     if method is methods.SCRUB:
         assert steps.ran == 5
@@ -172,8 +178,13 @@ def test_models_stand_in_the_order_of_the_table_of_methods(monkeypatch, swept):
 
 def test_every_model_is_judged_and_told_with_its_setting_and_where_a_better_trial_may_lie(monkeypatch):
     own, head = comparison(0), small.head()
-    judge, asked = oracle_judge(), []
-    monkeypatch.setattr(compare, "attacks", lambda *words, seed: asked.append((*words, seed)) or ["attacked"])
+    judge, given = oracle_judge(), []
+
+    def attacks(*words, seed):
+        given.append((*words, seed))
+        return ["attacked"]
+
+    monkeypatch.setattr(compare, "attacks", attacks)
     models = [
         model(head, "scrub", head.weights, setting={"lr": 2, "epoch": 1, "edge": True}),
         model(head, "ssd", head.weights, setting={"edge": False}),
@@ -189,7 +200,7 @@ def test_every_model_is_judged_and_told_with_its_setting_and_where_a_better_tria
     assert [row["tow"] for row in judged.rows][2] == 1
     assert judged.edges == ["values/scrub"]
     assert judged.attacked == ["attacked"]
-    assert asked == [(judge, models, 0, 0)]
+    assert given == [(judge, models, 0, 0)]
 
 
 def test_rows_of_both_heads_stand_one_after_the_other_and_what_comes_back_before_the_attacks_on_values():

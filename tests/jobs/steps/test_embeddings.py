@@ -46,7 +46,7 @@ def test_the_items_come_out_as_they_went_in(length, number, threads):
 
 
 def test_false_and_empty_items_come_out_too():
-    items = [0, None, [], "", False]
+    items: list[object] = [0, None, [], "", False]
     assert list(ahead(iter(items), 2)) == items
 
 
@@ -134,7 +134,7 @@ def test_a_unit_is_what_a_plain_loop_over_its_batches_gives(digits, threads):
     assert len(items) % BATCH
     plain = []
     for start in range(0, len(items), BATCH):
-        pixels = torch.stack([backbone.transform(item.image) for item in items[start : start + BATCH]])
+        pixels = torch.stack([backbone.transform(item.image) for item in items[start : start + BATCH] if item.image])
         plain.append(embed(backbone, pixels.contiguous(memory_format=torch.channels_last)).numpy().astype(np.float16))
     found = arrays.read(digits.output.data, "embeddings/00005")
     assert np.concatenate(plain).tobytes() == found.tobytes()
@@ -155,7 +155,7 @@ def flawed(monkeypatch, *bad):
             for item in whole(shard, how):
                 yield replace(item, image=None, problem=f"torn at {item.index}") if item.index in bad else item
 
-        images.read = items
+        monkeypatch.setattr(images, "read", items)
         return images
 
     monkeypatch.setattr(inputs, "images_of", images_of)
@@ -180,8 +180,8 @@ def test_a_broken_item_fails_its_unit_by_name_and_ends_the_thread(digits, monkey
 
 def test_a_changed_shard_fails_its_unit_with_the_reader_s_error(digits, monkeypatch):
     manifest = inputs.read_manifest(digits)
-    monkeypatch.setattr(inputs, "read_manifest", lambda task: replace(manifest, shards=(other, *manifest.shards[1:])))
     other = replace(manifest.shards[0], keys="0" * 32)
+    monkeypatch.setattr(inputs, "read_manifest", lambda task: replace(manifest, shards=(other, *manifest.shards[1:])))
     with pytest.raises(ShardChanged, match="is not the one that was scanned"):
         embeddings.open_work(digits)("00000")
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import torch
 
 from dkvb import metrics
 from jobs import inputs
+from jobs.comparison.heads import ValuesHead
+from jobs.comparison.masks import SweptItems
 from jobs.steps import lira
 from store import arrays
 from tests.jobs.comparison import small
@@ -56,8 +59,8 @@ def batch(swept, monkeypatch):
         yield request.weights * 10
 
     monkeypatch.setattr(lira, "use_one_core", lambda: None)
-    monkeypatch.setattr(lira.ValuesHead, "read", lambda task: small.head())
-    monkeypatch.setattr(lira.SweptItems, "of", lambda task: swept)
+    monkeypatch.setattr(ValuesHead, "read", lambda task: small.head())
+    monkeypatch.setattr(SweptItems, "of", lambda task: swept)
     monkeypatch.setattr(lira, "fit_many_values", fit)
     monkeypatch.setattr(lira, "tuned", lambda *_, **__: (SimpleNamespace(unlearn=unlearn), False))
     monkeypatch.setattr(arrays, "write", lambda path, name, found, *, start: written.append((name, found, start)))
@@ -114,7 +117,7 @@ def rows(monkeypatch):
     monkeypatch.setattr(arrays, "read", lambda path, name: margins)
     monkeypatch.setattr(lira, "write_rows", lambda path, made, schema: written.extend(made))
     lira.finish(small.task(spec=SPEC, output=SimpleNamespace(data=None, path=Path(), digest="d")))
-    by_method = {}
+    by_method: dict[str, dict[str, Any]] = {}
     for row in written:
         by_method.setdefault(row["method"], {})[row["measure"]] = row
     return by_method, torch.from_numpy(oracle), torch.from_numpy(scrub)

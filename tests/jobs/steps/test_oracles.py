@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -42,7 +43,8 @@ def test_every_class_has_a_place_and_logits_for_the_items_kept(task, monkeypatch
 
 @pytest.mark.parametrize("selectable", ["used", "all"])
 def test_neither_keys_nor_values_see_the_class_and_all_items_are_judged(selectable, task, monkeypatch):
-    seen, written = {}, {}
+    seen: dict[str, Any] = {}
+    written = {}
     bottleneck = small.bottleneck()
 
     def fit_keys(z, books, size, *, seed, settings):

@@ -86,7 +86,7 @@ def test_units_are_sizes_up_to_half_of_the_classes_both_directions_shares_and_pr
     classes, there, sizes, proxies, monkeypatch
 ):
     monkeypatch.setattr(inputs, "read_manifest", manifest([f"k{i}" for i in range(classes)]))
-    assert scope.prepare(SimpleNamespace(inputs=there)) == [
+    assert scope.prepare(small.task(inputs=there)) == [
         *(f"classes-{size}" for size in sizes),
         "sequence-forward",
         "sequence-backward",
@@ -182,7 +182,12 @@ def test_backward_is_the_same_classes_the_other_way_round(own, asked):
 
 def test_a_recount_sees_the_codes_under_the_mask_so_far(own, monkeypatch):
     counted = []
-    monkeypatch.setattr(Shared, "rule", lambda self, hits: counted.append(hits.tolist()) or hits > 0)
+
+    def rule(self, hits):
+        counted.append(hits.tolist())
+        return hits > 0
+
+    monkeypatch.setattr(Shared, "rule", rule)
     list(scope.sequence(own, "forward"))
     plain, recounted, plain_next, recounted_next = counted
     assert plain == recounted == [[0, 0, 1], [0, 1, 0]]
@@ -231,18 +236,19 @@ def some_items(swept, monkeypatch, *, test=(0, 0)):
 
 @pytest.mark.parametrize(("percent", "count"), [("1", 2), ("50", 3), ("90", 5)])
 def test_some_items_are_a_share_of_the_class_two_at_least_and_the_class_stays(percent, count, swept, monkeypatch):
-    told = []
-    monkeypatch.setattr(
-        membership,
-        "population_attack",
-        lambda members, others, *, seed: told.append((members, others)) or {"loss": SimpleNamespace(auc=0.25)},
-    )
+    sides = []
+
+    def attack(members, others, *, seed):
+        sides.append((members, others))
+        return {"loss": SimpleNamespace(auc=0.25)}
+
+    monkeypatch.setattr(membership, "population_attack", attack)
     rows = rows_of(some_items(swept, monkeypatch), scope.instances, percent)
     assert [row["method"] for row in rows] == ["none", "retrain", "scrub", "uva", "uve", "uve all"]
     assert {row["names"] for row in rows} == {"[]"}
     assert {row["size"] for row in rows} == {int(percent) / 100}
     assert {row["mia_auc"] for row in rows} == {0.25}
-    for members, others in told:
+    for members, others in sides:
         assert members[1].tolist() == [0] * count
         assert others[1].tolist() == [0, 0]
     assert rows[0]["test_retain"] == 1
@@ -313,7 +319,7 @@ def test_the_rule_s_share_is_the_spec_s(swept):
 
 def test_every_unit_has_a_kind_that_is_looked_up_by_its_first_word(own, monkeypatch):
     monkeypatch.setattr(inputs, "read_manifest", manifest(["ant", "bee", "cat"]))
-    units = scope.prepare(SimpleNamespace(inputs={"flipped": None}))
+    units = scope.prepare(small.task(inputs={"flipped": None}))
     assert {unit.partition("-")[0] for unit in units} == {*scope.KINDS}
     written = {}
     judge = own.judge(own.values, torch.tensor([0, 3]), [0])
@@ -322,7 +328,7 @@ def test_every_unit_has_a_kind_that_is_looked_up_by_its_first_word(own, monkeypa
     monkeypatch.setattr(Shared, "of", lambda task: own)
     monkeypatch.setattr(scope, "KINDS", {"classes": lambda shared, size: iter([reach] if size == "7" else [])})
     monkeypatch.setattr(scope, "write_rows", lambda path, rows, schema: written.update({path.name: rows}))
-    task = SimpleNamespace(output=SimpleNamespace(path=Path("scope")))
+    task = small.task(output=SimpleNamespace(path=Path("scope")))
     assert scope.open_work(task)("classes-7") == {"rows": 1}
     (row,) = written["classes-7.parquet"]
     assert (row["size"], row["head"], row["method"], row["jaccard"]) == (7.0, "values", "none", None)

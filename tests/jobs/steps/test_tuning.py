@@ -13,7 +13,7 @@ from tests.jobs.comparison import small
 
 def test_a_unit_is_a_class_a_head_and_a_method(monkeypatch):
     monkeypatch.setattr(inputs, "wanted_classes", lambda task: [2, 7])
-    units = tuning.prepare(None)
+    units = tuning.prepare(small.task())
     assert len(units) == 2 * 2 * len(GRADIENT)
     assert units[:2] == ["00002-linear-0", "00002-linear-1"]
     assert units[4:5] == ["00002-values-0"]
@@ -33,11 +33,18 @@ def test_the_class_s_items_are_forgotten_by_every_setting_in_order(place, method
         yield torch.zeros_like(request.weights)  # all is class 0
 
     monkeypatch.setattr(tuning, "use_one_core", lambda: None)
-    for name in ("linear", "values"):
-        one = SimpleNamespace(read=lambda task, name=name: read.append(name) or head)
-        monkeypatch.setattr(tuning, "HEADS", {**tuning.HEADS, name: one})
+
+    class Read:
+        def __init__(self, name):
+            self.name = name
+
+        def read(self, task):
+            read.append(self.name)
+            return head
+
+    monkeypatch.setattr(tuning, "HEADS", {name: Read(name) for name in ("linear", "values")})
     monkeypatch.setattr(type(method.baseline), "unlearn", unlearn)
-    work = tuning.open_work(SimpleNamespace(spec={"seed": 5, "trials": 3}))
+    work = tuning.open_work(small.task(spec={"seed": 5, "trials": 3}))
     facts = work(f"00000-values-{place}")
     assert (facts["class"], facts["head"], facts["method"]) == (0, "values", method.name)
     assert ran == head.trials(method.baseline, 3)
@@ -50,5 +57,5 @@ def test_the_class_s_items_are_forgotten_by_every_setting_in_order(place, method
 
 
 def test_all_units_are_kept():
-    task = SimpleNamespace(output=SimpleNamespace(marks=lambda: {"a": {"class": 1}, "b": {"class": 2}}))
+    task = small.task(output=SimpleNamespace(marks=lambda: {"a": {"class": 1}, "b": {"class": 2}}))
     assert tuning.finish(task) == {"trials": [{"class": 1}, {"class": 2}]}
