@@ -156,8 +156,9 @@ def test_every_command_of_the_readme_exists_with_its_options():
             continue
         command = cli.commands[name]
         if isinstance(command, click.Group):
-            assert words[1] in command.commands, f"dkvb {line}: there is no such command"
-            command = command.commands[words[1]]
+            place = 1 + sum(isinstance(parameter, click.Argument) for parameter in command.params)
+            assert words[place] in command.commands, f"dkvb {line}: there is no such command"
+            command = command.commands[words[place]]
         assert isinstance(command, click.Command)
         known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         known |= {"-h", "--help"}
