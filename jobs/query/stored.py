@@ -23,6 +23,7 @@ from jobs.results.experiment import Experiment
 from store import arrays
 from store.artefacts import read_json
 from store.checksums import ledger_of
+from store.errors import NotARoot
 from store.files import names, on_disk
 from store.images import Manifest
 from store.layout import CHECKPOINT, MANIFEST, MASK
@@ -102,14 +103,14 @@ class Stored:
         rows: (k,) increasing; mask: (c, m) bool.
         returns: twice (k, c), NO_VOTE where nothing is selectable.
         """
-        before = self.codes(split).rows(rows)
+        before = self._rows(self.codes(split), rows)
         after = before.copy()
         books = np.arange(before.shape[1])
         item, book = np.nonzero((before >= 0) & mask[books, before])
         if not len(item):
             return before, after
         touched, place = np.unique(item, return_inverse=True)
-        lists = self.neighbours(split).rows(rows[touched])[place, book]  # (hits, r)
+        lists = self._rows(self.neighbours(split), rows[touched])[place, book]  # (hits, r)
         free = (lists >= 0) & ~mask[book[:, None], lists]
         first = free.argmax(1)
         after[item, book] = np.where(free.any(1), lists[np.arange(len(lists)), first], NO_VOTE)
@@ -117,6 +118,19 @@ class Stored:
         if len(beyond):
             after[beyond] = self._searched(split, rows[beyond], mask)
         return before, after
+
+    def _rows(self, array: arrays.StoredArray, rows: NDArray[np.int64]) -> NDArray[np.int16]:
+        """Some rows of codes or neighbours; raises: NotARoot where the arrays of a root do not fit each other."""
+        c, m = self.size
+        if array.shape[1] != c or (len(rows) and rows.max() >= array.shape[0]):
+            raise NotARoot(
+                f"{array.path}: of {array.shape[0]} items in {array.shape[1]} codebooks, while labels and counts are of "
+                f"{int(rows.max(initial=-1)) + 1} or more in {c}: it was changed"
+            )
+        found = array.rows(rows)
+        if found.size and found.max() >= m:
+            raise NotARoot(f"{array.path}: names key {found.max()} of {m}: it was changed")
+        return found
 
     def _searched(self, split: str, rows: NDArray[np.int64], mask: NDArray[np.bool_]) -> NDArray[np.int16]:
         """Codes of some items under a mask, by the kernel of the sweep: it finds the keys past the lists."""
@@ -126,7 +140,7 @@ class Stored:
 
         data, first, last = self.experiment.artefact(f"embeddings[{split}]").data, int(rows[0]), int(rows[-1])
         z = arrays.read_shards(data, "embeddings", start=first, stop=last + 1)[rows - first]
-        codes, lists = self.codes(split).rows(rows), self.neighbours(split).rows(rows)
+        codes, lists = (self._rows(array, rows) for array in (self.codes(split), self.neighbours(split)))
         items = Items(*(torch.from_numpy(part) for part in (z, codes, lists)))
         table = budget_table([np.where(mask, 0, 1)], [[1]])
         return codes_by_budget(self._coder, items, table, budgets=1)[0, 0].numpy()
