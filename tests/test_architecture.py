@@ -99,7 +99,7 @@ def test_importing_does_no_work():
     assert json.loads(done.stdout) == {"changed": [], "started": [], "written": []}
 
 
-TO_SPLIT = {REPOSITORY / "tests" / name for name in ("dkvb/test_baselines.py", "jobs/test_unlearn.py")}
+TO_SPLIT = {REPOSITORY / "tests/jobs/test_unlearn.py"}
 
 
 @pytest.mark.parametrize(
