@@ -124,7 +124,7 @@ class Stored:
         c, m = self.size
         if array.shape[1] != c or (len(rows) and rows.max() >= array.shape[0]):
             raise NotARoot(
-                f"{array.path}: of {array.shape[0]} items in {array.shape[1]} codebooks, while labels and counts are of "
+                f"{array.path}: of {array.shape[0]} items in {array.shape[1]} codebooks, where labels and counts have "
                 f"{int(rows.max(initial=-1)) + 1} or more in {c}: it was changed"
             )
         found = array.rows(rows)
