@@ -251,6 +251,13 @@ def measure_mask(experiment: Experiment, mask: NDArray[np.bool_], forget: list[i
     from jobs.query.measure import measure  # takes longer to load than the mask to make
     from jobs.query.stored import Stored
 
+    for label in (f"{kind}[{split}]" for kind in ("embeddings", "codes", "neighbours") for split in ("train", "test")):
+        needed = Artefact(experiment.root, label.partition("[")[0], experiment.steps[label])
+        if needed.half_closed:
+            raise ArtefactDamaged(
+                f"{needed.path / DONE}: is missing, or was not yet written when a run ended; the same `dkvb run` as "
+                f"before finishes the step, or `dkvb repair {experiment.root}` drops it"
+            )
     try:
         return measure(Stored(experiment), mask, forget), ""
     except BadRequest as error:  # a step that it needs is not finished

@@ -78,7 +78,7 @@ def answer(ended: Ended) -> Answers:
         return {"text": ended.out}
     if not isinstance(said, dict):
         return {f"row {number}": rounded(row) for number, row in enumerate(said)}
-    kept = {name: value for name, value in said.items() if not name.endswith("seconds")}
+    kept = {name: value for name, value in said.items() if not name.endswith("seconds") and name != "certificate"}
     for name in ("mask", "checkpoint"):
         path = said.get(name)
         kept[f"{name} file"] = hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None

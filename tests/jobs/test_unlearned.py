@@ -13,6 +13,7 @@ from jobs.integrity import verify as verify_root
 from jobs.unlearn import Request, unlearn
 from jobs.unlearned import as_text
 from store import arrays
+from store.errors import ArtefactDamaged
 
 
 def items_of(experiment, split):
@@ -46,7 +47,11 @@ def test_what_is_not_measured_says_why(own):
     done = unlearn(own, Request(classes=["cat"]), measured=False)
     assert done.measured is None
     assert "not measured  as asked" in as_text(done)
-    (own.artefact("neighbours[test]").path / "DONE").unlink()
+    lists = own.artefact("neighbours[test]").path
+    (lists / "DONE").unlink()
+    with pytest.raises(ArtefactDamaged, match="DONE: is missing"):
+        unlearn(own, Request(classes=["cat"]))
+    (lists / "checksums.json").unlink()
     done = unlearn(own, Request(classes=["cat"]))
     assert done.measured is None
     assert "neighbours[test] is not finished" in as_text(done)
