@@ -1,12 +1,12 @@
 """A certificate holds as long as nothing that it names was changed, and no longer."""
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from jobs import certificate
@@ -161,10 +161,9 @@ def test_a_key_that_is_none_says_how_one_is_made(root, tmp_path):
         with pytest.raises(BadRequest, match="openssl genpkey -algorithm ed25519"):
             write(root, path)
     curve = tmp_path / "curve.pem"
-    subprocess.run(
-        ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", curve],
-        check=True,
-        capture_output=True,
+    made = ec.generate_private_key(ec.SECP256R1())
+    curve.write_bytes(
+        made.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     with pytest.raises(BadRequest, match="expected Ed25519"):
         write(root, curve)
