@@ -17,11 +17,12 @@ from dkvb.statistics import change_width
 from jobs.errors import BadRequest
 from jobs.printable import shown
 from jobs.query.outcome import Outcome
-from jobs.query.stored import SPLITS, Stored
+from jobs.query.stored import Stored
 from jobs.results.experiment import Experiment, experiments, find
 from jobs.results.formats import markdown, records
 from jobs.results.headline import FORGOTTEN, KNOWN, before, by_class, item_changes, sweep_table
 from jobs.results.sweep_tables import half_interval, heads
+from jobs.step import SPLITS
 from store.artefacts import Artefact, as_written, read_json
 from store.places import Place
 

@@ -21,7 +21,8 @@ from jobs.query.questions import Questions, several
 from jobs.query.stored import Stored
 from jobs.results.compare_tables import TABLES as COMPARE_TABLES
 from jobs.results.experiment import Experiment, find
-from jobs.results.headline import SPLITS, before
+from jobs.results.headline import before
+from jobs.step import SPLITS
 from jobs.unlearn import Request, unlearn
 from store import arrays
 from store.addresses import written_out

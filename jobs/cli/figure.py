@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from jobs.cli.options import EXPERIMENT, ROOT
-from jobs.cli.root import write
+from jobs.cli.output import write
 from jobs.errors import BadRequest
 from jobs.figures import FORMATS, KINDS, Choice, draw
 from jobs.printable import say

@@ -1,5 +1,7 @@
 """Arguments and options that several commands share."""
 
+from pathlib import Path
+
 import click
 
 from store import places
@@ -20,3 +22,14 @@ EXPERIMENT = click.option("--experiment", metavar="NAME", help="Which experiment
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 IMAGES = click.option("--images", metavar="DIR", help="Where the images lie: a folder or an fsspec URL.")
 WORKERS = click.option("--workers", type=click.IntRange(1), help="Worker processes (default: one a CPU).")
+FORM = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["md", "csv", "latex", "parquet", "json"]),
+    default="md",
+    show_default=True,
+)
+FORM_JSON = click.option("--json", "form", flag_value="json", help="The same as --format json.")
+OUTPUT = click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="File to write; standard output unless given."
+)

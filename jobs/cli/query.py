@@ -1,15 +1,14 @@
 """Questions to what is on a root."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from jobs.cli.options import EXPERIMENT, JSON, ROOT
-from jobs.cli.root import write
+from jobs.cli.options import EXPERIMENT, FORM, FORM_JSON, JSON, OUTPUT, ROOT
+from jobs.cli.output import put
 from jobs.errors import BadRequest
 from jobs.printable import say
 
@@ -21,15 +20,9 @@ MASK = click.option(
 OPTIONS = (
     click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="Rows; 0: all."),
     click.option("--sort", metavar="COLUMN", help="Sort by a column; with a minus before it, largest first."),
-    click.option(
-        "--format",
-        "form",
-        type=click.Choice(["md", "csv", "latex", "parquet", "json"]),
-        default="md",
-        show_default=True,
-    ),
-    click.option("--json", "form", flag_value="json", help="The same as --format json."),
-    click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write."),
+    FORM,
+    FORM_JSON,
+    OUTPUT,
 )
 """How an answer is written; given to `show`."""
 
@@ -51,13 +44,7 @@ def show(table: Any, *, limit: int, sort: str | None, form: str, output: Path | 
             raise BadRequest(f"--sort {sort}: no column {name!r} (there: {', '.join(table.columns)})")
         table = table.sort(name, descending=sort.startswith("-"), nulls_last=True, maintain_order=True)
     shown = table.head(limit) if limit else table
-    made: str | bytes = FORMATS[form](shown)
-    data = made.encode() if isinstance(made, str) else made
-    if output is not None:
-        write(output, data)
-    else:
-        sys.stdout.buffer.write(data)
-        sys.stdout.flush()
+    put(FORMATS[form](shown), output)
     if len(shown) < len(table):
         say(f"{len(shown)} of {len(table)} rows; --limit 0 shows all", err=True)
 
@@ -185,8 +172,7 @@ def why(
     if part is not None:
         show(getattr(answer, part), **how)
     elif how["form"] == "json":
-        text = json.dumps(answer.to_json(), indent=2) + "\n"
-        write(how["output"], text.encode()) if how["output"] else say(text, nl=False)
+        put(json.dumps(answer.to_json(), indent=2) + "\n", how["output"])
     else:
         say(answer.text() + "\n")
         show(answer.pairs, **how)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from jobs.cli.options import EXPERIMENT, JSON, ROOT, place
-from jobs.errors import BadRequest
+from jobs.cli.options import EXPERIMENT, FORM, FORM_JSON, JSON, OUTPUT, ROOT, place
+from jobs.cli.output import put
 from jobs.printable import say, shown
 from jobs.results.names import COMPARE_TABLES, SWEEP_TABLES
 from store.places import Place
@@ -76,15 +76,9 @@ def repair(root: Place) -> None:
     default="summary",
     show_default=True,
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["md", "csv", "latex", "parquet", "json"]),
-    default="md",
-    show_default=True,
-)
-@click.option("--json", "form", flag_value="json", help="The same as --format json.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write; standard output unless given.")
+@FORM
+@FORM_JSON
+@OUTPUT
 @EXPERIMENT
 def table(root: Place, *, name: str, form: str, output: Path | None, experiment: str | None) -> None:
     """Result tables: of the sweep (summary, classes, sweep), and of what a spec's [compare] asks for (all others).
@@ -96,14 +90,9 @@ def table(root: Place, *, name: str, form: str, output: Path | None, experiment:
     from jobs.results.formats import FORMATS
 
     tables, notes = {**sweep_tables.TABLES, **compare_tables.TABLES}, {**sweep_tables.NOTES, **compare_tables.NOTES}
-    made: str | bytes = FORMATS[form](tables[name](find(root, experiment)))
-    data = made.encode() if isinstance(made, str) else made
-    if form == "md" and name in notes:
-        data += f"\n{notes[name]}\n".encode()
-    if output is None:
-        sys.stdout.buffer.write(data)
-    else:
-        write(output, data)
+    made = FORMATS[form](tables[name](find(root, experiment)))
+    note = f"\n{notes[name]}\n" if form == "md" and name in notes else ""
+    put(made + note if isinstance(made, str) else made, output)
 
 
 @click.command()
@@ -228,16 +217,3 @@ def log(root: Place, *, as_json: bool) -> None:
         names = ", ".join(map(shown, row["classes"]))
         signed = "signed" if row["signed"] else "unsigned"
         say(f"{row['made']}  {who}  {row['method']} N = {row['budget']}  {names}  {row['unlearned']}  {signed}")
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a file that the user named; raises: BadRequest where it cannot be written."""
-    from store.files import write_atomic
-
-    try:
-        if path.exists() and not path.is_file():  # a pipe or a device is written to, not replaced
-            path.write_bytes(data)
-        else:
-            write_atomic(path, data)
-    except OSError as error:
-        raise BadRequest(f"{path}: cannot be written: {error.strerror}") from error

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from dkvb.orders import hit_share
 from jobs.errors import BadRequest
-from jobs.query.stored import SPLITS, Stored, logits
+from jobs.query.stored import Stored, logits
+from jobs.step import SPLITS
 
 SHOWN = 5
 """Items that are named."""

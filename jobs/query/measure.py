@@ -13,8 +13,9 @@ from dkvb.statistics import clopper_pearson
 from jobs.errors import BadRequest
 from jobs.printable import shown
 from jobs.query.outcome import Outcome
-from jobs.query.stored import SPLITS, Stored
+from jobs.query.stored import Stored
 from jobs.results.headline import GONE
+from jobs.step import SPLITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

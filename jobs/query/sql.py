@@ -11,8 +11,9 @@ from typing import Any
 import polars as pl
 
 from jobs.errors import BadRequest
-from jobs.query.stored import SPLITS, Stored
+from jobs.query.stored import Stored
 from jobs.results import compare_tables, sweep_tables
+from jobs.step import SPLITS
 from store.errors import StoreError
 
 SECONDS = 60

@@ -33,7 +33,6 @@ from store.query import Activations, open_activations
 if TYPE_CHECKING:
     from dkvb.bottleneck import Bottleneck
 
-SPLITS = ("train", "test")
 NO_VOTE = -1
 
 
@@ -110,13 +109,15 @@ class Stored:
         if not len(item):
             return before, after
         touched, place = np.unique(item, return_inverse=True)
-        lists = self._rows(self.neighbours(split), rows[touched])[place, book]  # (hits, r)
-        free = (lists >= 0) & ~mask[book[:, None], lists]
+        lists = self._rows(self.neighbours(split), rows[touched])
+        walked = lists[place, book]  # (hits, r)
+        free = (walked >= 0) & ~mask[book[:, None], walked]
         first = free.argmax(1)
-        after[item, book] = np.where(free.any(1), lists[np.arange(len(lists)), first], NO_VOTE)
-        beyond = np.unique(item[~free.any(1) & (lists[:, -1] >= 0)])  # a selectable key may lie past the list
+        after[item, book] = np.where(free.any(1), walked[np.arange(len(walked)), first], NO_VOTE)
+        beyond = np.unique(place[~free.any(1) & (walked[:, -1] >= 0)])  # a selectable key may lie past the list
         if len(beyond):
-            after[beyond] = self._searched(split, rows[beyond], mask)
+            some = touched[beyond]
+            after[some] = self._searched(split, rows[some], before[some], lists[beyond], mask)
         return before, after
 
     def _rows(self, array: arrays.StoredArray, rows: NDArray[np.int64]) -> NDArray[np.int16]:
@@ -132,15 +133,24 @@ class Stored:
             raise NotARoot(f"{array.path}: names key {found.max()} of {m}: it was changed")
         return found
 
-    def _searched(self, split: str, rows: NDArray[np.int64], mask: NDArray[np.bool_]) -> NDArray[np.int16]:
-        """Codes of some items under a mask, by the kernel of the sweep: it finds the keys past the lists."""
+    def _searched(
+        self,
+        split: str,
+        rows: NDArray[np.int64],
+        codes: NDArray[np.int16],
+        lists: NDArray[np.int16],
+        mask: NDArray[np.bool_],
+    ) -> NDArray[np.int16]:
+        """Codes of some items under a mask, by the kernel of the sweep: it finds the keys past the lists.
+
+        rows: (k,) increasing; codes: (k, c) and lists: (k, c, r) of these items before anything is masked.
+        """
         import torch
 
         from dkvb.sweep import Items, budget_table, codes_by_budget
 
         data, first, last = self.experiment.artefact(f"embeddings[{split}]").data, int(rows[0]), int(rows[-1])
         z = arrays.read_shards(data, "embeddings", start=first, stop=last + 1)[rows - first]
-        codes, lists = (self._rows(array, rows) for array in (self.codes(split), self.neighbours(split)))
         items = Items(*(torch.from_numpy(part) for part in (z, codes, lists)))
         table = budget_table([np.where(mask, 0, 1)], [[1]])
         return codes_by_budget(self._coder, items, table, budgets=1)[0, 0].numpy()

@@ -15,6 +15,7 @@ from dkvb.orders import TAU
 from dkvb.statistics import change_width, clopper_pearson
 from jobs.results.experiment import Experiment
 from jobs.rows import read_rows
+from jobs.step import SPLITS
 from store import arrays
 from store.artefacts import PROVENANCE, SPEC, Artefact, as_written
 from store.layout import SWEEP, SWEEP_3, SWEEP_ITEMS, SWEEP_ITEMS_TABLE, SWEEP_TABLE
@@ -22,7 +23,6 @@ from store.layout import SWEEP, SWEEP_3, SWEEP_ITEMS, SWEEP_ITEMS_TABLE, SWEEP_T
 GONE = 0.005
 """Accuracy of a class, on its training and on its test items, at which it counts as forgotten."""
 
-SPLITS = ("train", "test")
 KEYS = ["method", "class", "name", "seed"]
 
 FORGOTTEN, KNOWN, NEVER_KNOWN, NO_ITEMS, NOT_REACHED = (

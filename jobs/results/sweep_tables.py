@@ -15,13 +15,13 @@ from jobs.results.headline import (
     NEVER_KNOWN,
     NO_ITEMS,
     NOT_REACHED,
-    SPLITS,
     before,
     by_class,
     item_changes,
     left_out,
     sweep_table,
 )
+from jobs.step import SPLITS
 from store.artefacts import as_written
 
 

@@ -11,8 +11,9 @@ from dkvb.bottleneck import Bottleneck
 from jobs.errors import BadRequest
 from jobs.query.measure import measure
 from jobs.query.outcome import Outcome, log_probability
-from jobs.query.stored import SPLITS, Stored
+from jobs.query.stored import Stored
 from jobs.results.headline import sweep_table
+from jobs.step import SPLITS
 from store import arrays
 from store.layout import CHECKPOINT
 

@@ -9,7 +9,8 @@ import torch
 from dkvb.bottleneck import Bottleneck
 from dkvb.errors import BadCheckpoint
 from jobs.errors import BadRequest
-from jobs.query.stored import SPLITS, Stored, logits
+from jobs.query.stored import Stored, logits
+from jobs.step import SPLITS
 from jobs.unlearn import Request, unlearn
 from store import arrays
 from store.layout import CHECKPOINT
