@@ -24,5 +24,5 @@ def only_numbers(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def read_rows(path: Place, schema: Mapping[str, Any]) -> pl.DataFrame:
-    """A table of `store.layout`, in which earlier versions wrote NaN and minus infinity; raises as `read_table`."""
+    """A table of `store.columns`, in which earlier versions wrote NaN and minus infinity; raises as `read_table`."""
     return only_numbers(read_table(path, schema))

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from store.layout import ARRAYS, TABLES, Column, Layout
+from store.columns import TABLES, Column
+from store.layout import ARRAYS, Layout
 from tests.paths import REPOSITORY
 
 ROOMS = ("cluster", "dkvb", "store", "jobs")
@@ -61,7 +62,7 @@ def array(name: str, layout: Layout) -> str:
 
 
 def columns(table: str) -> str:
-    """A table of `store.layout`: its files, what a row is, and the columns in order."""
+    """A table of `store.columns`: its files, what a row is, and the columns in order."""
     about = TABLES[table]
     files = ", ".join(f"`{file}`" for file in about.files)
     rows = [column(name, each) for name, each in about.columns.items()]

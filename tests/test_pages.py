@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from store.layout import TABLES
+from store.columns import TABLES
 from tests.pages import PARTS, with_part
 from tests.paths import REPOSITORY
 

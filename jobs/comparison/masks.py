@@ -20,7 +20,7 @@ from store import arrays
 from store.layout import BLOCK
 
 Accuracies = dict[str, Any]
-"""Name -> accuracy in [0, 1] of one model, or (budgets,) of a grid; NaN over no items. Names as in `store.layout`."""
+"""Name -> accuracy in [0, 1] of one model, or (budgets,) of a grid; NaN over no items. Names as in `store.columns`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from dkvb.statistics import interval, paired_bootstrap
 from jobs.errors import BadRequest
 from jobs.results.experiment import Experiment
 from jobs.rows import read_rows
-from store.layout import ATTACKS, COMPARE_TABLES, COSTS, SCOPE
+from store.columns import ATTACKS, COMPARE_TABLES, COSTS, SCOPE
 
 OTHER_KEYS = "compare[@other keys]"
 """Label of the comparison on keys that were fitted on another data set."""

@@ -18,7 +18,8 @@ from jobs.rows import read_rows
 from jobs.step import SPLITS
 from store import arrays
 from store.artefacts import PROVENANCE, SPEC, Artefact, as_written
-from store.layout import SWEEP, SWEEP_3, SWEEP_ITEMS, SWEEP_ITEMS_TABLE, SWEEP_TABLE
+from store.columns import SWEEP, SWEEP_3, SWEEP_ITEMS
+from store.layout import SWEEP_ITEMS_TABLE, SWEEP_TABLE
 
 GONE = 0.005
 """Accuracy of a class, on its training and on its test items, at which it counts as forgotten."""
@@ -118,7 +119,7 @@ def sweep_table(experiment: Experiment) -> pl.DataFrame:
 
 
 def item_changes(experiment: Experiment) -> pl.DataFrame | None:
-    """What each test item adds to the retain changes (`store.layout.SWEEP_ITEMS`); None of an earlier version."""
+    """What each test item adds to the retain changes (`store.columns.SWEEP_ITEMS`); None of an earlier version."""
     artefact = experiment.artefact("sweep")
     return None if is_old(artefact) else read_rows(artefact.path / SWEEP_ITEMS_TABLE, SWEEP_ITEMS)
 

@@ -32,7 +32,7 @@ from jobs.spec.schema import Grids
 from jobs.step import IF_SET, SPLITS, Facts, Inputs, Task, Work
 from jobs.worker import use_one_core
 from store import arrays
-from store.layout import COMPARE_TABLES
+from store.columns import COMPARE_TABLES
 from store.tables import compact, write_rows
 
 VERSION = 1
@@ -59,7 +59,7 @@ class Asks:
 
 
 Row = Mapping[str, Any]
-"""Of a table of `store.layout`, without what all rows of a class say alike."""
+"""Of a table of `store.columns`, without what all rows of a class say alike."""
 
 
 def prepare(task: Task) -> list[str]:
@@ -159,7 +159,7 @@ class Compared:
         return self.linear.edges + self.values.edges
 
     def tables(self) -> dict[str, list[Row]]:
-        """Rows by table of `store.layout.COMPARE_TABLES`."""
+        """Rows by table of `store.columns.COMPARE_TABLES`."""
         attacked = [*self.linear.attacked, *self.masked.restored, *self.values.attacked]
         return {
             "compare": self.linear.rows + self.values.rows,

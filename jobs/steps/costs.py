@@ -23,7 +23,7 @@ from jobs.comparison.methods import tuned
 from jobs.step import IF_SET, Facts, Inputs, Task, Work
 from jobs.worker import use_cores
 from store import arrays
-from store.layout import COSTS
+from store.columns import COSTS
 from store.tables import write_rows
 
 VERSION = 1

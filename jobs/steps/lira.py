@@ -26,7 +26,8 @@ from jobs.rows import without_nan
 from jobs.step import Facts, Inputs, Task, Work
 from jobs.worker import use_one_core
 from store import arrays
-from store.layout import ATTACKS, LIRA_HEADS
+from store.columns import ATTACKS
+from store.layout import LIRA_HEADS
 from store.tables import write_rows
 
 VERSION = 1

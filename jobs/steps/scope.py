@@ -29,7 +29,7 @@ from jobs.comparison.methods import ForgetItems, tuned
 from jobs.rows import without_nan
 from jobs.step import IF_SET, SPLITS, Facts, Inputs, Task, Work
 from jobs.worker import use_one_core
-from store.layout import SCOPE
+from store.columns import SCOPE
 from store.names import one_form
 from store.tables import compact, write_rows
 

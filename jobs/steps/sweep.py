@@ -34,7 +34,8 @@ from jobs.step import IF_SET, SPLITS, Facts, Inputs, Task, Work
 from jobs.worker import blocks, use_cores
 from store import arrays
 from store.arrays import StoredArray
-from store.layout import SWEEP, SWEEP_ITEMS, SWEEP_ITEMS_TABLE, SWEEP_TABLE
+from store.columns import SWEEP, SWEEP_ITEMS
+from store.layout import SWEEP_ITEMS_TABLE, SWEEP_TABLE
 from store.tables import compact, write_rows
 
 VERSION = 4

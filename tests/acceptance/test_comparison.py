@@ -24,8 +24,9 @@ from jobs.run.run import record, run_steps
 from jobs.steps import compare
 from store import arrays
 from store.artefacts import open_root
+from store.columns import COMPARE_TABLES, COSTS, SCOPE
 from store.files import on_disk
-from store.layout import CHECKPOINT, COMPARE_TABLES, COSTS, SCOPE
+from store.layout import CHECKPOINT
 
 ASKED = {
     "compare.seeds": [0, 1],

@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from store.columns import SWEEP
 from store.errors import ArtefactMissing
-from store.layout import SWEEP
 from store.tables import compact, read_table, write_rows, write_table
 
 SCHEMA = {"name": pl.String, "n": pl.Int32, "share": pl.Float64}

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from store.layout import COMPARE_TABLES, COSTS, SWEEP
+from store.columns import COMPARE_TABLES, COSTS, SWEEP
 
 ODD = ["cat", "猫", "кошка", "קוף", "कुत्ता", "$x_1$ & <b>", "_hidden", "two\nlines", "‮evil", "a" * 300, "😀 face"]
 """Names of many scripts, and such as a program would obey."""

@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 
 from dkvb.orders import TAU
-from store.layout import SWEEP
+from store.columns import SWEEP
 
 SCHEMA: dict[str, Any] = {
     **SWEEP,

@@ -27,7 +27,8 @@ from jobs.results.headline import (
 )
 from jobs.results.sweep_tables import TABLES, headline
 from store import arrays
-from store.layout import SWEEP_3, SWEEP_ITEMS, SWEEP_ITEMS_TABLE
+from store.columns import SWEEP_3, SWEEP_ITEMS
+from store.layout import SWEEP_ITEMS_TABLE
 from store.tables import read_table, write_table
 from tests.jobs.results.sweeps import class_rows, frame, row
 

@@ -15,7 +15,7 @@ from jobs.comparison.judge import Judge, model
 from jobs.steps import compare
 from jobs.steps.compare import Compared, Comparison, Judged, Masked
 from store import arrays
-from store.layout import COMPARE_TABLES
+from store.columns import COMPARE_TABLES
 from tests.jobs.comparison import small
 from tests.jobs.comparison.small import HITS, OTHERS, SPEC, by_split, linear_head, oracle_judge, scores
 
