@@ -55,30 +55,34 @@ jobs/comparison/judge.py
 + return accuracies(among, predicted, self.labels, self.forget, retain=self.retain)
 - by_class(self.before, self.labels["test"]), by_class(model, self.labels["test"]), forget=self.classes
 + by_class(model, self.labels["test"]), by_class(self.before, self.labels["test"]), forget=self.classes
-- "worst_neighbour": None if worst < 0 else worst,
-+ "worst_neighbour": None if worst <= 0 else worst,
-- retain_before=before["test_retain"],
-+ retain_before=reached["test_retain"],
-- "tow_kv": None if never is None else tow(reached, never),
-+ "tow_kv": None if never is None else tow(reached, oracle),
+- worst_neighbour=None if worst < 0 else worst,
++ worst_neighbour=None if worst <= 0 else worst,
+- retain_before=before.test_retain, retain_after
++ retain_before=reached.test_retain, retain_after
+- tow_kv=None if never is None else reached.tow(never),
++ tow_kv=None if never is None else reached.tow(oracle),
+- return OracleGap(v, kv, self.divergence(self.oracle, self.never))
++ return OracleGap(v, kv, self.divergence(self.before, self.never))
 - out = torch.from_numpy(self.forget["train"])
 + out = torch.from_numpy(~self.forget["train"])
 - return (torch.bincount(labels, weights=right, minlength=v) / sizes).numpy()
 + return (torch.bincount(labels, weights=right, minlength=v) / len(labels)).numpy()
 
 jobs/comparison/masks.py
-- chosen[self.kept[split]] = wanted
+- chosen[kept] = wanted
 + chosen[: len(wanted)] = wanted
-- kind[split] = torch.cat([part[which] for part in parts], dim=2)[:, :, self.kept[split]].numpy()
-+ kind[split] = torch.cat([part[0] for part in parts], dim=2)[:, :, self.kept[split]].numpy()
+- kind[split] = torch.cat([part[which] for part in parts], dim=2)[:, :, kept[split]].numpy()
++ kind[split] = torch.cat([part[0] for part in parts], dim=2)[:, :, kept[split]].numpy()
 - table = budget_table([np.where(mask, 0, 1) for mask in masks], [[1]] * len(masks))
 + table = budget_table([np.where(mask, 1, 0) for mask in masks], [[1]] * len(masks))
+- return self.grid[best_model(forget, retain)]
++ return self.grid[best_model(retain, forget)]
+
+jobs/comparison/accuracies.py
 - kept = ~out if retain is None else retain[split]
 + kept = ~out
-- reached[f"{split}_retain_among_retain"] = _mean(right_among[..., kept])
-+ reached[f"{split}_retain_among_retain"] = _mean(right[..., kept])
-- before = grid["train_retain"][0]
-+ before = grid["train_retain"][-1]
+- shares[f"{split}_retain_among_retain"] = _share(right_among[kept])
++ shares[f"{split}_retain_among_retain"] = _share(right[kept])
 
 jobs/comparison/attacks.py
 - goal = RECOVERED * metrics.accuracy(judge.before.logits["test"][probed.test_forget].argmax(1), probed.labels)
@@ -123,8 +127,6 @@ jobs/steps/compare.py
 + others=self.shared.total,
 - errors = [1 - metrics.accuracy(train.forward(w).argmax(1), head.labels["train"][out]) for w in epochs]
 + errors = [metrics.accuracy(train.forward(w).argmax(1), head.labels["train"][out]) for w in epochs]
-- "js_forget": judge.divergence(judge.oracle, judge.never),
-+ "js_forget": judge.divergence(judge.before, judge.never),
 
 jobs/steps/scope.py
 - stay = {"train": ~train, "test": ~gone}  # what a proxy was counted on is neither
@@ -133,8 +135,8 @@ jobs/steps/scope.py
 + key = "", rows.numpy().tobytes()
 - there = torch.from_numpy(np.flatnonzero(~np.isin(task.labels.numpy(), list(earlier))))
 + there = torch.from_numpy(np.flatnonzero(np.isin(task.labels.numpy(), list(earlier))))
-- reached = accuracies(every, retain, self.labels, judge.forget)
-+ reached = accuracies(every, retain, self.labels, judge.retain)
+- reached = predictions.accuracies(0, len(budgeted.grid), self.labels, judge.forget)
++ reached = predictions.accuracies(0, len(budgeted.grid), self.labels, judge.retain)
 - wanted = wanted[::-1] if direction == "backward" else wanted
 + wanted = wanted[::-1] if direction == "forward" else wanted
 - recounted |= shared.rule(shared.hits(codes[rows]))

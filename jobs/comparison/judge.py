@@ -1,7 +1,7 @@
 """Models that have forgotten something, and what is measured of each of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Generic
 
 import numpy as np
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dkvb import metrics
+from jobs.comparison.accuracies import Accuracies, accuracies
 from jobs.comparison.heads import F, Head
-from jobs.comparison.masks import Accuracies, accuracies
 from jobs.step import SPLITS
 
 
@@ -45,6 +45,46 @@ def model(
     return Model(head, method, seen, weights, {s: head.logits(seen[s], weights) for s in SPLITS}, setting or {})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What is measured of one model; names as in `store.columns`."""
+
+    accuracies: Accuracies
+    worst_neighbour: int | None
+    neighbour_damage: float
+    tow: float
+    aus: float
+    js_forget: float
+    tow_kv: float | None
+    """Against the oracle whose keys never saw the class; None where there is none."""
+    js_forget_kv: float | None
+
+    @property
+    def row(self) -> dict[str, float | None]:
+        """By column of a table."""
+        measures = asdict(self)
+        return {**measures.pop("accuracies"), **measures}
+
+
+@dataclass(frozen=True, slots=True)
+class OracleGap:
+    """How far the oracle that shares the keys (v) lies from the one whose keys never saw the class (kv)."""
+
+    v: Accuracies
+    kv: Accuracies
+    js_forget: float
+
+    @property
+    def row(self) -> dict[str, float]:
+        """By column of a table."""
+        shares = {f"{name}_{kind}": getattr(getattr(self, kind), name) for kind in ("v", "kv") for name in COMPARED}
+        return {**shares, "tow": self.v.tow(self.kv), "js_forget": self.js_forget}
+
+
+COMPARED = ("train_forget", "train_retain", "test_forget", "test_retain", "test")
+"""Accuracies of both oracles that are told side by side."""
+
+
 @dataclass(frozen=True, slots=True)
 class Judge:
     """What models of one forget set are judged by."""
@@ -63,43 +103,42 @@ class Judge:
     """Split -> (n,) bool, the items that were to stay; all but those of forget unless given."""
 
     def accuracies(self, logits: Mapping[str, Tensor]) -> Accuracies:
-        """Accuracies of logits (n, v) by split; names as in `jobs.comparison.masks.accuracies`."""
+        """Accuracies of logits (n, v) by split; beside those among the retain classes."""
         predicted = {split: logits[split].argmax(1).numpy() for split in SPLITS}
         among = {split: metrics.retain_predictions(logits[split], list(self.classes)).numpy() for split in SPLITS}
         return accuracies(predicted, among, self.labels, self.forget, retain=self.retain)
 
-    def row(self, model: Model[Any]) -> dict[str, Any]:
+    def verdict(self, model: Model[Any]) -> Verdict:
         """Accuracies, and how near the model comes to the oracle."""
         reached, oracle, before = (self.accuracies(each.logits) for each in (model, self.oracle, self.before))
         never = None if self.never is None else self.accuracies(self.never)
         damage, worst = metrics.neighbour_damage(
             by_class(self.before, self.labels["test"]), by_class(model, self.labels["test"]), forget=self.classes
         )
-        return {
-            **{name: float(value) for name, value in reached.items()},
-            "worst_neighbour": None if worst < 0 else worst,
-            "neighbour_damage": damage,
-            "tow": tow(reached, oracle),
-            "aus": metrics.aus(
-                retain_before=before["test_retain"],
-                retain_after=reached["test_retain"],
-                forget_after=reached["test_forget"],
+        return Verdict(
+            accuracies=reached,
+            worst_neighbour=None if worst < 0 else worst,
+            neighbour_damage=damage,
+            tow=reached.tow(oracle),
+            aus=metrics.aus(
+                retain_before=before.test_retain, retain_after=reached.test_retain, forget_after=reached.test_forget
             ),
-            "js_forget": self.divergence(model, self.oracle.logits),
-            "tow_kv": None if never is None else tow(reached, never),
-            "js_forget_kv": None if self.never is None else self.divergence(model, self.never),
-        }
+            js_forget=self.divergence(model, self.oracle.logits),
+            tow_kv=None if never is None else reached.tow(never),
+            js_forget_kv=None if self.never is None else self.divergence(model, self.never),
+        )
+
+    def gap(self) -> OracleGap | None:
+        """Between both oracles; None where there is one alone."""
+        if self.never is None:
+            return None
+        v, kv = self.accuracies(self.oracle.logits), self.accuracies(self.never)
+        return OracleGap(v, kv, self.divergence(self.oracle, self.never))
 
     def divergence(self, model: Model[Any], oracle: Mapping[str, Tensor]) -> float:
         """Jensen-Shannon divergence of predictions from an oracle's logits, on the training items to forget."""
         out = torch.from_numpy(self.forget["train"])
         return metrics.js_divergence(model.logits["train"][out], oracle["train"][out])
-
-
-def tow(reached: Accuracies, oracle: Accuracies) -> float:
-    """Tug of war of one model, on the training items to forget, the other training items, and the test items."""
-    names = ("train_forget", "train_retain", "test")
-    return metrics.tow([float(reached[name]) for name in names], [float(oracle[name]) for name in names])
 
 
 def by_class(model: Model[Any], labels: Tensor) -> NDArray[np.float64]:

@@ -12,16 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dkvb import controls, metrics, trials
+from dkvb import controls, metrics, stopping
 from dkvb.codes import NO_VOTE
 from dkvb.orders import NEVER, RemovalOrder, by_activation
+from dkvb.stopping import best_model
 from dkvb.sweep import budget_table, sweep
 from dkvb.values import CodeFeatures
 from jobs.comparison import methods
+from jobs.comparison.accuracies import Accuracies
 from jobs.comparison.attacks import RECOVERED, Attacked
 from jobs.comparison.heads import ValuesHead
-from jobs.comparison.judge import Judge, Model, model, tow
-from jobs.comparison.masks import Accuracies, Budgeted, Mask, SweptItems, accuracies, best_step
+from jobs.comparison.judge import Judge, Model, model
+from jobs.comparison.masks import Budgeted, Mask, SweptBottleneck
 from jobs.comparison.methods import ForgetItems, MaskMethod
 from jobs.step import SPLITS
 
@@ -35,7 +37,8 @@ class SweptOrder:
 
     method: MaskMethod
     budgeted: Budgeted
-    accuracies: Accuracies
+    accuracies: list[Accuracies]
+    """At each N."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +63,7 @@ class MaskedClass:
     """A class that masks make a bottleneck forget."""
 
     head: ValuesHead
-    items: SweptItems
+    items: SweptBottleneck
     k: int
     forget: Mapping[str, NDArray[np.bool_]]
     """Split -> (n,) bool, the items of the class."""
@@ -89,8 +92,7 @@ class MaskedClass:
         predictions = self.items.predictions(budgeted, [[self.k]] * len(ranked))
         orders = {}
         for i, (method, order) in enumerate(zip(ranked, budgeted, strict=True)):
-            every, retain = predictions.of(i, len(order.grid))
-            reached = accuracies(every, retain, self.head.labels, self.forget)
+            reached = predictions.accuracies(i, len(order.grid), self.head.labels, self.forget)
             orders[method.name] = SweptOrder(method, order, reached)
         return orders
 
@@ -109,9 +111,9 @@ class MaskedClass:
             return []
         order, grid, reached = swept.budgeted.order, swept.budgeted.grid, swept.accuracies
         oracle = judge.accuracies(judge.oracle.logits)
-        tows = [tow({name: values[g] for name, values in reached.items()}, oracle) for g in range(len(grid))]
+        tows = [each.tow(oracle) for each in reached]
         best = int(np.argmax(tows))
-        places = {tau: grid.index(order.smallest(tau)) for tau in self.spec["taus"]}
+        chosen = {tau: grid.index(order.smallest(tau)) for tau in self.spec["taus"]}
         return [
             Regret(
                 weight=swept.method.weight,
@@ -121,12 +123,12 @@ class MaskedClass:
                 tow=tows[g],
                 best_tow=tows[best],
                 regret=metrics.regret(tows[best], tows[g]),
-                test_forget=float(reached["test_forget"][g]),
-                test_retain=float(reached["test_retain"][g]),
-                train_forget=float(reached["train_forget"][g]),
-                train_retain=float(reached["train_retain"][g]),
+                test_forget=reached[g].test_forget,
+                test_retain=reached[g].test_retain,
+                train_forget=reached[g].train_forget,
+                train_retain=reached[g].train_retain,
             )
-            for tau, g in places.items()
+            for tau, g in chosen.items()
         ]
 
     def chosen(self, orders: Mapping[str, SweptOrder]) -> dict[str, Mask]:
@@ -134,7 +136,7 @@ class MaskedClass:
         masks = {}
         for method in methods.MASKS:
             budgeted = orders[method.name].budgeted
-            budget = budgeted.grid[best_step(orders[method.name].accuracies)]
+            budget = budgeted.best(orders[method.name].accuracies)
             masks[method.name] = Mask(budget, budgeted.order.mask(budget))
         uva, best = orders[methods.UVA.name].budgeted.order, masks[methods.UVA.name]
         rule = uva.smallest(self.spec["tau"])
@@ -159,9 +161,9 @@ class MaskedClass:
         Both divide one sum by different numbers, so their predictions are alike, and so is the best N.
         """
         head, task = self.head, self.head.forget_task(self.rows)
-        reached = [trials.training_accuracies(task, emptied(head.weights, uva.order.mask(n))) for n in uva.grid]
+        reached = [stopping.training_accuracies(task, emptied(head.weights, uva.order.mask(n))) for n in uva.grid]
         forget, retain = zip(*reached, strict=True)
-        budget = uva.grid[best_step({"train_forget": forget, "train_retain": retain})]
+        budget = uva.grid[best_model(forget, retain)]
         mask = Mask(budget, uva.order.mask(budget))
         dropped = {split: CodeFeatures(without(head.codes[split], mask.pairs), head.m) for split in SPLITS}
         return [
@@ -179,7 +181,7 @@ class MaskedClass:
         """
         out = torch.from_numpy(self.forget["test"])
         items, bottleneck = self.items.like("test", out), self.items.bottleneck
-        goal = RECOVERED * judge.accuracies(judge.before.logits)["test_forget"]
+        goal = RECOVERED * judge.accuracies(judge.before.logits).test_forget
         total = int(mask.sum())
         first = by_activation(np.where(mask, self.hits, 0))
         last = np.where(mask, total - 1 - np.minimum(first.position, total - 1), NEVER)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -10,17 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dkvb.bottleneck import Bottleneck
-from dkvb.metrics import aus
 from dkvb.orders import RemovalOrder
+from dkvb.stopping import best_model
 from dkvb.sweep import Items, budget_table, codes_by_budget, sweep
-from jobs import inputs
-from jobs.comparison.heads import kept_items, read_bottleneck
+from jobs.comparison.accuracies import Accuracies, accuracies
+from jobs.comparison.heads import read_bottleneck
+from jobs.inputs import SweptItems
 from jobs.step import SPLITS, Task
-from store import arrays
-from store.layout import BLOCK
-
-Accuracies = dict[str, Any]
-"""Name -> accuracy in [0, 1] of one model, or (budgets,) of a grid; NaN over no items. Names as in `store.columns`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +26,14 @@ class Budgeted:
     order: RemovalOrder
     grid: list[int]
     """Increasing N, the first 0."""
+
+    def best(self, reached: Sequence[Accuracies]) -> int:
+        """The N that is best on the training items, as baselines are stopped; ties to the smallest.
+
+        reached: at each N of the grid.
+        """
+        forget, retain = zip(*((one.train_forget, one.train_retain) for one in reached), strict=True)
+        return self.grid[best_model(forget, retain)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,38 +58,44 @@ class Predictions(NamedTuple):
     retain: dict[str, NDArray[np.int16]]
     """Among the retain classes."""
 
-    def of(self, order: int, budgets: int) -> "Predictions":
-        """Those of one order at its own first N: (budgets, n)."""
-        return Predictions(*({split: kind[split][order, :budgets] for split in SPLITS} for kind in self))
+    def accuracies(
+        self, order: int, budgets: int, labels: Mapping[str, Tensor], forget: Mapping[str, NDArray[np.bool_]]
+    ) -> list[Accuracies]:
+        """Those of one order at each of its own first N; labels, forget: as `jobs.comparison.accuracies` takes them."""
+        at_each = (
+            [{split: kind[split][order, budget] for split in SPLITS} for kind in self] for budget in range(budgets)
+        )
+        return [accuracies(every, retain, labels, forget) for every, retain in at_each]
 
 
 @dataclass(frozen=True, slots=True)
-class SweptItems:
+class SweptBottleneck:
     """A bottleneck with the items it is judged on, which are read block by block."""
 
-    task: Task
     bottleneck: Bottleneck
-    kept: Mapping[str, Tensor]
-    """Split -> (n,) bool, the items that are not skipped."""
+    items: Mapping[str, SweptItems]
+    """By split."""
 
     @classmethod
     def of(cls, task: Task) -> Self:
         """From the inputs of a task."""
-        return cls(task, read_bottleneck(task), kept_items(task))
+        return cls(read_bottleneck(task), {split: SweptItems.of(task, split) for split in SPLITS})
+
+    @property
+    def kept(self) -> Mapping[str, Tensor]:
+        """Split -> (n,) bool, the items that are not skipped."""
+        return {split: items.labels >= 0 for split, items in self.items.items()}
 
     def blocks(self, split: str) -> Iterator[tuple[slice, Items]]:
         """The items of a split, skipped ones included."""
-        codes = arrays.open_array(self.task.path(f"codes_{split}"), "codes")
-        lists = arrays.open_array(self.task.path(f"neighbours_{split}"), "neighbours")
-        for start in range(0, len(self.kept[split]), BLOCK):
-            rows = slice(start, start + BLOCK)
-            z = inputs.embeddings(self.task, split, start=start, stop=start + BLOCK)
-            yield rows, Items(z, torch.from_numpy(np.asarray(codes[rows])), torch.from_numpy(np.asarray(lists[rows])))
+        for rows in self.items[split].blocks():
+            yield rows, self.items[split].read(rows)
 
     def like(self, split: str, wanted: Tensor) -> Items:
         """Some items of a split; wanted: (n,) bool, of those that are not skipped."""
-        chosen = torch.zeros_like(self.kept[split])
-        chosen[self.kept[split]] = wanted
+        kept = self.kept[split]
+        chosen = torch.zeros_like(kept)
+        chosen[kept] = wanted
         parts = [
             (items.z[some], items.codes[some], items.neighbours[some])
             for rows, items in self.blocks(split)
@@ -100,66 +110,23 @@ class SweptItems:
         """
         budgets = max(len(budgeted.grid) for budgeted in orders)
         table = budget_table([one.order.position for one in orders], [one.grid for one in orders])
-        predictions = Predictions({}, {})
+        predictions, kept = Predictions({}, {}), self.kept
         for split in SPLITS:
             parts = [
                 sweep(self.bottleneck, items, table, budgets=budgets, forget=forget) for _, items in self.blocks(split)
             ]
             for which, kind in enumerate(predictions):
-                kind[split] = torch.cat([part[which] for part in parts], dim=2)[:, :, self.kept[split]].numpy()
+                kind[split] = torch.cat([part[which] for part in parts], dim=2)[:, :, kept[split]].numpy()
         return predictions
 
     def codes(self, masks: Sequence[NDArray[np.bool_]], *, splits: Sequence[str] = SPLITS) -> list[dict[str, Tensor]]:
         """The codes under each mask (c, m): split -> (n, c) int16, next-nearest keys taken, NO_VOTE where none is."""
         table = budget_table([np.where(mask, 0, 1) for mask in masks], [[1]] * len(masks))
-        by_split: dict[str, Tensor] = {}
+        by_split, kept = dict[str, Tensor](), self.kept
         for split in splits:
             parts = [
-                codes_by_budget(self.bottleneck, items, table, budgets=1)[:, 0][:, self.kept[split][rows]]
+                codes_by_budget(self.bottleneck, items, table, budgets=1)[:, 0][:, kept[split][rows]]
                 for rows, items in self.blocks(split)
             ]
             by_split[split] = torch.cat(parts, dim=1)
         return [{split: codes[i] for split, codes in by_split.items()} for i in range(len(masks))]
-
-
-def accuracies(
-    predicted: Mapping[str, NDArray[Any]],
-    among: Mapping[str, NDArray[Any]],
-    labels: Mapping[str, Tensor],
-    forget: Mapping[str, NDArray[np.bool_]],
-    *,
-    retain: Mapping[str, NDArray[np.bool_]] | None = None,
-) -> Accuracies:
-    """Accuracies of predictions (..., n) by split.
-
-    predicted, among: among all classes, and among the retain classes.
-    forget: split -> (n,) bool, the items that were to be forgotten, or are like them.
-    retain: the others; all but those of forget unless given.
-    """
-    reached: Accuracies = {}
-    for split in SPLITS:
-        known = labels[split].numpy()
-        right, right_among = predicted[split] == known, among[split] == known
-        out = forget[split]
-        kept = ~out if retain is None else retain[split]
-        reached[f"{split}_forget"] = _mean(right[..., out])
-        reached[f"{split}_retain"] = _mean(right[..., kept])
-        reached[f"{split}_retain_among_retain"] = _mean(right_among[..., kept])
-    reached["test"] = _mean(right)
-    return reached
-
-
-def _mean(right: NDArray[np.bool_]) -> Any:
-    return right.mean(-1) if right.shape[-1] else np.full(right.shape[:-1], np.nan)[()]
-
-
-def best_step(grid: Accuracies) -> int:
-    """The step of a grid whose first is N = 0 that is best on the training items: as baselines are stopped; ties to
-    the smallest N.
-    """
-    before = grid["train_retain"][0]
-    scores = [
-        aus(retain_before=before, retain_after=retain, forget_after=forget)
-        for retain, forget in zip(grid["train_retain"], grid["train_forget"], strict=True)
-    ]
-    return int(np.argmax(scores))

@@ -1,6 +1,6 @@
 """Step: what masks forget, beside baselines, controls and oracles, on one class a unit.
 
-Every method is stopped by the training items alone (`dkvb.trials`, `jobs.comparison.masks.best_step`); test items are
+Every method is stopped by the training items alone (`dkvb.stopping`, masks by the same rule); test items are
 looked at once it has ended. `jobs.comparison.methods` lists the methods.
 """
 
@@ -16,16 +16,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dkvb import baselines, controls, metrics, trials
+from dkvb import baselines, controls, metrics, stopping
 from dkvb.values import CodeFeatures
 from jobs import inputs
 from jobs.classes import class_hits, total_hits
 from jobs.comparison import methods
 from jobs.comparison.attacks import Attacked, attacks
 from jobs.comparison.heads import Head, LinearHead, ValuesHead
-from jobs.comparison.judge import Judge, Model, model, tow
+from jobs.comparison.judge import Judge, Model, OracleGap, model
 from jobs.comparison.masked_class import MaskedClass, Regret
-from jobs.comparison.masks import SweptItems
+from jobs.comparison.masks import SweptBottleneck
 from jobs.comparison.methods import GradientMethod, tuned
 from jobs.rows import without_nan
 from jobs.spec.schema import Grids
@@ -74,7 +74,7 @@ class Shared:
     task: Task
     linear: LinearHead
     values: ValuesHead
-    items: SweptItems
+    items: SweptBottleneck
     counts: Any
     """(classes, c, m) integer, read class by class."""
     total: NDArray[np.int64]
@@ -96,7 +96,7 @@ class Shared:
             task=task,
             linear=linear,
             values=values,
-            items=SweptItems.of(task),
+            items=SweptBottleneck.of(task),
             counts=counts,
             total=total_hits(counts),
             important={linear.name: linear.importance(), values.name: values.importance()},
@@ -149,7 +149,7 @@ class Compared:
     linear: Judged
     values: Judged
     masked: Masked
-    gap: Row | None
+    gap: OracleGap | None
     """Between both oracles, where there are both."""
     seconds: Mapping[str, float]
 
@@ -163,7 +163,7 @@ class Compared:
         attacked = [*self.linear.attacked, *self.masked.restored, *self.values.attacked]
         return {
             "compare": self.linear.rows + self.values.rows,
-            "oracle_gap": [] if self.gap is None else [self.gap],
+            "oracle_gap": [] if self.gap is None else [self.gap.row],
             "attacks": [asdict(row) for row in attacked],
             "selection": [asdict(row) for row in self.masked.regrets],
         }
@@ -188,7 +188,7 @@ class Comparison:
         models = self.models(self.shared.values, judge)
         masked = self.masked(judge)
         values = self.judged(judge, [*models, *masked.models])
-        return Compared(linear, values, masked, self.gap(judge), self.seconds)
+        return Compared(linear, values, masked, judge.gap(), self.seconds)
 
     def judged(self, judge: Judge, models: Sequence[Model[Any]]) -> Judged:
         """Judge and attack the models of one head."""
@@ -198,7 +198,7 @@ class Comparison:
                     "head": one.head.name,
                     "method": one.method,
                     "setting": json.dumps(one.setting, sort_keys=True),
-                    **judge.row(one),
+                    **judge.verdict(one).row,
                 }
                 for one in models
             ]
@@ -239,7 +239,7 @@ class Comparison:
             baseline, edge = tuned(self.shared.tuning, head, method, forget=self.k)
             passes = baseline.unlearn(task, seed=self.spec["seed"], important=self.shared.important[head.name])
             epochs = list(passes) if method is methods.SCRUB else []  # rewinding chooses among all
-            kept = trials.best_epoch(task, epochs or passes)
+            kept = stopping.best_epoch(task, epochs or passes)
         setting = {**asdict(baseline), "epoch": kept.epoch, "edge": edge}
         best = model(head, method.name, kept.weights, setting=setting)
         return [best, self.rewound(head, epochs, setting)] if epochs else [best]
@@ -286,23 +286,9 @@ class Comparison:
         """Logits of the oracle whose keys never saw the class, by split."""
         if self.k not in self.shared.oracle_kv:
             return None
-        place, path = self.shared.oracle_kv.index(self.k), self.shared.task.path("oracles")
-        logits = {split: arrays.open_array(path, f"oracle_logits_{split}")[place] for split in SPLITS}
+        index, path = self.shared.oracle_kv.index(self.k), self.shared.task.path("oracles")
+        logits = {split: arrays.open_array(path, f"oracle_logits_{split}")[index] for split in SPLITS}
         return {split: torch.from_numpy(of_class) for split, of_class in logits.items()}
-
-    def gap(self, judge: Judge) -> Row | None:
-        """How far the oracle that shares the keys lies from the one whose keys never saw the class."""
-        if judge.never is None:
-            return None
-        v, kv = judge.accuracies(judge.oracle.logits), judge.accuracies(judge.never)
-        return {
-            **{f"{name}_{kind}": float(reached[name]) for kind, reached in (("v", v), ("kv", kv)) for name in GAP},
-            "tow": tow(v, kv),
-            "js_forget": judge.divergence(judge.oracle, judge.never),
-        }
-
-
-GAP = ("train_forget", "train_retain", "test_forget", "test_retain", "test")
 
 
 def finish(task: Task) -> Facts:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dkvb import baselines, costs, flops, orders, trials
+from dkvb import baselines, costs, flops, orders, stopping
 from dkvb.backbones import BackboneSpec, load_backbone
 from dkvb.baselines import Baseline, ForgetTask
 from dkvb.flops import Flops
@@ -151,7 +151,7 @@ def gradient_costs(task: Task, head: Head[Any], out: Tensor) -> Iterator[Cost]:
     marks = task.inputs["tuning"].marks()
     for method in methods.GRADIENT:
         baseline, _ = tuned(marks, head, method, forget=int(request.labels[out[0]]))
-        epochs = len(trials.best_epoch(request, baseline.unlearn(request, seed=seed)).history)
+        epochs = len(stopping.best_epoch(request, baseline.unlearn(request, seed=seed)).history)
         yield Cost(
             head=head.name,
             method=method.name,

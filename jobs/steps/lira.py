@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dkvb import metrics, orders, trials, ulira
+from dkvb import metrics, orders, stopping, ulira
 from dkvb.baselines import ForgetTask
 from dkvb.bottleneck import decode
 from dkvb.counts import count_codes
@@ -20,7 +20,7 @@ from dkvb.values import CodeFeatures, fit_many_values
 from jobs import inputs
 from jobs.comparison import methods
 from jobs.comparison.heads import ValuesHead
-from jobs.comparison.masks import SweptItems
+from jobs.comparison.masks import SweptBottleneck
 from jobs.comparison.methods import tuned
 from jobs.rows import without_nan
 from jobs.step import Facts, Inputs, Task, Work
@@ -76,7 +76,7 @@ def members(labels: Tensor, k: int, spec: dict[str, Any]) -> tuple[Tensor, Tenso
 def open_work(task: Task) -> Work:
     """Hold the codes; train and unlearn a batch of heads at a time."""
     use_one_core()
-    spec, head, items = task.spec, ValuesHead.read(task), SweptItems.of(task)
+    spec, head, items = task.spec, ValuesHead.read(task), SweptBottleneck.of(task)
     codes, labels, m, v = head.codes["train"], head.labels["train"], head.m, head.v
     marks = task.inputs["tuning"].marks()
 
@@ -100,7 +100,7 @@ def open_work(task: Task) -> Work:
             used = torch.cat([torch.arange(len(out)), len(out) + halves[:, i].nonzero().flatten()])
             features = CodeFeatures(codes[rows[used]], m)
             request = ForgetTask(features, labels[rows[used]], weights, torch.arange(len(out)))
-            scrubbed = trials.best_epoch(request, baseline.unlearn(request, seed=spec["seed"])).weights
+            scrubbed = stopping.best_epoch(request, baseline.unlearn(request, seed=spec["seed"])).weights
             models = (codes[out], trained["none"][i]), (masked, trained["none"][i]), (codes[out], scrubbed)
             for j, (selected, values) in enumerate((*models, (codes[out], trained["retrain"][i]))):
                 logits = decode(selected, values.reshape(codes.shape[1], m, v))

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dkvb import baselines, trials
+from dkvb import baselines, stopping
 from dkvb.baselines import ForgetTask
 from dkvb.codes import encode
 from dkvb.counts import count_codes
@@ -24,7 +24,7 @@ from jobs.comparison import methods
 from jobs.comparison.attacks import loss_auc
 from jobs.comparison.heads import F, Head, LinearHead, ValuesHead
 from jobs.comparison.judge import Judge, Model, model
-from jobs.comparison.masks import Budgeted, Mask, SweptItems, accuracies, best_step
+from jobs.comparison.masks import Budgeted, Mask, SweptBottleneck
 from jobs.comparison.methods import ForgetItems, tuned
 from jobs.rows import without_nan
 from jobs.step import IF_SET, SPLITS, Facts, Inputs, Task, Work
@@ -128,7 +128,7 @@ class Shared:
     task: Task
     linear: LinearHead
     values: ValuesHead
-    items: SweptItems
+    items: SweptBottleneck
     total: NDArray[np.int64]
     """(c, m), hits of all training items."""
     tuning: Mapping[str, Any]
@@ -147,7 +147,7 @@ class Shared:
             task=task,
             linear=LinearHead.read(task),
             values=values,
-            items=SweptItems.of(task),
+            items=SweptBottleneck.of(task),
             total=count_codes(values.codes["train"], values.m).numpy(),
             tuning=task.inputs["tuning"].marks(),
             names=inputs.read_manifest(task).classes,
@@ -166,7 +166,7 @@ class Shared:
 
     def row(self, reach: Reach) -> dict[str, Any]:
         """A row of the table."""
-        verdict = reach.judge.row(reach.model)
+        verdict = reach.judge.verdict(reach.model).row
         return {
             "kind": reach.kind,
             "size": reach.size,
@@ -234,9 +234,9 @@ class Shared:
 
     def best_mask(self, budgeted: Budgeted, classes: Sequence[int], judge: Judge) -> Mask:
         """At the N that is best on the training items."""
-        every, retain = self.items.predictions([budgeted], [classes]).of(0, len(budgeted.grid))
-        reached = accuracies(every, retain, self.labels, judge.forget)
-        budget = budgeted.grid[best_step(reached)]
+        predictions = self.items.predictions([budgeted], [classes])
+        reached = predictions.accuracies(0, len(budgeted.grid), self.labels, judge.forget)
+        budget = budgeted.best(reached)
         return Mask(budget, budgeted.order.mask(budget))
 
     def rule(self, hits: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -268,7 +268,7 @@ class Shared:
             there = torch.from_numpy(np.flatnonzero(~np.isin(task.labels.numpy(), list(earlier))))
             forget = torch.searchsorted(there, rows)
             task = ForgetTask(task.features.take(there), task.labels[there], weights, forget)
-        kept = trials.best_epoch(task, baseline.unlearn(task, seed=self.seed))
+        kept = stopping.best_epoch(task, baseline.unlearn(task, seed=self.seed))
         return model(head, methods.SCRUB.name, kept.weights, setting={"epoch": kept.epoch})
 
 

@@ -6,7 +6,7 @@ What is best for one class is used on others only: `jobs.comparison.methods.chos
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dkvb import trials
+from dkvb import stopping
 from jobs import inputs
 from jobs.comparison.heads import HEADS, Head
 from jobs.comparison.methods import GRADIENT, SSD
@@ -54,7 +54,7 @@ def open_work(task: Task) -> Work:
         important = head.importance() if method is SSD else None
         tried = []
         for baseline in head.trials(method.baseline, task.spec["trials"]):
-            kept = trials.best_epoch(request, baseline.unlearn(request, seed=seed, important=important))
+            kept = stopping.best_epoch(request, baseline.unlearn(request, seed=seed, important=important))
             tried.append({"settings": asdict(baseline), "score": kept.score, "history": list(kept.history)})
         return {"class": int(k), "head": name, "method": method.name, "trials": tried}
 

@@ -10,7 +10,7 @@ from jobs.comparison.masked_class import MaskedClass, SweptOrder, emptied, witho
 from jobs.comparison.masks import Budgeted
 from jobs.comparison.methods import MaskMethod
 from tests.jobs.comparison import small
-from tests.jobs.comparison.small import HITS, OTHERS, SPEC, oracle_judge
+from tests.jobs.comparison.small import HITS, OTHERS, SPEC, oracle_judge, reached
 
 COUNTED = {"hits": np.array([[2, 0, 0], [0, 1, 1]]), "others": np.array([[0, 1, 1], [0, 1, 1]])}
 """What the small bottleneck's items of class 0 hit, and the others."""
@@ -75,22 +75,22 @@ def test_there_is_an_order_by_contrast_for_every_weight_but_none(swept):
 
 def test_what_an_order_reaches_is_on_the_items_of_the_class_at_its_own_n(swept):
     own = masked(items=swept, methods=SPEC["methods"] | {"uva": {"unit": "pairs", "grid": [1, 2, 3]}}, **COUNTED)
-    reached = {name: order.accuracies for name, order in own.orders().items()}
-    assert reached["uva"]["train_forget"].tolist() == [1, 0, 0, 0]
-    assert reached["uva"]["train_retain"].tolist()[:2] == [1, 1]
-    assert len(reached["uve"]["train_forget"]) == 2
+    at_each = {name: order.accuracies for name, order in own.orders().items()}
+    assert [one.train_forget for one in at_each["uva"]] == [1, 0, 0, 0]
+    assert [one.train_retain for one in at_each["uva"]][:2] == [1, 1]
+    assert len(at_each["uve"]) == 2
 
 
 # Regret.
 
-REACHED = {
+REACHED = [
     # The oracle has 0 on the forget items, 1 on all others: a tug of war of 0, 1/2, 9/10 and 3/4 * 3/4.
-    "train_forget": np.array([1.0, 0.5, 0.1, 0.0, 0.0]),
-    "train_retain": np.array([1.0, 1.0, 1.0, 0.75, 0.5]),
-    "test": np.array([1.0, 1.0, 1.0, 0.75, 0.5]),
-    "test_forget": np.array([0.9, 0.8, 0.7, 0.6, 0.5]),
-    "test_retain": np.array([0.4, 0.3, 0.2, 0.1, 0.0]),
-}
+    reached(train_forget=1.0, train_retain=1.0, test=1.0, test_forget=0.9, test_retain=0.4),
+    reached(train_forget=0.5, train_retain=1.0, test=1.0, test_forget=0.8, test_retain=0.3),
+    reached(train_forget=0.1, train_retain=1.0, test=1.0, test_forget=0.7, test_retain=0.2),
+    reached(train_forget=0.0, train_retain=0.75, test=0.75, test_forget=0.6, test_retain=0.1),
+    reached(train_forget=0.0, train_retain=0.5, test=0.5, test_forget=0.5, test_retain=0.0),
+]
 
 
 def regrets(method, order, **spec):

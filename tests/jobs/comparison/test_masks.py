@@ -4,8 +4,9 @@ import numpy as np
 import torch
 
 from dkvb.orders import NEVER, RemovalOrder
-from jobs.comparison.masks import Budgeted, accuracies, best_step
-from tests.jobs.comparison.small import by_split
+from jobs.comparison.accuracies import accuracies
+from jobs.comparison.masks import Budgeted
+from tests.jobs.comparison.small import by_split, reached
 
 # The first order takes keys 0 and 1 of the first codebook, the second its key 2.
 FIRST = Budgeted(RemovalOrder(np.array([[0, 1, NEVER], [NEVER] * 3]), np.ones((2, 3), int), 2), [0, 1, 2])
@@ -68,15 +69,16 @@ def test_retain_accuracies_are_over_the_items_that_were_to_stay_where_they_are_g
     predicted = {"train": np.array([0, 0, 1, 2, 2]), "test": np.array([1, 1, 0])}
     among = {"train": np.array([1, 1, 1, 1, 1]), "test": np.array([1, 1, 2])}
     found = accuracies(predicted, among, labels, forget, retain=retain)
-    assert (found["train_forget"], found["train_retain"], found["train_retain_among_retain"]) == (1.0, 0.5, 1.0)
-    assert (found["test_forget"], found["test_retain"], found["test_retain_among_retain"]) == (0.0, 0.0, 1.0)
-    assert found["test"] == 1 / 3
-    assert accuracies(predicted, among, labels, forget)["train_retain"] == 0.75
+    assert (found.train_forget, found.train_retain, found.train_retain_among_retain) == (1.0, 0.5, 1.0)
+    assert (found.test_forget, found.test_retain, found.test_retain_among_retain) == (0.0, 0.0, 1.0)
+    assert found.test == 1 / 3
+    assert accuracies(predicted, among, labels, forget).train_retain == 0.75
 
 
-def test_a_loss_on_the_others_counts_from_where_the_grid_begins():
-    # 1 / 2, 1 / 1.5 and 0.6 / 1; measured from where the grid ends, the last would be best.
-    grid = {"train_forget": np.array([1.0, 0.5, 0.0]), "train_retain": np.array([0.9, 0.9, 0.5])}
-    assert best_step(grid) == 1
-    grid = {"train_forget": np.array([1.0, 0.5, 0.0]), "train_retain": np.array([0.9, 0.7, 0.6])}
-    assert best_step(grid) == 2
+def test_the_best_n_is_read_off_the_training_accuracies_of_its_grid():
+    at_each = [
+        reached(train_forget=forget, train_retain=retain) for forget, retain in ((1.0, 0.9), (0.5, 0.9), (0.0, 0.9))
+    ]
+    budgeted = Budgeted(FIRST.order, [0, 10, 20])
+    assert budgeted.best(at_each) == 20
+    assert budgeted.best(at_each[:2] * 2) == 10

@@ -11,13 +11,13 @@ from dkvb.baselines import ForgetTask
 from jobs import inputs
 from jobs.comparison import methods
 from jobs.comparison.attacks import Attacked
-from jobs.comparison.judge import Judge, model
+from jobs.comparison.judge import OracleGap, model
 from jobs.steps import compare
 from jobs.steps.compare import Compared, Comparison, Judged, Masked
 from store import arrays
 from store.columns import COMPARE_TABLES
 from tests.jobs.comparison import small
-from tests.jobs.comparison.small import HITS, OTHERS, SPEC, by_split, linear_head, oracle_judge, scores
+from tests.jobs.comparison.small import HITS, OTHERS, SPEC, by_split, linear_head, oracle_judge, reached
 
 
 def comparison(k=0, *, oracle_kv=(), swept=None, **spec):
@@ -54,21 +54,6 @@ def test_the_logits_of_the_oracle_are_those_at_the_class_s_place(monkeypatch):
     found = comparison(1, oracle_kv=[2, 1, 0]).never()
     assert {split: logits.tolist() for split, logits in found.items()} == {"train": [[2, 3]], "test": [[12, 13]]}
     assert comparison(1, oracle_kv=[0]).never() is None
-
-
-def test_the_gap_is_from_the_oracle_that_shares_the_keys_to_the_one_that_never_saw_the_class():
-    judge = oracle_judge()
-    assert comparison().gap(judge) is None
-    never = {"train": scores([0, 1, 1, 1]), "test": scores([1, 1])}
-    row = comparison().gap(Judge(judge.labels, judge.forget, [0], judge.before, judge.oracle, never))
-    assert (row["train_forget_v"], row["train_forget_kv"]) == (0, 0.5)
-    assert (row["train_retain_v"], row["train_retain_kv"]) == (1, 0.5)
-    assert (row["test_forget_v"], row["test_forget_kv"]) == (1, 0)
-    assert (row["test_v"], row["test_kv"]) == (1, 0.5)
-    assert row["tow"] == pytest.approx(0.5 * 0.5 * 0.5)
-    assert row["js_forget"] == pytest.approx(0.5, abs=0.01)
-    row = comparison().gap(Judge(judge.labels, judge.forget, [0], judge.before, judge.oracle, judge.before.logits))
-    assert row["js_forget"] > 0.1, "of the oracle, not of the model before"
 
 
 # Models.
@@ -214,4 +199,7 @@ def test_rows_of_both_heads_stand_one_after_the_other_and_what_comes_back_before
     assert [(row["head"], row["attack"]) for row in tables["attacks"]] == [("l", "a"), ("v", "u"), ("v", "a")]
     assert tables["oracle_gap"] == tables["selection"] == []
     assert compared.edges == ["l/scrub", "v/ssd"]
-    assert Compared(linear, values, Masked([], [], []), {"tow": 1}, {}).tables()["oracle_gap"] == [{"tow": 1}]
+    gap = OracleGap(reached(train_forget=0.5, test=1.0), reached(test=0.5), 0.1)
+    (row,) = Compared(linear, values, Masked([], [], []), gap, {}).tables()["oracle_gap"]
+    assert (row["train_forget_v"], row["train_forget_kv"], row["test_v"], row["test_kv"]) == (0.5, 0.0, 1.0, 0.5)
+    assert (row["tow"], row["js_forget"]) == (0.25, 0.1)

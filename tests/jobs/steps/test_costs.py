@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dkvb import baselines, flops, trials
+from dkvb import baselines, flops, stopping
 from dkvb import costs as timing
 from dkvb.flops import Flops
 from jobs import inputs
@@ -61,7 +61,7 @@ def test_a_gradient_method_is_paid_for_every_item_of_every_epoch(kind, monkeypat
     monkeypatch.setattr(costs, "tuned", tuned)
     for baseline in settings.values():
         monkeypatch.setattr(type(baseline), "unlearn", unlearn)
-    monkeypatch.setattr(trials, "best_epoch", lambda request, passes: SimpleNamespace(history=(0.1, 0.3, 0.2)))
+    monkeypatch.setattr(stopping, "best_epoch", lambda request, passes: SimpleNamespace(history=(0.1, 0.3, 0.2)))
     task = small.task(spec={"seed": 0}, inputs={"tuning": SimpleNamespace(marks=dict)})
     found = {cost.method: cost for cost in gradient_costs(task, head, torch.tensor([2]))}
     item = flops.value_head(2, 3) if kind == "values" else flops.linear_head(3, 3)
@@ -82,7 +82,7 @@ def test_a_gradient_method_is_paid_for_every_item_of_every_epoch(kind, monkeypat
 def test_neggrad_takes_a_batch_to_forget_with_every_batch_that_stays(monkeypatch):
     monkeypatch.setattr(costs, "tuned", lambda *_, **__: (baselines.NegGrad(batch=2), False))
     monkeypatch.setattr(methods, "GRADIENT", (methods.NEGGRAD,))
-    monkeypatch.setattr(trials, "best_epoch", lambda request, passes: SimpleNamespace(history=(0.1,)))
+    monkeypatch.setattr(stopping, "best_epoch", lambda request, passes: SimpleNamespace(history=(0.1,)))
     task = small.task(spec={"seed": 0}, inputs={"tuning": SimpleNamespace(marks=dict)})
     cost, _ = gradient_costs(task, small.head(), torch.tensor([1]))
     # 3 items that stay are two batches, each beside the one item to forget.

@@ -11,7 +11,7 @@ import torch
 from dkvb import metrics
 from jobs import inputs
 from jobs.comparison.heads import ValuesHead
-from jobs.comparison.masks import SweptItems
+from jobs.comparison.masks import SweptBottleneck
 from jobs.steps import lira
 from store import arrays
 from tests.jobs.comparison import small
@@ -60,7 +60,7 @@ def batch(swept, monkeypatch):
 
     monkeypatch.setattr(lira, "use_one_core", lambda: None)
     monkeypatch.setattr(ValuesHead, "read", lambda task: small.head())
-    monkeypatch.setattr(SweptItems, "of", lambda task: swept)
+    monkeypatch.setattr(SweptBottleneck, "of", lambda task: swept)
     monkeypatch.setattr(lira, "fit_many_values", fit)
     monkeypatch.setattr(lira, "tuned", lambda *_, **__: (SimpleNamespace(unlearn=unlearn), False))
     monkeypatch.setattr(arrays, "write", lambda path, name, found, *, start: written.append((name, found, start)))

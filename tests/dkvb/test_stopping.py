@@ -1,11 +1,11 @@
-"""Trials: stopped where training items say."""
+"""Stopping: where the training items say."""
 
 from itertools import count
 
 import pytest
 import torch
 
-from dkvb import trials
+from dkvb import stopping
 from dkvb.baselines import ForgetTask
 from dkvb.errors import BadSetting
 from dkvb.linear import EmbeddingFeatures
@@ -25,7 +25,7 @@ def weights(bias):
 
 
 def test_the_best_epoch_is_the_first_of_the_best_score(task):
-    kept = trials.best_epoch(task, iter([weights(0), weights(5), weights(4.5), weights(0), weights(9)]))
+    kept = stopping.best_epoch(task, iter([weights(0), weights(5), weights(4.5), weights(0), weights(9)]))
     assert kept.epoch == 2
     assert kept.score == 1.0
     assert torch.equal(kept.weights, weights(5))
@@ -33,19 +33,31 @@ def test_the_best_epoch_is_the_first_of_the_best_score(task):
 
 def test_a_method_is_stopped_after_two_epochs_without_a_better_score(task):
     asked = count()
-    kept = trials.best_epoch(task, (weights(5 if next(asked) == 1 else 0) for _ in range(50)))
+    kept = stopping.best_epoch(task, (weights(5 if next(asked) == 1 else 0) for _ in range(50)))
     assert kept.history == (0.5, 1.0, 0.5, 0.5)
     assert next(asked) == 4, "an epoch was run that nobody looks at"
 
 
 def test_scores_are_those_of_the_training_items(task):
-    assert trials.training_accuracies(task, task.weights) == (1.0, 1.0)
-    assert trials.training_accuracies(task, weights(5)) == (0.0, 1.0)
+    assert stopping.training_accuracies(task, task.weights) == (1.0, 1.0)
+    assert stopping.training_accuracies(task, weights(5)) == (0.0, 1.0)
     # Everything is class 0: the other class is lost, and nothing forgotten.
-    assert trials.training_accuracies(task, weights(-5)) == (1.0, 0.0)
-    assert trials.best_epoch(task, iter([weights(-5)])).score == 0.0
+    assert stopping.training_accuracies(task, weights(-5)) == (1.0, 0.0)
+    assert stopping.best_epoch(task, iter([weights(-5)])).score == 0.0
 
 
 def test_no_epoch_is_refused(task):
     with pytest.raises(BadSetting, match="found none"):
-        trials.best_epoch(task, iter([]))
+        stopping.best_epoch(task, iter([]))
+
+
+def test_the_best_model_is_the_first_of_the_best_scores():
+    assert stopping.best_model([1.0, 0.5, 0.0, 0.0], [0.9] * 4) == 2
+    # Forgetting half at no cost: 1 / 1.5; all of it at the cost of half: 0.5 / 1.
+    assert stopping.best_model([1.0, 0.5, 0.0], [1.0, 1.0, 0.5]) == 1
+
+
+def test_a_loss_on_the_others_counts_from_the_model_before():
+    # 1 / 2, 1 / 1.5 and 0.6 / 1; measured from the last, that would be best.
+    assert stopping.best_model([1.0, 0.5, 0.0], [0.9, 0.9, 0.5]) == 1
+    assert stopping.best_model([1.0, 0.5, 0.0], [0.9, 0.7, 0.6]) == 2

@@ -1,10 +1,10 @@
-"""One rule for where every method that unlearns by gradients stops; it reads training items alone.
+"""Where a method stops that unlearns by gradients, and at which N a mask: one rule, which reads training items alone.
 
 How good a model is for the rule is the adaptive unlearning score on the training items (`dkvb.metrics.aus`); a method
 is stopped once two epochs in a row brought nothing better, and its best epoch counts.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -56,9 +56,22 @@ def best_epoch(task: ForgetTask, passes: Iterable[Tensor]) -> Kept:
             break
     if best is None:
         raise BadSetting("passes: found none, expected one epoch or more")
-    place = _first_best(history)
-    return Kept(best, place + 1, history[place], tuple(history))
+    index = _first_best(history)
+    return Kept(best, index + 1, history[index], tuple(history))
 
 
-def _first_best(history: list[float]) -> int:
-    return history.index(max(history))
+def best_model(forget: Sequence[float], retain: Sequence[float]) -> int:
+    """Index of the best of several models, by the same score; ties go to the earlier one.
+
+    forget, retain: accuracy in [0, 1] of each on the training items to forget, and on the others; the first is the
+        model before.
+    """
+    scores = [
+        aus(retain_before=retain[0], retain_after=after, forget_after=left)
+        for left, after in zip(forget, retain, strict=True)
+    ]
+    return _first_best(scores)
+
+
+def _first_best(scores: Sequence[float]) -> int:
+    return scores.index(max(scores))
