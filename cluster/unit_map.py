@@ -1,4 +1,4 @@
-"""Maps of work units over held Ray actors that may die: exactly one outcome per unit, in order of completion."""
+"""Maps of work units over held Ray actors: exactly one outcome per unit, though actors die or outstay a lease."""
 
 import heapq
 import time

@@ -1,4 +1,4 @@
-"""Removal orders: which key-value pairs are taken away, and in which order as the budget N grows.
+"""Removal orders, and the rule for N: which key-value pairs are taken away, in which order, and how many.
 
 Made with NumPy alone, so that a request waits for no torch. Every method removes pairs in a fixed order, so one array
 describes it: ``position`` (c, m) int64, the place of a pair in that order. The mask at N is ``position < N``; masks are
@@ -104,7 +104,8 @@ def by_example(codes: NDArray[Any], hits: NDArray[Any], *, seed: int) -> Removal
     codes: (n, c) integer, codes of the forget items; a negative code selects nothing.
     hits: (c, m) integer, hits of these items on every pair.
     seed: draws the one permutation of which every N takes the first N items.
-    returns: a pair's place is that of the first example that selects it. Available are the items.
+    returns: a pair's place is that of the first example that selects it; all pairs of an example go together. Available
+    are the items.
     raises: ShapeMismatch; ValueError for a code that is no key.
     source: Shah et al., arXiv 2311.15268, Unlearning via Examples.
     """

@@ -1,4 +1,7 @@
-"""The classes of an experiment: found by name, and what their training items hit. No torch: a request waits for it."""
+"""The classes of an experiment: found by name, or the nearest is suggested; and what their training items hit.
+
+No torch: a request waits for it.
+"""
 
 from collections.abc import Sequence
 

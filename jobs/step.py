@@ -111,11 +111,6 @@ class Task(Generic[AsksT_co]):
     location: str
     """Where the images lie."""
 
-    @property
-    def spec(self) -> dict[str, Any]:
-        """The asks as JSON, as the output's spec.json has them."""
-        return dict(to_json(self.asks))
-
     def path(self, name: str) -> Place:
         """The Zarr group of an input."""
         return self.inputs[name].data

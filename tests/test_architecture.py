@@ -101,14 +101,7 @@ def test_importing_does_no_work():
     assert json.loads(done.stdout) == {"changed": [], "started": [], "written": []}
 
 
-TO_SPLIT = {REPOSITORY / "tests/jobs/test_unlearn.py"}
-
-
-@pytest.mark.parametrize(
-    "path",
-    [*FILES, *(path for path in TESTS if path not in TO_SPLIT)],
-    ids=lambda path: str(path.relative_to(REPOSITORY)),
-)
+@pytest.mark.parametrize("path", [*FILES, *TESTS], ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_a_file_is_not_too_long(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST
 

@@ -48,7 +48,7 @@ class Head(ABC, Generic[F]):
 
     @classmethod
     @abstractmethod
-    def read(cls, task: Task) -> Self:
+    def read(cls, task: Task[object]) -> Self:
         """Read the head that the inputs of a task hold, with its items."""
 
     @property
@@ -109,7 +109,7 @@ class LinearHead(Head[EmbeddingFeatures]):
     decades: ClassVar[tuple[float, float]] = (-2.0, 2.0)
 
     @classmethod
-    def read(cls, task: Task) -> Self:
+    def read(cls, task: Task[object]) -> Self:
         """Read it with the embeddings of its items."""
         kept = kept_items(task)
         labels = {split: inputs.labels(task, split)[kept[split]] for split in SPLITS}
@@ -163,7 +163,7 @@ class ValuesHead(Head[CodeFeatures]):
     decades: ClassVar[tuple[float, float]] = (0.5, 4.5)
 
     @classmethod
-    def read(cls, task: Task) -> Self:
+    def read(cls, task: Task[object]) -> Self:
         """Read it with the codes of its items."""
         kept = kept_items(task)
         labels = {split: inputs.labels(task, split)[kept[split]] for split in SPLITS}
@@ -227,12 +227,12 @@ HEADS: Mapping[str, type[LinearHead | ValuesHead]] = {"linear": LinearHead, "val
 """The heads there are, by name."""
 
 
-def kept_items(task: Task) -> dict[str, Tensor]:
+def kept_items(task: Task[object]) -> dict[str, Tensor]:
     """Split -> (n,) bool, the items that are not skipped."""
     return {split: inputs.labels(task, split) >= 0 for split in SPLITS}
 
 
-def read_bottleneck(task: Task) -> Bottleneck:
+def read_bottleneck(task: Task[object]) -> Bottleneck:
     """Read the bottleneck before anything is forgotten."""
     with checked_on_disk(task.inputs["values"].path / CHECKPOINT) as file:
         return Bottleneck.load(file)

@@ -3,9 +3,8 @@
 c: codebooks; m: pairs of a codebook; v: classes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,10 +24,13 @@ from jobs.comparison.heads import ValuesHead
 from jobs.comparison.judge import Judge, Model, model
 from jobs.comparison.masks import Budgeted, Mask, SweptBottleneck
 from jobs.comparison.methods import ForgetItems, MaskMethod
+from jobs.spec.schema import Grids, UvaGrid
 from jobs.step import SPLITS
 
 SHARES = [0.05 * i for i in range(1, 21)]
 """Grid of the orders that the spec has no grid for, as shares of the pairs they can remove."""
+
+BY_SHARES = UvaGrid(unit="shares", grid=SHARES, scope="global")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,15 @@ class MaskedClass:
     """(c, m), hits of the class."""
     others: NDArray[np.int64]
     """(c, m), hits of all other classes."""
-    spec: Mapping[str, Any]
-    """Grids and rules, as the step's spec has them."""
+    grids: Grids
+    """Of the methods of the spec."""
+    weights: Sequence[float]
+    """Of the orders by contrast."""
+    taus: Sequence[float]
+    """Shares of the class's activations that label-free rules are tried with."""
+    tau: float
+    """The share that the mask by the rule holds."""
+    seed: int
 
     @property
     def rows(self) -> Tensor:
@@ -81,12 +90,12 @@ class MaskedClass:
 
     def orders(self) -> dict[str, SweptOrder]:
         """Orders of removal by name: those of the methods, and those ranked by contrast with the other classes."""
-        ranked = [*methods.MASKS, *(methods.contrast(weight) for weight in self.spec["weights"] if weight > 0)]
+        ranked = [*methods.MASKS, *(methods.contrast(weight) for weight in self.weights if weight > 0)]
         items = ForgetItems(
             codes=self.head.codes["train"][self.rows].numpy(),
             hits=self.hits,
             others=self.others,
-            seed=self.spec["methods"]["uve"]["seeds"][0],
+            seed=self.grids.example_seed,
         )
         budgeted = [self.budgeted(method, method.order(items)) for method in ranked]
         predictions = self.items.predictions(budgeted, [[self.k]] * len(ranked))
@@ -97,12 +106,11 @@ class MaskedClass:
         return orders
 
     def budgeted(self, method: MaskMethod, order: RemovalOrder) -> Budgeted:
-        """A method's order with its grid, or SHARES; and where rules are tried on it, the budgets that they choose."""
-        by_shares: Mapping[str, Any] = {"unit": "shares", "grid": SHARES}
-        grid = by_shares if method.grid is None else self.spec["methods"][method.grid]
-        budgets = order.budgets(grid["grid"], shares=grid["unit"] == "shares", what="pairs or items")
+        """A method's order with its grid, or BY_SHARES, and with the budgets of the rules that are tried on it."""
+        grid = BY_SHARES if method.grid is None else self.grids.of(method.grid)
+        budgets = order.budgets(grid.grid, shares=grid.unit == "shares", what="pairs or items")
         if method.weight is not None:
-            budgets += [order.smallest(tau) for tau in self.spec["taus"]]
+            budgets += [order.smallest(tau) for tau in self.taus]
         return Budgeted(order, sorted({0, *budgets}))
 
     def regrets(self, swept: SweptOrder, judge: Judge) -> list[Regret]:
@@ -113,7 +121,7 @@ class MaskedClass:
         oracle = judge.accuracies(judge.oracle.logits)
         tows = [each.tow(oracle) for each in reached]
         best = int(np.argmax(tows))
-        chosen = {tau: grid.index(order.smallest(tau)) for tau in self.spec["taus"]}
+        chosen = {tau: grid.index(order.smallest(tau)) for tau in self.taus}
         return [
             Regret(
                 weight=swept.method.weight,
@@ -139,9 +147,9 @@ class MaskedClass:
             budget = budgeted.best(orders[method.name].accuracies)
             masks[method.name] = Mask(budget, budgeted.order.mask(budget))
         uva, best = orders[methods.UVA.name].budgeted.order, masks[methods.UVA.name]
-        rule = uva.smallest(self.spec["tau"])
+        rule = uva.smallest(self.tau)
         selectable = self.items.bottleneck.selectable
-        like = controls.random_mask(torch.from_numpy(best.pairs), selectable, seed=self.spec["seed"])
+        like = controls.random_mask(torch.from_numpy(best.pairs), selectable, seed=self.seed)
         masks[methods.UVA_RULE.name] = Mask(rule, uva.mask(rule))
         masks[methods.RANDOM.name] = Mask(best.budget, like.numpy())
         return masks

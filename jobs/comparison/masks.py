@@ -77,7 +77,7 @@ class SweptBottleneck:
     """By split."""
 
     @classmethod
-    def of(cls, task: Task) -> Self:
+    def of(cls, task: Task[object]) -> Self:
         """From the inputs of a task."""
         return cls(read_bottleneck(task), {split: SweptItems.of(task, split) for split in SPLITS})
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from jobs import inputs
 from jobs.images import copies
-from jobs.step import Facts, Task
+from jobs.step import Facts, Task, to_json
 from store import arrays
 from store.artefacts import SPEC, Artefact, as_written, read_json
 from store.errors import ArtefactDamaged, StoreError
@@ -81,7 +81,7 @@ def _manifest(other: Artefact, task: Task[object], version: int) -> Manifest | N
     """What another artefact embedded, if it was asked the same; None otherwise."""
     with as_written(other.path / SPEC):
         identity = other.spec()
-        if identity["version"] != version or identity["spec"] != task.spec:
+        if identity["version"] != version or identity["spec"] != to_json(task.asks):
             return None
         step, _, digest = identity["inputs"]["manifest"].partition("/")
     return Manifest.from_json(read_json(Artefact(other.root, step, digest).path / MANIFEST))

@@ -1,4 +1,4 @@
-"""The queue: a folder of small files, most of them created once and never changed; a job's state is read off them.
+"""The queue: a folder of small files, most of them created once and never changed (a job's state: `jobs.queue.job`).
 
     <queue>/dkvb-queue.json                  says that this is a queue
     <queue>/<job>/job.json                   what it is to do

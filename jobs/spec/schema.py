@@ -98,6 +98,15 @@ class Grids:
     def __iter__(self) -> Iterator[Grid]:
         yield from filter(None, (self.uva, self.uve))
 
+    def of(self, method: str) -> Grid:
+        """That of one method; raises: KeyError where there is none."""
+        return {grid.method: grid for grid in self}[method]
+
+    @property
+    def example_seed(self) -> int:
+        """The first seed that draws an order of examples; 0 where examples are not swept."""
+        return self.uve.seeds[0] if self.uve else 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UvaSpec:

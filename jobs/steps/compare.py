@@ -62,7 +62,7 @@ Row = Mapping[str, Any]
 """Of a table of `store.columns`, without what all rows of a class say alike."""
 
 
-def prepare(task: Task) -> list[str]:
+def prepare(task: Task[Asks]) -> list[str]:
     """A class a unit."""
     return [f"{k:05d}" for k in inputs.wanted_classes(task)]
 
@@ -71,7 +71,7 @@ def prepare(task: Task) -> list[str]:
 class Shared:
     """What all units share."""
 
-    task: Task
+    task: Task[Asks]
     linear: LinearHead
     values: ValuesHead
     items: SweptBottleneck
@@ -88,7 +88,7 @@ class Shared:
     """Classes of the oracles whose keys never saw them; none without that step."""
 
     @classmethod
-    def of(cls, task: Task) -> Self:
+    def of(cls, task: Task[Asks]) -> Self:
         """From the inputs of a task."""
         linear, values = LinearHead.read(task), ValuesHead.read(task)
         counts = arrays.open_array(task.path("counts"), "counts")
@@ -106,7 +106,7 @@ class Shared:
         )
 
 
-def open_work(task: Task) -> Work:
+def open_work(task: Task[Asks]) -> Work:
     """Hold both heads; compare on one class at a time."""
     use_one_core()
     shared = Shared.of(task)
@@ -114,7 +114,7 @@ def open_work(task: Task) -> Work:
     def compare_class(unit: str) -> Facts:
         k = int(unit)
         compared = Comparison(shared, k).run()
-        about = {"class": k, "name": shared.names[k], "seed": task.spec["seed"]}
+        about = {"class": k, "name": shared.names[k], "seed": task.asks.seed}
         for table, rows in compared.tables().items():
             full = [without_nan({**about, **row, "digest": task.output.digest}) for row in rows]
             write_rows(task.output.path / table / f"{unit}.parquet", full, COMPARE_TABLES[table])
@@ -173,7 +173,7 @@ class Comparison:
     """One class, forgotten by every method on both heads."""
 
     def __init__(self, shared: Shared, k: int) -> None:
-        self.shared, self.k, self.spec = shared, k, shared.task.spec
+        self.shared, self.k, self.asks = shared, k, shared.task.asks
         self.labels = shared.values.labels
         self.forget = {split: (self.labels[split] == k).numpy() for split in SPLITS}
         self.rows = torch.from_numpy(np.flatnonzero(self.forget["train"]))
@@ -203,7 +203,7 @@ class Comparison:
                 for one in models
             ]
         with self.timed("attacks"):
-            attacked = attacks(judge, models, self.k, seed=self.spec["seed"])
+            attacked = attacks(judge, models, self.k, seed=self.asks.seed)
         return Judged(rows, attacked, [f"{m.head.name}/{m.method}" for m in models if m.setting.get("edge")])
 
     @contextmanager
@@ -216,7 +216,7 @@ class Comparison:
     def judge(self, head: Head[Any], never: Mapping[str, Tensor] | None = None) -> Judge:
         """With the head before, and the oracle; never: logits of the other oracle, as of `never`."""
         with self.timed(f"{head.name}/retrain"):
-            weights = baselines.retrain(head.forget_task(self.rows), head.settings, seed=self.spec["seed"])
+            weights = baselines.retrain(head.forget_task(self.rows), head.settings, seed=self.asks.seed)
         before = model(head, methods.NONE.name, head.weights)
         return Judge(
             labels=self.labels,
@@ -237,7 +237,7 @@ class Comparison:
         task = head.forget_task(self.rows)
         with self.timed(f"{head.name}/{method.name}"):
             baseline, edge = tuned(self.shared.tuning, head, method, forget=self.k)
-            passes = baseline.unlearn(task, seed=self.spec["seed"], important=self.shared.important[head.name])
+            passes = baseline.unlearn(task, seed=self.asks.seed, important=self.shared.important[head.name])
             epochs = list(passes) if method is methods.SCRUB else []  # rewinding chooses among all
             kept = stopping.best_epoch(task, epochs or passes)
         setting = {**asdict(baseline), "epoch": kept.epoch, "edge": edge}
@@ -271,7 +271,11 @@ class Comparison:
             forget=self.forget,
             hits=self.hits,
             others=self.shared.total - self.hits,
-            spec=self.spec,
+            grids=self.asks.methods,
+            weights=self.asks.weights,
+            taus=self.asks.taus,
+            tau=self.asks.tau,
+            seed=self.asks.seed,
         )
         with self.timed("values/masks"):
             orders = masks.orders()
@@ -291,7 +295,7 @@ class Comparison:
         return {split: torch.from_numpy(of_class) for split, of_class in logits.items()}
 
 
-def finish(task: Task) -> Facts:
+def finish(task: Task[Asks]) -> Facts:
     """One table of all units for each kind."""
     marks = task.output.marks()
     for table in COMPARE_TABLES:

@@ -66,19 +66,19 @@ class Cost:
     """Of the arrays it reads, as they lie in memory."""
 
 
-def prepare(task: Task) -> list[str]:
+def prepare(task: Task[Asks]) -> list[str]:
     """One unit: timings beside each other would disturb each other."""
     return ["costs"]
 
 
-def open_work(task: Task) -> Work:
+def open_work(task: Task[Asks]) -> Work:
     """Hold both heads; carry out every request several times."""
     use_cores()
 
     def measure_all(unit: str) -> Facts:
         k = inputs.wanted_classes(task)[0]
         name = inputs.read_manifest(task).classes[k]
-        backbone = load_backbone(BackboneSpec(**task.spec["backbone"]), seed=task.spec["drawn"] or 0)
+        backbone = load_backbone(task.asks.backbone, seed=task.asks.drawn or 0)
         bottleneck = read_bottleneck(task)
         c, m = bottleneck.selectable.shape
         size = {"c": c, "d_z": bottleneck.projection.shape[1], "d_k": bottleneck.projection.shape[2], "m": m}
@@ -105,7 +105,7 @@ def open_work(task: Task) -> Work:
                 {
                     "class": k,
                     "name": name,
-                    "seed": task.spec["seed"],
+                    "seed": task.asks.seed,
                     "head": cost.head,
                     "method": cost.method,
                     "flops_forward": cost.flops.forward,
@@ -133,18 +133,18 @@ def ratio(whole: int, part: int) -> float | None:
     return whole / part if part else None
 
 
-def bottleneck_seconds(task: Task) -> float:
+def bottleneck_seconds(task: Task[Asks]) -> float:
     """What the bottleneck took beside a linear head: keys, codes and values, as their steps were run."""
     kinds = ("keys", "codes_train", "values")
     return sum(float(task.inputs[kind].provenance()["times"]["seconds"]) for kind in kinds)
 
 
-def gradient_costs(task: Task, head: Head[Any], out: Tensor) -> Iterator[Cost]:
+def gradient_costs(task: Task[Asks], head: Head[Any], out: Tensor) -> Iterator[Cost]:
     """The gradient methods with their chosen settings, for as many epochs as they ran; and retraining.
 
     out: (n_f,) int64, rows of the class.
     """
-    request, seed = head.forget_task(out), task.spec["seed"]
+    request, seed = head.forget_task(out), task.asks.seed
     n, n_f = len(request.labels), len(out)
     n_r = n - n_f
     held = head.train_bytes + head.weights.nbytes
@@ -175,17 +175,17 @@ def run_epochs(baseline: Baseline, request: ForgetTask, epochs: int, *, seed: in
     return [None for _ in islice(baseline.unlearn(request, seed=seed), epochs)]
 
 
-def mask_costs(task: Task, head: ValuesHead, out: Tensor, k: int) -> Iterator[Cost]:
+def mask_costs(task: Task[Asks], head: ValuesHead, out: Tensor, k: int) -> Iterator[Cost]:
     """A mask by either method, from the store to the mask; no gradient, and no forward pass where codes are cached."""
     codes, path = head.codes["train"][out].numpy(), task.path("counts")
     hits = class_hits(arrays.open_array(path, "counts"), k)
 
     def uva() -> object:
         order = orders.by_activation(class_hits(arrays.open_array(path, "counts"), k))
-        return order.mask(order.smallest(task.spec["tau"]))
+        return order.mask(order.smallest(task.asks.tau))
 
     def uve() -> object:
-        order = orders.by_example(codes, hits, seed=task.spec["seed"])
+        order = orders.by_example(codes, hits, seed=task.asks.seed)
         return order.mask(order.available)
 
     nothing = Flops(0, 0)
@@ -194,6 +194,6 @@ def mask_costs(task: Task, head: ValuesHead, out: Tensor, k: int) -> Iterator[Co
     yield Cost(head=head.name, method=by_codes, work=uve, flops=nothing, images=len(codes), bytes_read=codes.nbytes)
 
 
-def finish(task: Task) -> Facts:
+def finish(task: Task[Asks]) -> Facts:
     """What was counted."""
     return dict(task.output.marks()["costs"])

@@ -5,7 +5,6 @@ forgets the class by every method, and what it says of the class's items is kept
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -56,43 +55,43 @@ METHODS = tuple(method.name for method in (methods.NONE, methods.UVA_RULE, metho
 """What is done with a head; the last stands for its oracle."""
 
 
-def prepare(task: Task) -> list[str]:
+def prepare(task: Task[Asks]) -> list[str]:
     """The margins of the class's items under every head."""
-    heads, wanted = task.spec["heads"], inputs.wanted_classes(task)
+    heads, wanted = task.asks.heads, inputs.wanted_classes(task)
     labels = inputs.labels(task, "train")
     for k in wanted:
-        items = len(members(labels[labels >= 0], k, task.spec)[0])
+        items = len(members(labels[labels >= 0], k, task.asks)[0])
         arrays.create(task.output.data, f"margins/{k:05d}", (heads, len(METHODS), items))
     return [f"{k:05d}-{start:05d}" for k in wanted for start in range(0, heads, LIRA_HEADS)]
 
 
-def members(labels: Tensor, k: int, spec: dict[str, Any]) -> tuple[Tensor, Tensor]:
+def members(labels: Tensor, k: int, asks: Asks) -> tuple[Tensor, Tensor]:
     """The items that heads are trained on: rows of the class, rows of the others; drawn by the seed."""
-    rows = drawn(len(labels), spec["items"], spec["seed"], "lira items")
+    rows = drawn(len(labels), asks.items, asks.seed, "lira items")
     of_class = labels[rows] == k
     return rows[of_class], rows[~of_class]
 
 
-def open_work(task: Task) -> Work:
+def open_work(task: Task[Asks]) -> Work:
     """Hold the codes; train and unlearn a batch of heads at a time."""
     use_one_core()
-    spec, head, items = task.spec, ValuesHead.read(task), SweptBottleneck.of(task)
+    asks, head, items = task.asks, ValuesHead.read(task), SweptBottleneck.of(task)
     codes, labels, m, v = head.codes["train"], head.labels["train"], head.m, head.v
     marks = task.inputs["tuning"].marks()
 
     def unlearn_batch(unit: str) -> Facts:
         k, start = (int(part) for part in unit.split("-"))
-        out, others = members(labels, k, spec)
+        out, others = members(labels, k, asks)
         rows = torch.cat([out, others])
-        count = min(LIRA_HEADS, spec["heads"] - start)
-        halves = torch.stack([half(len(others), spec["seed"], k, start + i) for i in range(count)], dim=1)
+        count = min(LIRA_HEADS, asks.heads - start)
+        halves = torch.stack([half(len(others), asks.seed, k, start + i) for i in range(count)], dim=1)
         trained = {}
         for kind in ("none", "retrain"):
             learns = torch.cat([torch.full((len(out), count), kind == "none"), halves])
             trained[kind] = fit_many_values(codes[rows], labels[rows], learns, head.settings, m=m, v=v)
         baseline, _ = tuned(marks, head, methods.SCRUB, forget=k)
         order = orders.by_activation(count_codes(codes[out], m).numpy())
-        mask = order.mask(order.smallest(spec["tau"]))
+        mask = order.mask(order.smallest(asks.tau))
         masked = items.codes([mask], splits=["train"])[0]["train"][out]
         margins = np.empty((count, len(METHODS), len(out)), np.float32)
         for i in range(count):
@@ -100,7 +99,7 @@ def open_work(task: Task) -> Work:
             used = torch.cat([torch.arange(len(out)), len(out) + halves[:, i].nonzero().flatten()])
             features = CodeFeatures(codes[rows[used]], m)
             request = ForgetTask(features, labels[rows[used]], weights, torch.arange(len(out)))
-            scrubbed = stopping.best_epoch(request, baseline.unlearn(request, seed=spec["seed"])).weights
+            scrubbed = stopping.best_epoch(request, baseline.unlearn(request, seed=asks.seed)).weights
             models = (codes[out], trained["none"][i]), (masked, trained["none"][i]), (codes[out], scrubbed)
             for j, (selected, values) in enumerate((*models, (codes[out], trained["retrain"][i]))):
                 logits = decode(selected, values.reshape(codes.shape[1], m, v))
@@ -118,7 +117,7 @@ def half(n: int, seed: int, k: int, head: int) -> Tensor:
     return chosen_rows
 
 
-def finish(task: Task) -> Facts:
+def finish(task: Task[Asks]) -> Facts:
     """The attack on every method, and on oracles against oracles: what no attack can tell apart."""
     rows = []
     names = inputs.read_manifest(task).classes
@@ -129,14 +128,14 @@ def finish(task: Task) -> Facts:
         one, other = oracle[0::2], oracle[1::2]
         beside = measured(one, other)
         scores = {method: measured(unlearned, oracle) for method, unlearned in by_method.items()}
-        about = {"class": k, "name": names[k], "seed": task.spec["seed"], "head": ValuesHead.name}
+        about = {"class": k, "name": names[k], "seed": task.asks.seed, "head": ValuesHead.name}
         for method, by_measure in {**scores, methods.RETRAIN.name: beside}.items():
             for measure, value in by_measure.items():
                 attack = {"method": method, "attack": "u-lira", "measure": measure}
                 values = {"value": value, "oracle": beside[measure], "digest": task.output.digest}
                 rows.append(without_nan({**about, **attack, **values}))
     write_rows(task.output.path / "attacks.parquet", rows, ATTACKS)
-    return {"rows": len(rows), "heads": task.spec["heads"], "items": task.spec["items"]}
+    return {"rows": len(rows), "heads": task.asks.heads, "items": task.asks.items}
 
 
 def measured(unlearned: Tensor, oracle: Tensor) -> dict[str, float]:

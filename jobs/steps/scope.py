@@ -63,13 +63,13 @@ SHARES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0]
 """Grid of N, as a share of what there is."""
 
 
-def prepare(task: Task) -> list[str]:
+def prepare(task: Task[Asks]) -> list[str]:
     """Sizes, the sequence forward and backward, shares of items, proxies."""
     names = inputs.read_manifest(task).classes
     half = max(1, len(names) // 2)
     if "other" in task.inputs:  # a name that is none is told before anything is done
-        class_indexes(names, list(task.spec["proxies"]))
-        class_indexes(inputs.read_manifest(task, "other_manifest").classes, list(task.spec["proxies"].values()))
+        class_indexes(names, list(task.asks.proxies))
+        class_indexes(inputs.read_manifest(task, "other_manifest").classes, list(task.asks.proxies.values()))
     sizes = sorted({*(size for size in SIZES if size < half), half})
     proxies = ["split", *(name for name in ("flipped", "other") if name in task.inputs)]
     return [
@@ -81,7 +81,7 @@ def prepare(task: Task) -> list[str]:
     ]
 
 
-def open_work(task: Task) -> Work:
+def open_work(task: Task[Asks]) -> Work:
     """Hold both heads; one unit at a time."""
     use_one_core()
     shared = Shared.of(task)
@@ -125,7 +125,7 @@ class Proxy:
 class Shared:
     """What all units share."""
 
-    task: Task
+    task: Task[Asks]
     linear: LinearHead
     values: ValuesHead
     items: SweptBottleneck
@@ -140,7 +140,7 @@ class Shared:
     """Weights of the oracles trained so far, by head and rows."""
 
     @classmethod
-    def of(cls, task: Task) -> Self:
+    def of(cls, task: Task[Asks]) -> Self:
         """From the inputs of a task."""
         values = ValuesHead.read(task)
         return cls(
@@ -151,13 +151,13 @@ class Shared:
             total=count_codes(values.codes["train"], values.m).numpy(),
             tuning=task.inputs["tuning"].marks(),
             names=inputs.read_manifest(task).classes,
-            order=torch.randperm(values.v, generator=generator(task.spec["seed"], "class order")).tolist(),
+            order=torch.randperm(values.v, generator=generator(task.asks.seed, "class order")).tolist(),
         )
 
     @property
     def seed(self) -> int:
         """Of the model."""
-        return int(self.task.spec["seed"])
+        return self.task.asks.seed
 
     @property
     def labels(self) -> Mapping[str, Tensor]:
@@ -242,7 +242,7 @@ class Shared:
     def rule(self, hits: NDArray[np.int64]) -> NDArray[np.bool_]:
         """UvA's mask (c, m) by the label-free rule."""
         order = by_activation(hits)
-        return order.mask(order.smallest(self.task.spec["tau"]))
+        return order.mask(order.smallest(self.task.asks.tau))
 
     def masked(self, method: str, mask: NDArray[np.bool_], setting: Mapping[str, Any]) -> Model[CodeFeatures]:
         """The bottleneck under a mask (c, m)."""
@@ -369,7 +369,7 @@ def proxies(shared: Shared, images: str) -> Iterator[Proxy]:
 def others(shared: Shared, wanted: Sequence[int]) -> dict[int, int]:
     """Class -> the class of the other data set that stands for it."""
     names = inputs.read_manifest(shared.task, "other_manifest").classes
-    stands_for = {one_form(name): other for name, other in shared.task.spec["proxies"].items()}
+    stands_for = {one_form(name): other for name, other in shared.task.asks.proxies.items()}
     pairs = {}
     for k in wanted:
         if one_form(shared.names[k]) in stands_for:
@@ -386,7 +386,7 @@ KINDS: Mapping[str, Callable[[Shared, str], Iterator[Reach]]] = {
 """What the first word of a unit's name stands for; the rest of it says of how many, or of which."""
 
 
-def finish(task: Task) -> Facts:
+def finish(task: Task[Asks]) -> Facts:
     """One table of all units."""
     marks = task.output.marks()
     compact([task.output.path / "rows" / f"{unit}.parquet" for unit in marks], task.output.path / "scope.parquet")

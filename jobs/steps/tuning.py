@@ -31,16 +31,16 @@ class Asks:
     seed: int
 
 
-def prepare(task: Task) -> list[str]:
+def prepare(task: Task[Asks]) -> list[str]:
     """The first classes that are compared, on both heads, with every method that is tuned."""
     classes = inputs.wanted_classes(task)
     return [f"{k:05d}-{head}-{i}" for k in classes for head in HEADS for i in range(len(GRADIENT))]
 
 
-def open_work(task: Task) -> Work:
+def open_work(task: Task[Asks]) -> Work:
     """Hold a head at a time; try all settings of a method on one class."""
     use_one_core()
-    seed = task.spec["seed"]
+    seed = task.asks.seed
     held: dict[str, Head[Any]] = {}
 
     def try_all(unit: str) -> Facts:
@@ -53,7 +53,7 @@ def open_work(task: Task) -> Work:
         request = head.forget_task((head.labels["train"] == int(k)).nonzero().flatten())
         important = head.importance() if method is SSD else None
         tried = []
-        for baseline in head.trials(method.baseline, task.spec["trials"]):
+        for baseline in head.trials(method.baseline, task.asks.trials):
             kept = stopping.best_epoch(request, baseline.unlearn(request, seed=seed, important=important))
             tried.append({"settings": asdict(baseline), "score": kept.score, "history": list(kept.history)})
         return {"class": int(k), "head": name, "method": method.name, "trials": tried}
@@ -61,6 +61,6 @@ def open_work(task: Task) -> Work:
     return try_all
 
 
-def finish(task: Task) -> Facts:
+def finish(task: Task[Asks]) -> Facts:
     """All trials."""
     return {"trials": list(task.output.marks().values())}

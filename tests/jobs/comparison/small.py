@@ -14,6 +14,7 @@ from dkvb.values import CodeFeatures
 from jobs.comparison.accuracies import Accuracies
 from jobs.comparison.heads import LinearHead, ValuesHead
 from jobs.comparison.judge import Judge, Model
+from jobs.spec.schema import Grids, UvaGrid, UveGrid
 
 SETTINGS = TrainSettings(epochs=3, validation=0.0)
 
@@ -102,13 +103,10 @@ def oracle_judge(*, before=(0, 1)):
     return Judge(OWN, forget, [0], said([0, 1, 2, 0], list(before)), oracle)
 
 
-SPEC: dict[str, Any] = {
-    "seed": 0,
-    "tau": 0.9,
-    "taus": [0.5, 1.0],
-    "weights": [0.0, 0.5],
-    "methods": {"uva": {"unit": "shares", "grid": [0.5, 1.0]}, "uve": {"unit": "examples", "grid": [1], "seeds": [0]}},
-}
+GRIDS = Grids(
+    uva=UvaGrid(unit="shares", grid=[0.5, 1.0], scope="global"), uve=UveGrid(unit="examples", grid=[1], seeds=[0])
+)
+RULES: dict[str, Any] = {"seed": 0, "tau": 0.9, "taus": [0.5, 1.0], "weights": [0.0, 0.5]}
 """Of a comparison."""
 
 HITS = np.array([[6, 0, 2], [0, 1, 3]])

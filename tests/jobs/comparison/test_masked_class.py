@@ -1,5 +1,7 @@
 """Laws of one class under masks: orders, grids, rules, and what must come back."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,16 +11,22 @@ from jobs.comparison import methods
 from jobs.comparison.masked_class import MaskedClass, SweptOrder, emptied, without
 from jobs.comparison.masks import Budgeted
 from jobs.comparison.methods import MaskMethod
+from jobs.spec.schema import Grids, UvaGrid, UveGrid
 from tests.jobs.comparison import small
-from tests.jobs.comparison.small import HITS, OTHERS, SPEC, oracle_judge, reached
+from tests.jobs.comparison.small import HITS, OTHERS, RULES, oracle_judge, reached
 
 COUNTED = {"hits": np.array([[2, 0, 0], [0, 1, 1]]), "others": np.array([[0, 1, 1], [0, 1, 1]])}
 """What the small bottleneck's items of class 0 hit, and the others."""
 
+PAIRS = replace(small.GRIDS, uva=UvaGrid(unit="pairs", grid=[1, 2, 3], scope="global"))
+QUARTERS = Grids(uva=UvaGrid(unit="shares", grid=[0.25, 1.0], scope="global"))
 
-def masked(*, items=None, hits=HITS, others=OTHERS, **spec):
+
+def masked(*, items=None, hits=HITS, others=OTHERS, grids=small.GRIDS, **rules):
     forget = {split: (known == 0).numpy() for split, known in small.OWN.items()}
-    return MaskedClass(head=small.head(), items=items, k=0, forget=forget, hits=hits, others=others, spec=SPEC | spec)
+    return MaskedClass(
+        head=small.head(), items=items, k=0, forget=forget, hits=hits, others=others, grids=grids, **(RULES | rules)
+    )
 
 
 def grown(grid, **more):
@@ -32,14 +40,14 @@ def grown(grid, **more):
 def test_a_grid_of_shares_is_of_the_pairs_that_the_order_removes_and_begins_at_none():
     position = np.array([[0, NEVER, 2], [NEVER, 3, 1]])
     order = RemovalOrder(position, HITS, 4)
-    budgeted = masked(methods={"uva": {"unit": "shares", "grid": [0.25, 1.0]}}).budgeted(grown("uva"), order)
+    budgeted = masked(grids=QUARTERS).budgeted(grown("uva"), order)
     assert budgeted.grid == [0, 1, 4]
     assert budgeted.order is order
 
 
 def test_a_grid_of_numbers_is_taken_as_it_is_up_to_what_there_is():
     order = RemovalOrder(np.array([[0, 0, 1], [1, 0, 1]]), HITS, 2)
-    own = masked(methods={"uve": {"unit": "examples", "grid": [1, 2]}})
+    own = masked(grids=Grids(uve=UveGrid(unit="examples", grid=[1, 2], seeds=[0])))
     assert own.budgeted(grown("uve"), order).grid == [0, 1, 2]
 
 
@@ -51,7 +59,7 @@ def test_without_a_grid_there_is_one_of_twenty_shares():
 def test_the_budgets_of_the_rules_are_on_the_grid():
     # 12 hits: 6 hold a half, and all four pairs the whole.
     order = by_activation(HITS)
-    own = masked(methods={"uva": {"unit": "shares", "grid": [0.75]}})
+    own = masked(grids=Grids(uva=UvaGrid(unit="shares", grid=[0.75], scope="global")))
     assert own.budgeted(grown("uva", weight=0.0), order).grid == [0, 1, 3, 4]
     assert own.budgeted(grown("uva"), order).grid == [0, 3]
     assert [order.smallest(tau) for tau in (0.5, 0.9)] == [1, 3]
@@ -74,7 +82,7 @@ def test_there_is_an_order_by_contrast_for_every_weight_but_none(swept):
 
 
 def test_what_an_order_reaches_is_on_the_items_of_the_class_at_its_own_n(swept):
-    own = masked(items=swept, methods=SPEC["methods"] | {"uva": {"unit": "pairs", "grid": [1, 2, 3]}}, **COUNTED)
+    own = masked(items=swept, grids=PAIRS, **COUNTED)
     at_each = {name: order.accuracies for name, order in own.orders().items()}
     assert [one.train_forget for one in at_each["uva"]] == [1, 0, 0, 0]
     assert [one.train_retain for one in at_each["uva"]][:2] == [1, 1]
@@ -145,7 +153,7 @@ def test_the_erased_masks_are_at_the_n_that_is_best_on_the_training_items():
 
 
 def test_every_method_is_masked_at_its_own_n(swept):
-    own = masked(items=swept, methods=SPEC["methods"] | {"uva": {"unit": "pairs", "grid": [1, 2, 3]}}, **COUNTED)
+    own = masked(items=swept, grids=PAIRS, **COUNTED)
     chosen = own.chosen(own.orders())
     assert [*chosen] == ["uva", "uva per codebook", "uve", "uva by tau", "random"]
     models = {one.method: one for one in own.models(chosen)}

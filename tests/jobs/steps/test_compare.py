@@ -17,12 +17,12 @@ from jobs.steps.compare import Compared, Comparison, Judged, Masked
 from store import arrays
 from store.columns import COMPARE_TABLES
 from tests.jobs.comparison import small
-from tests.jobs.comparison.small import HITS, OTHERS, SPEC, by_split, linear_head, oracle_judge, reached
+from tests.jobs.comparison.small import HITS, OTHERS, RULES, by_split, linear_head, oracle_judge, reached
 
 
-def comparison(k=0, *, oracle_kv=(), swept=None, **spec):
+def comparison(k=0, *, oracle_kv=(), swept=None, **asks):
     shared: Any = SimpleNamespace(
-        task=small.task(spec=SPEC | spec),
+        task=small.task(asks=SimpleNamespace(**(RULES | {"methods": small.GRIDS} | asks))),
         linear=None,
         values=small.head(),
         items=swept,

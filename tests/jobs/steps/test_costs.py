@@ -62,7 +62,7 @@ def test_a_gradient_method_is_paid_for_every_item_of_every_epoch(kind, monkeypat
     for baseline in settings.values():
         monkeypatch.setattr(type(baseline), "unlearn", unlearn)
     monkeypatch.setattr(stopping, "best_epoch", lambda request, passes: SimpleNamespace(history=(0.1, 0.3, 0.2)))
-    task = small.task(spec={"seed": 0}, inputs={"tuning": SimpleNamespace(marks=dict)})
+    task = small.task(asks=SimpleNamespace(seed=0), inputs={"tuning": SimpleNamespace(marks=dict)})
     found = {cost.method: cost for cost in gradient_costs(task, head, torch.tensor([2]))}
     item = flops.value_head(2, 3) if kind == "values" else flops.linear_head(3, 3)
     assert asked == [2] * 4  # the class of the items to forget
@@ -83,7 +83,7 @@ def test_neggrad_takes_a_batch_to_forget_with_every_batch_that_stays(monkeypatch
     monkeypatch.setattr(costs, "tuned", lambda *_, **__: (baselines.NegGrad(batch=2), False))
     monkeypatch.setattr(methods, "GRADIENT", (methods.NEGGRAD,))
     monkeypatch.setattr(stopping, "best_epoch", lambda request, passes: SimpleNamespace(history=(0.1,)))
-    task = small.task(spec={"seed": 0}, inputs={"tuning": SimpleNamespace(marks=dict)})
+    task = small.task(asks=SimpleNamespace(seed=0), inputs={"tuning": SimpleNamespace(marks=dict)})
     cost, _ = gradient_costs(task, small.head(), torch.tensor([1]))
     # 3 items that stay are two batches, each beside the one item to forget.
     assert cost.flops == flops.value_head(2, 3) * (3 + 2)
@@ -92,7 +92,7 @@ def test_neggrad_takes_a_batch_to_forget_with_every_batch_that_stays(monkeypatch
 def test_a_mask_reads_counts_or_the_class_s_codes_and_computes_nothing(monkeypatch):
     counts = np.array([[[2, 0, 0], [0, 1, 1]], [[0, 1, 0], [0, 0, 1]]])
     monkeypatch.setattr(arrays, "open_array", lambda path, name: counts)
-    task = small.task(spec={"seed": 0, "tau": 0.7})
+    task = small.task(asks=SimpleNamespace(seed=0, tau=0.7))
     uva, uve = mask_costs(task, small.head(), torch.tensor([0, 3]), 0)
     assert (uva.method, uva.images, uva.bytes_read) == ("uva", 0, 6 * 8)
     assert (uve.method, uve.images, uve.bytes_read) == ("uve", 2, 2 * 2 * 2)
@@ -137,7 +137,9 @@ def rows(monkeypatch):
     )
     monkeypatch.setattr(costs, "bottleneck_seconds", lambda task: 12.0)
     monkeypatch.setattr(costs, "write_rows", lambda path, made, schema: written.extend(made))
-    task = small.task(spec={"backbone": {}, "drawn": None, "seed": 4}, output=SimpleNamespace(path=Path(), digest="d"))
+    task = small.task(
+        asks=SimpleNamespace(backbone={}, drawn=None, seed=4), output=SimpleNamespace(path=Path(), digest="d")
+    )
     assert costs.open_work(task)("costs")["rows"] == 5
     return {(row["head"], row["method"]): row for row in written}
 

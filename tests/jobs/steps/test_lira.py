@@ -1,5 +1,6 @@
 """Laws of U-LiRA's heads: which items they learn from, and which of them are compared."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,16 +17,16 @@ from jobs.steps import lira
 from store import arrays
 from tests.jobs.comparison import small
 
-SPEC = {"seed": 0, "heads": 18, "items": 100, "tau": 0.5}
+ASKS = lira.Asks(classes=None, seed=0, tau=0.5, heads=18, items=100, first=1)
 
 
 def test_the_items_of_the_class_and_of_the_others_are_drawn_together():
     labels = torch.tensor([0, 1] * 20)
-    own, others = lira.members(labels, 1, SPEC | {"items": 10})
+    own, others = lira.members(labels, 1, replace(ASKS, items=10))
     assert len(own) + len(others) == 10
     assert set(labels[own].tolist()) == {1}
     assert set(labels[others].tolist()) == {0}
-    assert lira.members(labels, 1, SPEC)[0].tolist() == list(range(1, 40, 2))
+    assert lira.members(labels, 1, ASKS)[0].tolist() == list(range(1, 40, 2))
 
 
 def test_a_half_is_half_and_every_head_of_every_class_has_its_own():
@@ -40,7 +41,7 @@ def test_a_unit_is_a_batch_of_heads_of_a_class_and_margins_have_room_for_all(mon
     monkeypatch.setattr(inputs, "wanted_classes", lambda task: [0, 2])
     monkeypatch.setattr(inputs, "labels", lambda task, split: torch.tensor([0, -1, 0, 1, 2]))
     monkeypatch.setattr(arrays, "create", lambda path, name, shape: made.update({name: shape}))
-    units = lira.prepare(small.task(spec=SPEC, output=SimpleNamespace(data=None)))
+    units = lira.prepare(small.task(asks=ASKS, output=SimpleNamespace(data=None)))
     assert units == ["00000-00000", "00000-00016", "00002-00000", "00002-00016"]
     assert made == {"margins/00000": (18, 4, 2), "margins/00002": (18, 4, 1)}
 
@@ -64,7 +65,7 @@ def batch(swept, monkeypatch):
     monkeypatch.setattr(lira, "fit_many_values", fit)
     monkeypatch.setattr(lira, "tuned", lambda *_, **__: (SimpleNamespace(unlearn=unlearn), False))
     monkeypatch.setattr(arrays, "write", lambda path, name, found, *, start: written.append((name, found, start)))
-    task = small.task(spec=SPEC, output=SimpleNamespace(data=None), inputs={"tuning": SimpleNamespace(marks=dict)})
+    task = small.task(asks=ASKS, output=SimpleNamespace(data=None), inputs={"tuning": SimpleNamespace(marks=dict)})
     facts = lira.open_work(task)("00000-00016")
     return SimpleNamespace(learns=learns, written=written, requests=requests, facts=facts)
 
@@ -116,7 +117,7 @@ def rows(monkeypatch):
     monkeypatch.setattr(inputs, "read_manifest", lambda task: SimpleNamespace(classes=["ant", "bee"]))
     monkeypatch.setattr(arrays, "read", lambda path, name: margins)
     monkeypatch.setattr(lira, "write_rows", lambda path, made, schema: written.extend(made))
-    lira.finish(small.task(spec=SPEC, output=SimpleNamespace(data=None, path=Path(), digest="d")))
+    lira.finish(small.task(asks=ASKS, output=SimpleNamespace(data=None, path=Path(), digest="d")))
     by_method: dict[str, dict[str, Any]] = {}
     for row in written:
         by_method.setdefault(row["method"], {})[row["measure"]] = row

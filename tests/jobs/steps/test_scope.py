@@ -31,11 +31,13 @@ def asked():
     return []
 
 
-def of(swept, values=None, **spec):
+def of(swept, values=None, **asks):
     """What units share."""
     head = values or small.head()
     return Shared(
-        task=small.task(output=SimpleNamespace(digest="d"), spec={"seed": 0, "tau": 0.6, "proxies": {}} | spec),
+        task=small.task(
+            output=SimpleNamespace(digest="d"), asks=SimpleNamespace(**({"seed": 0, "tau": 0.6, "proxies": {}} | asks))
+        ),
         linear=LINEAR,
         values=head,
         items=swept,

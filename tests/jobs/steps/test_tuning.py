@@ -44,7 +44,7 @@ def test_the_class_s_items_are_forgotten_by_every_setting_in_order(place, method
 
     monkeypatch.setattr(tuning, "HEADS", {name: Read(name) for name in ("linear", "values")})
     monkeypatch.setattr(type(method.baseline), "unlearn", unlearn)
-    work = tuning.open_work(small.task(spec={"seed": 5, "trials": 3}))
+    work = tuning.open_work(small.task(asks=SimpleNamespace(seed=5, trials=3)))
     facts = work(f"00000-values-{place}")
     assert (facts["class"], facts["head"], facts["method"]) == (0, "values", method.name)
     assert ran == head.trials(method.baseline, 3)
