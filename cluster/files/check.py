@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cluster.errors import InvalidRequest, UnreadableYaml
-from cluster.files import kubernetes, kueue, ray_up
+from cluster.files import kubectl, kubernetes, kueue, ray_up
 from cluster.files.document import nearest, read_documents
 from cluster.files.finding import Finding, Notes
+from cluster.files.schemas import Schemas
 
 _SECRETS = {
     "an AWS access key": re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{16}\b"),
@@ -25,10 +26,13 @@ _PLACEHOLDER = re.compile(r"edit-me|registry\.example\.com|\b192\.0\.2\.\d+\b", 
 """Values in the templates that the user has to replace."""
 
 
-def check(path: Path) -> list[Finding]:
+def check(path: Path, *, schemas: Schemas | None = None, server: bool = False) -> list[Finding]:
     """The findings in a file for `ray up`, KubeRay or Kueue, by line.
 
-    raises: InvalidRequest if the file cannot be read.
+    schemas: of Kubernetes' kinds; without any a warning says whose fields were not checked.
+    server: whether the cluster of kubectl is asked to try each Kubernetes object.
+
+    raises: InvalidRequest if the file, or a schema, cannot be read, or the cluster cannot be asked.
     """
     file = str(path)
     try:
@@ -45,34 +49,38 @@ def check(path: Path) -> list[Finding]:
     if not documents:
         return [*secrets, _broken(file, 1, "nothing", remedy="`dkvb cluster render` makes a file to begin with")]
     notes = [Notes(file, document) for document in documents]
-    for each in notes:
-        _check_document(each)
-    kueue.check_queues(notes)
+    on_kubernetes = [each for each in notes if _check_document(each)]
+    unchecked = [each for each in on_kubernetes if not kubernetes.check_kind(each, schemas)]
+    kueue.check_queues(on_kubernetes)
+    for each in on_kubernetes if server else ():
+        kubectl.try_on_server(each)
+    if unchecked and not server:
+        kinds = ", ".join(dict.fromkeys(str(each.document.value["kind"]) for each in unchecked))
+        expected = f"CRDs of them in {schemas.source}" if schemas else "their CRDs"
+        remedy = "field names and types were not checked: give --crds PATH, --kubectl or --server (docs/cluster.md)"
+        unchecked[0].warning(("kind",), f"{kinds} without a schema", expected=expected, remedy=remedy)
     return sorted([*secrets, *(finding for each in notes for finding in each)], key=lambda finding: finding.line)
 
 
-def _check_document(notes: Notes) -> None:
+def _check_document(notes: Notes) -> bool:
+    """Note what is wrong in any document, and in a file for `ray up`; returns whether it is one for Kubernetes."""
     value = notes.document.value
     for keys in notes.document.twice:
-        notes.error(
-            keys, "the same key again", expected="each key once", remedy="YAML keeps the last: remove the others"
-        )
+        remedy = "YAML keeps the last: remove the others"
+        notes.error(keys, "the same key again", expected="each key once", remedy=remedy)
+    _check_placeholders(notes)
     if not isinstance(value, dict):
-        notes.error(
-            (), type(value).__name__, expected="a mapping", remedy="`dkvb cluster render` shows what it looks like"
-        )
+        remedy = "`dkvb cluster render` shows what it looks like"
+        notes.error((), type(value).__name__, expected="a mapping", remedy=remedy)
     elif "kind" in value or "apiVersion" in value:
-        kubernetes.check_object(notes)
+        return True
     elif "provider" in value or "cluster_name" in value or nearest("provider", map(str, value)):
         ray_up.check_cluster(notes)
     else:
-        notes.error(
-            (),
-            f"the keys {', '.join(map(str, value))}",
-            expected="`provider` (a file for ray up) or `apiVersion` and `kind` (one for Kubernetes)",
-            remedy="`dkvb cluster render` makes either",
-        )
-    _check_placeholders(notes)
+        expected = "`provider` (a file for ray up) or `apiVersion` and `kind` (one for Kubernetes)"
+        found = f"the keys {', '.join(map(str, value))}"
+        notes.error((), found, expected=expected, remedy="`dkvb cluster render` makes either")
+    return False
 
 
 def _check_placeholders(notes: Notes) -> None:

@@ -15,28 +15,18 @@ def check_image(notes: Notes, keys: Keys, image: object, *, ray: str | None = No
     if not isinstance(image, str) or not image:
         notes.error(keys, image, expected="a container image", remedy="put REPOSITORY:TAG there")
         return
-    tag = tag_of(image)
+    tag, inside = tag_of(image), ray_of(image)
     if tag is None or tag.split("-")[0] in _MOVING:
-        notes.error(
-            keys,
-            image,
-            expected=f"a tag that stays, as {installed_ray()}-py312-gpu",
-            remedy="pin it: otherwise nodes that start later run other software",
-        )
-        return
-    inside = ray_of(image)
-    if inside is None:
-        return
-    if ray is not None:
-        if inside != ray:
-            notes.error(keys, f"Ray {inside}", expected=f"Ray {ray}, as rayVersion says", remedy="make both the same")
-    elif _minor(inside) != _minor(installed_ray()):
-        notes.error(
-            keys,
-            f"Ray {inside}",
-            expected=f"Ray {_minor(installed_ray())}, as on this machine",
-            remedy=f"take an image with Ray {installed_ray()}, or install ray=={inside} here",
-        )
+        expected = f"a tag that stays, as {installed_ray()}-py312-gpu"
+        remedy = "pin it: otherwise nodes that start later run other software"
+        notes.error(keys, image, expected=expected, remedy=remedy)
+    elif inside is not None and ray is not None and inside != ray:
+        expected = f"Ray {ray}, as rayVersion says"
+        notes.error(keys, f"Ray {inside}", expected=expected, remedy="make both the same")
+    elif inside is not None and ray is None and _minor(inside) != _minor(installed_ray()):
+        remedy = f"take an image with Ray {installed_ray()}, or install ray=={inside} here"
+        expected = f"Ray {_minor(installed_ray())}, as on this machine"
+        notes.error(keys, f"Ray {inside}", expected=expected, remedy=remedy)
 
 
 def _minor(version: str) -> str:

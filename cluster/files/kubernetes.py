@@ -1,276 +1,177 @@
-"""Checks of RayJob and RayCluster objects for KubeRay."""
+"""Checks of Kubernetes objects: by their schemas where these are known; then by rules of our own, for KubeRay's."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from cluster.files.container_image import check_image
 from cluster.files.document import Keys, at, mapping, nearest, sequence, whole, word
 from cluster.files.finding import Notes
+from cluster.files.render import ray_of
+from cluster.files.schemas import Schemas, check_object
 
-RAY_KINDS = ("RayJob", "RayCluster")
+RAY_CLUSTER: dict[str, Keys] = {
+    "RayJob": ("spec", "rayClusterSpec"),
+    "RayCluster": ("spec",),
+    "RayService": ("spec", "rayClusterConfig"),
+    "RayCronJob": ("spec", "jobTemplate", "rayClusterSpec"),
+}
+"""Where each kind of KubeRay describes its Ray cluster."""
+_JOB: dict[str, Keys] = {"RayJob": ("spec",), "RayCronJob": ("spec", "jobTemplate")}
+_LONGEST = {"RayJob": 47, "RayCluster": 53, "RayService": 47, "RayCronJob": 36}
+"""Characters in a name, to which KubeRay adds more for pods and services."""
+_GENERATED = 5
+"""Characters that Kubernetes adds to a `generateName`."""
 QUEUE_KINDS = ("ResourceFlavor", "ClusterQueue", "LocalQueue", "WorkloadPriorityClass")
-QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-ELASTIC = "kueue.x-k8s.io/elastic-job"
-GPU = "nvidia.com/gpu"
-_VERSIONS = dict.fromkeys(RAY_KINDS, ("ray.io/v1",)) | dict.fromkeys(
-    QUEUE_KINDS, ("kueue.x-k8s.io/v1beta2", "kueue.x-k8s.io/v1beta1")
-)
-_LONGEST_NAME = 47
-"""Characters in the name of a RayJob, to which KubeRay adds more for pods and services."""
-_JOB_KEYS = [
-    "entrypoint",
-    "runtimeEnvYAML",
-    "jobId",
-    "submissionMode",
-    "metadata",
-    "clusterSelector",
-    "managedBy",
-    "deletionStrategy",
-    "suspend",
-    "entrypointNumCpus",
-    "entrypointNumGpus",
-    "entrypointResources",
-    "activeDeadlineSeconds",
-    "backoffLimit",
-    "rayClusterSpec",
-    "submitterPodTemplate",
-    "submitterConfig",
-    "shutdownAfterJobFinishes",
-    "ttlSecondsAfterFinished",
-    "preRunningDeadlineSeconds",
-]
-_CLUSTER_KEYS = [
-    "authOptions",
-    "suspend",
-    "managedBy",
-    "autoscalerOptions",
-    "headServiceAnnotations",
-    "enableInTreeAutoscaling",
-    "rayVersion",
-    "gcsFaultToleranceOptions",
-    "headGroupSpec",
-    "workerGroupSpecs",
-    "upgradeStrategy",
-]
-_GROUP_KEYS = [
-    "groupName",
-    "replicas",
-    "minReplicas",
-    "maxReplicas",
-    "idleTimeoutSeconds",
-    "rayStartParams",
-    "template",
-    "scaleStrategy",
-    "numOfHosts",
-    "suspend",
-    "resources",
-    "labels",
-    "headService",
-    "serviceType",
-    "enableIngress",
-]
+VERSIONS = {kind: ["ray.io/v1"] for kind in RAY_CLUSTER} | {
+    kind: ["kueue.x-k8s.io/v1beta2", "kueue.x-k8s.io/v1beta1"] for kind in QUEUE_KINDS
+}
+"""Kinds that a file for KubeRay may have, and where no CRD says otherwise their apiVersions, newest first."""
+_SECRET_NAME = re.compile(r"RAY_AUTH_TOKEN|\w*(SECRET|PASSWORD|ACCESS_KEY|API_KEY)\w*|HF_TOKEN")
 _MODES = ("K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode")
 
 
-def check_object(notes: Notes) -> None:
-    """Note everything in a Kubernetes object that will not do what is meant; kinds of no concern are left alone."""
+def check_kind(notes: Notes, schemas: Schemas | None) -> bool:
+    """Note what is wrong in a Kubernetes object; kinds without a schema that are none of ours are left alone.
+
+    returns: whether its fields were checked, or nobody would expect it.
+    """
     value = notes.document.value
-    kind = word(value, "kind")
-    if kind not in _VERSIONS:
-        if kind == "Secret" and (value.get("data") or value.get("stringData")):
-            notes.error(
-                ("kind",), "a Secret with its data", expected="none in a file", remedy="`kubectl create secret`"
-            )
-        elif near := nearest(kind, _VERSIONS):
+    kind, version = word(value, "kind"), word(value, "apiVersion")
+    versions = (schemas.versions(kind) if schemas else None) or VERSIONS.get(kind, [])
+    schema = schemas.of.get((version, kind)) if schemas else None
+    _check_secrets(notes)
+    if not kind or not version:
+        notes.error((), "no apiVersion and kind", expected="both", remedy="see `dkvb cluster render`")
+    elif schema is not None:
+        check_object(notes, schema)
+    elif kind not in VERSIONS:
+        if near := nearest(kind, VERSIONS, cutoff=0.85):
             notes.error(("kind",), kind, expected=f"`{near}`", remedy="correct it")
-        elif not kind or not value.get("apiVersion"):
-            notes.error((), "no apiVersion and kind", expected="both", remedy="see `dkvb cluster render`")
-        return
-    if value.get("apiVersion") not in _VERSIONS[kind]:
-        notes.error(("apiVersion",), value.get("apiVersion"), expected=f"`{_VERSIONS[kind][0]}`", remedy="correct it")
-    name = at(value, "metadata", "name")
-    longest = _LONGEST_NAME if kind == "RayJob" else 63
-    if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", str(name)) or len(str(name)) > longest:
-        expected = f"small letters, digits and hyphens, at most {longest}"
-        notes.error(("metadata", "name"), name, expected=expected, remedy="rename it")
-    if kind == "RayJob":
-        _check_job(notes)
-    elif kind == "RayCluster":
-        _check_cluster(notes, ("spec",))
+    elif version not in versions:
+        notes.error(("apiVersion",), version, expected=f"`{versions[0]}`", remedy="correct it")
+    if kind in RAY_CLUSTER:
+        _check_ray(notes, kind)
+    return schema is not None or kind not in VERSIONS
 
 
-def _check_job(notes: Notes) -> None:
+def _check_secrets(notes: Notes) -> None:
     value = notes.document.value
-    spec = mapping(value, "spec")
-    _check_spelling(notes, ("spec",), spec, _JOB_KEYS)
-    mode = word(spec, "submissionMode") or "K8sJobMode"
+    if value.get("kind") == "Secret" and (value.get("data") or value.get("stringData")):
+        notes.error(("kind",), "a Secret with its data", expected="none in a file", remedy="`kubectl create secret`")
+    for keys, text in notes.document.texts:
+        name = word(value, *keys[:-1], "name")
+        if text and keys[-3:-2] == ("env",) and keys[-1] == "value" and _SECRET_NAME.fullmatch(name):
+            remedy = "move it into a Secret and replace it: this value is exposed"
+            found = f"{name} with its value (not shown)"
+            notes.error(keys[:-1], found, expected="valueFrom.secretKeyRef", remedy=remedy)
+
+
+def _check_ray(notes: Notes, kind: str) -> None:
+    value = notes.document.value
+    name, prefix = word(value, "metadata", "name"), word(value, "metadata", "generateName")
+    longest = _LONGEST[kind] if name or not prefix else _LONGEST[kind] - _GENERATED
+    pattern = r"[a-z]([-a-z0-9]*[a-z0-9])?" if name or not prefix else r"[a-z][-a-z0-9]*"
+    if not re.fullmatch(pattern, name or prefix) or len(name or prefix) > longest:
+        keys = ("metadata", "name" if name or not prefix else "generateName")
+        expected = f"lowercase letters, digits and hyphens, at most {longest}"
+        notes.error(keys, name or prefix, expected=expected, remedy="rename it")
+    cluster = RAY_CLUSTER[kind]
+    if kind in _JOB:
+        _check_job(notes, _JOB[kind])
+    if mapping(value, *cluster):
+        _check_cluster(notes, cluster)
+    elif not at(value, *cluster[:-1], "clusterSelector"):
+        notes.error(cluster, None, expected="a Ray cluster", remedy="see `dkvb cluster render`")
+
+
+def _check_job(notes: Notes, keys: Keys) -> None:
+    spec = mapping(notes.document.value, *keys)
+    mode = word(spec, "submissionMode") or _MODES[0]
     if mode not in _MODES:
-        notes.error(("spec", "submissionMode"), mode, expected=f"one of {', '.join(_MODES)}", remedy="correct it")
-    if mode != "InteractiveMode":
-        _check_entrypoint(notes, spec.get("entrypoint"))
-    if spec.get("shutdownAfterJobFinishes") is not True:
-        notes.error(
-            ("spec", "shutdownAfterJobFinishes"),
-            spec.get("shutdownAfterJobFinishes"),
-            expected="true",
-            remedy="set it: otherwise the Ray cluster and its GPUs stay after the run",
-        )
-    for key, says in (
-        ("ttlSecondsAfterFinished", "say how long a finished Ray cluster stays"),
-        ("backoffLimit", "say how often a failed run is started again; it goes on from what is done"),
-    ):
-        number = whole(spec, key)
-        if key not in spec:
-            notes.warning(("spec", key), None, expected="a number", remedy=says)
-        elif number is None or number < 0:
-            notes.error(("spec", key), spec[key], expected="a whole number, 0 or more", remedy=says)
-    if spec.get("clusterSelector") is None and not spec.get("rayClusterSpec"):
-        notes.error(("spec", "rayClusterSpec"), None, expected="a Ray cluster", remedy="see `dkvb cluster render`")
-    elif spec.get("rayClusterSpec"):
-        _check_cluster(notes, ("spec", "rayClusterSpec"))
-
-
-def _check_entrypoint(notes: Notes, entrypoint: object) -> None:
-    keys: Keys = ("spec", "entrypoint")
-    if not isinstance(entrypoint, str) or not entrypoint.strip():
-        notes.error(keys, entrypoint, expected="`dkvb run SPEC --root R --address auto`", remedy="add it")
+        notes.error((*keys, "submissionMode"), mode, expected=f"one of {', '.join(_MODES)}", remedy="correct it")
+    entrypoint = word(spec, "entrypoint")
+    if not entrypoint.strip() and mode != "InteractiveMode" and not spec.get("submitterPodTemplate"):
+        expected = "`dkvb run SPEC --root R --address auto`"
+        notes.error((*keys, "entrypoint"), spec.get("entrypoint"), expected=expected, remedy="add it")
     elif re.search(r"\bdkvb\s+run\b", entrypoint):
         for option, without in (
             ("--root", "a root that all pods reach"),
             ("--address auto", "without it the run starts a Ray of its own in the head's pod"),
         ):
             if not re.search(option.replace(" ", r"[\s=]+"), entrypoint):
-                notes.error(keys, f"no {option}", expected=option, remedy=f"add it: {without}")
-        if not re.search(r"--workers", entrypoint):
-            notes.warning(keys, "no --workers", expected="--workers N", remedy="add it: Ray starts pods because of it")
+                notes.error((*keys, "entrypoint"), f"no {option}", expected=option, remedy=f"add it: {without}")
+    if not any(spec.get(key) for key in ("shutdownAfterJobFinishes", "deletionStrategy", "clusterSelector")):
+        remedy = "set it: otherwise the Ray cluster and its GPUs stay after the run"
+        notes.warning((*keys, "shutdownAfterJobFinishes"), None, expected="true", remedy=remedy)
 
 
 def _check_cluster(notes: Notes, keys: Keys) -> None:
     spec = mapping(notes.document.value, *keys)
-    _check_spelling(notes, keys, spec, _CLUSTER_KEYS)
-    ray = spec.get("rayVersion")
-    if not isinstance(ray, str) or not re.fullmatch(r"\d+\.\d+\.\d+", ray):
-        notes.error((*keys, "rayVersion"), ray, expected='the image\'s version in quotes, as "2.60.0"', remedy="set it")
-        ray = None
-    elif tuple(map(int, ray.split("."))) < (2, 52, 0):
-        notes.error((*keys, "rayVersion"), ray, expected="2.52.0 or newer", remedy="token authentication needs it")
-    _check_group(notes, (*keys, "headGroupSpec"), ray=ray)
-    cpus = at(spec, "headGroupSpec", "rayStartParams", "num-cpus")
-    if cpus != "0":
-        notes.error(
-            (*keys, "headGroupSpec", "rayStartParams", "num-cpus"),
-            f"{cpus} without quotes" if isinstance(cpus, int) else cpus,
-            expected='"0"',
-            remedy="keep work off the head: what fills its memory ends the whole run",
-        )
-    groups = sequence(spec, "workerGroupSpecs")
-    if not groups:
-        notes.error(
-            (*keys, "workerGroupSpecs"), None, expected="a worker group", remedy="add one: the head does no work"
-        )
-    for index in range(len(groups)):
-        group: Keys = (*keys, "workerGroupSpecs", index)
-        _check_group(notes, group, ray=ray)
-        _check_replicas(notes, group, scales=spec.get("enableInTreeAutoscaling") is True)
-        if not any(at(each, "resources", "limits", GPU) for _, each in containers(notes.document.value, group)):
-            notes.warning(group, f"no {GPU} limit", expected="GPU workers", remedy=f"add {GPU} to requests and limits")
-    _check_token(notes, keys, [(*keys, "headGroupSpec"), *((*keys, "workerGroupSpecs", n) for n in range(len(groups)))])
+    head: Keys = (*keys, "headGroupSpec")
+    workers: list[Keys] = [(*keys, "workerGroupSpecs", n) for n in range(len(sequence(spec, "workerGroupSpecs")))]
+    given = spec.get("rayVersion")
+    _check_head(notes, head)
+    _check_workers(notes, keys, workers)
+    _check_token(notes, keys, [head, *workers])
+    for group in (head, *workers):
+        for inside, container in [*containers(notes.document.value, group)][:1]:  # KubeRay runs Ray in the first
+            _check_container(notes, inside, container, ray=given if isinstance(given, str) else None)
 
 
-def _check_group(notes: Notes, keys: Keys, *, ray: str | None) -> None:
-    group = mapping(notes.document.value, *keys)
-    _check_spelling(notes, keys, group, _GROUP_KEYS)
-    if "groupName" not in group and keys[-1] != "headGroupSpec":
-        notes.error((*keys, "groupName"), None, expected="a name", remedy="add it")
-    for name, given in mapping(group, "rayStartParams").items():
-        if not isinstance(given, str) and name != "num-cpus":
-            notes.error(
-                (*keys, "rayStartParams", name), given, expected=f'"{given}"', remedy="KubeRay wants a text: quote it"
-            )
-    container_list = list(containers(notes.document.value, keys))
-    if not container_list:
-        notes.error((*keys, "template"), "no container", expected="template.spec.containers", remedy="add one")
-    for inside, container in container_list:
-        check_image(notes, (*inside, "image"), container.get("image"), ray=ray)
-        _check_resources(notes, inside, container)
-        for index, variable in enumerate(sequence(container, "env")):
-            name = str(at(variable, "name"))
-            if re.fullmatch(r"RAY_AUTH_TOKEN|\w*(SECRET|PASSWORD|ACCESS_KEY|API_KEY)\w*|HF_TOKEN", name) and at(
-                variable, "value"
-            ):
-                notes.error(
-                    (*inside, "env", index),
-                    f"{name} with its value (not shown)",
-                    expected="valueFrom.secretKeyRef",
-                    remedy="put it into a Secret, and make a new one as this one is known now",
-                )
+def _check_container(notes: Notes, keys: Keys, container: dict[str, Any], *, ray: str | None) -> None:
+    image = container.get("image")
+    check_image(notes, (*keys, "image"), image, ray=ray or ray_of(str(image)))  # the Ray on this machine has no say
+    given = mapping(container, "resources", "requests") | mapping(container, "resources", "limits")
+    for name in [name for name in ("cpu", "memory") if name not in given]:
+        remedy = "add it: Kubernetes and Kueue place pods, and Ray sizes itself, by it"
+        notes.warning((*keys, "resources"), f"no {name}", expected=f"a request for {name}", remedy=remedy)
 
 
-def _check_resources(notes: Notes, keys: Keys, container: Mapping[str, Any]) -> None:
-    requests, limits = mapping(container, "resources", "requests"), mapping(container, "resources", "limits")
-    for name in ("cpu", "memory"):
-        if name not in requests and name not in limits:
-            notes.error(
-                (*keys, "resources", "requests"),
-                f"no {name}",
-                expected=f"a request for {name}",
-                remedy="add it: Kubernetes and Kueue place pods, and Ray sizes itself, by it",
-            )
-    if GPU in requests and requests[GPU] != limits.get(GPU):
-        notes.error(
-            (*keys, "resources", "limits"),
-            limits.get(GPU),
-            expected=f"{GPU}: {requests[GPU]}, as requested",
-            remedy="make both the same: Kubernetes refuses anything else",
-        )
+def _check_head(notes: Notes, head: Keys) -> None:
+    parameter, resource = (*head, "rayStartParams", "num-cpus"), (*head, "resources", "CPU")
+    parameters, resources = at(notes.document.value, *parameter), at(notes.document.value, *resource)
+    if "0" not in (parameters, resources):
+        keys, found = (parameter, parameters) if resources is None else (resource, resources)
+        shown = f"{found} without quotes" if isinstance(found, int) else found
+        remedy = "keep work off the head: what fills its memory ends the whole run"
+        notes.error(keys, shown, expected='"0"', remedy=remedy)
 
 
-def _check_replicas(notes: Notes, keys: Keys, *, scales: bool) -> None:
-    group = mapping(notes.document.value, *keys)
-    now, least, most = (whole(group, key) for key in ("replicas", "minReplicas", "maxReplicas"))
-    if most is None:
-        notes.error(
-            (*keys, "maxReplicas"), group.get("maxReplicas"), expected="a number", remedy="set it: it bounds the cost"
-        )
-    elif least is not None and least > most:
-        notes.error(
-            (*keys, "minReplicas"), least, expected=f"at most maxReplicas, {most}", remedy="correct one of them"
-        )
-    elif now is not None and not (least or 0) <= now <= most:
-        notes.error((*keys, "replicas"), now, expected=f"{least or 0} to {most}", remedy="correct it")
-    if not scales and not now and not least:
-        notes.error(
-            (*keys, "replicas"),
-            now,
-            expected="1 or more, as enableInTreeAutoscaling is not true",
-            remedy="set replicas, or turn autoscaling on: nothing else starts workers",
-        )
+def _check_workers(notes: Notes, keys: Keys, groups: list[Keys]) -> None:
+    value = notes.document.value
+    scales = at(value, *keys, "enableInTreeAutoscaling") is True
+    most = 0
+    for group in groups:
+        now, least, highest = (whole(value, *group, key) for key in ("replicas", "minReplicas", "maxReplicas"))
+        if least is not None and highest is not None and least > highest:
+            expected = f"at most maxReplicas, {highest}"
+            notes.error((*group, "minReplicas"), least, expected=expected, remedy="correct one of them")
+        most += max(now or 0, least or 0, (1 if highest is None else highest) if scales else 0)
+    if not most:
+        remedy = "set replicas, or turn autoscaling on: no worker would ever start, and the head does no work"
+        notes.warning((*keys, "workerGroupSpecs"), "no workers", expected="1 or more", remedy=remedy)
 
 
 def _check_token(notes: Notes, keys: Keys, groups: list[Keys]) -> None:
-    mode = at(notes.document.value, *keys, "authOptions", "mode")
-    if mode == "token":
-        return
-    for group in groups:
-        for _, container in containers(notes.document.value, group):
-            by_name = {word(each, "name"): each for each in sequence(container, "env")}
-            if mode is None and at(by_name.get("RAY_AUTH_MODE"), "value") == "token" and "RAY_AUTH_TOKEN" in by_name:
-                continue
-            notes.error(
-                (*keys, "authOptions"),
-                mode,
-                expected="mode: token",
-                remedy="add it (KubeRay 1.5.1 or newer): without it whoever reaches a port runs code on the cluster",
-            )
+    value = notes.document.value
+    mode, ray = at(value, *keys, "authOptions", "mode"), at(value, *keys, "rayVersion")
+    parts = re.findall(r"\d+", ray[:40] if isinstance(ray, str) else "")[:2]
+    if mode == "token" and [*map(int, parts)] < [2, 52] and not notes.has_error((*keys, "rayVersion")):
+        expected = "the image's version in quotes, 2.52.0 or newer"
+        notes.error((*keys, "rayVersion"), ray, expected=expected, remedy="KubeRay refuses a token without it")
+    if mode != "token" and not (mode is None and all(_has_token(value, group) for group in groups)):
+        remedy = "add it (KubeRay 1.5.1 or newer): without it whoever reaches a port runs code on the cluster"
+        notes.error((*keys, "authOptions"), mode, expected="mode: token", remedy=remedy)
 
 
-def _check_spelling(notes: Notes, keys: Keys, section: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Note keys that look like a known one; any other may be one of another version of KubeRay."""
-    for key in section:
-        near = nearest(key, known)
-        if key not in known and near and near not in section:
-            notes.error((*keys, str(key)), "an unknown key", expected=f"`{near}`", remedy="rename it")
+def _has_token(value: Any, group: Keys) -> bool:
+    """Whether a group's first container turns token authentication on by itself, and is given a token."""
+    for _, container in containers(value, group):
+        by_name = {word(each, "name"): each for each in sequence(container, "env")}
+        given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ENABLE_K8S_TOKEN_AUTH"} & {*by_name}
+        return at(by_name.get("RAY_AUTH_MODE"), "value") == "token" and bool(given)
+    return False
 
 
 def containers(value: Any, group: Keys) -> Iterator[tuple[Keys, dict[str, Any]]]:

@@ -1,81 +1,65 @@
-"""Checks of a file for `ray up`: node types, provider, image, start commands, token."""
+"""Checks of a file for `ray up`: by Ray's own schema; then by rules of our own: provider, image, start, token."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cluster.files.container_image import check_image
 from cluster.files.document import Keys, at, mapping, nearest, sequence, whole, word
 from cluster.files.finding import Notes
-from cluster.files.instances import check_instance
 from cluster.files.render import objection, schema
+from cluster.files.schemas import check_settings
 
 PROVIDERS = ("aws", "gcp", "local", "azure", "vsphere", "aliyun", "spark", "external")
 """Ray's providers with which `ray up` starts something."""
+_NEEDED = {"aws": ("region",), "gcp": ("region", "availability_zone", "project_id")}
+_MACHINE = {"aws": "InstanceType", "gcp": "machineType"}
 _START = re.compile(r"\bray\s+start\b")
 _AUTH_MODE = re.compile(r"RAY_AUTH_MODE=[\"']?(\w+)")
+_HEAD = "keep work off the head: what fills its memory ends the whole cluster"
 
 
 def check_cluster(notes: Notes) -> None:
     """Note everything in a file for `ray up` that will not do what is meant; Ray's own objection comes last."""
-    config = notes.document.value
-    provider = word(config, "provider", "type")
-    _check_keys(notes, (), config, schema()["properties"])
-    for section in ("docker", "auth"):
-        _check_keys(notes, (section,), mapping(config, section), schema()["properties"][section]["properties"])
+    provider = word(notes.document.value, "provider", "type")
+    check_settings(notes, schema())
     _check_provider(notes, provider)
     if provider == "local":
         _check_machines(notes)
     elif not any(notes.has_error((key,)) for key in ("provider", "available_node_types")):
         _check_node_types(notes, provider)
-    _check_docker(notes)
-    _check_starts(notes, local=provider == "local")
+    _check_images(notes)
+    _check_starts(notes, "head_start_ray_commands", needed=("--head", "--autoscaling-config"), refused="--address")
+    _check_starts(notes, "worker_start_ray_commands", needed=("--address",), refused="--head")
     _check_mounts(notes)
-    _check_objection(notes)
-
-
-def _check_keys(notes: Notes, keys: Keys, section: Mapping[str, Any], known: Iterable[str]) -> None:
-    for key in section:
-        if key not in known:
-            near = nearest(key, known)
-            notes.error(
-                (*keys, key),
-                "an unknown key",
-                expected=f"`{near}`" if near else f"one of {', '.join(sorted(known))}",
-                remedy="rename it" if near else "remove it",
-            )
+    refused = objection(notes.document.value)
+    if refused is not None and not notes.has_error(refused.keys):
+        text = f"what Ray refuses: {refused.text}"
+        notes.error(refused.keys, text, expected="what `ray up` takes", remedy="correct it")
 
 
 def _check_provider(notes: Notes, provider: str) -> None:
+    config, given = notes.document.value, mapping(notes.document.value, "provider")
     if provider not in PROVIDERS:
         near = nearest(provider, PROVIDERS, cutoff=0.6)  # they are short
-        keys: Keys = ("provider", "type")
-        if provider == "kuberay":
-            notes.error(keys, provider, expected="aws, gcp or local", remedy="`dkvb cluster render --provider kuberay`")
-        else:
-            notes.error(
-                keys, provider, expected=f"`{near}`" if near else f"one of {', '.join(PROVIDERS)}", remedy="correct it"
-            )
+        expected = f"`{near}`" if near else f"one of {', '.join(PROVIDERS)}"
+        remedy = "`dkvb cluster render --provider kuberay`" if provider == "kuberay" else "correct it"
+        notes.error(("provider", "type"), provider, expected=expected, remedy=remedy)
         return
-    needed = {"aws": ("region",), "gcp": ("region", "availability_zone", "project_id")}.get(provider, ())
-    given = mapping(notes.document.value, "provider")
-    for key in needed:
+    for key in _NEEDED.get(provider, ()):
         if not given.get(key):
             notes.error(("provider", key), given.get(key), expected=f"the {key} for {provider}", remedy="add it")
     known = {*schema()["properties"]["provider"]["properties"], "external_head_ip", "coordinator_address"}
-    for key in given:
+    for key in given:  # each provider takes more than Ray's schema names
         near = nearest(key, known)
         if key not in known and near and near not in given:
             notes.error(("provider", key), "an unknown key", expected=f"`{near}`", remedy="rename it")
-    if provider in ("aws", "gcp") and not at(notes.document.value, "auth", "ssh_user"):
-        notes.error(
-            ("auth", "ssh_user"), None, expected="the user of the machine image", remedy="add `ssh_user: ubuntu`"
-        )
-    if provider != "local" and "idle_timeout_minutes" not in notes.document.value:
-        notes.warning(
-            ("idle_timeout_minutes",), None, expected="minutes", remedy="say it (Ray takes 5): idle GPUs cost money"
-        )
+    if provider in ("aws", "gcp", "local") and not at(config, "auth", "ssh_user"):
+        notes.error(("auth", "ssh_user"), None, expected="the user on the machines", remedy="add it, as ubuntu")
+    if provider != "local" and "idle_timeout_minutes" not in config:
+        remedy = "say it (Ray takes 5): idle GPUs cost money"
+        notes.warning(("idle_timeout_minutes",), None, expected="minutes", remedy=remedy)
 
 
 def _check_machines(notes: Notes) -> None:
@@ -83,29 +67,27 @@ def _check_machines(notes: Notes) -> None:
     config = notes.document.value
     for key in ("available_node_types", "head_node_type"):
         if config.get(key):
-            notes.error(
-                (key,), "node types", expected="none on-premise", remedy="remove it; name machines in worker_ips"
-            )
+            remedy = "remove it; name machines in worker_ips"
+            notes.error((key,), "node types", expected="none on-premise", remedy=remedy)
+    head, workers = at(config, "provider", "head_ip"), at(config, "provider", "worker_ips")
     if at(config, "provider", "coordinator_address"):
         return
-    workers = at(config, "provider", "worker_ips")
-    if not at(config, "provider", "head_ip"):
+    if not head:
         notes.error(("provider", "head_ip"), None, expected="the head's address", remedy="add it")
     if not isinstance(workers, list) or not workers:
         notes.error(("provider", "worker_ips"), workers, expected="the workers' addresses", remedy="list them")
         return
     if len({*map(str, workers)}) < len(workers):
         notes.error(("provider", "worker_ips"), "a machine twice", expected="each once", remedy="remove the second")
-    if at(config, "provider", "head_ip") in workers:
+    if head in workers:
         notes.error(("provider", "worker_ips"), "the head", expected="other machines", remedy="remove it from the list")
     least, most = whole(config, "min_workers"), whole(config, "max_workers")
-    _check_range(notes, (), least, most)
-    if most is not None and most > len(workers):
-        notes.warning(
-            ("max_workers",), most, expected=f"at most {len(workers)}, as in worker_ips", remedy="list more or ask less"
-        )
-    if not at(config, "auth", "ssh_user"):
-        notes.error(("auth", "ssh_user"), None, expected="the user on these machines", remedy="add it")
+    if max(most or 0, least or 0) > len(workers):
+        expected = f"at most {len(workers)}, as in worker_ips"
+        notes.warning(("max_workers",), most, expected=expected, remedy="list more or ask less")
+    starts = [str(each) for each in sequence(config, "head_start_ray_commands") if _START.search(str(each))]
+    if starts and not any(re.search(r"--num-cpus[= ]0\b", start) for start in starts):
+        notes.error(("head_start_ray_commands",), "a head that does work", expected="--num-cpus=0", remedy=_HEAD)
 
 
 def _check_node_types(notes: Notes, provider: str) -> None:
@@ -119,170 +101,115 @@ def _check_node_types(notes: Notes, provider: str) -> None:
         expected = f"`{near}`" if near else f"one of {', '.join(map(str, types))}"
         notes.error(("head_node_type",), head, expected=expected, remedy="name a node type of available_node_types")
         return
-    known = next(iter(schema()["properties"]["available_node_types"]["patternProperties"].values()))["properties"]
-    for name, node_type in types.items():
-        keys: Keys = ("available_node_types", str(name))
-        _check_keys(notes, keys, node_type if isinstance(node_type, dict) else {}, known)
-        _check_range(notes, keys, whole(node_type, "min_workers"), whole(node_type, "max_workers"))
-        check_instance(notes, keys, provider, is_head=name == head)
-    _check_head(notes, ("available_node_types", head))
-    _check_totals(notes, types)
-
-
-def _check_totals(notes: Notes, types: Mapping[str, Any]) -> None:
-    config = notes.document.value
     most = whole(config, "max_workers")
     if len(types) == 1 or most == 0:
-        notes.error(
-            ("max_workers",) if len(types) > 1 else ("available_node_types",),
-            "no workers",
-            expected="a worker type and max_workers of 1 or more",
-            remedy="add them: the head does no work",
-        )
-    if most is None and "max_workers" not in config:
+        keys: Keys = ("max_workers",) if len(types) > 1 else ("available_node_types",)
+        expected = "a worker type and max_workers of 1 or more"
+        notes.error(keys, "no workers", expected=expected, remedy="add them: the head does no work")
+    if "max_workers" not in config:
         notes.warning(("max_workers",), None, expected="a number", remedy="say it (Ray takes 2): it bounds the cost")
-    wanted = sum(whole(each, "min_workers") or 0 for each in types.values())
-    if most is not None and wanted > most:
-        notes.error(
-            ("max_workers",),
-            most,
-            expected=f"at least {wanted}, the sum of min_workers",
-            remedy="raise it, or lower min_workers",
-        )
+    for name in types:
+        _check_node_type(notes, ("available_node_types", str(name)), provider)
+    _check_head(notes, ("available_node_types", head))
 
 
-def _check_range(notes: Notes, keys: Keys, least: int | None, most: int | None) -> None:
+def _check_node_type(notes: Notes, keys: Keys, provider: str) -> None:
+    node_type, machine = at(notes.document.value, *keys), _MACHINE.get(provider)
+    least, most = whole(node_type, "min_workers"), whole(node_type, "max_workers")
     if least is not None and most is not None and least > most:
+        expected = f"at most max_workers, {most}"
+        notes.error((*keys, "min_workers"), least, expected=expected, remedy="lower it, or raise max_workers")
+    settings = mapping(node_type, "node_config")
+    if machine and not settings.get(machine):
+        written = next((str(key) for key in settings if str(key).lower() == machine.lower()), None)
+        remedy, found = ("rename it", "an unknown key") if written else ("add it", None)
+        expected = f"`{machine}`" if written else "a machine type"
+        notes.error((*keys, "node_config", written or machine), found, expected=expected, remedy=remedy)
+    terminates = any(at(each, "onHostMaintenance") == "TERMINATE" for each in sequence(settings, "scheduling"))
+    if provider == "gcp" and at(node_type, "resources", "GPU") and not terminates:
         notes.error(
-            (*keys, "min_workers"),
-            least,
-            expected=f"at most max_workers, {most}",
-            remedy="lower it, or raise max_workers",
-        )
+            (*keys, "node_config", "scheduling"), settings.get("scheduling"),
+            expected="onHostMaintenance: TERMINATE", remedy="add it: machines with GPUs do not start otherwise"
+        )  # fmt: skip
 
 
 def _check_head(notes: Notes, keys: Keys) -> None:
     config = notes.document.value
-    starts = " ".join(map(str, sequence(config, "head_start_ray_commands")))
-    if at(config, *keys, "resources", "CPU") != 0 and "--num-cpus=0" not in starts and "--num-cpus 0" not in starts:
-        notes.error(
-            (*keys, "resources"),
-            at(config, *keys, "resources"),
-            expected="{CPU: 0}",
-            remedy="keep work off the head: what fills its memory ends the whole cluster",
-        )
-    market = at(config, *keys, "node_config", "InstanceMarketOptions", "MarketType")
-    if market == "spot":
-        notes.warning(
-            (*keys, "node_config", "InstanceMarketOptions"),
-            "spot",
-            expected="an on-demand head",
-            remedy="remove it: when the head is taken away, all workers are too",
-        )
+    starts, resources = " ".join(map(str, sequence(config, "head_start_ray_commands"))), at(config, *keys, "resources")
+    if at(resources, "CPU") != 0 and not re.search(r"--num-cpus[= ]0\b", starts):
+        notes.error((*keys, "resources"), resources, expected="{CPU: 0}", remedy=_HEAD)
+    if at(config, *keys, "node_config", "InstanceMarketOptions", "MarketType") == "spot":
+        remedy = "remove it: when the head is taken away, all workers are too"
+        inside = (*keys, "node_config", "InstanceMarketOptions")
+        notes.warning(inside, "spot", expected="an on-demand head", remedy=remedy)
 
 
-def _check_docker(notes: Notes) -> None:
-    docker = mapping(notes.document.value, "docker")
-    images = [(key, docker[key]) for key in ("image", "head_image", "worker_image") if docker.get(key) is not None]
-    if not images:
-        notes.warning(
-            ("docker",), None, expected="docker.image", remedy="pin the nodes' software by an image, as render does"
-        )
-    for key, image in images:
-        check_image(notes, ("docker", key), image)
-    for name, node_type in mapping(notes.document.value, "available_node_types").items():
-        if image := at(node_type, "docker", "worker_image"):
-            check_image(notes, ("available_node_types", str(name), "docker", "worker_image"), image)
-
-
-def _check_starts(notes: Notes, *, local: bool) -> None:
+def _check_images(notes: Notes) -> None:
     config = notes.document.value
-    _check_start(notes, "head_start_ray_commands", needed=("--head", "--autoscaling-config"), refused="--address")
-    _check_start(notes, "worker_start_ray_commands", needed=("--address",), refused="--head")
-    head = [command for command in sequence(config, "head_start_ray_commands") if _START.search(str(command))]
-    if local and head and not any(re.search(r"--num-cpus[= ]0\b", str(command)) for command in head):
-        notes.error(
-            ("head_start_ray_commands",),
-            "a head that does work",
-            expected="--num-cpus=0",
-            remedy="keep work off the head: what fills its memory ends the whole cluster",
-        )
+    places: list[Keys] = [("docker", key) for key in ("image", "head_image", "worker_image")]
+    if not any(at(config, *keys) for keys in places):
+        remedy = "pin the nodes' software by an image, as render does"
+        notes.warning(("docker",), None, expected="docker.image", remedy=remedy)
+    types = mapping(config, "available_node_types")
+    places += [("available_node_types", name, "docker", "worker_image") for name in types]
+    for keys in [keys for keys in places if at(config, *keys) is not None]:
+        check_image(notes, keys, at(config, *keys))
 
 
-def _check_start(notes: Notes, key: str, *, needed: tuple[str, ...], refused: str) -> None:
+def _check_starts(notes: Notes, key: str, *, needed: tuple[str, ...], refused: str) -> None:
     config = notes.document.value
-    starts = [(index, each) for index, each in enumerate(sequence(config, key)) if _START.search(str(each))]
+    starts = [(index, str(each)) for index, each in enumerate(sequence(config, key)) if _START.search(str(each))]
     if not starts:
-        notes.error(
-            (key,),
-            "no `ray start`",
-            expected=f"one with RAY_AUTH_MODE=token and {', '.join(needed)}",
-            remedy="add it, as render does: Ray's own has no token, and on AWS and GCP shows the dashboard to all",
-        )
+        expected = f"one with RAY_AUTH_MODE=token and {', '.join(needed)}"
+        remedy = "add it, as render does: Ray's own has no token, and on AWS and GCP shows the dashboard to all"
+        notes.error((key,), "no `ray start`", expected=expected, remedy=remedy)
     for index, start in starts:
         keys: Keys = (key, index)
+        around = _surroundings(config, key, start)
         for option in needed:
-            if option not in str(start):
+            if option not in start:
                 notes.error(keys, f"`ray start` without {option}", expected=option, remedy="add it")
-        if re.search(rf"{refused}\b", str(start)):
+        if re.search(rf"{refused}\b", start):
             notes.error(keys, refused, expected=f"none in {key}", remedy="remove it")
-        if exposed := re.search(r"--dashboard-host[= ][\"']?(0\.0\.0\.0|::|\*)", str(start)):
-            notes.error(
-                keys, exposed[0], expected="--dashboard-host=127.0.0.1", remedy="`ray dashboard FILE` tunnels to it"
-            )
-        if "RAY_USAGE_STATS_ENABLED=0" not in _surroundings(config, key, start) and "--disable-usage-stats" not in str(
-            start
-        ):
+        if exposed := re.search(r"--dashboard-host[= ][\"']?(0\.0\.0\.0|::|\*)", start):
+            remedy = "`ray dashboard FILE` tunnels to it"
+            notes.error(keys, exposed[0], expected="--dashboard-host=127.0.0.1", remedy=remedy)
+        if "RAY_USAGE_STATS_ENABLED=0" not in around and "--disable-usage-stats" not in start:
             notes.warning(keys, "usage statistics", expected="RAY_USAGE_STATS_ENABLED=0", remedy="turn them off")
-        modes = _AUTH_MODE.findall(_surroundings(config, key, start))
+        modes = _AUTH_MODE.findall(around)
         if not modes or any(mode != "token" for mode in modes):
-            notes.error(
-                keys,
-                f"RAY_AUTH_MODE={modes[-1]}" if modes else "no RAY_AUTH_MODE",
-                expected="RAY_AUTH_MODE=token before `ray start`",
-                remedy="without it whoever reaches a port of the cluster runs code on it",
-            )
+            found = f"RAY_AUTH_MODE={modes[-1]}" if modes else "no RAY_AUTH_MODE"
+            remedy = "without it whoever reaches a port of the cluster runs code on it"
+            notes.error(keys, found, expected="RAY_AUTH_MODE=token before `ray start`", remedy=remedy)
 
 
-def _surroundings(config: Mapping[str, Any], key: str, start: object) -> str:
+def _surroundings(config: Mapping[str, Any], key: str, start: str) -> str:
     """Everything that may set the environment of a `ray start`; with Docker, initialization_commands do not."""
     places = ["setup_commands", key.replace("start_ray", "setup")]
     places += [] if at(config, "docker", "image") else ["initialization_commands"]
-    commands = [each for place in places for each in sequence(config, place)] + sequence(
-        config, "docker", "run_options"
-    )
-    return "\n".join(map(str, [*commands, start]))
+    commands = [each for place in places for each in sequence(config, place)]
+    return "\n".join(map(str, [*commands, *sequence(config, "docker", "run_options"), start]))
 
 
 def _check_mounts(notes: Notes) -> None:
-    config = notes.document.value
-    mounts = mapping(config, "file_mounts")
+    mounts = mapping(notes.document.value, "file_mounts")
     commands = "\n".join(text for keys, text in notes.document.texts if str(keys[0]).endswith("_commands"))
     named = re.search(r"RAY_AUTH_TOKEN_PATH=[\"']?([^\s;\"']+)", commands)
     tokens = [path for path in mounts if str(path).endswith(".ray/auth_token") or (named and str(path) == named[1])]
     if not tokens:
-        notes.error(
-            ("file_mounts",),
-            "no token for the nodes",
-            expected="~/.ray/auth_token: ~/.ray/auth_token",
-            remedy="add it; `ray get-auth-token --generate` makes the token",
-        )
+        remedy = "add it; `ray get-auth-token --generate` makes the token"
+        expected = "~/.ray/auth_token: ~/.ray/auth_token"
+        notes.error(("file_mounts",), "no token for the nodes", expected=expected, remedy=remedy)
     elif not re.search(r"chmod\s+0?600|install\s.*-m\s*0?600", commands):
-        notes.warning(
-            ("file_mounts", tokens[0]),
-            "a token that others on the node may be able to read",
-            expected="chmod 600 in setup_commands",
-            remedy="add it",
-        )
+        found = "a token that others on the node may be able to read"
+        notes.warning(("file_mounts", tokens[0]), found, expected="chmod 600 in setup_commands", remedy="add it")
     for remote, local in mounts.items():
-        mode = _mode(str(local))
+        mode, keys = _mode(str(local)), ("file_mounts", str(remote))
         if mode is None:
             remedy = "`ray get-auth-token --generate` makes it" if remote in tokens else "make it, or correct the path"
-            notes.warning(("file_mounts", str(remote)), f"{local}, not there", expected="a local file", remedy=remedy)
+            notes.warning(keys, f"{local}, not there", expected="a local file", remedy=remedy)
         elif remote in tokens and mode & 0o077:
-            notes.warning(
-                ("file_mounts", str(remote)), f"{local}, open to others", expected="mode 600", remedy="chmod 600"
-            )
+            notes.warning(keys, f"{local}, open to others", expected="mode 600", remedy="chmod 600")
 
 
 def _mode(local: str) -> int | None:
@@ -291,10 +218,3 @@ def _mode(local: str) -> int | None:
         return Path(local).expanduser().stat().st_mode
     except (OSError, RuntimeError, ValueError):  # an unknown user's home and a null byte, too
         return None
-
-
-def _check_objection(notes: Notes) -> None:
-    refused = objection(notes.document.value)
-    if refused is not None and not notes.has_error(refused.keys):
-        text = f"what Ray refuses: {refused.text}"
-        notes.error(refused.keys, text, expected="what `ray up` takes", remedy="correct it")

@@ -49,16 +49,31 @@ def render(provider: str, *, name: str, max_workers: int | None, image: str | No
 
 @cluster.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--crds",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="PATH",
+    help="A file or a folder with CRDs of KubeRay and Kueue: check every field against them.",
+)
+@click.option("--kubectl", is_flag=True, help="Check every field against the CRDs of the cluster that kubectl reaches.")
+@click.option("--server", is_flag=True, help="Let that cluster try each object: `kubectl apply --dry-run=server`.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def check(files: tuple[Path, ...], *, as_json: bool) -> None:
-    """Check cluster files, offline: what is wrong, in which line, and what to do. Exit code 1 if there are errors.
+def check(files: tuple[Path, ...], *, crds: Path | None, kubectl: bool, server: bool, as_json: bool) -> None:
+    """Check cluster files: what is wrong, in which line, and what to do. Exit code 1 if there are errors.
 
-    Example: dkvb cluster check ray-cluster.yaml
+    Nobody is asked, and nothing is written, but with --kubectl or --server; these change nothing in the cluster.
+
+    Example: dkvb cluster check run.yaml --crds crds/
     """
     from cluster.files.check import check, summary
+    from cluster.files.kubectl import ask_schemas
+    from cluster.files.schemas import read_schemas
 
+    if crds and kubectl:
+        raise BadRequest("cluster check: --crds and --kubectl are two sources of the same; give one of them")
     with _as_usage():
-        findings = [finding for file in files for finding in check(file)]
+        schemas = read_schemas(crds) if crds else ask_schemas() if kubectl else None
+        findings = [finding for file in files for finding in check(file, schemas=schemas, server=server)]
     if as_json:
         say(json.dumps([finding.row() for finding in findings], indent=2))
     else:
