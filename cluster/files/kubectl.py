@@ -41,7 +41,7 @@ def try_on_server(notes: Notes) -> None:
     done = _kubectl(verb, "--dry-run=server", "--validate=strict", "-f", "-", given=json.dumps(as_json(value)))
     if done.returncode and _UNREACHED.search(done.stderr):
         raise _failed(done)
-    for keys, text in _refused(done.stderr if done.returncode else ""):
+    for keys, text in _refused(done.stderr) if done.returncode else ():
         notes.error(keys, "what the cluster refuses", expected=f"what it accepts: {text}", remedy="correct it")
     for line in done.stderr.splitlines():
         if line.startswith("Warning: "):
@@ -67,7 +67,7 @@ def _keys(path: str) -> Keys:
     return tuple(int(number) if number else bracket.strip("\"'") or name for number, bracket, name in parts)
 
 
-def _kubectl(*words: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
+def _kubectl(*words: str, given: str = "") -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
             ["kubectl", *words], input=given, capture_output=True, text=True, timeout=_PATIENCE, check=False

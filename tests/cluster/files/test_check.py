@@ -22,8 +22,7 @@ pytestmark = pytest.mark.usefixtures("one_version_of_ray", "home")
 LAUNCHER = [
     ("aws", "type: aws", "type: asw", "type: asw", "error", "provider.type: found asw, expected `aws`"),
     ("aws", "type: aws", "type: cloud9", "type: cloud9", "error", "provider.type: found cloud9, expected one of aws"),
-    ("aws", "type: aws", "type: kuberay", "type: kuberay", "error",
-     "provider.type: found kuberay, expected aws, gcp"),
+    ("aws", "type: aws", "type: kuberay", "type: kuberay", "error", "; `dkvb cluster render --provider kuberay`"),
     ("aws", "  region: us-west-2", "  regoin: us-west-2", "provider:", "error", "provider.region: found nothing"),
     ("aws", "max_workers: 4\n\n", "max_worker: 4\n\n", "max_worker: 4", "error", "expected `max_workers`; rename it"),
     ("aws", "min_workers: 0  #", "min_worker: 0  #", "min_worker: 0  #", "error",
@@ -33,12 +32,8 @@ LAUNCHER = [
     ("aws", "max_workers: 4\n\n", "max_workers: 2\n\n", None, None, None),
     ("aws", "head_node_type: head", "head_node_type: haed", "head_node_type: haed", "error",
      "found haed, expected `head`"),
-    ("aws", "CPU: 4, GPU: 1", "CPU: 4", "resources: {CPU: 4}", "error",
-     "worker.resources: found no GPU, expected GPU: 1"),
-    ("aws", "CPU: 4, GPU: 1", "CPU: 4, GPU: 4", "GPU: 4", "error", "found 4, expected 1, as g6.xlarge has"),
-    ("aws", "CPU: 4, GPU: 1", "CPU: 8, GPU: 1", "CPU: 8", "error", "resources.CPU: found 8, expected at most 4"),
-    ("aws", "g6.xlarge", "m6i.xlarge", "resources: {CPU: 4, GPU: 1}", "error",
-     "found 1, expected 0, as m6i.xlarge has"),
+    ("aws", "CPU: 4, GPU: 1", 'CPU: "4"', "resources:", "error",
+     'worker.resources.CPU: found "4", expected type integer; remove the quotes'),
     ("aws", "InstanceType: g6.xlarge", "instanceType: g6.xlarge", "instanceType", "error", "expected `InstanceType`"),
     ("aws", "      InstanceType: g6.xlarge\n", "", "node_config:", "error",
      "InstanceType: found nothing, expected a machine"),
@@ -70,7 +65,7 @@ LAUNCHER = [
      "head.resources: found {'CPU': 4}, expected {CPU: 0}"),
     ("aws", "{CPU: 0}", "{}", "resources: {}", "error", "head.resources: found {}, expected {CPU: 0}"),
     ("aws", "cluster_name: dkvb", "cluster_name: 7", "cluster_name: 7", "error",
-     "what Ray refuses: 7 is not of type 'string'"),
+     "cluster_name: found 7, expected a string; quote it"),
     ("aws", "cluster_name: dkvb", "cluster_name: a\ncluster_name: b", "cluster_name: b", "error",
      "found the same key again"),
     ("aws", "cluster_name: dkvb", "cluster_name: [dkvb", "", "error", "the file: found expected ',' or ']'"),
@@ -82,8 +77,6 @@ LAUNCHER = [
      "provider.project_id: found nothing, expected the"),
     ("gcp", "        - onHostMaintenance: TERMINATE\n", "", "scheduling", "error",
      "expected onHostMaintenance: TERMINATE"),
-    ("gcp", "machineType: g2-standard-4", "machineType: g2-standard-24", "GPU: 1", "error",
-     "found 1, expected 2, as g2-standard-24"),
     ("local", "  head_ip: 192.0.2.10", "  # ", "provider", "error",
      "provider.head_ip: found nothing, expected the head's"),
     ("local", "  worker_ips:\n    - 192.0.2.11\n    - 192.0.2.12\n", "", "provider", "error",
@@ -101,28 +94,26 @@ KUBERNETES = [
     ("kuberay", "kind: RayJob", "kind: RayJobs", "kind", "error",
      "kind: found RayJobs, expected `RayJob`; correct it"),
     ("kuberay", "  name: dkvb\n", "  name: Dkvb_1\n", "  name: Dkvb_1", "error",
-     "found Dkvb_1, expected small letters"),
+     "found Dkvb_1, expected lowercase letters"),
     ("kuberay", 'rayVersion: "2.60.0"', 'rayVersion: "2.61.0"', "image:", "error",
      "found Ray 2.60.0, expected Ray 2.61.0, as"),
     ("kuberay", 'rayVersion: "2.60.0"', "", "rayClusterSpec", "error",
      "rayVersion: found nothing, expected the image's"),
+    ("kuberay", "2.60.0", "2.51.9", "rayVersion", "error",
+     "found 2.51.9, expected the image's version in quotes, 2.52.0 or newer"),
     ("kuberay", "dkvb:0.1.0-ray2.60.0", "dkvb:latest", "image", "error",
      ".image: found registry.example.com/dkvb:latest, expected"),
     ("kuberay", 'num-cpus: "0"', "num-cpus: 0", "num-cpus", "error",
      'num-cpus: found 0 without quotes, expected "0"'),
     ("kuberay", 'num-cpus: "0"', 'num-cpus: "2"', "num-cpus", "error",
      'num-cpus: found 2, expected "0"; keep work off the head'),
-    ("kuberay", ", nvidia.com/gpu: 1}", "}", "- groupName: gpu", "warning",
-     "found no nvidia.com/gpu limit, expected GPU workers"),
-    ("kuberay", "replicas: 0\n", "replicas: 9\n", "replicas: 9", "error",
-     "workerGroupSpecs[0].replicas: found 9, expected 0 to 4"),
     ("kuberay", "minReplicas: 0", "minReplicas: 5", "minReplicas: 5", "error",
      "found 5, expected at most maxReplicas, 4"),
-    ("kuberay", "enableInTreeAutoscaling: true", "", "replicas: 0", "error",
-     "expected 1 or more, as enableInTreeAutoscaling"),
+    ("kuberay", "enableInTreeAutoscaling: true", "", "workerGroupSpecs", "warning",
+     "workerGroupSpecs: found no workers, expected 1 or more; set replicas, or turn autoscaling on"),
     ("kuberay", 'requests: {cpu: "2", memory: 8Gi}\n                limits', "limits", None, None, None),
-    ("kuberay", ", memory: 8Gi}", "}", "requests", "error",
-     "resources.requests: found no memory, expected a request for memory"),
+    ("kuberay", ", memory: 8Gi}", "}", "resources", "warning",
+     "resources: found no memory, expected a request for memory"),
     ("kuberay", "      mode: token", "      mode: disabled", "authOptions", "error",
      "authOptions: found disabled, expected mode: token"),
     ("kuberay", "    authOptions:\n      mode: token\n", "", "rayClusterSpec", "error",
@@ -130,14 +121,20 @@ KUBERNETES = [
     ("kuberay", "  entrypoint: >-\n    dkvb run cifar10\n", "  entrypoint: >-\n", "entrypoint", None, None),
     ("kuberay", "--address auto", "", "entrypoint", "error",
      "found no --address auto, expected --address auto; add it"),
-    ("kuberay", "shutdownAfterJobFinishes: true", "", "spec", "error",
+    ("kuberay", "shutdownAfterJobFinishes: true", "", "spec", "warning",
      "shutdownAfterJobFinishes: found nothing, expected true"),
-    ("kuberay", "ttlSecondsAfterFinished: 300", "ttlSecondsAfterFinished: -1", "ttlSec", "error",
-     "found -1, expected a whole"),
-    ("kuberay", "backoffLimit: 2", "backofLimit: 2", "backofLimit", "error", "expected `backoffLimit`; rename it"),
+    ("kuberay", "spec:\n  #", "spec:\n  submissionMode: HTTPmode\n  #", "HTTPmode", "error",
+     "spec.submissionMode: found HTTPmode, expected one of K8sJobMode, HTTPMode"),
+    ("kuberay", '        num-cpus: "0"\n', '        {}\n      resources: {CPU: "0"}\n', None, None, None),
+    ("kuberay", '        num-cpus: "0"\n', '        {}\n      resources: {CPU: "4"}\n', "CPU", "error",
+     'headGroupSpec.resources.CPU: found 4, expected "0"; keep work off the head'),
+    ("kuberay", 'num-cpus: "0"', 'num-gpus: "0"', "rayStartParams", "error", 'num-cpus: found nothing, expected "0"'),
     ("kuberay", "spec:\n  #", "spec:\n  suspend: true\n  #", "metadata", "error",
      "found no queue, expected kueue.x-k8s.io/queue-name"),
     ("kueue", "suspend: true", "suspend: false", "suspend", "error", "spec.suspend: found false, expected true"),
+    ("kueue", "suspend: true", "", None, None, None),
+    ("kueue", "  shutdownAfterJobFinishes: true\n", "", "spec", "error",
+     "spec.shutdownAfterJobFinishes: found nothing, expected true in a queue"),
     ("kueue", "queue-name: dkvb", "queue-name: dkv", "queue-name: dkv", "error",
      "found dkv, expected a LocalQueue of namespace"),
     ("kueue", "    kueue.x-k8s.io/queue-name: dkvb\n", "    a: b\n", "  labels:", "error",
@@ -158,6 +155,8 @@ KUBERNETES = [
      "expected `kueue.x-k8s.io/v1beta2`"),
 ]
 # fmt: on
+TO_EDIT = ("a value of yours", "their CRDs")
+"""What is expected where a template is checked as it is, without CRDs."""
 
 
 @pytest.mark.parametrize(("provider", "old", "new", "marker", "severity", "says"), LAUNCHER + KUBERNETES)
@@ -165,7 +164,7 @@ def test_a_broken_file_is_found_out_in_its_line(provider, old, new, marker, seve
     text = render(provider)
     assert old in text
     broken = text.replace(old, new)
-    found = [each for each in findings_of(broken) if each.expected != "a value of yours"]
+    found = [each for each in findings_of(broken) if each.expected not in TO_EDIT]
     if severity is None:
         assert found == []
         return
@@ -177,7 +176,7 @@ def test_a_broken_file_is_found_out_in_its_line(provider, old, new, marker, seve
 @pytest.mark.parametrize("case", range(len(LAUNCHER + KUBERNETES)))
 def test_one_mistake_makes_one_or_two_findings(case, findings_of):
     provider, old, new, *_ = (LAUNCHER + KUBERNETES)[case]
-    found = [each for each in findings_of(render(provider).replace(old, new)) if each.expected != "a value of yours"]
+    found = [each for each in findings_of(render(provider).replace(old, new)) if each.expected not in TO_EDIT]
     assert len({(each.where.split("[")[0], each.expected) for each in found}) <= 2, list(map(str, found))
 
 

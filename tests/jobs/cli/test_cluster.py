@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 import pytest
 
+from tests.cluster.files.crds import crd, written
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
@@ -58,6 +60,35 @@ def test_json_has_a_row_for_each_finding(dkvb, tmp_path):
     assert ended.code == 1
     assert row.keys() == {"file", "line", "severity", "where", "found", "expected", "remedy"}
     assert (row["file"], row["line"], row["severity"]) == (str(path), 2, "error")
+
+
+def test_fields_are_checked_by_the_crds_that_are_given_and_said_to_be_unchecked_without(dkvb, tmp_path):
+    run = tmp_path / "run.yaml"
+    run.write_text("apiVersion: kueue.x-k8s.io/v1beta2\nkind: LocalQueue\nmetadata: {name: a}\nspec: {sizes: 2}\n")
+    without = dkvb("cluster", "check", run)
+    assert without.code == 0
+    assert "2: warning: kind: found LocalQueue without a schema" in without.out
+    assert "field names and types were not checked: give --crds PATH, --kubectl or --server" in without.out
+    crds = written(tmp_path, crd("LocalQueue", "kueue.x-k8s.io", versions=("v1beta2",)))
+    ended = dkvb("cluster", "check", run, "--crds", crds)
+    assert ended.code == 1
+    assert f"{run}:4: error: spec.sizes: found an unknown key, expected `size`; rename it" in ended.out
+
+
+def test_sources_of_crds_that_cannot_be_used_are_mistakes_of_usage(dkvb, tmp_path, monkeypatch):
+    run = tmp_path / "run.yaml"
+    run.write_text("apiVersion: v1\nkind: Gadget\n")
+    assert dkvb("cluster", "check", run, "--crds", tmp_path / "none").code == 2
+    found = dkvb("cluster", "check", run, "--crds", run)
+    assert (found.code, found.out) == (2, "")
+    assert found.err.startswith(f"dkvb: {run}: found no CustomResourceDefinition")
+    both = dkvb("cluster", "check", run, "--crds", run, "--kubectl")
+    assert (both.code, both.err.count("give one of them")) == (2, 1)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for option in ("--kubectl", "--server"):
+        missing = dkvb("cluster", "check", run, option)
+        assert missing.code == 2
+        assert missing.err.startswith("dkvb: kubectl: cannot be run: No such file")
 
 
 def test_a_missing_file_and_a_bad_value_are_mistakes_of_usage(dkvb, tmp_path):
