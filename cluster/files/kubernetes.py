@@ -20,11 +20,9 @@ RAY_CLUSTER: dict[str, Keys] = {
 _JOB: dict[str, Keys] = {"RayJob": ("spec",), "RayCronJob": ("spec", "jobTemplate")}
 _LONGEST = {"RayJob": 47, "RayCluster": 53, "RayService": 47, "RayCronJob": 36}
 """Characters in a name, to which KubeRay adds more for pods and services."""
-_GENERATED = 5
-"""Characters that Kubernetes adds to a `generateName`."""
-QUEUE_KINDS = ("ResourceFlavor", "ClusterQueue", "LocalQueue", "WorkloadPriorityClass")
 VERSIONS = {kind: ["ray.io/v1"] for kind in RAY_CLUSTER} | {
-    kind: ["kueue.x-k8s.io/v1beta2", "kueue.x-k8s.io/v1beta1"] for kind in QUEUE_KINDS
+    kind: ["kueue.x-k8s.io/v1beta2", "kueue.x-k8s.io/v1beta1"]
+    for kind in ("ResourceFlavor", "ClusterQueue", "LocalQueue", "WorkloadPriorityClass")
 }
 """Kinds that a file for KubeRay may have, and where no CRD says otherwise their apiVersions, newest first."""
 _SECRET_NAME = re.compile(r"RAY_AUTH_TOKEN|\w*(SECRET|PASSWORD|ACCESS_KEY|API_KEY)\w*|HF_TOKEN")
@@ -38,7 +36,8 @@ def check_kind(notes: Notes, schemas: Schemas | None) -> bool:
     """
     value = notes.document.value
     kind, version = word(value, "kind"), word(value, "apiVersion")
-    versions = (schemas.versions(kind) if schemas else None) or VERSIONS.get(kind, [])
+    given = [each for each, its_kind in schemas.of if its_kind == kind] if schemas else []
+    versions = given or VERSIONS.get(kind, [])
     schema = schemas.of.get((version, kind)) if schemas else None
     _check_secrets(notes)
     if not kind or not version:
@@ -70,12 +69,10 @@ def _check_secrets(notes: Notes) -> None:
 def _check_ray(notes: Notes, kind: str) -> None:
     value = notes.document.value
     name, prefix = word(value, "metadata", "name"), word(value, "metadata", "generateName")
-    longest = _LONGEST[kind] if name or not prefix else _LONGEST[kind] - _GENERATED
-    pattern = r"[a-z]([-a-z0-9]*[a-z0-9])?" if name or not prefix else r"[a-z][-a-z0-9]*"
-    if not re.fullmatch(pattern, name or prefix) or len(name or prefix) > longest:
-        keys = ("metadata", "name" if name or not prefix else "generateName")
-        expected = f"lowercase letters, digits and hyphens, at most {longest}"
-        notes.error(keys, name or prefix, expected=expected, remedy="rename it")
+    key, given, added = ("generateName", f"{prefix}xxxxx", 5) if prefix and not name else ("name", name, 0)
+    if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", given) or len(given) > _LONGEST[kind]:
+        expected = f"lowercase letters, digits and hyphens, at most {_LONGEST[kind] - added}"
+        notes.error(("metadata", key), name or prefix, expected=expected, remedy="rename it")
     cluster = RAY_CLUSTER[kind]
     if kind in _JOB:
         _check_job(notes, _JOB[kind])

@@ -43,7 +43,7 @@ def quantity(given: object) -> float | None:
 
 def requested(run: Notes) -> dict[str, float]:
     """What all pods of a run request together, as Kueue counts it."""
-    value, base = run.document.value, _ray_cluster(run)
+    value, base = run.document.value, RAY_CLUSTER[word(run.document.value, "kind")]
     total: defaultdict[str, float] = defaultdict(float)
     pods: list[tuple[Keys, int]] = [((*base, "headGroupSpec"), 1)]
     for index, group in enumerate(sequence(value, *base, "workerGroupSpecs")):
@@ -85,7 +85,7 @@ def _check_run(run: Notes, queues: Sequence[Notes], clusters: dict[str, Notes]) 
 def _check_turn(run: Notes) -> None:
     """Note a run that would start, or grow, without asking its queue, or that its queue cannot end."""
     value = run.document.value
-    suspend, scaling = at(value, "spec", "suspend"), (*_ray_cluster(run), "enableInTreeAutoscaling")
+    suspend, scaling = at(value, "spec", "suspend"), (*RAY_CLUSTER[word(value, "kind")], "enableInTreeAutoscaling")
     if suspend is False:
         remedy = "leave it out or set it: the run must not start before its turn"
         run.error(("spec", "suspend"), suspend, expected="true", remedy=remedy)
@@ -144,8 +144,3 @@ def _name(notes: Notes) -> str:
 
 def _namespace(notes: Notes) -> str:
     return word(notes.document.value, "metadata", "namespace") or "default"
-
-
-def _ray_cluster(run: Notes) -> Keys:
-    """Where a run describes its Ray cluster."""
-    return RAY_CLUSTER[word(run.document.value, "kind")]

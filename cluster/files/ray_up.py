@@ -33,10 +33,17 @@ def check_cluster(notes: Notes) -> None:
     _check_starts(notes, "head_start_ray_commands", needed=("--head", "--autoscaling-config"), refused="--address")
     _check_starts(notes, "worker_start_ray_commands", needed=("--address",), refused="--head")
     _check_mounts(notes)
-    refused = objection(notes.document.value)
+    refused = objection(_filled(notes.document.value) if provider == "aws" else notes.document.value)
     if refused is not None and not notes.has_error(refused.keys):
         text = f"what Ray refuses: {refused.text}"
         notes.error(refused.keys, text, expected="what `ray up` takes", remedy="correct it")
+
+
+def _filled(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A file as `ray up` validates it on AWS, where it asks the cloud what a machine has that the file does not say."""
+    types = mapping(config, "available_node_types")
+    filled = {name: {"resources": {}, **each} if isinstance(each, dict) else each for name, each in types.items()}
+    return {**config, "available_node_types": filled} if types else {**config}
 
 
 def _check_provider(notes: Notes, provider: str) -> None:
@@ -81,8 +88,7 @@ def _check_machines(notes: Notes) -> None:
         notes.error(("provider", "worker_ips"), "a machine twice", expected="each once", remedy="remove the second")
     if head in workers:
         notes.error(("provider", "worker_ips"), "the head", expected="other machines", remedy="remove it from the list")
-    least, most = whole(config, "min_workers"), whole(config, "max_workers")
-    if max(most or 0, least or 0) > len(workers):
+    if (most := whole(config, "max_workers") or 0) > len(workers):
         expected = f"at most {len(workers)}, as in worker_ips"
         notes.warning(("max_workers",), most, expected=expected, remedy="list more or ask less")
     starts = [str(each) for each in sequence(config, "head_start_ray_commands") if _START.search(str(each))]

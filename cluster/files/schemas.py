@@ -44,10 +44,6 @@ class Schemas:
     of: Mapping[tuple[str, str], Schema]
     """By apiVersion and kind."""
 
-    def versions(self, kind: str) -> list[str]:
-        """The apiVersions of a kind."""
-        return [version for version, each in self.of if each == kind]
-
 
 def read_schemas(path: Path) -> Schemas:
     """The schemas of all CRDs in a YAML or JSON file, or in those of a folder.
@@ -116,9 +112,9 @@ def check_settings(notes: Notes, schema: Schema) -> None:
 def _note(notes: Notes, errors: list[Any]) -> None:
     unknown = [each for each in errors if each.validator == "additionalProperties"]
     meant = {keys for each in unknown for keys in _note_unknown(notes, each)}
-    for each in errors:
+    for each in [each for each in errors if each.validator != "additionalProperties"]:
         keys = tuple(each.absolute_path)
-        if each not in unknown and keys not in meant:
+        if keys not in meant:
             expected, remedy = _says(each)
             found = each.message if each.validator == "x-kubernetes-list-type" else _found(keys, each.instance)
             notes.error(keys, found, expected=expected, remedy=remedy)
@@ -159,7 +155,7 @@ def _says(error: Any) -> tuple[str, str]:
     """What was expected instead, and what to do."""
     rule, wanted, found = error.validator, error.validator_value, error.instance
     if rule == "required":
-        return f"{word(wanted, error.absolute_path[-1], 'type') or 'a value'}, which is required", "add it"
+        return f"a value of type {word(wanted, error.absolute_path[-1], 'type') or 'any'}", "add it"
     if error.schema.get("x-kubernetes-int-or-string") and rule != "pattern":
         return "an integer or a string", "quote it" if isinstance(found, float) else "correct it"
     if rule == "type" and wanted == "string" and isinstance(found, bool | int | float):
