@@ -10,6 +10,7 @@ from cluster.files.check import check
 from cluster.files.render import render
 from cluster.files.schemas import read_schemas
 from tests.cluster.files.crds import CRDS, needs_crds
+from tests.cluster.files.test_check import places as all_places
 
 pytestmark = [needs_crds, pytest.mark.usefixtures("one_version_of_ray", "home")]
 
@@ -117,3 +118,16 @@ def test_every_field_without_its_last_letter_is_found_and_its_name_proposed(prov
         above[keys[-1][:-1]] = above.pop(keys[-1])
         found = [str(each) for each in found_in(yaml.safe_dump_all(broken))]
         assert any(f"found an unknown key, expected `{keys[-1]}`; rename it" in each for each in found), (keys, found)
+
+
+@pytest.mark.parametrize("provider", ["kuberay", "kueue"])
+def test_anything_in_place_of_something_ends_in_findings(provider, found_in):
+    pick = random.Random(f"anything {provider}")
+    for _ in range(40):
+        documents = list(yaml.safe_load_all(render(provider)))
+        *way, last = pick.choice([keys for keys in all_places(documents) if keys])
+        above = documents
+        for key in way:
+            above = above[key]
+        above[last] = pick.choice([None, 7, 1.5, True, "x", "", [], {}, [None], {7: 8}, [{}], {"x": [1, {}]}])
+        assert all(str(each) for each in found_in(yaml.safe_dump_all(documents))), (way, last, above[last])
