@@ -61,7 +61,7 @@ def render(provider: str, *, name: str, max_workers: int | None, image: str | No
 def check(files: tuple[Path, ...], *, crds: Path | None, kubectl: bool, server: bool, as_json: bool) -> None:
     """Check cluster files: what is wrong, in which line, and what to do. Exit code 1 if there are errors.
 
-    Nobody is asked, and nothing is written, but with --kubectl or --server; these change nothing in the cluster.
+    Nobody is asked, except with --kubectl or --server, which change nothing in the cluster. Nothing is written.
 
     Example: dkvb cluster check run.yaml --crds crds/
     """
