@@ -53,6 +53,10 @@ __all__ = [
 ]
 
 
+NODE_DIED = "its node has died"
+"""What Ray says of an actor that went with its node, such as an idle one that an autoscaler was ending already."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RayExecutor:
     """Held Ray actors inside an open session, each with its own process, CPUs and GPUs.
@@ -262,7 +266,7 @@ class _Run:
             name, setup = ray.get(slot.ready)
         except ray.exceptions.RayError as error:
             self._emit(Event(kind=EventKind.WORKER_LOST, worker=slot.name, text=_first_line(error)))
-            if not slot.name:
+            if not slot.name and NODE_DIED not in str(error):
                 self._note_setup_failure(_died_first(error), worker="an actor that died first")
             self._replace(slot)
             return
