@@ -1,8 +1,8 @@
 """A cluster that begins with a head without CPUs: Ray's own autoscaler brings nodes for the work, and ends them.
 
 The nodes are processes of this machine, and so are their GPUs: of those Ray counts one, and nothing computes on it
-(`fake_multinode`, which the wheel has. Submitted jobs cannot be tried on it: Ray unpacks a job's code anew for each
-node, and here all of them do so in one folder; `ray.cluster_utils.AutoscalingCluster` would end every Ray process there is).
+(`fake_multinode`, which the wheel has; `ray.cluster_utils.AutoscalingCluster` would end every Ray process there is). A
+submitted job cannot be tried on it: Ray unpacks the job's code anew for each node, and here all do so in one folder.
 """
 
 import re
