@@ -88,10 +88,13 @@ def variables() -> dict[str, str]:
 
 def _unwanted(entry: str) -> bool:
     """Whether an entry of the search path is the current folder, or was given relative to it."""
-    folder = os.path.realpath(entry)
-    relative = {part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if not os.path.isabs(part)}
-    if folder not in {os.path.realpath(part) for part in ("", *relative)}:
-        return False
+    try:
+        folder = os.path.realpath(entry)
+        relative = {part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if not os.path.isabs(part)}
+        if folder not in {os.path.realpath(part) for part in ("", *relative)}:
+            return False
+    except FileNotFoundError:  # the current folder is gone, and whatever is relative to it
+        return not os.path.isabs(entry)
     site = sys.modules.get("site")
     installed = [] if site is None else site.getsitepackages()
     return folder not in map(os.path.realpath, [HOME, os.path.dirname(os.__file__), *installed])

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from cluster.address import (
     environment,
 )
 from cluster.errors import ClusterError, ClusterUnreachable, InvalidRequest, NoWorkers, SessionClosed
+from cluster.pools import alive, found, places
 from cluster.signals import interrupt_held, termination_in_order
 from cluster.unit_map import Executor, RayExecutor, SerialExecutor
 from dkvb_unlearning import HOME
@@ -29,31 +30,33 @@ def session(
     *,
     address: str | None = None,
     workers: int | None = None,
-    gpus_per_worker: float = 0,
+    gpus: float | None = None,
     serial: bool = False,
 ) -> Iterator[Executor]:
     """An executor for the time of the `with` block.
 
     address: None starts a cluster on this machine and ends it with the block; otherwise `host:port`, `ray://host:port`
         or `auto` (RAY_ADDRESS, or the cluster that runs on this machine), which is left as it was.
-    workers: processes at most; None takes one per CPU of the cluster, or per `gpus_per_worker` of its GPUs.
-    gpus_per_worker: GPUs each worker holds; a fraction lets workers share one.
+    workers: processes at most; None takes one per CPU of the cluster, or per GPU for units that compute on GPUs, and
+        as many more as an autoscaler finds room for.
+    gpus: GPUs that each worker holds for units that compute on them; a fraction lets workers share one. None takes one
+        where a node has any; a cluster that has none yet is asked for some by a number.
     serial: no Ray at all, one unit after the other in this process; the rest is then ignored.
 
     raises: InsecureCluster for an address beyond this machine without an authentication token; ClusterUnreachable if
-        nothing answers there; NoWorkers if the cluster has no room for one worker and cannot grow; InvalidRequest for
-        arguments that make no sense; SessionClosed inside another session.
+        nothing answers there; NoWorkers if this machine has no room for a worker, where a cluster may grow;
+        InvalidRequest for arguments that make no sense; SessionClosed inside another session.
     """
     if workers is not None and workers < 1:
         raise InvalidRequest(f"session: workers is {workers}, expected at least 1")
-    if gpus_per_worker < 0:
-        raise InvalidRequest(f"session: gpus_per_worker is {gpus_per_worker}, expected 0 or more")
+    if gpus is not None and gpus < 0:
+        raise InvalidRequest(f"session: gpus is {gpus}, expected 0 or more")
     if serial:
         yield SerialExecutor()
         return
     connection = _local(workers=workers) if address is None else _remote(address)
     with connection:
-        yield _executor(workers=workers, gpus_per_worker=gpus_per_worker, can_grow=address is not None)
+        yield _executor(workers=workers, gpus=gpus, remote=address is not None)
 
 
 @contextmanager
@@ -121,35 +124,13 @@ def _connect(address: str, options: dict[str, Any]) -> None:
         ) from error
 
 
-def _executor(*, workers: int | None, gpus_per_worker: float, can_grow: bool) -> RayExecutor:
-    import ray
-
-    nodes = [
-        (node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0)) for node in ray.nodes() if node["Alive"]
-    ]
-    room = places(nodes, cpus=1, gpus=gpus_per_worker)
-    if room == 0 and (workers is None or not can_grow):
+def _executor(*, workers: int | None, gpus: float | None, remote: bool) -> RayExecutor:
+    nodes = alive()
+    if not remote and places(nodes, cpus=1, gpus=gpus or 0) == 0:
         raise NoWorkers(
-            f"session: no node has 1 CPU and {gpus_per_worker:g} GPUs for a worker (CPUs, GPUs of the nodes: {nodes}); "
-            + ("give the number of workers to let the cluster grow" if can_grow else "ask for fewer GPUs")
+            f"session: this machine has no CPU and {gpus or 0:g} GPUs for a worker (CPUs, GPUs: {nodes}); "
+            "ask for fewer GPUs"
         )
-    count = workers or room
-    return RayExecutor(
-        workers=count,
-        cpus_per_worker=cpus_each(nodes, workers=count, gpus=gpus_per_worker),
-        gpus_per_worker=gpus_per_worker,
-    )
-
-
-def places(nodes: Sequence[tuple[float, float]], *, cpus: int, gpus: float) -> int:
-    """How many workers of that many CPUs and GPUs fit on nodes of (CPUs, GPUs)."""
-    return sum(
-        min(int(node_cpus // cpus), int(node_gpus / gpus + 1e-9) if gpus else int(node_cpus))
-        for node_cpus, node_gpus in nodes
-    )
-
-
-def cpus_each(nodes: Sequence[tuple[float, float]], *, workers: int, gpus: float) -> int:
-    """The most CPUs a worker can hold so that all workers still fit; 1 where they do not fit anyway."""
-    most = int(max((cpus for cpus, _ in nodes), default=1))
-    return next((cpus for cpus in range(most, 1, -1) if places(nodes, cpus=cpus, gpus=gpus) >= workers), 1)
+    if remote:
+        _log.warning("note: %s", found(nodes, gpus=gpus))
+    return RayExecutor(workers=workers, gpus=gpus, grows=remote)

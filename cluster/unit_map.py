@@ -17,6 +17,7 @@ from cluster.errors import (
     WorkerSetupFailed,
 )
 from cluster.health import LOOK_S, Head
+from cluster.pools import Pool, Shape, alive, pool_for
 from cluster.units import (
     Event,
     EventKind,
@@ -51,16 +52,9 @@ __all__ = [
     "Work",
 ]
 
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "POLARS_MAX_THREADS",
-)
-_MEMORY_VARIABLES = {"MALLOC_MMAP_THRESHOLD_": str(1 << 28), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
-"""For glibc: keep freed arrays below 256 MiB, up to 1 GiB of them. By default large ones go back to the system at once,
-and faulting them in again, page by page, was a quarter of a small network's forward pass."""
+
+NODE_DIED = "its node has died"
+"""What Ray says of an actor that went with its node, such as an idle one that an autoscaler was ending already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +64,18 @@ class RayExecutor:
     Actors outlive a map: the next one finds them warm, their libraries imported.
     """
 
-    workers: int
-    """Upper bound; a map never starts more actors than it has units."""
-    cpus_per_worker: int = 1
-    gpus_per_worker: float = 0
-    idle: list[tuple[Any, str]] = field(default_factory=list, repr=False)
-    """Actors between two maps, and their names."""
+    workers: int | None = None
+    """At most so many; None: as many as there is room for, and as many as a growing cluster adds."""
+    gpus: float | None = None
+    """What a worker holds for units that compute on GPUs; None: one where a node has any."""
+    grows: bool = False
+    """Whether nodes may come: on every cluster but that of this process."""
+    idle: dict[Shape, list[tuple[Any, str]]] = field(default_factory=dict, repr=False)
+    """Actors between two maps, and their names, by what they hold."""
 
-    def map(self, factory: Factory, units: Sequence[str], *, policy: Policy, on_event: OnEvent) -> Outcomes:
+    def map(
+        self, factory: Factory, units: Sequence[str], *, policy: Policy, on_event: OnEvent, on_gpu: bool = False
+    ) -> Outcomes:
         """See Executor.map."""
         import ray
 
@@ -86,7 +84,7 @@ class RayExecutor:
             return
         if not ray.is_initialized():
             raise SessionClosed("map: no session is open; iterate the map inside `with session(...)`")
-        run = _Run(self, factory, units, policy=policy, on_event=on_event)
+        run = _Run(self.pool(on_gpu=on_gpu), factory, units, policy=policy, on_event=on_event)
         try:
             run.start()
             yield from run.outcomes()
@@ -94,21 +92,17 @@ class RayExecutor:
         finally:
             run.close()
 
-    def actor_options(self) -> dict[str, Any]:
-        """The resources and the environment of one actor, as Ray's `options` takes them."""
-        variables = dict.fromkeys(_THREAD_VARIABLES, str(max(1, self.cpus_per_worker))) | _MEMORY_VARIABLES
-        variables["PYTHONSAFEPATH"] = "1"
-        if self.gpus_per_worker == 0:
-            # Without it a process that holds no GPU still sees them all.
-            variables["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "1"
-        # No restarts by Ray: a process it had restarted unseen would hold no work. The driver spawns a new actor.
-        return {
-            "num_cpus": self.cpus_per_worker,
-            "num_gpus": self.gpus_per_worker,
-            "max_restarts": 0,
-            "max_task_retries": 0,
-            "runtime_env": {"env_vars": variables},
-        }
+    def pool(self, *, on_gpu: bool) -> Pool:
+        """The workers of the next map, on the nodes that are there now; those that hold something else are ended."""
+        import ray
+
+        pool = pool_for(alive(), workers=self.workers, gpus=self.gpus, grows=self.grows, on_gpu=on_gpu)
+        for shape in [*self.idle]:
+            if shape != pool.shape:
+                for actor, _ in self.idle.pop(shape):
+                    ray.kill(actor, no_restart=True)
+        pool.idle = self.idle.setdefault(pool.shape, [])
+        return pool
 
 
 @dataclass(slots=True, eq=False)
@@ -132,7 +126,7 @@ class _Run:
 
     def __init__(
         self,
-        executor: RayExecutor,
+        pool: Pool,
         factory: Factory,
         units: Sequence[str],
         *,
@@ -141,7 +135,7 @@ class _Run:
     ) -> None:
         import ray.cloudpickle
 
-        self._executor, self._policy, self._emit = executor, policy, on_event
+        self._pool, self._policy, self._emit = pool, policy, on_event
         self._factory = ray.cloudpickle.dumps(factory)
         self._open = len(units)
         self._todo = deque(units)
@@ -156,9 +150,7 @@ class _Run:
         self._head = Head()
 
     def start(self) -> None:
-        # All at once and unscheduled: actors that wait for a place are what an autoscaler sees as demand.
-        for _ in range(min(self._executor.workers, self._open)):
-            self._slots.append(self._spawn())
+        self._grow()
 
     def outcomes(self) -> Outcomes:
         while self._open:
@@ -178,7 +170,7 @@ class _Run:
 
     def release(self) -> None:
         """Keep the live actors for the next map."""
-        self._executor.idle.extend((slot.actor, slot.name) for slot in self._slots if slot.ready is None)
+        self._pool.idle.extend((slot.actor, slot.name) for slot in self._slots if slot.ready is None)
         self._slots = [slot for slot in self._slots if slot.ready is not None]
 
     def close(self) -> None:
@@ -189,13 +181,19 @@ class _Run:
             for slot in self._slots:
                 ray.kill(slot.actor, no_restart=True)
 
+    def _grow(self) -> None:
+        """Have as many actors as are wanted; those that wait for a place are what an autoscaler sees as demand."""
+        placed = sum(slot.ready is None for slot in self._slots)
+        while len(self._slots) < self._pool.wanted(self._open, placed=placed):
+            self._slots.append(self._spawn())
+
     def _spawn(self) -> _Slot:
         import ray
 
-        if self._executor.idle:
-            actor, name = self._executor.idle.pop()
+        if self._pool.idle:
+            actor, name = self._pool.idle.pop()
         else:
-            actor, name = ray.remote(UnitWorker).options(**self._executor.actor_options()).remote(), ""
+            actor, name = ray.remote(UnitWorker).options(**self._pool.shape.actor_options()).remote(), ""
         return _Slot(actor, actor.setup.remote(self._factory), name)
 
     def _feed(self) -> None:
@@ -268,12 +266,13 @@ class _Run:
             name, setup = ray.get(slot.ready)
         except ray.exceptions.RayError as error:
             self._emit(Event(kind=EventKind.WORKER_LOST, worker=slot.name, text=_first_line(error)))
-            if not slot.name:
+            if not slot.name and NODE_DIED not in str(error):
                 self._note_setup_failure(_died_first(error), worker="an actor that died first")
             self._replace(slot)
             return
         if setup.error is None:
             slot.name, slot.ready, self._was_live = name, None, True
+            self._grow()
             self._emit(Event(kind=EventKind.WORKER_READY, worker=name))
             return
         ray.kill(slot.actor, no_restart=True)
@@ -369,9 +368,8 @@ class _Run:
             raise self._failure
         raise NoWorkers(
             f"map: no live worker for {self._policy.deadline_s:g} s, {self._open} units are open; "
-            f"{len(self._slots)} workers wait for {self._executor.cpus_per_worker} CPUs and "
-            f"{self._executor.gpus_per_worker:g} GPUs each. See what the cluster has with `ray status`, ask for "
-            "fewer resources, or raise deadline_s if nodes take longer to come up"
+            f"{len(self._slots)} workers wait for {self._pool.shape} each. See what the cluster has with `ray "
+            "status`, ask for fewer resources, or raise deadline_s if nodes take longer to come up"
         )
 
 

@@ -104,16 +104,14 @@ class Executor(Protocol):
     result of a worker that was given up changes nothing. Only small results come back.
     """
 
-    @property
-    def workers(self) -> int:
-        """How many units can run at a time."""
-        ...
-
-    def map(self, factory: Factory, units: Sequence[str], *, policy: Policy, on_event: OnEvent) -> Outcomes:
+    def map(
+        self, factory: Factory, units: Sequence[str], *, policy: Policy, on_event: OnEvent, on_gpu: bool = False
+    ) -> Outcomes:
         """Yield one Outcome per unit, in order of completion; nothing starts before the first `next`.
 
         factory: picklable, called once in each worker; returns the work, unit -> small result.
         units: distinct names.
+        on_gpu: whether they compute on a GPU where there is one; workers of other maps hold none.
 
         An OSError or MemoryError of the work is tried again, any other exception is final at once.
         Closing the generator, or any exception, ends the workers.
@@ -226,9 +224,9 @@ def has_ended(process: str) -> bool:
 class SerialExecutor:
     """One unit after the other in this process: for tests, debugging and machines without Ray."""
 
-    workers: int = 1
-
-    def map(self, factory: Factory, units: Sequence[str], *, policy: Policy, on_event: OnEvent) -> Outcomes:
+    def map(
+        self, factory: Factory, units: Sequence[str], *, policy: Policy, on_event: OnEvent, on_gpu: bool = False
+    ) -> Outcomes:
         """See Executor.map; leases and worker deaths cannot be watched from inside and are not."""
         check_distinct(units)
         if not units:

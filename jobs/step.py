@@ -6,6 +6,7 @@ Every step module (`jobs.steps.manifest`, `jobs.steps.embeddings`, ...) says wha
 - ``INPUTS``: the names of the steps that it reads.
 - ``VERSION``: raised whenever the same asks would give other bytes.
 - ``LEASE_S``: seconds after which a worker that has not finished a unit counts as hanging, and is replaced.
+- ``ON_GPU``: whether a unit computes on a GPU where there is one; workers of other steps hold none.
 - ``prepare(task) -> list[str]`` runs once in the driver: creates the arrays, returns the names of the units in order.
 - ``open_work(task) -> Callable[[str], Facts]`` runs once in each worker: loads what units share, returns the function
   that does one unit and writes it whole.
@@ -121,6 +122,7 @@ class StepModule(Protocol):
 
     VERSION: int
     LEASE_S: int
+    ON_GPU: bool
     INPUTS: Inputs
 
     @property

@@ -35,7 +35,12 @@ JOB = click.argument("job")
 @click.option("--name", help="Of the job; the spec's unless given.")
 @click.option("--attempts", type=click.IntRange(1), default=3, show_default=True, help="Attempts before it has failed.")
 @click.option("--workers", type=click.IntRange(1), help="Worker processes; more than there is room for lets it grow.")
-@click.option("--gpus", type=click.FloatRange(0), default=0, help="GPUs a worker holds.")
+@click.option(
+    "--gpus",
+    type=click.FloatRange(0),
+    help="GPUs a worker holds in steps that compute on them. Unless given: 1 where a node has any; a cluster that "
+    "grows from none needs the number.",
+)
 @JSON
 def submit(
     spec: str,
@@ -48,7 +53,7 @@ def submit(
     name: str | None,
     attempts: int,
     workers: int | None,
-    gpus: float,
+    gpus: float | None,
     as_json: bool,
 ) -> None:
     """Queue a spec as a Ray job; it starts at once if nothing else runs from that queue.

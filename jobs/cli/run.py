@@ -64,7 +64,12 @@ def plan(spec: str, images: str | None, root: Place | None, *, as_json: bool) ->
 @IMAGES
 @click.option("--address", metavar="A", help="A Ray cluster (host:port, ray://..., auto); default: here.")
 @WORKERS
-@click.option("--gpus", type=click.FloatRange(0), default=0, help="GPUs a worker holds.")
+@click.option(
+    "--gpus",
+    type=click.FloatRange(0),
+    help="GPUs a worker holds in steps that compute on them. Unless given: 1 where a node has any; a cluster that "
+    "grows from none needs the number.",
+)
 @click.option("--serial", is_flag=True, help="In this process, without Ray: for debugging.")
 @JSON
 def run(
@@ -74,7 +79,7 @@ def run(
     images: str | None,
     address: str | None,
     workers: int | None,
-    gpus: float,
+    gpus: float | None,
     serial: bool,
     as_json: bool,
 ) -> None:

@@ -32,7 +32,7 @@ def submit(
     priority: int = 0,
     attempts: int = 3,
     workers: int | None = None,
-    gpus: float = 0,
+    gpus: float | None = None,
 ) -> Job:
     """Put a job into the queue, and start it at once if nothing else runs there.
 

@@ -85,7 +85,7 @@ class Assignment(Signed):
     attempts: int
     """Before it has failed."""
     workers: int | None = None
-    gpus: float = 0
+    gpus: float | None = None
     """That each worker holds."""
     commit: str | None = None
     """Of the code that submitted it."""
@@ -118,7 +118,7 @@ class Assignment(Signed):
             priority=content["priority"],
             attempts=content["attempts"],
             workers=content.get("workers"),
-            gpus=gpus or 0,
+            gpus=gpus,
             commit=content["commit"],
             time=content["time"],
             by=content["by"],

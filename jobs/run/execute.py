@@ -17,8 +17,8 @@ class Placement:
 
     address: str | None = None
     workers: int | None = None
-    gpus: float = 0
-    """That each worker holds."""
+    gpus: float | None = None
+    """Held by each worker of a step that computes on GPUs."""
     serial: bool = False
     """In this process, without Ray."""
 
@@ -33,7 +33,7 @@ def execute(plans: Sequence[Plan], root: Place, placement: Placement, progress: 
     with session(
         address=placement.address,
         workers=placement.workers,
-        gpus_per_worker=placement.gpus,
+        gpus=placement.gpus,
         serial=placement.serial or done,
     ) as executor:
         run(plans, root, executor, progress)

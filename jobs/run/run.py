@@ -167,8 +167,10 @@ def run_steps(steps: Mapping[str, Step], root: Place, executor: Executor, progre
         for open_step in open_steps.values():
             if not open_step.open:
                 close(open_step, progress, notes)
-        for open_step in map_units(open_steps, executor, progress, apart=shared):
-            close(open_step, progress, notes)
+        for on_gpu in (True, False):  # GPU workers, and the nodes that they are on, can go before the others begin
+            alike = {label: each for label, each in open_steps.items() if STEPS[each.step.kind].ON_GPU is on_gpu}
+            for open_step in map_units(alike, executor, progress, apart=shared, on_gpu=on_gpu):
+                close(open_step, progress, notes)
     failed = [open_step for open_step in open_steps.values() if open_step.failed]
     if failed:
         causes = [outcome.exception for open_step in failed for outcome in open_step.failed]
@@ -210,7 +212,7 @@ def begin(label: str, step: Step, task: Task[Any], progress: Progress) -> OpenSt
 
 
 def map_units(
-    open_steps: Mapping[str, OpenStep], executor: Executor, progress: Progress, *, apart: bool
+    open_steps: Mapping[str, OpenStep], executor: Executor, progress: Progress, *, apart: bool, on_gpu: bool
 ) -> Iterator[OpenStep]:
     """Map the open units of all steps and keep their journals; yields each step after its last unit, if none failed.
 
@@ -232,7 +234,7 @@ def map_units(
 
     factory = partial(open_units, {each.label: (each.step.kind, each.task) for each in todo})
     policy = Policy(leases=leases, deadline_s=DEADLINE_S)
-    for outcome in executor.map(factory, list(leases), policy=policy, on_event=log):
+    for outcome in executor.map(factory, list(leases), policy=policy, on_event=log, on_gpu=on_gpu):
         label, _, unit = outcome.unit.rpartition("/")
         open_step, outcome.unit = open_steps[label], unit
         open_step.open.discard(unit)

@@ -14,6 +14,7 @@ from store.layout import BLOCK
 
 VERSION = 2
 LEASE_S = 3600
+ON_GPU = False
 INPUTS = Inputs(["embeddings", "keys"], optional=["seen"])
 
 

@@ -28,6 +28,7 @@ from store.tables import write_rows
 
 VERSION = 1
 LEASE_S = 86400
+ON_GPU = False
 INPUTS = Inputs([*inputs.MODEL, "tuning"])
 
 

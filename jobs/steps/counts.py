@@ -9,6 +9,7 @@ from store import arrays
 
 VERSION = 1
 LEASE_S = 7200
+ON_GPU = False
 INPUTS = Inputs(["manifest", "embeddings", "codes", "keys"])
 
 

@@ -30,6 +30,7 @@ from store.images import Item, Manifest, Shard
 
 VERSION = 1
 LEASE_S = 3600
+ON_GPU = True
 INPUTS = Inputs(["manifest", "train"])
 """The manifest of the images, and that of the training images, whose classes they have."""
 

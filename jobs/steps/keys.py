@@ -11,6 +11,7 @@ from store.layout import CODEBOOKS
 
 VERSION = 2
 LEASE_S = 86400
+ON_GPU = False
 INPUTS = Inputs(["train"])
 
 

@@ -16,6 +16,7 @@ from store.layout import LINEAR
 
 VERSION = 1
 LEASE_S = 86400
+ON_GPU = False
 INPUTS = Inputs(["manifest", "train", "test"])
 
 

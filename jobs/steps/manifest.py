@@ -13,6 +13,7 @@ from store.layout import MANIFEST
 
 VERSION = 1
 LEASE_S = 7200
+ON_GPU = False
 INPUTS = Inputs()
 
 

@@ -11,6 +11,7 @@ from store.layout import BLOCK
 
 VERSION = 1
 LEASE_S = 7200
+ON_GPU = False
 INPUTS = Inputs(["embeddings", "keys"], optional=["seen"])
 
 

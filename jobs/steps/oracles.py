@@ -20,6 +20,7 @@ from store import arrays
 
 VERSION = 1
 LEASE_S = 86400
+ON_GPU = False
 INPUTS = Inputs(["manifest", "train", "test", "values"])
 
 

@@ -35,6 +35,7 @@ from store.tables import compact, write_rows
 
 VERSION = 1
 LEASE_S = 86400
+ON_GPU = False
 INPUTS = Inputs([*inputs.MODEL, "tuning", "flipped"], optional=["other", "other_manifest"])
 
 

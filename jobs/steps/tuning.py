@@ -15,6 +15,7 @@ from jobs.worker import use_one_core
 
 VERSION = 1
 LEASE_S = 86400
+ON_GPU = False
 INPUTS = Inputs(inputs.MODEL)
 
 

@@ -19,6 +19,7 @@ from store.layout import CHECKPOINT
 
 VERSION = 3
 LEASE_S = 604800
+ON_GPU = False
 INPUTS = Inputs(["manifest", "embeddings", "codes", "keys"])
 
 

@@ -201,3 +201,20 @@ def test_a_command_without_a_session_that_is_told_to_end_says_so_and_exits_with_
     assert process.returncode == 143
     assert said == "dkvb: told to end (SIGTERM); what was finished is kept\n"
     assert find_job(queue, job.id).attempts == []
+
+
+def test_a_current_folder_that_is_gone_stops_no_command_that_needs_none(tmp_path, finished):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code = f"import os, sys; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r}); os.execv(sys.executable, sys.argv[1:])"
+    words = [sys.executable, "-P", "-m", "jobs.cli", "status", str(finished.root)]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "tiny" in done.stdout

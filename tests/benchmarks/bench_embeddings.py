@@ -30,7 +30,7 @@ from timing import report, size
 from torch import Tensor
 
 from cluster.session import session
-from cluster.unit_map import Executor, Policy, RayExecutor, SerialExecutor
+from cluster.unit_map import Policy, RayExecutor, SerialExecutor
 from dkvb.backbones import Backbone, embed, load_backbone
 from jobs import inputs
 from jobs.plan.plan import make_plan
@@ -109,13 +109,15 @@ def marked(task: Task[embeddings.Asks]) -> Work:
     return do
 
 
-def through_actors(task: Task[embeddings.Asks], units: list[str], executor: Executor) -> float:
+def through_actors(task: Task[embeddings.Asks], units: list[str], executor: RayExecutor) -> float:
     """Seconds the step takes for all units, from when the last actor was warm."""
     with tempfile.TemporaryDirectory() as name:
-        arrived, workers = Path(name), min(executor.workers, len(units))
+        arrived, workers = Path(name), executor.pool(on_gpu=True).wanted(len(units), placed=0)
         factory = partial(warmed, partial(marked, task), units[0], workers, arrived)
         with task.output.journal() as journal:
-            mapped = executor.map(factory, units, policy=Policy(), on_event=lambda event: journal.write(asdict(event)))
+            mapped = executor.map(
+                factory, units, policy=Policy(), on_event=lambda event: journal.write(asdict(event)), on_gpu=True
+            )
             assert all(outcome.ok for outcome in mapped)
         return time.time() - max(path.stat().st_mtime for path in arrived.iterdir())
 
@@ -164,9 +166,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, session() as executor:
         task = prepare(Path(name), s["n"], image_size)
         units = task.output.units() or []
-        workers = min(executor.workers, len(units))
         assert isinstance(executor, RayExecutor)
-        os.environ.update(executor.actor_options()["runtime_env"]["env_vars"])  # of the plain processes too
+        actors = executor.pool(on_gpu=True)
+        workers = actors.wanted(len(units), placed=0)
+        os.environ.update(actors.shape.actor_options()["runtime_env"]["env_vars"])  # of the plain processes too
         context = multiprocessing.get_context("spawn")
         ready = context.Barrier(workers + 1)
         with context.Pool(workers, hold, (task, units[0], ready)) as pool:

@@ -65,7 +65,7 @@ def by_ray(task: Task[sweep.Asks], units: list[str], workers: int) -> float:
     """Seconds of all units over held actors, from when the last was warm."""
     with session() as found, tempfile.TemporaryDirectory() as arrived:
         assert isinstance(found, RayExecutor)
-        executor = RayExecutor(workers=workers, cpus_per_worker=1)
+        executor = RayExecutor(workers=workers)
         ready: list[float] = []
         factory = partial(warmed, task, units[0], Path(arrived), workers)
         policy = Policy(lease_s=PATIENCE_S, deadline_s=PATIENCE_S)
