@@ -98,7 +98,7 @@ def verify(root: Place) -> Integrity:
             integrity.damaged[artefact] = wrong
         elif artefact.done and not artefact.has_checksums:
             integrity.unchecked.append(artefact)
-    if read_bytes(root / ROOT_FILE) != as_json({"format": ROOT_FORMAT}):
+    if read_bytes(root / ROOT_FILE) != as_json({"format": root_format(root / ROOT_FILE)}):
         integrity.records[root / ROOT_FILE] = f"{root / ROOT_FILE}: does not hold what was written"
     recorded = names(root / "experiments", ".json")
     if integrity.artefacts and not recorded:

@@ -90,7 +90,7 @@ def faults(folder: Place) -> list[tuple[str, str]]:
         known = ledger(folder)
     except ArtefactDamaged as error:
         damages.append((CHECKSUMS, str(error)))
-        known = _unverified(folder) or _unfinished(folder)
+        known = unverified(folder) or _unfinished(folder)
     if known is None:
         return damages
     with ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -99,7 +99,7 @@ def faults(folder: Place) -> list[tuple[str, str]]:
     return damages
 
 
-def _unverified(folder: Place) -> Ledger | None:
+def unverified(folder: Place) -> Ledger | None:
     """The checksums as they are, whatever DONE says of them; None where they are not readable."""
     with suppress(FileNotFoundError, LookupError, TypeError, ValueError, AttributeError):
         files = dict(from_json(read_bytes(folder / CHECKSUMS))[FILES])
