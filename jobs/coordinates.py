@@ -41,10 +41,14 @@ def seal(output: Artefact, along: Sequence[Coordinate]) -> None:
     """
     if output.step not in STEPS_WITH_ARRAYS:
         return
-    older = [name for name, layout in ARRAYS.items() if layout.step == output.step and layout.also]
-    rename_axes(output.data, older)
+    rename_axes(output.data, older_axes(output.step))
     about = {"step": output.step, "version": output.spec()["version"], "digest": output.digest}
     consolidate(output.data, along, about)
+
+
+def older_axes(step: str) -> list[str]:
+    """Arrays of a step whose axes had other names in older versions."""
+    return [name for name, layout in ARRAYS.items() if layout.step == step and layout.also]
 
 
 def item_keys(manifest: Artefact, counted: Manifest) -> NDArray[np.object_]:
@@ -62,8 +66,7 @@ def _manifest(output: Artefact) -> list[Coordinate]:
 
 def _embeddings(output: Artefact) -> list[Coordinate]:
     names = _counted(_input(output, "train")).classes
-    pieces = arrays.parts(output.data, "labels")
-    return _items(_input(output, "manifest"), names, arrays.rows_of(pieces, 0, None))
+    return _items(_input(output, "manifest"), names, arrays.read_shards(output.data, "labels"))
 
 
 def _keys(output: Artefact) -> list[Coordinate]:
