@@ -1,23 +1,23 @@
 """A root of an older version brought up to date in place: `dkvb root upgrade`.
 
-Arrays stay as they are; what newer versions write beside them is added, one artefact after the other. Nothing that
-dkvb reads changes until an artefact is closed again, so a killed upgrade is taken up by the next one.
+Arrays stay as they are, and so do the checksums and DONE of every artefact, of which certificates speak; what newer
+versions write beside the arrays is added and listed apart. A killed upgrade is taken up by the next one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from jobs import coordinates
 from jobs.errors import BadRequest
 from jobs.integrity import artefacts
 from jobs.run.progress import another_driver
 from store.artefacts import ROOT_FILE, ROOT_FORMAT, Artefact, open_root, root_format, write_json
-from store.checksums import DONE, Ledger, fault, faults, ledger, unverified
-from store.coordinates import METADATA, group_format
+from store.checksums import faults, ledger, write_added
+from store.coordinates import METADATA, axes, group_format, made_when_closed
 from store.errors import ArtefactDamaged
-from store.files import remove
-from store.layout import GROUP_FORMAT
+from store.files import files_below, read_bytes
+from store.layout import ARRAYS, GROUP_FORMAT
 from store.places import Place
-from store.recording import recording
+from store.recording import recording, stamp
 
 
 def upgrade(root: Place, tell: Callable[[str], None]) -> None:
@@ -32,16 +32,20 @@ def upgrade(root: Place, tell: Callable[[str], None]) -> None:
         raise BadRequest(f"{root}: a run is at work there; wait for its end, or stop it")
     order = [*coordinates.STEPS_WITH_ARRAYS]
     there = sorted((each for each in artefacts(root) if each.step in order), key=lambda each: order.index(each.step))
-    finished = [each for each in there if each.done or each.half_closed]
-    older = [each for each in finished if each.half_closed or group_format(each.data) != GROUP_FORMAT]
-    known = {each: _checked(each) for each in older}
+    done = [each for each in there if each.done]
+    older = [each for each in done if is_older(each)]
+    if wrong := [text for each in older for text in damages(each)]:
+        raise ArtefactDamaged(
+            "\n".join(wrong) + f"\nnothing was added: `dkvb repair {root}` drops what is damaged, the same `dkvb run` "
+            "as before makes it again, and then the upgrade goes on"
+        )
     for artefact in older:
-        add_coordinates(artefact, known[artefact])
+        add_coordinates(artefact)
         tell(f"added coordinates to {artefact.path}")
     for artefact in there:
-        if artefact not in finished:
+        if artefact not in done:
             tell(f"left {artefact.path} as it is: it is not finished; `dkvb run` goes on with it, and adds them")
-    if unchecked := [each for each in older if known[each] is None]:
+    if unchecked := [each for each in older if not each.has_checksums]:
         tell(f"{len(unchecked)} of these have no checksums, and were not checked: an older version made them")
     if root_format(root / ROOT_FILE) != ROOT_FORMAT:
         write_json(root / ROOT_FILE, {"format": ROOT_FORMAT})
@@ -50,48 +54,35 @@ def upgrade(root: Place, tell: Callable[[str], None]) -> None:
         tell(f"{root}: nothing to do")
 
 
-def add_coordinates(artefact: Artefact, known: Ledger | None) -> None:
-    """Write what newer versions write beside the arrays of a finished artefact, and close it again.
-
-    known: its checksums, which go on holding for all that does not change; None where it has none.
-    """
-    with recording(artefact.path) as files:
-        along = coordinates.add(artefact)
-        if known is not None:
-            remove(artefact.path / DONE)  # until it is closed: metadata that is listed changes
-        coordinates.seal(artefact, along)
-    if known is not None:
-        artefact.finish({}, {**known.files, **files})
+def is_older(artefact: Artefact) -> bool:
+    """Whether a finished artefact lacks what newer versions write beside its arrays."""
+    if group_format(artefact.data, whole=True) != GROUP_FORMAT:
+        return True
+    known = ledger(artefact.path)
+    return known is not None and not any(made_when_closed(name) for name in known.entries(artefact.data) - {METADATA})
 
 
-def _checked(artefact: Artefact) -> Ledger | None:
-    """The checksums of an artefact all of whose files hold what was written; None without any.
-
-    raises: ArtefactDamaged.
-    """
+def damages(artefact: Artefact) -> list[str]:
+    """What is wrong with the files of an artefact, but for metadata that a killed upgrade has written already."""
     artefact.check_own()
-    if not artefact.half_closed:
-        if wrong := faults(artefact.path):
-            raise _damaged(artefact, [text for _, text in wrong])
-        return ledger(artefact.path)
-    known = unverified(artefact.path)
-    if known is None:
-        raise _damaged(artefact, [f"{artefact.path}: its checksums are damaged"])
-    # An upgrade was killed: of what `seal` writes nobody knows whether it is the old or the new, and it is made anew.
-    sealed = {f"data.zarr/{name}/{METADATA}" for name in coordinates.older_axes(artefact.step)}
-    sure = {name: text for name, text in known.files.items() if name not in {f"data.zarr/{METADATA}", *sealed}}
-    if texts := [text for name in sure if (text := fault(known, name))]:
-        raise _damaged(artefact, texts)
-    return Ledger(known.folder, sure)
+    written = set(_written(artefact))
+    return [text for name, text in faults(artefact.path) if name not in written]
 
 
-def _damaged(artefact: Artefact, wrong: list[str]) -> ArtefactDamaged:
-    return ArtefactDamaged(
-        "\n".join(
-            [
-                *wrong,
-                f"nothing was added: `dkvb repair {artefact.root}` drops what is damaged, the same `dkvb run` as "
-                "before makes it again, and then the upgrade goes on",
-            ]
-        )
-    )
+def _written(artefact: Artefact) -> Iterator[str]:
+    if group_format(artefact.data, whole=False) == GROUP_FORMAT:
+        yield f"{artefact.data.name}/{METADATA}"
+    for name in coordinates.older_axes(artefact.step):
+        if axes(artefact.data, name) == ARRAYS[name].dims:
+            yield f"{artefact.data.name}/{name}/{METADATA}"
+
+
+def add_coordinates(artefact: Artefact) -> None:
+    """Write what newer versions write beside the arrays of a finished artefact, and list it."""
+    known = ledger(artefact.path)
+    with recording(artefact.path) as files:
+        coordinates.seal(artefact, coordinates.add(artefact))
+    if known is not None:
+        inside = (f"{artefact.data.name}/{name}" for name in files_below(artefact.data))
+        new = [name for name in inside if name in files or name not in known.files]
+        write_added(artefact.path, {name: files.get(name) or stamp(read_bytes(artefact.path / name)) for name in new})

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from store.checksums import CHECKSUMS, DONE, FILES, UNITS, checked, damaged, listed, marker_files
+from store.checksums import ADDED, CHECKSUMS, DONE, FILES, UNITS, checked, damaged, listed, marker_files
 from store.errors import ArtefactDamaged, ArtefactMissing, NotARoot, PlaceUnreachable, RootUnusable, StoreError
 from store.files import create, exists, files_below, names, read_all, read_bytes, remove, write_atomic
 from store.journal import Journal, read_journal
@@ -34,7 +34,7 @@ SPEC = "spec.json"
 PROVENANCE = "provenance.json"
 EVENTS = "events.jsonl"
 CERTIFICATE = "certificate.json"
-UNLISTED = (EVENTS, CERTIFICATE, DONE, CHECKSUMS)
+UNLISTED = (EVENTS, CERTIFICATE, DONE, CHECKSUMS, ADDED)
 """Files of an artefact that its checksums do not list: they are written later, and say themselves what they hold."""
 CHECKSUM = "sha256"
 """Key of a record under which the checksum of the rest of it is written."""
@@ -313,7 +313,7 @@ class Artefact:
 
     def reopen(self) -> None:
         """Take back that it is finished, before some of its files are written anew."""
-        for name in (DONE, CHECKSUMS, PROVENANCE):
+        for name in (DONE, CHECKSUMS, ADDED, PROVENANCE):
             remove(self.path / name)
 
     def remove(self) -> None:

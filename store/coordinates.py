@@ -8,7 +8,6 @@ it can be made again, to the byte.
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,6 @@ from numpy.typing import NDArray
 from zarr.errors import ZarrUserWarning
 
 from store.arrays import create, group, parts, rows_of, write
-from store.checksums import checked, ledger_of
 from store.files import read_bytes, write_atomic
 from store.json import from_json
 from store.layout import ARRAYS, BLOCK, COORDINATES, FLAT, GROUP_FORMAT
@@ -63,19 +61,16 @@ def consolidate(data: Place, coordinates: Sequence[Coordinate], about: Mapping[s
         zarr.consolidate_metadata(opened.store, zarr_format=3)
 
 
-def group_format(data: Place) -> str | None:
-    """What a finished group says of its own format; None where it has none yet; raises: ArtefactDamaged."""
-    path, known = data / METADATA, ledger_of(data)
-    if known is not None and known.name(path) not in known.files:
-        return None  # an upgrade was killed that began to write it
+def group_format(data: Place, *, whole: bool) -> str | None:
+    """What a group says of its own format, unchecked; None where an older version wrote it.
+
+    whole: None as well where `consolidate` began to write it, and did not come to its end.
+    """
     try:
-        content = checked(path)
-    except FileNotFoundError:
+        about = from_json(read_bytes(data / METADATA))
+        return str(about["attributes"]["format"]) if about.get("consolidated_metadata") or not whole else None
+    except (AttributeError, FileNotFoundError, LookupError, TypeError, ValueError):
         return None
-    with suppress(LookupError, TypeError, ValueError):
-        about = from_json(content)
-        return str(about["attributes"]["format"]) if about["consolidated_metadata"] else None
-    return None
 
 
 def join_rows(data: Place, name: str) -> None:
@@ -97,10 +92,18 @@ def join_columns(data: Place, name: str) -> None:
 def rename_axes(data: Place, names: Sequence[str]) -> None:
     """Give the axes of arrays the names of the layout where an older version named them otherwise."""
     for name in names:
-        path = data / name / METADATA
-        about = from_json(read_bytes(path))
-        if about["dimension_names"] != list(ARRAYS[name].dims):
-            write_atomic(path, json.dumps({**about, "dimension_names": list(ARRAYS[name].dims)}, indent=2).encode())
+        if axes(data, name) != ARRAYS[name].dims:
+            path = data / name / METADATA
+            about = {**from_json(read_bytes(path)), "dimension_names": list(ARRAYS[name].dims)}
+            write_atomic(path, json.dumps(about, indent=2).encode())
+
+
+def axes(data: Place, name: str) -> tuple[str, ...] | None:
+    """What an array says of the names of its axes, unchecked; None where that cannot be read."""
+    try:
+        return tuple(from_json(read_bytes(data / name / METADATA))["dimension_names"])
+    except (FileNotFoundError, LookupError, TypeError, ValueError):
+        return None
 
 
 def made_when_closed(name: str) -> bool:
