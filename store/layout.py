@@ -176,7 +176,7 @@ SPLIT_ITEMS = ("item", "item_train", "item_test")
 ALONG_ITEMS: dict[str, tuple[str, int | str, str]] = {
     "item_key": ("string", "", "key of an item; SHARD#ROW where the version that read the images recorded none"),
     "label": ("int32", -1, "index of an item's class; -1: skipped"),
-    "class": ("string", "", "name of an item's class; empty: skipped"),
+    "class": ("string", "", "name of a class; of an item's class, empty where the item was skipped"),
     "shard": ("string", "", "the shard that holds an item"),
 }
 """What stands along an axis of items: type, fill and meaning, by name."""
