@@ -23,7 +23,7 @@ from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
 from store.checksums import checked, ledger_of, listed
 from store.errors import ArtefactDamaged, ArtefactMissing, ChunkMismatch, NotARoot, StoreError
-from store.files import named, write_atomic
+from store.files import named, read_bytes, write_atomic
 from store.layout import FLAT, Layout, layout_of
 from store.places import Place, reported
 from store.recording import recorded, stamp
@@ -116,6 +116,8 @@ def create(
                     f"{data / name}: holds an array of shape {there}, expected {tuple(shape)}; delete the folder above "
                     "data.zarr and run again"
                 ) from None
+            metadata = data / name / "zarr.json"
+            recorded(metadata, read_bytes(metadata))  # it is as this call would have written it
 
 
 def group(data: Place) -> zarr.Group:

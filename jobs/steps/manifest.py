@@ -36,6 +36,7 @@ def prepare(task: Task[Asks]) -> list[str]:
 
 def open_work(task: Task[Asks]) -> Work:
     """Count items and labels, from headers alone."""
+    arrays.group(task.output.data)  # not by the unit: its metadata are written anew when the step is closed
 
     def scan(unit: str) -> Facts:
         manifest = inputs.images_of(task).scan(on_error="skip" if task.asks.images.skip else "fail")

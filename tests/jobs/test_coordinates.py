@@ -1,5 +1,6 @@
 """Names along the axes of every group of a root, as plain xarray finds them."""
 
+import json
 import subprocess
 import sys
 import warnings
@@ -129,6 +130,15 @@ def test_a_file_name_that_is_no_text_is_spelled_out(xarray, run_tiny, own_images
     root = run_tiny(tmp_path / "root", own_images).root
     keys = xarray.open_zarr(find(root, None).artefact("codes[train]").data).item_key.values
     assert "bee/\\udcff.png" in keys.tolist()
+
+
+def test_no_unit_speaks_of_a_file_that_is_written_anew_when_its_step_is_closed(finished):
+    markers = sorted(finished.root.glob("*/*/units/*.json"))
+    assert markers
+    for marker in markers:
+        listed = json.loads((marker.parent.parent / "checksums.json").read_text())["files"]
+        files = json.loads(marker.read_text())["files"]
+        assert files == {name: listed[name] for name in files}
 
 
 class Killed(BaseException):
