@@ -185,7 +185,7 @@ def test_a_description_tells_what_is_done(finished, make_spec, images):
 def test_the_imagenet_specs_are_described_without_images(name, width):
     about = describe(load_specs(name)[0], None, None)
     assert about["sizes"] == {"train": 1281167, "test": 50000, "classes": 1000}
-    assert about["cost"]["embeddings_bytes"] == 2 * 1331167 * width
+    assert about["cost"]["embeddings_bytes"] == 4 * 1331167 * width
     assert about["cost"]["values_bytes"] == 4 * 256 * 4096 * 1000
     assert about["cost"]["codes_bytes"] == 2 * 1331167 * 256
     assert "1,331,167 images through the backbone" in describe_text([about])
@@ -196,7 +196,7 @@ def test_the_cost_is_what_the_sizes_say(make_spec):
     found = cost(make_spec({"keys.sample": 23}), {"train": 41, "test": 15, "classes": 3})
     assert found == {
         "images": 56,
-        "embeddings_bytes": 2 * 56 * 1280,
+        "embeddings_bytes": 4 * 56 * 1280,
         "key_distances": 2 * 23 * 11 * 13,
         "code_distances": 2 * 56 * 11 * 13,
         "codes_bytes": 2 * 56 * 11,
