@@ -28,6 +28,12 @@ ACCURACIES = {"test": FORGET, "retain": RETAIN}
 BESIDE = {"scrub": ("SCRUB", "s"), "retrain": ("retrained without the set", "D")}
 """Methods of the comparison that stand beside, in words, and their marks."""
 
+AMONG = "among retain change"
+"""Where the classes of the set may not be predicted: a set that goes takes no items of others any more."""
+
+DOTS, DASHES = (0, (1, 1.5)), (0, (3, 1.5))
+"""Lines of what was before, and of AMONG."""
+
 SHIFTS = (-0.15, 0.15)
 """How far marks beside lie from the middle of their size, in sizes."""
 
@@ -62,7 +68,7 @@ def draw_sets(rows: pl.DataFrame, name: str, beside: pl.DataFrame) -> "Figure":
 
     rows: as of `at_rule`, of sets of which something was known; beside: as of `compared`.
     """
-    numbers = ("test before", "test after", "retain before", "retain after", "retain change")
+    numbers = ("test before", "test after", "retain before", "retain after", "retain change", AMONG)
     each = rows.group_by("method", "set", maintain_order=True).agg(
         pl.col("size").first().cast(pl.Int64), pl.col("draw").first(), pl.col(numbers).mean()
     )  # over seeds
@@ -77,10 +83,11 @@ def draw_sets(rows: pl.DataFrame, name: str, beside: pl.DataFrame) -> "Figure":
     for (upper, lower), method in zip(grid.T, methods, strict=True):
         own = each.filter(pl.col("method") == method)
         for part, colour in ACCURACIES.items():
-            draw_before(upper, own.filter(pl.col("draw").is_not_null()), sizes, f"{part} before", colour)
+            draw_means(upper, own, sizes, f"{part} before", color=colour, linestyle=DOTS)
             draw_after(upper, own, sizes, f"{part} after", colour)
             draw_beside(upper, beside, sizes, f"{part} after", colour)
         draw_after(lower, own, sizes, "retain change", RETAIN)
+        draw_means(lower, own, sizes, AMONG, color=RETAIN, linestyle=DASHES)
         draw_beside(lower, beside, sizes, "change", RETAIN)
         lower.axhline(0, color="0.3", linewidth=0.5)
         upper.set_title(METHODS[method])
@@ -96,10 +103,10 @@ def draw_sets(rows: pl.DataFrame, name: str, beside: pl.DataFrame) -> "Figure":
     return figure
 
 
-def draw_before(panel: "Axes", rows: pl.DataFrame, sizes: Sequence[int], column: str, colour: str) -> None:
-    """Draw the means of random sets before anything is forgotten, along their sizes."""
-    means = rows.group_by("size").agg(pl.col(column).mean()).sort("size")
-    panel.plot([*map(sizes.index, means["size"])], means[column], color=colour, linestyle=DOTS, linewidth=0.9)
+def draw_means(panel: "Axes", rows: pl.DataFrame, sizes: Sequence[int], column: str, **look: Any) -> None:
+    """Draw the means of random sets along their sizes, as a line."""
+    means = rows.filter(pl.col("draw").is_not_null()).group_by("size").agg(pl.col(column).mean()).sort("size")
+    panel.plot([*map(sizes.index, means["size"])], means[column], linewidth=0.9, **look)
 
 
 def draw_after(panel: "Axes", rows: pl.DataFrame, sizes: Sequence[int], column: str, colour: str) -> None:
@@ -126,10 +133,6 @@ def draw_beside(panel: "Axes", beside: pl.DataFrame, sizes: Sequence[int], colum
         panel.plot([sizes.index(size) + shift for size in found["size"]], found[column], mark, color=colour)
 
 
-DOTS = (0, (1, 1.5))
-"""The line of what was before."""
-
-
 def explain(figure: "Figure", *, draws: bool, named: bool, beside: Sequence[str]) -> None:
     """Say below a figure what its lines and marks are."""
     dark: dict[str, Any] = {"color": "0.3", "linestyle": ""}
@@ -137,6 +140,7 @@ def explain(figure: "Figure", *, draws: bool, named: bool, beside: Sequence[str]
         "classes of the set": {"color": FORGET, "marker": "o"},
         "all other classes": {"color": RETAIN, "marker": "o"},
         **({"before": {"color": "0.3", "linestyle": DOTS}} if draws else {}),
+        **({"others among themselves": {"color": RETAIN, "linestyle": DASHES}} if draws else {}),
         **({"a set that the spec names": {**dark, "marker": "o", "markerfacecolor": "white"}} if named else {}),
         **{words: {**dark, "marker": mark} for method, (words, mark) in BESIDE.items() if method in beside},
     }

@@ -26,7 +26,7 @@ def made(sizes=(1, 2, 5), draws=20, named=(), methods=("uva", "uve")):
     rows = [
         {"method": method, "set": number, "seed": 0, "size": size, "draw": draw, "known": True}
         | {"test before": 80 + rng.normal(), "test after": abs(rng.normal()), "retain before": 75 + rng.normal()}
-        | {"retain after": 75 + size * rng.normal(), "retain change": size * rng.normal()}
+        | {"retain after": 75 + size * rng.normal(), "retain change": size * rng.normal(), "among retain change": -1.0}
         for method in methods
         for number, (size, draw) in enumerate(sets)
     ]
