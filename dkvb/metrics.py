@@ -65,16 +65,19 @@ def right_by_class(predictions: Tensor, labels: Tensor, v: int) -> NDArray[np.in
 
 
 def changed(
-    predictions: Tensor, labels: Tensor, *, forget: Sequence[int]
+    predictions: Tensor, labels: Tensor, *, v: int, forget: Sequence[Sequence[int]]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How many items of the other classes each model loses and gains against its first budget, item by item.
 
-    predictions: (models, budgets, n) int16; labels: (n,) int64, negative for what is no item.
-    forget: the forget class of each model.
+    predictions: (models, budgets, n) int16; labels: (n,) int64 below v, negative for what is no item.
+    forget: the forget classes of each model.
     returns: lost and gained (models, budgets) int64: right at the first budget and wrong now, and the other way round.
     """
     lost, gained = (np.zeros(predictions.shape[:2], np.int64) for _ in range(2))
-    _count_changed(predictions.numpy(), labels.numpy(), np.asarray(forget, np.int64), lost, gained)
+    stays = np.ones((len(forget), v), np.bool_)
+    for f, classes in enumerate(forget):
+        stays[f, list(classes)] = False
+    _count_changed(predictions.numpy(), labels.numpy(), stays, lost, gained)
     return lost, gained
 
 
@@ -91,10 +94,10 @@ def item_change(before: Tensor, after: Tensor, *, labels: Tensor, forget: int) -
 
 @dataclass(frozen=True, slots=True)
 class ClassAccuracies:
-    """Accuracies of models that were to forget one class; NaN over no items."""
+    """Accuracies of models that were to forget some classes; NaN over no items."""
 
     forget: NDArray[np.float64]
-    """(models,) on the items of the class."""
+    """(models,) on the items of these classes."""
     retain: NDArray[np.float64]
     """(models,) on the others."""
     retain_among_retain: NDArray[np.float64]
@@ -104,26 +107,26 @@ class ClassAccuracies:
 
 
 def class_accuracies(
-    right: NDArray[np.int64], right_among_retain: NDArray[np.int64], *, sizes: NDArray[np.int64], forget: int
+    right: NDArray[np.int64], right_among_retain: NDArray[np.int64], *, sizes: NDArray[np.int64], forget: Sequence[int]
 ) -> ClassAccuracies:
     """Accuracies from the items of each class that are predicted right.
 
     right: (models, v), see `right_by_class`; right_among_retain: the same of predictions among the retain classes.
-    sizes: (v,) items of each class.
+    sizes: (v,) items of each class; forget: the forget classes.
     """
-    others = sizes.sum() - sizes[forget]
+    gone = np.isin(np.arange(len(sizes)), forget)
     with np.errstate(invalid="ignore", divide="ignore"):
-        by_class = right / sizes
-        retain, among_retain = ((part.sum(1) - part[:, forget]) / others for part in (right, right_among_retain))
-    return ClassAccuracies(by_class[:, forget], retain, among_retain, by_class)
+        forgot = right[:, gone].sum(1) / sizes[gone].sum()
+        retain, among_retain = (part[:, ~gone].sum(1) / sizes[~gone].sum() for part in (right, right_among_retain))
+        return ClassAccuracies(forgot, retain, among_retain, right / sizes)
 
 
 @kernel
-def _count_changed(predictions: Any, labels: Any, forget: Any, lost: Any, gained: Any) -> None:
+def _count_changed(predictions: Any, labels: Any, stays: Any, lost: Any, gained: Any) -> None:
     for f in range(predictions.shape[0]):
         for g in range(predictions.shape[1]):
             for i in range(len(labels)):
-                if labels[i] >= 0 and labels[i] != forget[f]:
+                if labels[i] >= 0 and stays[f, labels[i]]:
                     was, now = predictions[f, 0, i] == labels[i], predictions[f, g, i] == labels[i]
                     lost[f, g] += was and not now
                     gained[f, g] += now and not was

@@ -22,6 +22,7 @@ from jobs.query.stored import Stored
 from jobs.results.compare_tables import TABLES as COMPARE_TABLES
 from jobs.results.experiment import Experiment, find
 from jobs.results.headline import before
+from jobs.results.names import SETS_TABLES
 from jobs.step import SPLITS
 from jobs.unlearn import Request, unlearn
 from store import arrays
@@ -43,9 +44,10 @@ class Tables(Mapping[str, pl.DataFrame]):
     """Tables of an experiment by name, each made when it is first looked at."""
 
     def __init__(self, stored: Stored) -> None:
-        asked = stored.experiment.spec.get("compare") is not None
+        compared, steps = stored.experiment.spec.get("compare") is not None, stored.experiment.steps
+        missing = {*(() if compared else COMPARE_TABLES), *(() if "sets" in steps else SETS_TABLES)}
         self._stored = stored
-        self._makers = {name: make for name, make in sql.tables().items() if asked or name not in COMPARE_TABLES}
+        self._makers = {name: make for name, make in sql.tables().items() if name not in missing}
         self._made: dict[str, pl.DataFrame] = {}
 
     def __getitem__(self, name: str) -> pl.DataFrame:

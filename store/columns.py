@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import polars as pl
 
-from store.layout import SWEEP_ITEMS_TABLE, SWEEP_TABLE
+from store.layout import SETS_TABLE, SWEEP_ITEMS_TABLE, SWEEP_TABLE
 
 Schema: TypeAlias = dict[str, type[pl.DataType]]
 """Names and types of a table's columns, in order."""
@@ -82,38 +82,46 @@ def _known(*names: str) -> Columns:
     return {name: _KNOWN[name] for name in names}
 
 
+def _swept(forgotten: str, share: str) -> Columns:
+    """What both sweeps measure; forgotten: what goes; share: what N is a share of."""
+    return {
+        "method": Column(pl.String, "`uva` or `uve`"),
+        "seed": Column(pl.Int32, "seed of the order of the examples; 0 for UvA"),
+        "budget": Column(pl.Int64, "N", "pairs (UvA) or examples (UvE)"),
+        "share": Column(pl.Float64, f"N as a share of {share}", "share"),
+        "pairs_masked": Column(pl.Int64, "pairs taken away", "pairs"),
+        "pairs_masked_share": Column(pl.Float64, "pairs taken away, of all c * m", "share"),
+        "forget_hit_share": Column(pl.Float64, f"training activations of {forgotten} on masked pairs", "share"),
+        "retain_hit_share": Column(pl.Float64, "training activations of all other classes on masked pairs", "share"),
+        **{
+            name: Column(about.dtype, about.meaning.replace("the forget class", forgotten), about.unit)
+            for name, about in _known(
+                *("train_forget", "train_retain", "test_forget", "test_retain"),
+                *("train_retain_among_retain", "test_retain_among_retain"),
+            ).items()
+        },
+        **{
+            f"{name}_relative": Column(pl.Float64, f"{name} over its value at N = 0", "ratio")
+            for name in ("train_forget", "train_retain", "test_forget", "test_retain")
+        },
+        **_known("worst_neighbour", "neighbour_damage"),
+        "test_retain_lost": Column(
+            pl.Int64, "test items of other classes that were right at N = 0 and are wrong now", "items"
+        ),
+        "test_retain_gained": Column(
+            pl.Int64, "test items of other classes that were wrong at N = 0 and are right now", "items"
+        ),
+        **_known("digest"),
+    }
+
+
 TABLES = {
     "sweep": Table(
         files=(f"sweep/<digest>/{SWEEP_TABLE}",),
         row="a class, method, seed and budget",
         columns={
             **_known("class", "name"),
-            "method": Column(pl.String, "`uva` or `uve`"),
-            "seed": Column(pl.Int32, "seed of the order of the examples; 0 for UvA"),
-            "budget": Column(pl.Int64, "N", "pairs (UvA) or examples (UvE)"),
-            "share": Column(
-                pl.Float64, "N as a share of the class's activated pairs (UvA) or training items (UvE)", "share"
-            ),
-            "pairs_masked": Column(pl.Int64, "pairs taken away", "pairs"),
-            "pairs_masked_share": Column(pl.Float64, "pairs taken away, of all c * m", "share"),
-            "forget_hit_share": Column(pl.Float64, "training activations of the forget class on masked pairs", "share"),
-            "retain_hit_share": Column(
-                pl.Float64, "training activations of all other classes on masked pairs", "share"
-            ),
-            **_known("train_forget", "train_retain", "test_forget", "test_retain"),
-            **_known("train_retain_among_retain", "test_retain_among_retain"),
-            "train_forget_relative": Column(pl.Float64, "train_forget over its value at N = 0", "ratio"),
-            "train_retain_relative": Column(pl.Float64, "train_retain over its value at N = 0", "ratio"),
-            "test_forget_relative": Column(pl.Float64, "test_forget over its value at N = 0", "ratio"),
-            "test_retain_relative": Column(pl.Float64, "test_retain over its value at N = 0", "ratio"),
-            **_known("worst_neighbour", "neighbour_damage"),
-            "test_retain_lost": Column(
-                pl.Int64, "test items of other classes that were right at N = 0 and are wrong now", "items"
-            ),
-            "test_retain_gained": Column(
-                pl.Int64, "test items of other classes that were wrong at N = 0 and are right now", "items"
-            ),
-            **_known("digest"),
+            **_swept("the forget class", "the class's activated pairs (UvA) or training items (UvE)"),
         },
     ),
     "retain_items": Table(
@@ -127,6 +135,24 @@ TABLES = {
                 pl.Float64,
                 "what the item adds to the sum of all known classes' changes of test_retain at the rule's N",
                 "sum of shares",
+            ),
+        },
+    ),
+    "sets": Table(
+        files=(f"sets/<digest>/{SETS_TABLE}",),
+        row="a set of classes that are forgotten together, method, seed and budget",
+        columns={
+            "set": Column(
+                pl.Int32, "number of the set: those that the spec names, then the random ones by draw and size"
+            ),
+            "size": Column(pl.Int32, "classes in it", "classes"),
+            "draw": Column(pl.Int32, "number of the random order that it begins; null for a set that the spec names"),
+            "members": Column(pl.String, "JSON: indexes of the classes in it, increasing"),
+            "names": Column(pl.String, "JSON: their names, in that order"),
+            "rule": Column(pl.Boolean, "whether N is that of the rule"),
+            **_swept(
+                "the set",
+                "the set's activated pairs (UvA) or the training items of its largest class (UvE)",
             ),
         },
     ),
@@ -267,6 +293,7 @@ SWEEP_3 = {name: kind for name, kind in SWEEP.items() if name not in ("test_reta
 SWEEP_ITEMS = TABLES["retain_items"].schema
 """By it the mean change has an interval over test items."""
 
+SETS = TABLES["sets"].schema
 ATTACKS = TABLES["attacks"].schema
 COMPARE_TABLES = {name: TABLES[name].schema for name in ("compare", "oracle_gap", "attacks", "selection")}
 COSTS = TABLES["costs"].schema

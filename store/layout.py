@@ -14,6 +14,7 @@ LINEAR = "linear.safetensors"
 MASK = "mask.safetensors"
 SWEEP_TABLE = "sweep.parquet"
 SWEEP_ITEMS_TABLE = "retain_items.parquet"
+SETS_TABLE = "sets.parquet"
 
 LIRA_HEADS = 16
 """Heads of a batch of U-LiRA: a unit of work, and a chunk."""

@@ -45,6 +45,7 @@ def read_table(path: Place, schema: Mapping[str, Any] | None = None) -> pl.DataF
         raise NotARoot(f"{path}: not a readable table: {error}; it was changed or damaged") from error
 
 
-def compact(parts: Sequence[Place], target: Place) -> None:
-    """Write the tables of all units as one, in the order given."""
-    write_table(target, pl.concat([read_table(part) for part in parts]))
+def compact(parts: Sequence[Place], target: Place, schema: Mapping[str, Any] | None = None) -> None:
+    """Write the tables of all units as one, in the order given; schema: of the table where there may be no unit."""
+    none = [] if schema is None else [pl.DataFrame(schema=dict(schema))]
+    write_table(target, pl.concat([read_table(part) for part in parts] or none))

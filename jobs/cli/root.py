@@ -10,7 +10,7 @@ import click
 from jobs.cli.options import EXPERIMENT, FORM, FORM_JSON, JSON, OUTPUT, ROOT, place
 from jobs.cli.output import put
 from jobs.printable import say, shown
-from jobs.results.names import COMPARE_TABLES, SWEEP_TABLES
+from jobs.results.names import COMPARE_TABLES, SETS_TABLES, SWEEP_TABLES
 from store.places import Place
 
 
@@ -77,7 +77,7 @@ def repair(root: Place) -> None:
 @click.option(
     "--table",
     "name",
-    type=click.Choice([*SWEEP_TABLES, *COMPARE_TABLES]),
+    type=click.Choice([*SWEEP_TABLES, *SETS_TABLES, *COMPARE_TABLES]),
     default="summary",
     show_default=True,
 )
@@ -86,15 +86,18 @@ def repair(root: Place) -> None:
 @OUTPUT
 @EXPERIMENT
 def table(root: Place, *, name: str, form: str, output: Path | None, experiment: str | None) -> None:
-    """Result tables: of the sweep (summary, classes, sweep), and of what a spec's [compare] asks for (all others).
+    """Result tables: of the sweep (summary, classes, sweep), of its sets of classes (sets, sets_rows), and of what a
+    spec's [compare] asks for (all others).
 
     Example: dkvb table roots/cifar10 --table classes --format latex -o classes.tex
     """
-    from jobs.results import compare_tables, sweep_tables
+    from jobs.results import compare_tables, sets_tables, sweep_tables
     from jobs.results.experiment import find
     from jobs.results.formats import FORMATS
 
-    tables, notes = {**sweep_tables.TABLES, **compare_tables.TABLES}, {**sweep_tables.NOTES, **compare_tables.NOTES}
+    parts = (sweep_tables, sets_tables, compare_tables)
+    tables = {key: make for part in parts for key, make in part.TABLES.items()}
+    notes = {key: text for part in parts for key, text in part.NOTES.items()}
     made = FORMATS[form](tables[name](find(root, experiment)))
     note = f"\n{notes[name]}\n" if form == "md" and name in notes else ""
     put(made + note if isinstance(made, str) else made, output)

@@ -32,13 +32,27 @@ def show_summaries(experiments: "list[Experiment]", *, as_json: bool) -> None:
 
 
 def _show_summary(experiment: "Experiment") -> None:
+    from jobs.results.sweep_tables import headline
+
+    say(f"\n{headline(experiment)}\n")
+    if experiment.spec["sweep"].get("each", True):
+        _show_classes(experiment)
+    if "sets" in experiment.steps:
+        say(f"""Sets of classes, each forgotten together:
+  dkvb table {experiment.root} --table sets --experiment {experiment.name}""")
+    if "tuning" in experiment.steps:
+        say(f"""Compared with baselines, controls and oracles:
+  dkvb table {experiment.root} --table compare --experiment {experiment.name}
+  and in place of compare: oracle_gap, attacks, selection, costs, scope""")
+
+
+def _show_classes(experiment: "Experiment") -> None:
     from jobs.results.figures import figure
     from jobs.results.formats import markdown, side_by_side
     from jobs.results.headline import by_class, sweep_table
-    from jobs.results.sweep_tables import NOTES, TABLES, headline, left_out_text
+    from jobs.results.sweep_tables import NOTES, TABLES, left_out_text
 
     rows = sweep_table(experiment)
-    say(f"\n{headline(experiment)}\n")
     say(markdown(side_by_side(TABLES["summary"](experiment))))
     say("".join(f"{line}\n" for line in left_out_text(by_class(rows))) + NOTES["summary"])
     path = experiment.root / f"{experiment.name}.png"
@@ -47,7 +61,3 @@ def _show_summary(experiment: "Experiment") -> None:
         say(f"Figure: {path}")
     except BadRequest as error:
         say(f"No figure: {error}")
-    if "tuning" in experiment.steps:
-        say(f"""Compared with baselines, controls and oracles:
-  dkvb table {experiment.root} --table compare --experiment {experiment.name}
-  and in place of compare: oracle_gap, attacks, selection, costs, scope""")

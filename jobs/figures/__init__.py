@@ -15,6 +15,7 @@ KINDS = {
     "curves": "what the other classes lose while each class goes",
     "along": "accuracy of forget and retain classes along N; of some classes with --class",
     "misses": "what is still recognised of each class at the rule's N",
+    "sets": "sets of classes forgotten together, against their size; SCRUB beside where it was compared",
     "confusion": "which class is taken for which; before and under a mask with --class or --mask",
     "overlap": "how far classes share pairs; of one class with the others with --class",
     "collateral": "what the mask of --class or --mask takes from the other classes",
@@ -72,12 +73,13 @@ def draw(experiment: "Experiment", kind: str, choice: Choice = Choice(), *, form
 
 def drawers() -> dict[str, Callable[["Experiment", Choice], "Figure"]]:
     """Functions that read and draw a kind."""
-    from jobs.figures import comparison, store, sweep
+    from jobs.figures import comparison, sets, store, sweep
 
     return {
         "curves": sweep.curves,
         "along": sweep.along,
         "misses": sweep.misses,
+        "sets": sets.sets,
         "confusion": store.confusion,
         "overlap": store.overlap,
         "collateral": store.collateral,

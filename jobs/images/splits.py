@@ -6,6 +6,7 @@ from itertools import islice
 from dkvb.orders import budgets
 from jobs.classes import class_indexes
 from jobs.errors import BadRequest, BadSpec
+from jobs.forget_sets import forget_sets
 from jobs.printable import shown
 from jobs.spec.images import ImagesSpec
 from jobs.spec.schema import Spec
@@ -58,13 +59,27 @@ def check_manifests(spec: Spec, steps: Sequence[Step], root: Place) -> list[str]
             f"class {train.classes[empty[0]]!r} has no training items to forget; take it out of sweep.classes and "
             "compare.classes"
         )
-    swept = class_indexes(train.classes, spec.sweep.classes or []) if spec.sweep.classes is not None else None
     uve = spec.sweep.uve
-    for k in swept if swept is not None else [k for k, items in enumerate(train.histogram) if items]:
+    for k in _swept(spec, train):
         if uve is not None and uve.examples is not None:
             what = f"training items of class {train.classes[k]!r}"
             budgets([*uve.examples], train.histogram[k], shares=False, what=what)
-    return [*_notes(train, test, all_swept=named is None), *_unaccounted(manifests, spec.images.kind)]
+    return [
+        *_notes(train, test, all_swept=named is None and spec.sweep.each),
+        *_unaccounted(manifests, spec.images.kind),
+    ]
+
+
+def _swept(spec: Spec, train: Manifest) -> list[int]:
+    """The classes that are forgotten, by themselves or in sets; raises: BadRequest for sets that cannot be."""
+    classes: set[int] = set()
+    if spec.sweep.each and spec.sweep.classes is not None:
+        classes.update(class_indexes(train.classes, spec.sweep.classes))
+    elif spec.sweep.each:
+        classes.update(k for k, items in enumerate(train.histogram) if items)
+    if (asked := spec.sweep.set_asks(spec.seed)) is not None:
+        classes.update(k for one in forget_sets(asked, train.classes, train.histogram) for k in one.classes)
+    return sorted(classes)
 
 
 def _check_expected(manifest: Manifest, split: str, images: ImagesSpec) -> None:

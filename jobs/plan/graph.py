@@ -32,6 +32,7 @@ from jobs.steps import (
     neighbours,
     oracles,
     scope,
+    sets,
     sweep,
     tuning,
     values,
@@ -243,7 +244,10 @@ def steps(spec: Spec, location: str, listings: Mapping[str, str]) -> tuple[Step,
     embedded = graph.add_images()
     model = graph.add_model(embedded, seed=spec.seed)
     needs = {name: step for name, step in model.items() if name not in ("keys", "linear")}
-    graph.add("sweep", asks=sweep.Asks(classes=spec.sweep.classes, methods=spec.sweep.grids), needs=needs)
+    classes = spec.sweep.classes if spec.sweep.each else []
+    graph.add("sweep", asks=sweep.Asks(classes=classes, methods=spec.sweep.grids), needs=needs)
+    if (asked := spec.sweep.set_asks(spec.seed)) is not None:
+        graph.add("sets", asks=sets.Asks(sets=asked, methods=spec.sweep.grids), needs=needs)
     if spec.compare is not None:
         graph.add_comparison(spec.compare, embedded, model)
     return tuple(graph.steps)

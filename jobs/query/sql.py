@@ -12,7 +12,7 @@ import polars as pl
 
 from jobs.errors import BadRequest
 from jobs.query.stored import Stored
-from jobs.results import compare_tables, sweep_tables
+from jobs.results import compare_tables, sets_tables, sweep_tables
 from jobs.step import SPLITS
 from store.errors import StoreError
 
@@ -63,7 +63,7 @@ def items(stored: Stored) -> pl.DataFrame:
 
 def tables() -> dict[str, Callable[[Stored], pl.DataFrame]]:
     """What a query may name, and how each is made."""
-    made = {**sweep_tables.TABLES, **compare_tables.TABLES}
+    made = {**sweep_tables.TABLES, **sets_tables.TABLES, **compare_tables.TABLES}
     results = {name: (lambda stored, make=make: make(stored.experiment)) for name, make in made.items()}
     return {
         **results,

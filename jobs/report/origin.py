@@ -33,6 +33,7 @@ from jobs.report.toml import toml
 from jobs.results.experiment import Experiment
 from jobs.results.sweep_tables import heads, model_before
 from jobs.spec.reading import as_table
+from jobs.spec.schema import DRAWS
 from store.artefacts import PROVENANCE, Artefact, as_written, read_json
 from store.places import Place
 
@@ -140,12 +141,22 @@ def before_text(experiment: Experiment) -> str:
 
 
 def asked_text(sweep: Mapping[str, Any]) -> str:
-    """Which classes are forgotten."""
-    classes = sweep["classes"]
-    if classes is None:
-        return "every class, each forgotten by itself"
-    some = ", ".join(isolated(name(each)) for each in classes[:10])
-    return f"{some}{f' and {len(classes) - 10:,} more' if len(classes) > 10 else ''}, each forgotten by itself"
+    """Which classes are forgotten, by themselves and in sets; a spec of an earlier version knows no sets."""
+    classes, parts = sweep["classes"], []
+    if not sweep.get("each", True):
+        pass
+    elif classes is None:
+        parts.append("every class, each forgotten by itself")
+    else:
+        some = ", ".join(isolated(name(each)) for each in classes[:10])
+        rest = f" and {len(classes) - 10:,} more" if len(classes) > 10 else ""
+        parts.append(f"{some}{rest}, each forgotten by itself")
+    if sweep.get("sizes") is not None:
+        sizes, draws = ", ".join(map(str, sweep["sizes"])), sweep["draws"] or DRAWS
+        parts.append(f"random sets of {sizes} classes forgotten together, {draws:,} of each size")
+    if sweep.get("sets") is not None:
+        parts.append(f"{len(sweep['sets']):,} sets by name")
+    return "; ".join(parts)
 
 
 def seconds(made: Sequence[Made], swept: Swept | None) -> list[Taken]:
@@ -159,6 +170,7 @@ def seconds(made: Sequence[Made], swept: Swept | None) -> list[Taken]:
         "neighbours": "nearest keys in order",
         "linear": "linear head trained",
         "sweep": "sweep: every class at every N of the grid",
+        "sets": "sweep: sets of classes at every N of the grid",
     }
     found: list[Taken] = []
     for kind, what in kinds.items():

@@ -16,6 +16,7 @@ from jobs.report.beside import beside, cost, done, limits, read_attacks, run_tex
 from jobs.report.lost import lost
 from jobs.report.origin import asked, provenance, read_made, reproduce, requests, seconds
 from jobs.report.records import Missing, Section
+from jobs.report.sets import sets
 from jobs.report.swept import forgotten, read_swept
 from jobs.report.usage import read_usage, store
 from jobs.results.experiment import Experiment
@@ -56,6 +57,7 @@ def content(experiment: Experiment) -> tuple[list[Section], dict[str, Any] | Non
         asked(experiment, made, swept),
         limits(experiment, attacks),
         *results,
+        *sets(experiment),
         cost(experiment, seconds(made, swept)),
         beside(experiment, attacks),
         activations,

@@ -3,6 +3,9 @@
 SWEEP_TABLES = ["summary", "classes", "sweep"]
 """Of `jobs.results.sweep_tables`."""
 
+SETS_TABLES = ["sets", "sets_rows"]
+"""Of `jobs.results.sets_tables`."""
+
 COMPARE_TABLES = [
     *("compare", "oracle_gap", "attacks", "selection", "costs", "scope"),
     *("compare_rows", "attacks_rows", "selection_rows"),

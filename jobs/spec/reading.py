@@ -49,7 +49,13 @@ def _set(table: dict[str, Any]) -> dict[str, Any]:
 def convert(hint: Any, value: Any, where: str) -> Any:
     """Check one value against its type; a whole number does for a float."""
     if get_origin(hint) is UnionType:
-        return convert(next(part for part in get_args(hint) if part is not NoneType), value, where)
+        kinds = [part for part in get_args(hint) if part is not NoneType]
+        if len(kinds) == 1:
+            return convert(kinds[0], value, where)
+        kind = next((kind for kind in kinds if type(value) is kind), None)
+        if kind is None:
+            raise BadSpec(f"{where}: found {value!r}, expected {describe(hint)}")
+        return convert(kind, value, where)
     if is_dataclass(hint):
         return build(hint, value, where)
     if get_origin(hint) is list and isinstance(value, list):
@@ -73,7 +79,9 @@ def describe(hint: Any) -> str:
     """A type in words."""
     words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
     if get_origin(hint) is list:
-        return f"a list, each {words[get_args(hint)[0]]}"
+        return f"a list, each {describe(get_args(hint)[0])}"
+    if get_origin(hint) is UnionType:
+        return " or ".join(describe(kind) for kind in get_args(hint))
     return words.get(hint, "a table")
 
 

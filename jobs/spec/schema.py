@@ -172,12 +172,69 @@ def check_grid(where: str, **grids: list[Any] | None) -> None:
         check(grid[-1] <= 1, f"{where}.shares: found {grid[-1]}, expected shares of at most 1")
 
 
+DRAWS = 20
+"""Random orders of the classes unless the spec says how many."""
+
+MOST_DRAWS = 100_000
+
+HALF = "half"
+"""The size that stands for half of the classes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetAsks:
+    """Which sets of classes are forgotten, as the step is told of them: part of its digest."""
+
+    sets: list[list[str]]
+    """Names of the classes of each."""
+    sizes: list[int | str]
+    """Of the random ones."""
+    draws: int
+    seed: int
+
+
+def check_sets(sets: list[list[str]] | None) -> None:
+    """Sets of names: each holds some, each name once, and no two are the same."""
+    if sets is None:
+        return
+    check(bool(sets), "sweep.sets: found no set, expected one or more lists of class names, or no such key")
+    seen: dict[frozenset[str], int] = {}
+    for i, names in enumerate(sets):
+        distinct = len(set(names)) == len(names)
+        check(bool(names) and distinct, f"sweep.sets[{i}]: found {names}, expected one or more different names")
+        same = seen.setdefault(frozenset(names), i)
+        check(same == i, f"sweep.sets[{i}]: found {names}, the classes of sweep.sets[{same}]; take one of them out")
+
+
+def check_sizes(sizes: list[int | str] | None) -> None:
+    """Sizes: whole numbers from 1 on, or HALF, each once."""
+    if sizes is None:
+        return
+    distinct = len(set(sizes)) == len(sizes)
+    check(bool(sizes) and distinct, f"sweep.sizes: found {sizes}, expected one or more sizes, all different")
+    for i, size in enumerate(sizes):
+        if isinstance(size, int):
+            check_range(f"sweep.sizes[{i}]", size, least=1)
+        else:
+            check(size == HALF, f'sweep.sizes[{i}]: found {size!r}, expected a whole number or "{HALF}"')
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepSpec:
     """Which classes are forgotten, how, and how far."""
 
     classes: list[str] | None = None
     """Names of the classes, each forgotten by itself; all unless given."""
+    each: bool = True
+    """Whether they are; false leaves only the sets."""
+    sets: list[list[str]] | None = None
+    """Sets of classes by name, each forgotten together."""
+    sizes: list[int | str] | None = None
+    """Sizes of random sets; "half" stands for half of the classes that have training items."""
+    draws: int | None = None
+    """Random orders of the classes, 20 unless given: each order's first k classes are its set of size k."""
+    set_seed: int | None = None
+    """Of these orders; the experiment's seed unless given."""
     uva: UvaSpec | None = None
     uve: UveSpec | None = None
 
@@ -186,6 +243,28 @@ class SweepSpec:
             distinct = len(set(self.classes)) == len(self.classes)
             check(bool(self.classes) and distinct, f"sweep.classes: found {self.classes}, expected different names")
         check(bool(self.uva or self.uve), "sweep: found no method, expected [sweep.uva], [sweep.uve] or both")
+        check_sets(self.sets)
+        check_sizes(self.sizes)
+        for name in ("draws", "set_seed"):
+            given = getattr(self, name)
+            alone = given is not None and self.sizes is None
+            check(not alone, f"sweep.{name}: found {given} and no sweep.sizes, expected both, or sets by name alone")
+        if self.draws is not None:
+            check_range("sweep.draws", self.draws, least=1, most=MOST_DRAWS)
+        some = self.each or self.sets is not None or self.sizes is not None
+        check(some, "sweep.each: found false and neither sweep.sets nor sweep.sizes, expected something to forget")
+
+    def set_asks(self, seed: int) -> SetAsks | None:
+        """The sets that are asked for, if any; seed: the experiment's."""
+        if self.sets is None and self.sizes is None:
+            return None
+        drawn = self.sizes is not None
+        return SetAsks(
+            sets=self.sets or [],
+            sizes=self.sizes or [],
+            draws=(DRAWS if self.draws is None else self.draws) if drawn else 0,
+            seed=(seed if self.set_seed is None else self.set_seed) if drawn else 0,
+        )
 
     @property
     def grids(self) -> Grids:

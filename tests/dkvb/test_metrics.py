@@ -305,10 +305,11 @@ def test_what_does_not_fit_is_refused(wrong):
 def test_items_lost_and_gained_are_counted_item_by_item():
     rng = np.random.default_rng(0)
     predictions, labels = rng.integers(0, 3, (2, 5, 31)), rng.integers(-1, 3, 31)
-    lost, gained = changed(torch.from_numpy(predictions).short(), torch.from_numpy(labels), forget=[2, 0])
-    for f, k in enumerate((2, 0)):
+    sets = [[2], [0, 1]]
+    lost, gained = changed(torch.from_numpy(predictions).short(), torch.from_numpy(labels), v=3, forget=sets)
+    for f, gone in enumerate(sets):
         for g in range(5):
-            kept = [i for i in range(31) if labels[i] >= 0 and labels[i] != k]
+            kept = [i for i in range(31) if labels[i] >= 0 and labels[i] not in gone]
             was = [predictions[f, 0, i] == labels[i] for i in kept]
             now = [predictions[f, g, i] == labels[i] for i in kept]
             assert lost[f, g] == sum(a and not b for a, b in zip(was, now, strict=True))
@@ -327,16 +328,20 @@ def test_an_item_of_another_class_is_lost_gained_or_as_before():
 def test_accuracies_of_a_class_and_of_the_others_follow_from_what_is_right():
     sizes = np.array([4, 2, 0, 8])
     right, among_retain = np.array([[3, 1, 0, 6], [0, 2, 0, 4]]), np.array([[0, 2, 0, 7], [0, 2, 0, 5]])
-    found = class_accuracies(right, among_retain, sizes=sizes, forget=0)
+    found = class_accuracies(right, among_retain, sizes=sizes, forget=[0])
     assert found.forget.tolist() == [0.75, 0]
     assert found.retain.tolist() == [0.7, 0.6]
     assert found.retain_among_retain.tolist() == [0.9, 0.7]
     np.testing.assert_array_equal(found.by_class, [[0.75, 0.5, np.nan, 0.75], [0, 1, np.nan, 0.5]])
+    both = class_accuracies(right, among_retain, sizes=sizes, forget=[0, 2, 3])
+    assert both.forget.tolist() == [0.75, 4 / 12]
+    assert both.retain.tolist() == [0.5, 1]
+    assert both.retain_among_retain.tolist() == [1, 1]
 
 
 def test_accuracies_over_no_items_are_no_numbers():
-    found = class_accuracies(np.array([[2, 0]]), np.array([[0, 0]]), sizes=np.array([2, 0]), forget=1)
+    found = class_accuracies(np.array([[2, 0]]), np.array([[0, 0]]), sizes=np.array([2, 0]), forget=[1])
     assert np.isnan(found.forget).all()
     assert found.retain.tolist() == [1]
-    alone = class_accuracies(np.array([[2, 0]]), np.array([[0, 0]]), sizes=np.array([2, 0]), forget=0)
+    alone = class_accuracies(np.array([[2, 0]]), np.array([[0, 0]]), sizes=np.array([2, 0]), forget=[0])
     assert (alone.forget.tolist(), np.isnan(alone.retain).tolist()) == ([1], [True])

@@ -12,7 +12,7 @@ from jobs.unlearn import Request, unlearn
 
 BEGIN = {"svg": b"<?xml", "pdf": b"%PDF-", "png": b"\x89PNG"}
 COMPARED = ("compare", "attacks", "costs")
-OF_ANY_ROOT = [kind for kind in KINDS if kind not in COMPARED]
+OF_ANY_ROOT = [kind for kind in KINDS if kind not in (*COMPARED, "sets")]
 NARROWED = [
     ("curves", Choice(classes=("ant",))),
     ("along", Choice(classes=("ant", "#2"))),

@@ -25,6 +25,7 @@ NEIGHBOURS = {"neighbours[train]", "neighbours[test]"}
 HEADS = {"values", "counts", "sweep"}
 FROM_KEYS = {"keys", *CODES, *NEIGHBOURS, *HEADS}
 ALL = MANIFESTS | EMBEDDINGS | FROM_KEYS | {"linear"}
+EVERYTHING = {"compare": {}, "sweep.sizes": [1, 2]}
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def differing(one, other):
 
 
 def test_the_steps_are_those_of_the_method_in_an_order_in_which_they_can_run(make_spec, images):
-    plan, compared = make_plan(make_spec(), str(images)), make_plan(make_spec({"compare": {}}), str(images))
+    plan, compared = make_plan(make_spec(), str(images)), make_plan(make_spec(EVERYTHING), str(images))
     assert {step.label for step in plan.steps} == ALL
     assert {step.kind for step in compared.steps} == set(STEPS)
     assert plan.digests().items() < compared.digests().items()
@@ -266,7 +267,7 @@ def test_what_another_module_asks_is_a_mistake_of_the_graph(wrong, graph):
 
 
 def test_what_a_step_asks_goes_to_a_worker_and_back_to_json_as_it_was(make_spec, images, tmp_path):
-    plan = make_plan(make_spec({"compare": {}}), str(images))
+    plan = make_plan(make_spec(EVERYTHING), str(images))
     for step in plan.steps:
         task = pickle.loads(pickle.dumps(step.task(tmp_path)))
         assert (task.asks, task.location) == (step.asks, str(images))
