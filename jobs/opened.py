@@ -112,12 +112,12 @@ class OpenExperiment:
 
         split: "test" or "train". Coordinates item (row), class (names, "" of a skipped item), shard, codebook.
         """
-        data = self.experiment.artefact(f"codes[{split}]").data
+        data = self.stored.of_split("codes", split).data
         return labelled(data, "codes", {**self._items(split), **self._pairs("codebook")})
 
     def neighbours(self, split: str = "test") -> Labelled:
         """(n, c, r) int16, the nearest selectable keys of an item in order; coordinates as of `codes`."""
-        data = self.experiment.artefact(f"neighbours[{split}]").data
+        data = self.stored.of_split("neighbours", split).data
         return labelled(data, "neighbours", {**self._items(split), **self._pairs("codebook")})
 
     def embeddings(self, split: str = "test") -> Labelled:
@@ -125,7 +125,7 @@ class OpenExperiment:
 
         They lie on the root shard by shard, so there is no one array to be opened.
         """
-        z = arrays.read_shards(self.experiment.artefact(f"embeddings[{split}]").data, "embeddings")
+        z = arrays.read_shards(self.stored.of_split("embeddings", split).data, "embeddings")
         return with_coordinates(z, ARRAYS["embeddings"].dims, self._items(split))
 
     def unlearn(

@@ -21,10 +21,11 @@ from zarr.codecs import BytesCodec
 from zarr.errors import ContainsArrayError, ContainsGroupError
 from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
-from store.checksums import checked, ledger_of, listed
+from store.checksums import artefact_folder, checked, ledger_of, listed
 from store.errors import ArtefactDamaged, ArtefactMissing, ChunkMismatch, NotARoot, StoreError
 from store.files import named, write_atomic
 from store.layout import ARRAYS, Layout
+from store.links import check_way
 from store.places import Place, reported
 from store.recording import recorded, stamp
 
@@ -36,12 +37,18 @@ class ArtefactStore(WrapperStore[Store]):
         super().__init__(store)
         self._place = place
         self._ledger = ledger_of(place) if store.read_only else None
+        self._folder = artefact_folder(place) or place
 
     def _with_store(self, store: Store) -> Self:
         return type(self)(store, self._place)
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        """Read one file; raises: ArtefactDamaged where it is missing or not as it was written."""
+        """Read one file.
+
+        raises: ArtefactDamaged where it is missing or not as it was written; NotARoot where it lies elsewhere.
+        """
+        if isinstance(self._place, Path):
+            check_way(self._folder, f"{self._place}/{key}".removeprefix(f"{self._folder}/"))
         value = await super().get(key, prototype, byte_range)
         if self._ledger is not None:
             read_stamp = None if value is None else await asyncio.to_thread(stamp, value.to_bytes())

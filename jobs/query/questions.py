@@ -32,7 +32,12 @@ class Questions:
         return f"questions: {', '.join(names)}"
 
     def keys(self, name: str, *, limit: int | None = None) -> pl.DataFrame:
-        """The pairs that a class activates most, what their values say, who shares them (`jobs.query.pairs.keys`)."""
+        """The pairs that a class activates most, what their values say, who shares them (`jobs.query.pairs.keys`).
+
+        limit: of the rows, 0 or more; raises: BadRequest.
+        """
+        if limit is not None and limit < 0:
+            raise BadRequest(f"limit: found {limit}, expected 0 or more")
         return pairs.keys(self.stored, self.stored.index(name), limit=limit)
 
     def classes(self, codebook: int, key: int) -> pl.DataFrame:

@@ -20,8 +20,9 @@ from dkvb.orders import TAU, by_activation
 from jobs.classes import class_indexes
 from jobs.errors import BadRequest
 from jobs.results.experiment import Experiment
+from jobs.step import SPLITS
 from store import arrays
-from store.artefacts import read_json
+from store.artefacts import Artefact, read_json
 from store.checksums import ledger_of
 from store.errors import NotARoot
 from store.files import names, on_disk
@@ -54,6 +55,8 @@ class Stored:
 
     def index(self, name: str) -> int:
         """Index of a class by its name, or by "#" and its number; raises: BadRequest."""
+        if not isinstance(name, str):
+            raise BadRequest(f'class: found {name!r}, expected a name, or "#" and a number')
         if name.startswith("#") and name[1:].isdecimal() and name not in self.classes:
             if int(name[1:]) >= len(self.classes):
                 raise BadRequest(f"no class {name}: the last of {len(self.classes)} is #{len(self.classes) - 1}")
@@ -65,22 +68,28 @@ class Stored:
         """Codebooks and keys of each: (c, m)."""
         return self.activations.counts.shape[1], self.activations.counts.shape[2]
 
+    def of_split(self, kind: str, split: str) -> Artefact:
+        """The artefact of a step that is done for each split; raises: BadRequest, also for a split that is none."""
+        if split not in SPLITS:
+            raise BadRequest(f"split: found {split!r}, expected one of {', '.join(SPLITS)}")
+        return self.experiment.artefact(f"{kind}[{split}]")
+
     def labels(self, split: str) -> NDArray[np.int64]:
         """(n,) classes of the items of a split; -1 for a skipped one."""
-        data = self.experiment.artefact(f"embeddings[{split}]").data
+        data = self.of_split("embeddings", split).data
         return arrays.read_shards(data, "labels").astype(np.int64)
 
     def codes(self, split: str) -> arrays.StoredArray:
         """(n, c) codes of a split before anything is masked."""
-        return arrays.open_array(self.experiment.artefact(f"codes[{split}]").data, "codes")
+        return arrays.open_array(self.of_split("codes", split).data, "codes")
 
     def neighbours(self, split: str) -> arrays.StoredArray:
         """(n, c, r) nearest selectable keys in order."""
-        return arrays.open_array(self.experiment.artefact(f"neighbours[{split}]").data, "neighbours")
+        return arrays.open_array(self.of_split("neighbours", split).data, "neighbours")
 
     def manifest(self, split: str) -> Manifest:
         """Shards, labels and problems of a split."""
-        return Manifest.from_json(read_json(self.experiment.artefact(f"manifest[{split}]").path / MANIFEST))
+        return Manifest.from_json(read_json(self.of_split("manifest", split).path / MANIFEST))
 
     @contextmanager
     def values(self) -> Iterator[NDArray[np.float32]]:
