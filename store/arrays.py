@@ -48,7 +48,7 @@ class ArtefactStore(WrapperStore[Store]):
         raises: ArtefactDamaged where it is missing or not as it was written; NotARoot where it lies elsewhere.
         """
         if isinstance(self._place, Path):
-            check_way(self._folder, f"{self._place}/{key}".removeprefix(f"{self._folder}/"))
+            check_way(str(self._folder), f"{self._place}/{key}".removeprefix(f"{self._folder}/"))
         value = await super().get(key, prototype, byte_range)
         if self._ledger is not None:
             read_stamp = None if value is None else await asyncio.to_thread(stamp, value.to_bytes())

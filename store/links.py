@@ -23,13 +23,13 @@ def check_own(folder: Path | str, *, deep: bool = True, leave: str = "") -> None
                 raise _foreign(entry.path, link=entry.is_symlink())
 
 
-def check_way(folder: Path | str, file: str) -> None:
+def check_way(folder: str, file: str) -> None:
     """Check that a file is one, and that no folder on the way to it is a link; nothing is said of a missing one.
 
     folder: where the way begins; file: its path in the folder, with slashes.
     raises: NotARoot naming what leads elsewhere.
     """
-    way = str(folder)
+    way = folder
     for part in file.split("/"):
         way = f"{way}/{part}"
         try:

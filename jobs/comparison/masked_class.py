@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dkvb import controls, metrics, trials
-from dkvb.codes import NO_VOTE
+from dkvb.decoding import NO_VOTE
 from dkvb.orders import NEVER, RemovalOrder, by_activation
 from dkvb.sweep import budget_table, sweep
 from dkvb.values import CodeFeatures

@@ -142,7 +142,7 @@ def measure(stored: Stored, mask: NDArray[np.bool_], forget: Sequence[int]) -> M
     """
     if not len(forget):
         raise BadRequest("measure: found no class that the mask is to forget")
-    outcomes = {split: [Outcome.of(stored, split, under, forget=forget) for under in (None, mask)] for split in SPLITS}
+    outcomes = {split: Outcome.both(stored, split, mask, forget=forget) for split in SPLITS}
     gone = {split: np.isin(before.labels, list(forget)) for split, (before, _) in outcomes.items()}
     v = len(stored.classes)
     columns: dict[str, Any] = {"class": np.arange(v), "name": stored.classes, "forget": np.isin(np.arange(v), forget)}

@@ -3,7 +3,6 @@
 v: classes; c: codebooks; m: keys of a codebook; n: items; r: neighbours of an item in a codebook.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dkvb.checkpoint import UNREADABLE, read_mask_header
+from dkvb.checkpoint import mapped, read_mask_header
+from dkvb.decoding import add_votes
 from dkvb.errors import BadCheckpoint
 from dkvb.orders import TAU, by_activation
 from jobs.classes import class_indexes
@@ -24,7 +24,6 @@ from jobs.step import SPLITS
 from store import arrays
 from store.artefacts import Artefact, read_json
 from store.checksums import ledger_of
-from store.errors import NotARoot
 from store.files import names, on_disk
 from store.images import Manifest
 from store.layout import CHECKPOINT, MANIFEST, MASK
@@ -32,9 +31,7 @@ from store.places import Place
 from store.query import Activations, open_activations
 
 if TYPE_CHECKING:
-    from dkvb.bottleneck import Bottleneck
-
-NO_VOTE = -1
+    pass
 
 
 @dataclass(frozen=True)
@@ -103,79 +100,6 @@ class Stored:
         with on_disk(path) as file:
             yield mapped(file, "values")
 
-    def masked_codes(
-        self, split: str, rows: NDArray[np.int64], mask: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-        """Codes of some items before and under a mask, to the last bit those of the sweep.
-
-        rows: (k,) increasing; mask: (c, m) bool.
-        returns: twice (k, c), NO_VOTE where nothing is selectable.
-        """
-        before = self._rows(self.codes(split), rows)
-        after = before.copy()
-        books = np.arange(before.shape[1])
-        item, book = np.nonzero((before >= 0) & mask[books, before])
-        if not len(item):
-            return before, after
-        touched, place = np.unique(item, return_inverse=True)
-        lists = self._rows(self.neighbours(split), rows[touched])
-        walked = lists[place, book]  # (hits, r)
-        free = (walked >= 0) & ~mask[book[:, None], walked]
-        first = free.argmax(1)
-        after[item, book] = np.where(free.any(1), walked[np.arange(len(walked)), first], NO_VOTE)
-        beyond = np.unique(place[~free.any(1) & (walked[:, -1] >= 0)])  # a selectable key may lie past the list
-        if len(beyond):
-            some = touched[beyond]
-            after[some] = self._searched(split, rows[some], before[some], lists[beyond], mask)
-        return before, after
-
-    def _rows(self, array: arrays.StoredArray, rows: NDArray[np.int64]) -> NDArray[np.int16]:
-        """Some rows of codes or neighbours; raises: NotARoot where the arrays of a root do not fit each other."""
-        c, m = self.size
-        if array.shape[1] != c or (len(rows) and rows.max() >= array.shape[0]):
-            raise NotARoot(
-                f"{array.path}: of {array.shape[0]} items in {array.shape[1]} codebooks, where labels and counts have "
-                f"{int(rows.max(initial=-1)) + 1} or more in {c}: it was changed"
-            )
-        found = array.rows(rows)
-        if found.size and found.max() >= m:
-            raise NotARoot(f"{array.path}: names key {found.max()} of {m}: it was changed")
-        return found
-
-    def _searched(
-        self,
-        split: str,
-        rows: NDArray[np.int64],
-        codes: NDArray[np.int16],
-        lists: NDArray[np.int16],
-        mask: NDArray[np.bool_],
-    ) -> NDArray[np.int16]:
-        """Codes of some items under a mask, by the kernel of the sweep: it finds the keys past the lists.
-
-        rows: (k,) increasing; codes: (k, c) and lists: (k, c, r) of these items before anything is masked.
-        """
-        import torch
-
-        from dkvb.sweep import Items, budget_table, codes_by_budget
-
-        data, first, last = self.experiment.artefact(f"embeddings[{split}]").data, int(rows[0]), int(rows[-1])
-        z = arrays.read_shards(data, "embeddings", start=first, stop=last + 1)[rows - first]
-        items = Items(*(torch.from_numpy(part) for part in (z, codes, lists)))
-        table = budget_table([np.where(mask, 0, 1)], [[1]])
-        return codes_by_budget(self._coder, items, table, budgets=1)[0, 0].numpy()
-
-    @cached_property
-    def _coder(self) -> "Bottleneck":
-        """The model without its values, on which no code depends."""
-        import torch
-
-        from dkvb.bottleneck import Bottleneck
-
-        with on_disk(self.experiment.artefact("values").path / CHECKPOINT) as file:
-            parts = {name: np.array(mapped(file, name)) for name in ("projection", "keys", "selectable")}
-        tensors = {name: torch.from_numpy(part) for name, part in parts.items()}
-        return Bottleneck(values=torch.zeros(*self.size, 1), header={}, **tensors)
-
     def item_names(self, split: str, rows: Sequence[int]) -> list[str]:
         """Where items lie: their shards and their places there."""
         shards = self.manifest(split).shards
@@ -224,23 +148,9 @@ class Stored:
         return folder / known[0] / MASK
 
 
-def mapped(file: Path, name: str) -> NDArray[Any]:
-    """One tensor of a safetensors file, mapped into memory; raises: BadCheckpoint."""
-    try:
-        with file.open("rb") as opened:
-            length = int.from_bytes(opened.read(8), "little")
-            about = json.loads(opened.read(length))[name]
-        dtype = {"F32": np.float32, "BOOL": np.bool_}[about["dtype"]]
-        return np.memmap(file, dtype, "r", offset=8 + length + about["data_offsets"][0], shape=tuple(about["shape"]))
-    except (MemoryError, *UNREADABLE) as error:
-        raise BadCheckpoint(f"{file}: not readable: {error}") from error
-
-
 def logits(codes: NDArray[np.int16], values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(k, v) logits of codes (k, c), added in the order of `dkvb.bottleneck.decode`, to the last bit its own."""
+    """(k, v) logits of codes (k, c), to the last bit those of `dkvb.bottleneck.decode`; values: (c, m, v)."""
     total = np.zeros((len(codes), values.shape[2]), np.float32)
-    for j, column in enumerate(codes.T):
-        votes = column >= 0
-        total[votes] += values[j][column[votes]]
-    total /= np.maximum((codes >= 0).sum(1, keepdims=True), 1).astype(np.float32)
+    columns = np.ascontiguousarray(codes.T, np.intp)
+    add_votes(total, columns, np.asarray(values), fetch=lambda table, rows: table.take(rows, 0, mode="clip"))
     return total

@@ -9,6 +9,7 @@ import torch
 from dkvb.bottleneck import Bottleneck
 from dkvb.errors import BadCheckpoint
 from jobs.errors import BadRequest
+from jobs.query.masked import Masked
 from jobs.query.stored import Stored, logits
 from jobs.step import SPLITS
 from jobs.unlearn import Request, unlearn
@@ -32,7 +33,7 @@ def test_codes_and_logits_under_a_mask_are_those_of_the_masked_model(stored, bot
     rows = np.flatnonzero(stored.labels(split) >= 0)
     mask = np.random.default_rng(0).random(stored.size) < share
     z = torch.from_numpy(arrays.read_shards(stored.experiment.artefact(f"embeddings[{split}]").data, "embeddings"))
-    before, after = stored.masked_codes(split, rows, mask)
+    before, after = Masked(stored, mask).codes(split, rows)
     model = bottleneck.masked(torch.from_numpy(mask))
     assert np.array_equal(after, model.codes(z[rows]).numpy())
     if not share:
