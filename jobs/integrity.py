@@ -24,6 +24,7 @@ from store.artefacts import (
     write_json,
 )
 from store.checksums import CHECKSUMS, DONE, faults, marker_files
+from store.coordinates import made_when_closed
 from store.errors import ArtefactDamaged, ArtefactMissing, NotARoot
 from store.files import names, read_bytes, remove
 from store.places import Place
@@ -98,7 +99,7 @@ def verify(root: Place) -> Integrity:
             integrity.damaged[artefact] = wrong
         elif artefact.done and not artefact.has_checksums:
             integrity.unchecked.append(artefact)
-    if read_bytes(root / ROOT_FILE) != as_json({"format": ROOT_FORMAT}):
+    if read_bytes(root / ROOT_FILE) != as_json({"format": root_format(root / ROOT_FILE)}):
         integrity.records[root / ROOT_FILE] = f"{root / ROOT_FILE}: does not hold what was written"
     recorded = names(root / "experiments", ".json")
     if integrity.artefacts and not recorded:
@@ -135,7 +136,7 @@ def repair(root: Place, tell: Callable[[str], None]) -> Integrity:
     if root_format(root / ROOT_FILE) is None and names(root / "experiments", ".json"):
         write_root_file(root, tell)
     integrity = verify(root)
-    changed = [artefact for artefact, wrong in integrity.damaged.items() if set(wrong) - {CHECKSUMS}]
+    changed = [each for each, wrong in integrity.damaged.items() if set(wrong) - {CHECKSUMS, *made_again(wrong)}]
     made_of = [artefact for artefact in dependents(root, changed) if artefact not in integrity.damaged]
     for artefact, wrong in integrity.damaged.items():
         units = units_to_do_again(artefact, wrong)
@@ -145,6 +146,8 @@ def repair(root: Place, tell: Callable[[str], None]) -> Integrity:
             tell(f"dropped {artefact.path}{again}")
         else:
             drop_units(artefact, units)
+            for part in set(made_again(wrong).values()):
+                remove(artefact.data / part)
             tell(f"dropped {', '.join(sorted(wrong))} of {artefact.path}")
     for artefact in made_of:
         artefact.remove()
@@ -197,15 +200,26 @@ def units_to_do_again(artefact: Artefact, wrong: Collection[str]) -> set[str] | 
             unit = name.removesuffix(".json")
             with suppress(ArtefactDamaged):
                 written |= dict.fromkeys(marker_files(artefact.path, unit, read_bytes(folder / name)), unit)
-    units: set[str] = set()
+    units, again = set[str](), made_again(wrong)
     for name in wrong:
         if name in written:
             units.add(written[name])
         elif name.startswith("units/"):
             units.add(name.removeprefix("units/").removesuffix(".json"))
-        elif name not in (CHECKSUMS, PROVENANCE, SPEC) and ("/" in name or not name.endswith(".parquet")):
+        elif name in (CHECKSUMS, PROVENANCE, SPEC) or name in again:
+            continue
+        elif "/" in name or not name.endswith(".parquet"):
             return None
     return units
+
+
+def made_again(wrong: Collection[str]) -> dict[str, str]:
+    """Which of some files of an artefact lie beside its arrays and follow from them, and in what part of the group.
+
+    No number was made of them that was not checked against what they follow from.
+    """
+    inside = {name: name.removeprefix("data.zarr/") for name in wrong if name.startswith("data.zarr/")}
+    return {name: path.partition("/")[0] for name, path in inside.items() if made_when_closed(path)}
 
 
 def drop_units(artefact: Artefact, units: Iterable[str]) -> None:

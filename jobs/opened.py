@@ -121,11 +121,14 @@ class OpenExperiment:
         return labelled(data, "neighbours", {**self._items(split), **self._pairs("codebook")})
 
     def embeddings(self, split: str = "test") -> Labelled:
-        """(n, d_z) float16, the backbone's outputs, read into memory; coordinates item, class, shard as of `codes`.
+        """(n, d_z) float16, the backbone's outputs; coordinates item, class, shard as of `codes`.
 
-        They lie on the root shard by shard, so there is no one array to be opened.
+        On roots of older versions they lie shard by shard, and are read into memory.
         """
-        z = arrays.read_shards(self.stored.of_split("embeddings", split).data, "embeddings")
+        data = self.stored.of_split("embeddings", split).data
+        if arrays.promised(data, "z"):
+            return labelled(data, "z", self._items(split))
+        z = arrays.read_shards(data, "embeddings")
         return with_coordinates(z, ARRAYS["embeddings"].dims, self._items(split))
 
     def unlearn(

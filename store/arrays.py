@@ -17,14 +17,14 @@ import zarr
 from numpy.typing import NDArray
 from zarr.abc.buffer import Buffer, BufferPrototype
 from zarr.abc.store import ByteRequest, Store
-from zarr.codecs import BytesCodec
+from zarr.codecs import BytesCodec, VLenUTF8Codec
 from zarr.errors import ContainsArrayError, ContainsGroupError
 from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
 from store.checksums import artefact_folder, checked, ledger_of, listed
 from store.errors import ArtefactDamaged, ArtefactMissing, ChunkMismatch, NotARoot, StoreError
 from store.files import named, write_atomic
-from store.layout import ARRAYS, Layout
+from store.layout import FLAT, Layout, layout_of
 from store.links import check_way
 from store.places import Place, reported
 from store.recording import recorded, stamp
@@ -91,31 +91,33 @@ def create(
     shape: Sequence[int],
     *,
     dtype: str | None = None,
+    dims: tuple[str, ...] | None = None,
     attributes: Mapping[str, Any] | None = None,
 ) -> None:
     """Create one empty array in a group; one that another driver, or a killed one, created is left as it is.
 
     data: the Zarr group (made when missing).
     name: path of the array in the group, such as "codes" or "embeddings/00003"; its first part is the entry in
-        `store.layout.ARRAYS`.
+        `store.layout`.
     dtype: replaces the layout's where that is "count".
+    dims: names of the axes, where they are others than the layout's first ones.
     raises: ChunkMismatch when an array of another shape exists: wiping it could take what another driver wrote.
     """
-    how = ARRAYS[name.split("/")[0]]
+    how = layout_of(name)
     with reported(data):
         try:
-            _group(data).create_array(
+            group(data).create_array(
                 name,
                 shape=tuple(shape),
                 chunks=chunk_shape(how, shape),
                 dtype=dtype or how.dtype,
                 fill_value=how.fill,
                 compressors=how.codec,
-                dimension_names=how.dims,
+                dimension_names=dims or how.dims,
                 attributes={"meaning": how.meaning, **(attributes or {})},
             )
         except ContainsArrayError:
-            there = open_array(data, name).shape
+            there = tuple(_opened(data, name, mode="r+").shape)  # what a killed upgrade left is in no list yet
             if there != tuple(shape):
                 raise ChunkMismatch(
                     f"{data / name}: holds an array of shape {there}, expected {tuple(shape)}; delete the folder above "
@@ -123,12 +125,12 @@ def create(
                 ) from None
 
 
-def _group(data: Place) -> zarr.Group:
-    """The group, made when missing; another driver may make it after Zarr has looked for it."""
+def group(data: Place) -> zarr.Group:
+    """The group to write into, made when missing; another driver may make it after Zarr has looked for it."""
     try:
-        return zarr.open_group(zarr_store(data), mode="a", zarr_format=3)
+        return zarr.open_group(zarr_store(data), mode="a", zarr_format=3, use_consolidated=False)
     except ContainsGroupError:
-        return zarr.open_group(zarr_store(data), mode="r+", zarr_format=3)
+        return zarr.open_group(zarr_store(data), mode="r+", zarr_format=3, use_consolidated=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,12 +209,13 @@ def check_array(array: Any, name: str, path: Place) -> None:
 
     raises: NotARoot.
     """
-    how, meta = ARRAYS[name.split("/")[0]], array.metadata
-    dtypes = ("uint16", "uint32") if how.dtype == "count" else (how.dtype,)
-    if meta.dimension_names != how.dims or str(array.dtype) not in dtypes:
+    how, meta = layout_of(name), array.metadata
+    dtypes = {"count": ("uint16", "uint32"), "string": ("StringDType()", "object")}.get(how.dtype, (how.dtype,))
+    if meta.dimension_names not in (how.dims, *how.also) or str(array.dtype) not in dtypes:
         raise NotARoot(f"{path}: axes {meta.dimension_names} of {array.dtype} found, expected {how.dims} of {dtypes}")
     codecs, chunks = [type(codec) for codec in meta.codecs], chunk_shape(how, array.shape)
-    if codecs != [BytesCodec, type(how.codec)] or tuple(getattr(array, "chunks", ())) != chunks:
+    expected = [VLenUTF8Codec if how.dtype == "string" else BytesCodec, type(how.codec)]
+    if codecs != expected or tuple(getattr(array, "chunks", ())) != chunks:
         names = ", ".join(codec.__name__ for codec in codecs)
         raise NotARoot(f"{path}: chunks are not as dkvb writes them: codecs found {names}")
 
@@ -222,15 +225,17 @@ def chunk_shape(how: Layout, shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(max(1, min(how.chunk.get(axis, size), size)) for axis, size in zip(how.dims, shape, strict=True))
 
 
-def check_size(array: StoredArray) -> None:
+def check_size(array: StoredArray, rows: int | None = None) -> None:
     """Check that an array fits into memory: its shape is read from metadata, which could say anything.
 
+    rows: how many of its rows are to be read; None: all.
     raises: NotARoot.
     """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if array.nbytes > memory:
+    size = array.nbytes if rows is None else array.nbytes // array.shape[0] * rows
+    if size > memory:
         raise NotARoot(
-            f"{array.path}: says it holds {array.nbytes / 2**30:,.0f} GiB, more than the {memory / 2**30:,.0f} GiB of "
+            f"{array.path}: says it holds {size / 2**30:,.0f} GiB, more than the {memory / 2**30:,.0f} GiB of "
             "this machine's memory"
         )
 
@@ -261,24 +266,43 @@ def read(data: Place, name: str) -> NDArray[Any]:
     return array[...]
 
 
-def read_shards(data: Place, name: str, *, start: int = 0, stop: int | None = None) -> NDArray[Any]:
-    """Read rows of an array that is kept in one part per image shard, in the manifest's order.
+def promised(data: Place, name: str) -> bool:
+    """Whether the checksums of a finished artefact, or of a finished unit, name files of that array."""
+    known = ledger_of(data)
+    return known is not None and bool(known.entries(data / name))
 
-    data: the Zarr group; name: the sub-group whose arrays are the parts ("embeddings", "labels").
-    start, stop: rows over all parts together; only the parts they touch are read.
+
+def parts(data: Place, name: str) -> list[StoredArray]:
+    """The arrays of a sub-group, in order: what is kept in one part per image shard, or class.
+
+    raises: ArtefactMissing, ArtefactDamaged, NotARoot.
     """
-    parts, offset = [], 0
     keys = [key for key in listed(data / name) if key != "zarr.json"]
     if not keys:
         raise ArtefactMissing(f"{data / name}: no arrays there; run `dkvb run` on this root first")
-    for key in keys:
-        part = open_array(data, f"{name}/{key}")
-        size = part.shape[0]
+    return [open_array(data, f"{name}/{key}") for key in keys]
+
+
+def read_shards(data: Place, name: str, *, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+    """Read rows of all image shards, in the manifest's order: of the flat array, or of the shards' own where none is.
+
+    data: the Zarr group; name: the sub-group whose arrays are the parts ("embeddings", "labels").
+    start, stop: rows over all parts together; only the chunks they touch are read.
+    """
+    flat = [open_array(data, FLAT[name])] if promised(data, FLAT[name]) else parts(data, name)
+    return rows_of(flat, start, stop)
+
+
+def rows_of(pieces: Sequence[StoredArray], start: int, stop: int | None) -> NDArray[Any]:
+    """Read rows, counted over arrays that lie one after the other; raises: ArtefactMissing where none are."""
+    blocks, offset = [], 0
+    for piece in pieces:
+        size = piece.shape[0]
         lo, hi = max(start - offset, 0), size if stop is None else min(stop - offset, size)
         if lo < hi:
-            check_size(part)
-            parts.append(part[lo:hi])
+            check_size(piece, hi - lo)
+            blocks.append(piece[lo:hi])
         offset += size
-    if not parts:
-        raise ArtefactMissing(f"{data / name}: rows {start}:{stop} lie outside the {offset} rows there are")
-    return np.concatenate(parts)
+    if not blocks:
+        raise ArtefactMissing(f"{pieces[0].path.parent}: rows {start}:{stop} lie outside the {offset} rows there are")
+    return np.concatenate(blocks)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from store.checksums import CHECKSUMS, DONE, FILES, UNITS, checked, damaged, listed, marker_files
+from store.checksums import ADDED, CHECKSUMS, DONE, FILES, UNITS, checked, damaged, listed, marker_files
 from store.errors import ArtefactDamaged, ArtefactMissing, NotARoot, PlaceUnreachable, RootUnusable, StoreError
 from store.files import create, exists, files_below, names, read_all, read_bytes, remove, write_atomic
 from store.journal import Journal, read_journal
@@ -25,13 +25,16 @@ from store.recording import sha256, stamp
 
 Json = Mapping[str, Any]
 
-ROOT_FORMAT = "dkvb-root/1"
+ROOT_FORMAT = "dkvb-root/2"
+"""That of new roots, whose arrays have coordinates."""
+OLDER_FORMATS = ("dkvb-root/1",)
+"""Formats that are read as they are, and that `dkvb root upgrade` brings up to date."""
 ROOT_FILE = "dkvb-root.json"
 SPEC = "spec.json"
 PROVENANCE = "provenance.json"
 EVENTS = "events.jsonl"
 CERTIFICATE = "certificate.json"
-UNLISTED = (EVENTS, CERTIFICATE, DONE, CHECKSUMS)
+UNLISTED = (EVENTS, CERTIFICATE, DONE, CHECKSUMS, ADDED)
 """Files of an artefact that its checksums do not list: they are written later, and say themselves what they hold."""
 CHECKSUM = "sha256"
 """Key of a record under which the checksum of the rest of it is written."""
@@ -147,9 +150,14 @@ def open_root(path: Place, *, create: bool) -> Place:
     for folder in (path, path / "experiments"):
         if isinstance(folder, Path) and folder.is_dir():
             check_own(folder, deep=False)
-    if (version := root_format(marker)) != ROOT_FORMAT:
-        remedy = f"`dkvb repair {path}` writes it anew" if version is None else "use the version that wrote it"
-        raise NotARoot(f"{marker}: format found {version!r}, expected {ROOT_FORMAT!r}; {remedy}")
+    if (version := root_format(marker)) not in (ROOT_FORMAT, *OLDER_FORMATS):
+        remedy = (
+            f"`dkvb repair {path}` writes it anew"
+            if version is None
+            else "a newer version of dkvb wrote it: upgrade dkvb (pip install --upgrade dkvb-unlearning)"
+        )
+        expected = " or ".join(map(repr, (*OLDER_FORMATS, ROOT_FORMAT)))
+        raise NotARoot(f"{marker}: format found {version!r}, expected {expected}; {remedy}")
     return path
 
 
@@ -159,7 +167,7 @@ def root_format(marker: Place) -> str | None:
         version = read_json(marker).get("format")
     except (AttributeError, ArtefactMissing):
         return None
-    return version if isinstance(version, str) and re.fullmatch(r"dkvb-root/\d+", version) else None
+    return version if isinstance(version, str) and re.fullmatch(r"dkvb-root/[1-9][0-9]{0,5}", version) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +325,7 @@ class Artefact:
 
     def reopen(self) -> None:
         """Take back that it is finished, before some of its files are written anew."""
-        for name in (DONE, CHECKSUMS, PROVENANCE):
+        for name in (DONE, CHECKSUMS, ADDED, PROVENANCE):
             remove(self.path / name)
 
     def remove(self) -> None:

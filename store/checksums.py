@@ -4,10 +4,12 @@ The SHA-256 of every file that a unit writes below its artefact's folder is note
 unit's marker. A finished artefact has all of them in ``checksums.json``, and the SHA-256 of that file in ``DONE``.
 Every file of an artefact that is read through this package is checked: its path leads to its artefact.
 
-An artefact that was finished before there were checksums has an empty ``DONE`` and is read as it is.
+An artefact that was finished before there were checksums has an empty ``DONE`` and is read as it is. What an upgrade
+adds to a finished artefact is in ``added.json``, with its own checksum: ``DONE``, of which certificates speak, stays.
 """
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -18,12 +20,13 @@ from functools import partial
 from pathlib import Path
 
 from store.errors import ArtefactDamaged
-from store.files import names, on_disk, read_all, read_bytes
+from store.files import names, on_disk, read_all, read_bytes, write_atomic
 from store.json import from_json
 from store.places import Place
-from store.recording import stamp
+from store.recording import sha256, stamp
 
 CHECKSUMS = "checksums.json"
+ADDED = "added.json"
 DONE = "DONE"
 UNITS = "units"
 FILES = "files"
@@ -31,6 +34,9 @@ FILES = "files"
 
 FOLDER = re.compile(r"[0-9a-f]{16}")
 """The name of an artefact's folder."""
+
+WRITTEN_ANEW = re.compile(r"data\.zarr/(oracle_logits_(train|test)/)?zarr\.json")
+"""All that ``added.json`` may say of a file that ``checksums.json`` lists: names of axes, and what lies in a group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +166,36 @@ def _finished(folder: Place, done: bytes) -> Ledger:
         raise damaged(folder, folder / CHECKSUMS, "is missing") from None
     if stamp(data).encode() != named[1]:
         raise damaged(folder, folder / CHECKSUMS, "does not hold what was written")
-    finished = Ledger(folder, from_json(data)[FILES])
+    listed, added = from_json(data)[FILES], _added(folder)
+    anew = {name: text for name, text in added.items() if WRITTEN_ANEW.fullmatch(name)}
+    finished = Ledger(folder, {**added, **listed, **anew})
     _ledgers[str(folder)] = done, finished
     return finished
+
+
+def write_added(folder: Place, files: Mapping[str, str]) -> None:
+    """List files that were added to a finished artefact, or WRITTEN_ANEW: stamps, by their paths in its folder."""
+    write_atomic(folder / ADDED, _listing(files))
+    _ledgers.pop(str(folder), None)
+
+
+def _added(folder: Place) -> dict[str, str]:
+    """What an upgrade added; raises: ArtefactDamaged."""
+    try:
+        data = read_bytes(folder / ADDED)
+    except FileNotFoundError:
+        return {}
+    with suppress(AttributeError, LookupError, TypeError, ValueError):
+        files = dict(from_json(data)[FILES])
+        if data == _listing(files) and all(re.fullmatch(r"[0-9a-f]{64} \d+", text) for text in files.values()):
+            return files
+    raise damaged(folder, folder / ADDED, "does not hold what was written")
+
+
+def _listing(files: Mapping[str, str]) -> bytes:
+    """The content of ``added.json``."""
+    content = {FILES: dict(sorted(files.items()))}
+    return (json.dumps({**content, "sha256": sha256(json.dumps(content).encode())}, indent=2) + "\n").encode()
 
 
 def _unfinished(folder: Place) -> Ledger | None:

@@ -38,12 +38,14 @@ class Shard:
     labels: one for each item in order; -1 where the label is missing or outside the classes.
     keys: BLAKE2 digest of the items' keys in order, by which `read` recognises the shard.
     files: BLAKE2 digest of the names and sizes of its files; "" where an older version wrote the manifest.
+    item_keys: one for each item in order, fresh from a scan; none in a manifest that was read from its JSON.
     """
 
     name: str
     labels: tuple[int, ...]
     keys: str
     files: str = ""
+    item_keys: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def items(self) -> int:
@@ -283,7 +285,7 @@ class Images:
         )
 
     def _scan_shard(self, name: str, classes: tuple[str, ...] | None) -> "_Scanned":
-        labels, keys, problems, left_alone = list[int](), _key_digest(), list[Problem](), Counter[str]()
+        labels, item_keys, problems, left_alone = list[int](), list[str](), list[Problem](), Counter[str]()
         try:
             for sample in self._reader.samples(name, pixels=False):
                 if isinstance(sample, LeftAlone):
@@ -294,17 +296,20 @@ class Images:
                     continue
                 label, fault = _judged(sample, classes)
                 labels.append(label)
-                keys.update(_key_bytes(sample.key))
+                item_keys.append(sample.key)
                 if fault:
                     problems.append(Problem(name, sample.key, fault))
         except (ConnectionError, TimeoutError):
             raise  # a failing network says nothing about the shard
         except (OSError, ImageDataError) as error:
-            labels, problems = [], [Problem(name, "", f"unreadable: {error}")]
+            labels, item_keys, problems = [], [], [Problem(name, "", f"unreadable: {error}")]
         if not labels and not problems:
             problems.append(Problem(name, "", "holds no items"))
         files = _files_digest(self._reader.files(name)) if labels else ""
-        shard = Shard(name=name, labels=tuple(labels), keys=keys.hexdigest(), files=files)
+        keys = _key_digest()
+        for key in item_keys:
+            keys.update(_key_bytes(key))
+        shard = Shard(name=name, labels=tuple(labels), keys=keys.hexdigest(), files=files, item_keys=tuple(item_keys))
         return _Scanned(shard, problems, left_alone)
 
     def _samples(self, name: str) -> Iterator[Entry]:

@@ -24,6 +24,12 @@ BLOCK = 8192
 CODEBOOKS = 8
 """Codebooks of a block of keys: a unit of work, and a chunk."""
 
+ITEMS = 65536
+"""Items of a chunk of what stands along the items: their keys, labels, classes and shards."""
+
+GROUP_FORMAT = "dkvb-arrays/1"
+"""What the attribute `format` of a group says that has coordinates and consolidated metadata."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
@@ -35,19 +41,29 @@ class Layout:
     """What there is one array for; empty where there is one in all."""
     dims: tuple[str, ...]
     """Names of the axes."""
+    also: tuple[tuple[str, ...], ...] = ()
+    """Other names that the axes may have: in other groups, or in what older versions wrote."""
     dtype: str
-    """NumPy type; "count" stands for the smallest unsigned type that holds the counts."""
+    """NumPy type, or "string" (UTF-8); "count" stands for the smallest unsigned type that holds the counts."""
     chunk: dict[str, int]
     """Chunk length along an axis; an axis not named is one chunk."""
     meaning: str
     """What an element is, with its unit."""
-    fill: int = 0
+    fill: int | str = 0
     """What an element that was never written reads as."""
     codec: BloscCodec | ZstdCodec = ZstdCodec(level=1)  # noqa: RUF009 - codecs are frozen
     """How a chunk is compressed."""
 
 
 ARRAYS = {
+    "item_key": Layout(
+        step="manifest",
+        dims=("item",),
+        dtype="string",
+        chunk={"item": ITEMS},
+        fill="",
+        meaning="key of an item: path of its file, name of its tar member, row of its parquet file",
+    ),
     "embeddings": Layout(
         step="embeddings",
         each="shard",
@@ -64,6 +80,13 @@ ARRAYS = {
         chunk={},
         fill=-1,
         meaning="class of an item of one image shard; -1: skipped",
+    ),
+    "z": Layout(
+        step="embeddings",
+        dims=("item", "d_z"),
+        dtype="float16",
+        chunk={"item": BLOCK},
+        meaning="all embeddings of the split, one shard after the other",
     ),
     "projection": Layout(
         step="keys",
@@ -113,14 +136,16 @@ ARRAYS = {
     ),
     "oracle_logits_train": Layout(
         step="oracles",
-        dims=("forget class", "item", "class"),
+        dims=("forget class", "item_train", "class"),
+        also=(("forget class", "item", "class"),),
         dtype="float32",
         chunk={"forget class": 1},
         meaning="logits of a model whose keys and values never saw the class, on training items that are not skipped",
     ),
     "oracle_logits_test": Layout(
         step="oracles",
-        dims=("forget class", "item", "class"),
+        dims=("forget class", "item_test", "class"),
+        also=(("forget class", "item", "class"),),
         dtype="float32",
         chunk={"forget class": 1},
         meaning="the same on the test items",
@@ -133,4 +158,52 @@ ARRAYS = {
         chunk={"head": LIRA_HEADS},
         meaning="log odds of an item's own class in nats, of one forget class under heads that forgot it",
     ),
+    "margin": Layout(
+        step="lira",
+        dims=("head", "method", "item"),
+        dtype="float32",
+        chunk={"head": LIRA_HEADS},
+        meaning="the margins of all classes, one class after the other",
+    ),
 }
+
+FLAT = {"embeddings": "z", "labels": "label", "margins": "margin"}
+"""What is written in parts -> the array that holds all of it, made when the last part is done."""
+
+SPLIT_ITEMS = ("item", "item_train", "item_test")
+"""Axes of items: of one split, and of both where a group has both."""
+
+ALONG_ITEMS: dict[str, tuple[str, int | str, str]] = {
+    "item_key": ("string", "", "key of an item; SHARD#ROW where the version that read the images recorded none"),
+    "label": ("int32", -1, "index of an item's class; -1: skipped"),
+    "class": ("string", "", "name of a class; of an item's class, empty where the item was skipped"),
+    "shard": ("string", "", "the shard that holds an item"),
+}
+"""What stands along an axis of items: type, fill and meaning, by name."""
+
+COORDINATES = {
+    "codebook": Layout(step="", dims=("codebook",), dtype="int32", chunk={}, meaning="number of a codebook"),
+    "key": Layout(step="", dims=("key",), dtype="int32", chunk={}, meaning="number of a key in its codebook"),
+    "method": Layout(step="", dims=("method",), dtype="string", fill="", chunk={}, meaning="what forgot the class"),
+    "forget class": Layout(step="", dims=("forget class",), dtype="string", fill="", chunk={}, meaning="its name"),
+    **{
+        name + axis.removeprefix("item"): Layout(
+            step="",
+            dims=(axis,),
+            also=(("class",),) if name == "class" and axis == "item" else (),
+            dtype=dtype,
+            chunk={axis: ITEMS},
+            fill=fill,
+            meaning=meaning,
+        )
+        for axis in SPLIT_ITEMS
+        for name, (dtype, fill, meaning) in ALONG_ITEMS.items()
+    },
+}
+"""What stands along the axes, in every group that has them; an axis has the coordinate of its own name as index."""
+
+
+def layout_of(name: str) -> Layout:
+    """How an array of that path in its group is written."""
+    first = name.partition("/")[0]
+    return ARRAYS[first] if first in ARRAYS else COORDINATES[first]

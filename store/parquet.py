@@ -1,6 +1,7 @@
 """Parquet as Hugging Face writes it: each file is a shard, with a column of encoded images and one of labels."""
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -164,6 +165,10 @@ def parquet_columns(schema: Any, *, image: str | None = None, label: str | None 
     names = features.get(labels_in, {}).get("names")
     if names and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise ImageDataError(f"the class names of its label column {labels_in!r} are no list of texts")
+    if twice := [name for name, times in Counter(names or ()).items() if times > 1]:
+        raise ImageDataError(
+            f"the class names of its label column {labels_in!r} hold {twice[0]!r} twice; give each class one"
+        )
     classes = tuple(names) if names and kinds[labels_in] == "number" else None
     return Columns(images_in, labels_in, classes, texts=kinds[labels_in] == "text", bare=kinds[images_in] == "bytes")
 

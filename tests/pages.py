@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from store.columns import TABLES, Column
-from store.layout import ARRAYS, Layout
+from store.layout import ARRAYS, COORDINATES, Layout
 from tests.paths import REPOSITORY
 
 ROOMS = ("cluster", "dkvb", "store", "jobs")
@@ -61,6 +61,16 @@ def array(name: str, layout: Layout) -> str:
     return f"| {layout.step} | {shown} | {', '.join(layout.dims)} | {dtype} | {chunk} | {layout.meaning} |"
 
 
+def coordinates() -> str:
+    """The coordinates of `store.layout`; those of both splits together are named in the text."""
+    rows = [
+        f"| `{name}` | {' or '.join(dims[0] for dims in (how.dims, *how.also))} | {how.dtype} | {how.meaning} |"
+        for name, how in COORDINATES.items()
+        if not how.dims[0].startswith("item_")
+    ]
+    return "\n".join(["| coordinate | axis | type | meaning |", "|---|---|---|---|", *rows, ""])
+
+
 def columns(table: str) -> str:
     """A table of `store.columns`: its files, what a row is, and the columns in order."""
     about = TABLES[table]
@@ -93,6 +103,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "tree": ("CONTRIBUTING.md", tree),
     "decisions": ("CONTRIBUTING.md", decisions),
     "arrays": ("docs/format.md", arrays),
+    "coordinates": ("docs/format.md", coordinates),
     **{f"columns of {name}": ("docs/format.md", partial(columns, name)) for name in TABLES},
 }
 """Name -> page, and what makes the part."""

@@ -18,6 +18,7 @@ from jobs.cli.queue import jobs, submit
 from jobs.cli.report import report
 from jobs.cli.root import log, repair, status, table, unlearn, verify
 from jobs.cli.run import demo, plan, run
+from jobs.cli.upgrade import root
 from jobs.errors import JobsError
 from jobs.printable import say
 from store.errors import StoreError
@@ -66,6 +67,6 @@ def cli() -> None:
 for command in (
     *(demo, plan, run, status, repair, table, figure, report, query, diff),
     *(unlearn, measure, verify, log),
-    *(submit, jobs, cluster, data),
+    *(submit, jobs, cluster, data, root),
 ):
     cli.add_command(command)

@@ -186,7 +186,8 @@ def why(
 def item(context: click.Context, /, name: str, mask: str | None, **how: Any) -> None:
     """The votes of one item, and what a mask changes in them.
 
-    ITEM is test:17 or train:17, a row of a split, or test:SHARD#17, a place in a shard.
+    ITEM is test:17 or train:17, a row of a split; test:SHARD#17, a place in a shard; or test:KEY, such as
+    test:cat/0001.png, with the path of its file, the name of its tar member or row-17 of its parquet file.
     """
     from jobs.query import items
 

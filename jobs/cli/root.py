@@ -26,6 +26,7 @@ def status(root: Place, *, reads_all: bool, as_json: bool) -> None:
     Is anything damaged? dkvb status roots/cifar10 --verify
     """
     from jobs.results.experiment import status as read_status
+    from store.artefacts import ROOT_FILE, ROOT_FORMAT, root_format
 
     if reads_all:
         _verify(root, as_json=as_json)
@@ -41,6 +42,10 @@ def status(root: Place, *, reads_all: bool, as_json: bool) -> None:
         say(f"{shown(row.experiment):<16} {shown(row.step):<18} {row.state:<11} {units:<20} {row.digest}")
     if old := [row for row in rows if row.checksums is False]:
         say(f"no checksums: {len(old)} of these steps, made by an older version; damage to them may go unseen")
+    if (version := root_format(root / ROOT_FILE)) != ROOT_FORMAT:
+        say(
+            f"format {version}, of an older version: `dkvb root upgrade {root}` adds names along the axes of its arrays"
+        )
 
 
 def _verify(root: Place, *, as_json: bool) -> None:

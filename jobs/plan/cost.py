@@ -31,7 +31,7 @@ def cost(spec: Spec, sizes: Mapping[str, int]) -> dict[str, float]:
         oracles, flipped = len(seeds) * (classes if without is None else len(without)), n
     return {
         "images": n + t + flipped,
-        "embeddings_bytes": 2.0 * (n + t + flipped) * d_z,
+        "embeddings_bytes": 2 * 2.0 * (n + t + flipped) * d_z,  # by shard, and all in one array
         "key_distances": float(spec.keys.epochs) * fitted_on * c * m * (models + oracles),
         "code_distances": (2.0 * models + oracles) * (n + t) * c * m,
         "codes_bytes": 2.0 * (n + t) * c * models,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from dkvb.orders import hit_share
 from jobs.errors import BadRequest
+from jobs.query.item_keys import row_of
 from jobs.query.masked import Masked
 from jobs.query.stored import Stored, logits
 from jobs.step import SPLITS
@@ -128,7 +129,7 @@ def why(stored: Stored, k: int, forgot: list[int], mask: NDArray[np.bool_] | Non
 def item(stored: Stored, name: str, mask: NDArray[np.bool_] | None = None) -> pl.DataFrame:
     """The votes of one item, those for its own class first.
 
-    name: "test:17" or "train:17", a row of a split as the manifest counts them, or "test:SHARD#17".
+    name: "test:17" or "train:17", a row of a split as the manifest counts them; "test:SHARD#17"; or "test:KEY".
     mask: (c, m) bool, with which each vote is shown before and after.
     returns: codebook, key, value (what the vote adds to the logit of the item's class, times c), favours (the class
     that the vote raises most), favours_by; with a mask also key_after, value_after, favours_after.
@@ -165,19 +166,19 @@ def find_item(stored: Stored, name: str) -> tuple[str, int]:
     split, _, place = name.partition(":")
     if split not in SPLITS or not place:
         raise BadRequest(
-            f"item {name!r}: write it as test:17 or train:17 (a row), or test:SHARD#17 (a place in a shard)"
+            f"item {name!r}: write it as test:17 or train:17 (a row), test:SHARD#17 (a place in a shard), or test:KEY"
         )
     shards = stored.manifest(split).shards
     shard, hash_, number = place.rpartition("#")
-    if not number.isdecimal():
-        raise BadRequest(f"item {name!r}: {number!r} is no number of an item")
+    if not number.isdecimal() or (not hash_ and number != str(int(number))):  # names in tars are often 000017
+        return split, row_of(stored, split, place)
     row, start = int(number), 0
     if hash_:
         for one in shards:
             if one.name == shard and row < one.items:
                 return split, start + row
             start += one.items
-        raise BadRequest(f"item {name!r}: {split} has no shard {shard!r} with so many items")
+        return split, row_of(stored, split, place)
     if row >= (items := sum(one.items for one in shards)):
         raise BadRequest(f"item {name!r}: {split} has {items} items, rows 0 to {items - 1}")
     return split, row

@@ -76,7 +76,7 @@ class Questions:
         return items.why(self.stored, self.stored.index(name), left, None if mask is None else self._read(mask)[0])
 
     def item(self, name: str, mask: Mask | None = None) -> pl.DataFrame:
-        """The votes of one item, and what a mask changes in them; name: "test:17", "train:17" or "test:SHARD#17"."""
+        """The votes of one item, and what a mask changes in them; name: "test:17", "test:SHARD#17" or "test:KEY"."""
         return items.item(self.stored, name, None if mask is None else self._read(mask)[0])
 
     def measure(

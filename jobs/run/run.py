@@ -16,6 +16,7 @@ from typing import Any
 
 from cluster.unit_map import Event, Executor, Outcome, Policy
 from dkvb.errors import DkvbError
+from jobs import coordinates
 from jobs.errors import BadRequest, BadSpec, StepFailed
 from jobs.images.splits import check_manifests
 from jobs.plan.plan import Plan, waves
@@ -294,6 +295,7 @@ def close(open_step: OpenStep, progress: Progress, notes: Notes) -> None:
     label, output = open_step.label, open_step.task.output
     with recording(output.path) as files:
         facts = STEPS[open_step.step.kind].finish(open_step.task)
+        coordinates.seal(output, coordinates.add(output))
     if left_out := facts.get("left_out"):
         first = "; ".join(shown(f"{item['shard']}: {item['item']}: {item['reason']}") for item in left_out[:3])
         progress.note(f"{label}: left out {len(left_out)} items or shards ({first}); all in provenance.json")

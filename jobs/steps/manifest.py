@@ -4,11 +4,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from jobs import inputs
 from jobs.printable import shown
 from jobs.spec.images import SplitImages
 from jobs.step import Facts, Inputs, Task, Work
+from store import arrays
 from store.artefacts import write_json
+from store.coordinates import storable
 from store.layout import MANIFEST
 
 VERSION = 1
@@ -36,6 +40,9 @@ def open_work(task: Task[Asks]) -> Work:
     def scan(unit: str) -> Facts:
         manifest = inputs.images_of(task).scan(on_error="skip" if task.asks.images.skip else "fail")
         write_json(task.output.path / MANIFEST, manifest.to_json())
+        keys = np.array([key for shard in manifest.shards for key in shard.item_keys], object)
+        arrays.create(task.output.data, "item_key", keys.shape)
+        arrays.write(task.output.data, "item_key", storable(keys))
         return {
             "items": manifest.items,
             "shards": len(manifest.shards),

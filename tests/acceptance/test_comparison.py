@@ -16,17 +16,20 @@ from jobs.comparison import attacks
 from jobs.comparison.methods import chosen
 from jobs.errors import BadRequest, BadSpec
 from jobs.figures import draw
+from jobs.integrity import verify
 from jobs.plan.plan import make_plan, waves
 from jobs.results import compare_tables, headline, names, sweep_tables
 from jobs.results.experiment import find
 from jobs.run.progress import Reporter
 from jobs.run.run import record, run_steps
 from jobs.steps import compare
+from jobs.upgrade import upgrade
 from store import arrays
 from store.artefacts import open_root
 from store.columns import COMPARE_TABLES, COSTS, SCOPE
 from store.files import on_disk
 from store.layout import CHECKPOINT
+from tests.older import as_version_1
 
 ASKED = {
     "compare.seeds": [0, 1],
@@ -288,3 +291,41 @@ def test_a_figure_of_it_is_drawn_the_same_each_time(kind, compared):
     once = draw(compared, kind, form="svg")
     assert once.startswith(b"<?xml")
     assert draw(compared, kind, form="svg") == once
+
+
+def test_oracles_and_margins_are_opened_by_names(compared, images):
+    xarray = pytest.importorskip("xarray")
+    oracles = xarray.open_zarr(compared.artefact("oracles").data)
+    assert oracles["forget class"].values.tolist() == ["ant"]
+    for split in ("train", "test"):
+        logits = oracles[f"oracle_logits_{split}"].sel({"forget class": "ant"})
+        files = sorted(path.relative_to(images / split).as_posix() for path in (images / split).rglob("*.png"))
+        assert logits[f"item_key_{split}"].values.tolist() == files
+        assert logits[f"class_{split}"].values.tolist() == [name.partition("/")[0] for name in files]
+        assert (logits.sel({"class": "ant"}) < logits.max("class")).all(), "it never saw that class"
+    lira = xarray.open_zarr(compared.artefact("lira").data)
+    parts = arrays.parts(compared.artefact("lira").data, "margins")
+    assert np.array_equal(lira.margin, np.concatenate([part[...] for part in parts], axis=2))
+    assert lira.method.values.tolist()[0] == "none"
+    names = [k for k, part in zip(("ant", "bee"), parts, strict=True) for _ in range(part.shape[2])]
+    assert lira["class"].values.tolist() == names
+    assert [key.partition("/")[0] for key in lira.item_key.values] == names
+
+
+def test_oracles_of_an_older_root_get_axes_of_two_lengths(compared, tmp_path):
+    xarray = pytest.importorskip("xarray")
+    root = shutil.copytree(compared.root, tmp_path / "root")
+    as_version_1(root)
+    older = find(root, compared.name)
+    before = arrays.read(older.artefact("oracles").data, "oracle_logits_test")
+    with pytest.raises(ValueError, match="item"):
+        xarray.open_zarr(older.artefact("oracles").data, consolidated=False)
+    upgrade(root, lambda text: None)
+    assert verify(root).sound
+    logits = xarray.open_zarr(older.artefact("oracles").data).oracle_logits_test
+    assert logits.dims == ("forget class", "item_test", "class")
+    assert np.array_equal(logits, before)
+    for step in ("oracles", "lira"):
+        for name in ("class/c/0", "zarr.json"):
+            path = f"{step}/{older.artefact(step).digest}/data.zarr/{name}"
+            assert (root / path).read_bytes() == (compared.root / path).read_bytes()

@@ -216,22 +216,6 @@ def test_codes_neighbours_and_embeddings_know_whose_they_are(study):
     assert study.keys.dims == ("codebook", "key", "d_k")
 
 
-def test_what_lies_on_a_root_is_opened_by_xarray_itself_but_for_embeddings(study):
-    """As the page says."""
-    xarray = pytest.importorskip("xarray")
-    found = {}
-    for label in ("counts", "keys", "codes[test]", "neighbours[test]", "embeddings[test]"):
-        group = xarray.open_zarr(study.experiment.artefact(label).data, consolidated=False)
-        found[label.partition("[")[0]] = {name: array.dims for name, array in group.data_vars.items()}
-    assert found == {
-        "counts": dict.fromkeys(("counts", "counts_by_codebook"), ("class", "codebook", "key")),
-        "keys": {"projection": ("codebook", "d_z", "d_k"), "keys": ("codebook", "key", "d_k")},
-        "codes": {"codes": ("item", "codebook")},
-        "neighbours": {"neighbours": ("item", "codebook", "rank")},
-        "embeddings": {},
-    }
-
-
 def test_damage_is_seen_through_the_coordinates(own_study):
     pytest.importorskip("xarray")
     from store.errors import ArtefactDamaged
@@ -248,7 +232,8 @@ def test_without_xarray_the_arrays_are_as_they_lie_there(study, monkeypatch):
     monkeypatch.setattr("store.labelled.has_xarray", lambda: False)
     assert isinstance(study.counts, arrays.StoredArray)
     assert study.counts.shape == (3, 11, 13)
-    assert isinstance(study.embeddings("test"), np.ndarray)
+    assert isinstance(study.embeddings("test"), arrays.StoredArray)
+    assert study.embeddings("test").shape == (15, 1280)
 
 
 # --- the page and the example ---

@@ -114,10 +114,16 @@ def test_a_root_whose_making_was_cut_off_can_be_made_again(tmp_path):
     assert open_root(tmp_path, create=True) == tmp_path
 
 
-def test_a_root_of_another_format_is_refused(tmp_path):
-    write_json(tmp_path / ROOT_FILE, {"format": "dkvb-root/2"})
-    with pytest.raises(NotARoot, match=r"'dkvb-root/2', expected 'dkvb-root/1'"):
+def test_a_root_of_a_newer_format_is_refused(tmp_path):
+    write_json(tmp_path / ROOT_FILE, {"format": "dkvb-root/3"})
+    with pytest.raises(NotARoot, match=r"'dkvb-root/3', expected 'dkvb-root/1' or 'dkvb-root/2'; .* upgrade dkvb"):
         open_root(tmp_path, create=True)
+
+
+def test_a_root_of_the_older_format_is_read_and_stays_as_it_is(tmp_path):
+    write_json(tmp_path / ROOT_FILE, {"format": "dkvb-root/1"})
+    assert open_root(tmp_path, create=True) == tmp_path
+    assert read_json(tmp_path / ROOT_FILE) == {"format": "dkvb-root/1"}
 
 
 def test_a_root_below_a_file_cannot_be_used(tmp_path):

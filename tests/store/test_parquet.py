@@ -178,3 +178,17 @@ def test_parquet_without_class_names_takes_the_class_file(tmp_path):
     (tmp_path / "names.txt").write_text("hen\nowl\nyak\n")
     images = open_images("parquet", str(tmp_path), pattern="p.parquet", class_file="names.txt")
     assert images.scan(on_error="fail").classes == ("hen", "owl", "yak")
+
+
+def test_class_names_that_repeat_are_refused_since_no_name_may_mean_two_classes(tmp_path):
+    features = {"label": {"_type": "ClassLabel", "names": ["owl", "bee", "owl"]}}
+    write(tmp_path / "p.parquet", {"label": [0, 1, 2]}, features=features)
+    with pytest.raises(ImageDataError, match="'label' hold 'owl' twice"):
+        scanned(tmp_path)
+
+
+def test_an_item_is_known_by_its_row(tmp_path):
+    write(tmp_path / "a.parquet", {"label": ["owl", "ant", "owl"]})
+    write(tmp_path / "b.parquet", {"label": ["bee"]})
+    _, manifest = scanned(tmp_path)
+    assert [shard.item_keys for shard in manifest.shards] == [("row-0", "row-1", "row-2"), ("row-0",)]

@@ -60,3 +60,38 @@ def test_an_item_is_known_by_its_row_and_by_its_place_in_a_shard(stored):
     for wrong in ("17", "valid:3", f"test:{last + 1}", "test:-1", "test:x", "test:nowhere#0", "test:"):
         with pytest.raises(BadRequest):
             items.find_item(stored, wrong)
+
+
+def test_an_item_is_known_by_its_key_too(stored, images):
+    for split in ("train", "test"):
+        files = sorted(path.relative_to(images / split).as_posix() for path in (images / split).rglob("*.png"))
+        for row in (0, 3, len(files) - 1):
+            assert items.find_item(stored, f"{split}:{files[row]}") == (split, row)
+    with pytest.raises(BadRequest, match=r"'test:cat/1\.png': no item of test has that key, as 'ant/1000\.png' is one"):
+        items.find_item(stored, "test:cat/1.png")
+
+
+@pytest.mark.parametrize(
+    ("keys", "name", "found"),
+    [
+        (["a/17", "000017", "x#y", "x#2"], "test:a/17", 0),
+        (["a/17", "000017", "x#y", "x#2"], "test:000017", 1),
+        (["a/17", "000017", "x#y", "x#2"], "test:x#y", 2),
+        (["a/17", "000017", "x#y", "x#2"], "test:x#2", 3),
+        (["row-0", "row-1", "row-0"], "test:row-1", 1),
+        (
+            ["row-0", "row-1", "row-0"],
+            "test:row-0",
+            "2 items have that key; write one as test:folder-00000#0, test:folder",
+        ),
+        (None, "test:row-0", "recorded no keys of items; write test:17"),
+    ],
+)
+def test_keys_with_numbers_repeated_keys_and_none_are_told_apart(keys, name, found, stored, monkeypatch):
+    monkeypatch.setattr(arrays, "promised", lambda data, name: keys is not None)
+    monkeypatch.setattr(arrays, "read", lambda data, name: np.array(keys, object))
+    if isinstance(found, int):
+        assert items.find_item(stored, name) == ("test", found)
+    else:
+        with pytest.raises(BadRequest, match=found):
+            items.find_item(stored, name)
