@@ -25,13 +25,12 @@ from store import arrays
 from store.artefacts import Artefact, read_json
 from store.checksums import ledger_of
 from store.files import names, on_disk
-from store.images import Manifest
 from store.layout import CHECKPOINT, MANIFEST, MASK
 from store.places import Place
 from store.query import Activations, open_activations
 
 if TYPE_CHECKING:
-    pass
+    from store.images import Manifest
 
 
 @dataclass(frozen=True)
@@ -84,8 +83,10 @@ class Stored:
         """(n, c, r) nearest selectable keys in order."""
         return arrays.open_array(self.of_split("neighbours", split).data, "neighbours")
 
-    def manifest(self, split: str) -> Manifest:
+    def manifest(self, split: str) -> "Manifest":
         """Shards, labels and problems of a split."""
+        from store.images import Manifest  # with all that reads images: few questions need it
+
         return Manifest.from_json(read_json(self.of_split("manifest", split).path / MANIFEST))
 
     @contextmanager

@@ -9,6 +9,7 @@ from jobs.errors import BadRequest
 from jobs.query import items, pairs
 from jobs.query.masked import Masked
 from jobs.query.stored import Stored, logits
+from store import arrays
 
 
 @pytest.fixture
