@@ -44,7 +44,7 @@ def overlap(stored: Stored, a: int, b: int) -> pl.DataFrame:
     returns: class, name, other, pairs (that it hits), shared (that both hit), share_shared (of its activations on
     these), jaccard, weighted (`dkvb.overlap.weighted_overlap`); the last two are the same for both.
     """
-    hits = {k: stored.activations.of_class(k) for k in (a, b)}
+    hits = {k: stored.activations.counts[k] for k in (a, b)}  # as narrow as they are stored
     both = (hits[a] > 0) & (hits[b] > 0)
     alike = {"jaccard": jaccard(hits[a], hits[b]), "weighted": weighted_overlap(hits[a], hits[b])}
     rows = [

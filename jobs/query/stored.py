@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +26,9 @@ from store.artefacts import Artefact, read_json
 from store.checksums import ledger_of
 from store.files import names, on_disk
 from store.layout import CHECKPOINT, MANIFEST, MASK
+from store.manifest import Manifest
 from store.places import Place
 from store.query import Activations, open_activations
-
-if TYPE_CHECKING:
-    from store.images import Manifest
 
 
 @dataclass(frozen=True)
@@ -83,10 +81,8 @@ class Stored:
         """(n, c, r) nearest selectable keys in order."""
         return arrays.open_array(self.of_split("neighbours", split).data, "neighbours")
 
-    def manifest(self, split: str) -> "Manifest":
+    def manifest(self, split: str) -> Manifest:
         """Shards, labels and problems of a split."""
-        from store.images import Manifest  # with all that reads images: few questions need it
-
         return Manifest.from_json(read_json(self.of_split("manifest", split).path / MANIFEST))
 
     @contextmanager
