@@ -56,7 +56,13 @@ class Chunks:
             hi = [min(stop, k * size + size) for (_, stop), k, size in zip(spans, place, self.chunks, strict=True)]
             here = [slice(a - start, b - start) for a, b, (start, _) in zip(lo, hi, spans, strict=True)]
             there = [slice(a - k * s, b - k * s) for a, b, k, s in zip(lo, hi, place, self.chunks, strict=True)]
-            found[tuple(here)] = self.chunk(place)[tuple(there)]
+            part = found[tuple(here)]
+            if part.shape == self.chunks and part.flags.c_contiguous:
+                self.fill_in(place, part)
+            else:
+                whole = np.empty(self.chunks, self.dtype)
+                self.fill_in(place, whole)
+                part[...] = whole[tuple(there)]
 
         numbers = [range(a // size, -(-b // size)) for (a, b), size in zip(spans, self.chunks, strict=True)]
         in_parallel(fill_in, [*product(*numbers)] if found.size else [])
@@ -78,12 +84,13 @@ class Chunks:
         in_parallel(fill_in, range(len(numbers)))
         return found
 
-    def chunk(self, place: Sequence[int]) -> NDArray[Any]:
-        """One whole chunk, filled up at the array's ends; raises: as for what lies in it."""
+    def fill_in(self, place: Sequence[int], chunk: NDArray[Any]) -> None:
+        """Fill an array in order with one whole chunk; raises: as for what lies in it."""
         data = read(self.path, "/".join(["c", *map(str, place)]))
         if data is None:
-            return np.full(self.chunks, self.fill, self.dtype)
-        return np.frombuffer(unpacked(self.codec, data), self.dtype).reshape(self.chunks)
+            chunk[...] = self.fill
+        else:
+            unpack(self.codec, data, chunk)
 
     def _spans(self, at: tuple[Any, ...]) -> tuple[list[tuple[int, int]], set[int]]:
         """Where an index begins and ends along each axis, and the axes that it takes a single number of."""
@@ -163,17 +170,20 @@ def read(path: Place, key: str) -> bytes | None:
         return None
 
 
-def unpacked(codec: Codec, data: bytes) -> bytes:
-    """A chunk as it lies in memory; raises: ValueError, RuntimeError for what is none."""
+def unpack(codec: Codec, data: bytes, chunk: NDArray[Any]) -> None:
+    """Decompress into an array in order, which must be filled; raises: ValueError, RuntimeError for what is no chunk."""
     if codec is Codec.ZSTD:
         from numcodecs import zstd
 
-        return bytes(zstd.decompress(data))
+        # Of what is shorter than the array nothing would be said if it were unpacked there.
+        chunk[...] = np.frombuffer(zstd.decompress(data), chunk.dtype).reshape(chunk.shape)
+        return
     from numcodecs import blosc
 
-    if int.from_bytes(data[12:16], "little") != len(data):  # of its header; what is cut off would be read past its end
-        raise ValueError(f"{len(data)} bytes are not all of it")
-    return bytes(blosc.decompress(data))
+    size, packed = (int.from_bytes(data[at : at + 4], "little") for at in (4, 12))  # of its header
+    if packed != len(data) or size != chunk.nbytes:  # what is cut off would be read past its end
+        raise ValueError(f"{len(data)} bytes of {packed}, for {size} bytes where {chunk.nbytes} are expected")
+    blosc.decompress(data, chunk)
 
 
 def in_parallel(work: Callable[[Any], None], items: Sequence[Any]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numcodecs import blosc, zstd
 from synthetic import D_K, Scene, items, scene
 from timing import matmul_rate, report, size
 
@@ -34,9 +35,8 @@ from jobs.results.experiment import find
 from jobs.step import SPLITS
 from store import arrays
 from store.artefacts import Artefact, open_root, write_json
-from store.chunks import unpacked
 from store.files import write_atomic
-from store.layout import BLOCK, CHECKPOINT, layout_of
+from store.layout import BLOCK, CHECKPOINT, Codec, layout_of
 
 K = 1
 KINDS = {"embeddings": "z", "codes": "codes", "neighbours": "neighbours"}
@@ -89,7 +89,7 @@ def read_all(chunks: list[tuple[str, Path]]) -> None:
     def one(at: tuple[str, Path]) -> None:
         data = at[1].read_bytes()
         hashlib.sha256(data).digest()
-        unpacked(layout_of(at[0]).codec, data)
+        {Codec.ZSTD: zstd, Codec.BLOSC: blosc}[layout_of(at[0]).codec].decompress(data)
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         list(threads.map(one, chunks))
