@@ -171,7 +171,7 @@ def read(path: Place, key: str) -> bytes | None:
 
 
 def unpack(codec: Codec, data: bytes, chunk: NDArray[Any]) -> None:
-    """Decompress into an array in order, which must be filled; raises: ValueError, RuntimeError for what is no chunk."""
+    """Decompress into an array in order, and fill it; raises: ValueError, RuntimeError for what is no such chunk."""
     if codec is Codec.ZSTD:
         from numcodecs import zstd
 
