@@ -14,6 +14,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from dkvb.checkpoint import FORMAT, UNREADABLE, identity, read_header, read_mask_header
+from dkvb.decoding import add_votes
 from dkvb.errors import BadCheckpoint, ShapeMismatch
 
 TENSORS = {
@@ -37,13 +38,8 @@ def decode(codes: Tensor, values: Tensor) -> Tensor:
     if codes.shape[1] != values.shape[0]:
         raise ShapeMismatch.between("codes (n, c)", codes.shape, "values (c, m, v)", values.shape)
     total = values.new_zeros(len(codes), values.shape[2])
-    for column, table in zip(codes.T, values, strict=True):
-        votes = column >= 0
-        if votes.all():
-            total += table[column.long()]
-        else:
-            total[votes] += table[column[votes].long()]
-    return total / (codes >= 0).sum(1, keepdim=True).clamp(min=1)
+    add_votes(total, (column.long() for column in codes.T), values)
+    return total
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Headers of checkpoints and masks: what they say of their model, read without tensors and without torch."""
+"""Headers of checkpoints and masks: what they say of their model, read without torch; and tensors, mapped."""
 
 import hashlib
 import json
@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from dkvb.errors import BadCheckpoint
@@ -49,6 +51,18 @@ def identity(header: Mapping[str, Any]) -> str:
     """
     model = {name: value for name, value in header.items() if name != "unlearned"}
     return hashlib.sha256(json.dumps(model, sort_keys=True).encode()).hexdigest()
+
+
+def mapped(file: Path, name: str) -> NDArray[Any]:
+    """One tensor of a safetensors file, mapped into memory; raises: BadCheckpoint."""
+    try:
+        with file.open("rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            about = json.loads(opened.read(length))[name]
+        dtype = {"F32": np.float32, "BOOL": np.bool_}[about["dtype"]]
+        return np.memmap(file, dtype, "r", offset=8 + length + about["data_offsets"][0], shape=tuple(about["shape"]))
+    except (MemoryError, *UNREADABLE) as error:
+        raise BadCheckpoint(f"{file}: not readable: {error}") from error
 
 
 def _read(path: Openable | str, form: str, what: str, take: Callable[[Any], Any]) -> Any:

@@ -12,11 +12,9 @@ import torch
 from torch import Tensor
 
 from dkvb.errors import ShapeMismatch
+from dkvb.nearest import key_bias, nearest_of_tile
 from dkvb.plain import encode_plain, nearest_plain
-from dkvb.tiles import LANES, Floats, each, fill_tiles, kernel, maxima_of_tile, scores_of_item, scores_of_tile, widened
-
-NO_VOTE = -1
-"""The code of an item in a codebook that has no selectable key."""
+from dkvb.tiles import LANES, Floats, each, fill_tiles, kernel, scores_of_tile, widened
 
 BLOCK = 512
 """Items that pass through the codebooks together, one codebook after the other: their embeddings stay in the cache."""
@@ -147,45 +145,9 @@ def pack_keys(keys: Tensor, selectable: Tensor | None = None) -> tuple[Floats, F
 
 def _fill_keys(keys: Tensor, selectable: Tensor | None, table: Floats, bias: Floats) -> None:
     fill_tiles(keys.numpy(), table)
-    _key_bias(table, len(keys), bias)
+    key_bias(table, len(keys), bias)
     if selectable is not None:
         bias.reshape(-1)[: len(keys)][~selectable.numpy()] = -np.inf
-
-
-@kernel
-def _key_bias(table: Any, m: int, bias: Any) -> None:
-    """Fill bias (groups, 16) with -|k|^2 / 2 of the m keys in table (groups, d_k, 16), -inf past the last."""
-    for g in range(table.shape[0]):
-        for u in range(LANES):
-            square = np.float32(0)
-            for d in range(table.shape[1]):
-                square += table[g, d, u] * table[g, d, u]
-            bias[g, u] = np.float32(-0.5) * square if g * LANES + u < m else -np.inf
-
-
-@kernel
-def nearest_of_tile(x: Any, table: Any, bias: Any, maxima: Any, scores: Any, out: Any) -> None:
-    """Find the nearest key of the 16 items of a tile: the best group, then the first key in it with its maximum.
-
-    x: (d_k, 16); table: (groups, d_k, 16); bias: (groups, 16); maxima (groups, 16) and scores (16,) are scratch.
-    out: (16,) integer, NO_VOTE where no key is selectable.
-    """
-    maxima_of_tile(x, table, bias, maxima)
-    best = maxima[0].copy()
-    group = np.zeros(LANES, np.int32)
-    for g in range(1, maxima.shape[0]):
-        for lane in range(LANES):
-            if maxima[g, lane] > best[lane]:
-                best[lane] = maxima[g, lane]
-                group[lane] = g
-    for lane in range(LANES):
-        out[lane] = NO_VOTE
-        if best[lane] > -np.inf:
-            scores_of_item(x, lane, table, bias, group[lane], scores)
-            for u in range(LANES):
-                if scores[u] == best[lane]:
-                    out[lane] = group[lane] * LANES + u
-                    break
 
 
 @kernel

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from dkvb.bottleneck import Bottleneck
-from dkvb.codes import NO_VOTE
+from dkvb.decoding import NO_VOTE
 from dkvb.sweep import Items, sweep
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dkvb.codes import NO_VOTE, Codebooks, block_size, check_shapes
+from dkvb.codes import Codebooks, block_size, check_shapes
+from dkvb.decoding import NO_VOTE
 from dkvb.errors import ShapeMismatch
 from dkvb.tiles import (
     LANES,

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dkvb.bottleneck import Bottleneck
-from dkvb.codes import NO_VOTE, pack_keys
+from dkvb.codes import pack_keys
+from dkvb.decoding import NO_VOTE
 from dkvb.tiles import LANES, fill_tiles, kernel, maxima_of_tile, pack, scores_of_item, scores_of_rows, widened
 
 

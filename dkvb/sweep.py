@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dkvb.bottleneck import Bottleneck
-from dkvb.codes import NO_VOTE, check_below
+from dkvb.codes import check_below
+from dkvb.decoding import NO_VOTE
 from dkvb.errors import BadBudget, ShapeMismatch
 from dkvb.orders import budget_indexes
 from dkvb.searches import keys_beyond_lists

@@ -9,22 +9,25 @@ source: the outer-product kernel of Goto and van de Geijn, Anatomy of High-Perfo
 """
 
 import hashlib
+import os
+import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
-import torch
 from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dkvb.private import stamp_cache
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LANES = 16
 """Items of a tile, and columns of a group: 16 float32 fill the widest vector register there is."""
@@ -51,14 +54,20 @@ def kernel(function: Callable[..., Any]) -> Any:
     return made
 
 
+def threads() -> int:
+    """As many as torch may use here, for a worker is told its share; where torch is not loaded, one a CPU."""
+    torch = sys.modules.get("torch")
+    return int(torch.get_num_threads()) if torch is not None else os.cpu_count() or 1
+
+
 def each(work: Callable[[int], object], items: Iterable[int]) -> None:
-    """Call the work for every item, on as many threads as torch may use here."""
-    threads, todo = torch.get_num_threads(), list(items)
-    if threads == 1 or len(todo) < 2:
+    """Call the work for every item, on as many threads as there may be here."""
+    todo = list(items)
+    if threads() == 1 or len(todo) < 2:
         for item in todo:
             work(item)
         return
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         list(pool.map(work, todo))
 
 
@@ -331,8 +340,10 @@ def lowest_bit(typing_context: Any, bits: Any) -> Any:
     return numba.int64(numba.int64), generate
 
 
-def widened(z: Tensor) -> Floats:
+def widened(z: "Tensor") -> Floats:
     """Floats of any precision as float32, row after row; without torch's threads where numpy knows the type."""
+    import torch  # no kernel needs it
+
     known = z.dtype in (torch.float16, torch.float32, torch.float64)
     return np.ascontiguousarray((z if known else z.float()).numpy(), np.float32)
 

@@ -114,12 +114,12 @@ class OpenExperiment:
 
         split: "test" or "train". Coordinates item (row), class (names, "" of a skipped item), shard, codebook.
         """
-        data = self.experiment.artefact(f"codes[{split}]").data
+        data = self.stored.of_split("codes", split).data
         return labelled(data, "codes", {**self._items(split), **self._pairs("codebook")})
 
     def neighbours(self, split: str = "test") -> Labelled:
         """(n, c, r) int16, the nearest selectable keys of an item in order; coordinates as of `codes`."""
-        data = self.experiment.artefact(f"neighbours[{split}]").data
+        data = self.stored.of_split("neighbours", split).data
         return labelled(data, "neighbours", {**self._items(split), **self._pairs("codebook")})
 
     def embeddings(self, split: str = "test") -> Labelled:
@@ -127,7 +127,7 @@ class OpenExperiment:
 
         On roots of older versions they lie shard by shard, and are read into memory.
         """
-        data = self.experiment.artefact(f"embeddings[{split}]").data
+        data = self.stored.of_split("embeddings", split).data
         if arrays.promised(data, "z"):
             return labelled(data, "z", self._items(split))
         z = arrays.read_shards(data, "embeddings")

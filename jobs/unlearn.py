@@ -44,6 +44,9 @@ VERSION = 3
 """Raised whenever the same request would give another mask, so that no folder holds a mask and a checkpoint of two."""
 
 
+METHODS = ("uva", "uve")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What is to be forgotten, and how far."""
@@ -64,12 +67,32 @@ class Request:
     """Of the order of the examples."""
 
     def __post_init__(self) -> None:
+        if not self.classes or not all(isinstance(name, str) for name in self.classes):
+            raise BadRequest(f"classes: found {self.classes!r}, expected names, one or more")
+        if self.method not in METHODS:
+            raise BadRequest(f"method: found {self.method!r}, expected one of {', '.join(METHODS)}")
+        if self.scope not in orders.SCOPES:
+            raise BadRequest(f"scope: found {self.scope!r}, expected one of {', '.join(orders.SCOPES)}")
+        if self.scope != "global" and self.method == "uve":
+            raise BadRequest(f"scope: found {self.scope!r}, but uve ranks examples, not pairs: leave it out")
+        for name, number in (("budget", self.budget), ("seed", self.seed)):
+            if number is not None and not is_whole(number):
+                raise BadRequest(f"{name}: found {number!r}, expected a whole number")
+        if self.seed < 0:
+            raise BadRequest(f"seed: found {self.seed}, expected 0 or more")
+        if self.share is not None and (isinstance(self.share, bool) or not isinstance(self.share, int | float)):
+            raise BadRequest(f"share: found {self.share!r}, expected a number")
         if self.budget is not None and self.share is not None:
             raise BadRequest("give either a budget N or a share")
         if self.share is not None and not 0 < self.share <= 1:
             raise BadRequest(f"share: found {self.share}, expected more than 0 and at most 1")
         if self.budget is not None and self.budget < 1:
             raise BadRequest(f"budget: found {self.budget}, expected 1 or more")
+
+
+def is_whole(number: object) -> bool:
+    """Whether this is a whole number; True and False are none."""
+    return isinstance(number, int) and not isinstance(number, bool)
 
 
 def make_mask(experiment: Experiment, request: Request, forget: Mapping[int, str]) -> tuple[NDArray[np.bool_], Effect]:
@@ -251,13 +274,6 @@ def measure_mask(experiment: Experiment, mask: NDArray[np.bool_], forget: list[i
     from jobs.query.measure import measure  # takes longer to load than the mask to make
     from jobs.query.stored import Stored
 
-    for label in (f"{kind}[{split}]" for kind in ("embeddings", "codes", "neighbours") for split in ("train", "test")):
-        needed = Artefact(experiment.root, label.partition("[")[0], experiment.steps[label])
-        if needed.half_closed:
-            raise ArtefactDamaged(
-                f"{needed.path / DONE}: is missing, or was not yet written when a run ended; the same `dkvb run` as "
-                f"before finishes the step, or `dkvb repair {experiment.root}` drops it"
-            )
     try:
         return measure(Stored(experiment), mask, forget), ""
     except BadRequest as error:  # a step that it needs is not finished

@@ -1,76 +1,29 @@
-"""Zarr arrays: created once by the driver, written chunk by chunk by workers, read by everyone.
+"""Zarr arrays: created once by the driver, written chunk by chunk by workers by Zarr; read by everyone, without it.
 
 Two writers of one chunk lose data silently, so a worker writes whole chunks only. It opens arrays in mode "r+": "a"
 would create what is missing, and "w" would wipe what is there.
 """
 
-import asyncio
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
-from zarr.abc.buffer import Buffer, BufferPrototype
-from zarr.abc.store import ByteRequest, Store
-from zarr.codecs import BytesCodec, VLenUTF8Codec
-from zarr.errors import ContainsArrayError, ContainsGroupError
-from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
 from store.checksums import checked, ledger_of, listed
+from store.chunks import Chunks, open_chunks
 from store.errors import ArtefactDamaged, ArtefactMissing, ChunkMismatch, NotARoot, StoreError
-from store.files import named, read_bytes, write_atomic
-from store.layout import FLAT, Layout, layout_of
+from store.files import read_bytes
+from store.layout import FLAT, Codec, chunk_shape, dtypes, layout_of
 from store.places import Place, reported
-from store.recording import recorded, stamp
+from store.recording import recorded
 
-
-class ArtefactStore(WrapperStore[Store]):
-    """Zarr on a disk or an object store: a chunk is durable before a marker names it, and checked when it is read."""
-
-    def __init__(self, store: Store, place: Place) -> None:
-        super().__init__(store)
-        self._place = place
-        self._ledger = ledger_of(place) if store.read_only else None
-
-    def _with_store(self, store: Store) -> Self:
-        return type(self)(store, self._place)
-
-    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        """Read one file; raises: ArtefactDamaged where it is missing or not as it was written."""
-        value = await super().get(key, prototype, byte_range)
-        if self._ledger is not None:
-            read_stamp = None if value is None else await asyncio.to_thread(stamp, value.to_bytes())
-            self._ledger.check(f"{self._place}/{key}", read_stamp)
-        return value
-
-    async def set(self, key: str, value: Buffer) -> None:
-        """Write one file and wait until it is on the disk."""
-        if isinstance(self._place, Path):
-            await asyncio.to_thread(write_atomic, self._place / key, value.to_bytes())
-        else:
-            recorded(f"{self._place}/{key}", value.to_bytes())
-            await super().set(key, value)
-
-    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
-        """Write the metadata of a new group or array."""
-        if not isinstance(self._place, Path):
-            await super().set_if_not_exists(key, value)
-            return
-        with named(self._place / key):
-            await super().set_if_not_exists(key, value)
-
-
-def zarr_store(path: Place) -> Store:
-    """The store by which Zarr reads and writes a place."""
-    if isinstance(path, Path):
-        return ArtefactStore(LocalStore(path), path)
-    with reported(path):
-        return ArtefactStore(FsspecStore.from_url(str(path), storage_options=dict(path.storage_options)), path)
+if TYPE_CHECKING:
+    import zarr
 
 
 def count_dtype(largest: int) -> str:
@@ -96,7 +49,11 @@ def create(
     dims: names of the axes, where they are others than the layout's first ones.
     raises: ChunkMismatch when an array of another shape exists: wiping it could take what another driver wrote.
     """
+    from zarr.codecs import BloscCodec, ZstdCodec
+    from zarr.errors import ContainsArrayError
+
     how = layout_of(name)
+    codec = ZstdCodec(level=1) if how.codec is Codec.ZSTD else BloscCodec(cname="lz4", shuffle="bitshuffle")
     with reported(data):
         try:
             group(data).create_array(
@@ -105,7 +62,7 @@ def create(
                 chunks=chunk_shape(how, shape),
                 dtype=dtype or how.dtype,
                 fill_value=how.fill,
-                compressors=how.codec,
+                compressors=codec,
                 dimension_names=dims or how.dims,
                 attributes={"meaning": how.meaning, **(attributes or {})},
             )
@@ -120,8 +77,13 @@ def create(
             recorded(metadata, read_bytes(metadata))  # it is as this call would have written it
 
 
-def group(data: Place) -> zarr.Group:
+def group(data: Place) -> "zarr.Group":
     """The group to write into, made when missing; another driver may make it after Zarr has looked for it."""
+    import zarr
+    from zarr.errors import ContainsGroupError
+
+    from store.zarr_store import zarr_store
+
     try:
         return zarr.open_group(zarr_store(data), mode="a", zarr_format=3, use_consolidated=False)
     except ContainsGroupError:
@@ -134,6 +96,7 @@ class StoredArray:
 
     path: Place
     _array: Any
+    """`store.chunks.Chunks`, or Zarr's own array where it holds texts."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -158,7 +121,7 @@ class StoredArray:
     def rows(self, at: NDArray[Any]) -> NDArray[Any]:
         """The rows of those numbers; reads the chunks that hold them. raises: ArtefactDamaged."""
         with self._decoded():
-            return np.asarray(self._array.oindex[at])
+            return self._array.rows(at) if isinstance(self._array, Chunks) else np.asarray(self._array.oindex[at])
 
     @contextmanager
     def _decoded(self) -> Iterator[None]:
@@ -186,6 +149,12 @@ def _opened(data: Place, name: str, *, mode: str) -> Any:
             checked(data / name / "zarr.json")
             raise FileNotFoundError
         with reported(data):
+            if mode == "r" and layout_of(name).dtype != "string":
+                return open_chunks(data / name, layout_of(name))
+            import zarr
+
+            from store.zarr_store import zarr_store
+
             array = zarr.open_array(zarr_store(data / name), mode=mode, zarr_format=3)
     except FileNotFoundError:
         raise ArtefactMissing(f"{data / name}: no array there; run `dkvb run` on this root first") from None
@@ -204,20 +173,18 @@ def check_array(array: Any, name: str, path: Place) -> None:
 
     raises: NotARoot.
     """
+    from zarr.codecs import BloscCodec, BytesCodec, VLenUTF8Codec, ZstdCodec
+
     how, meta = layout_of(name), array.metadata
-    dtypes = {"count": ("uint16", "uint32"), "string": ("StringDType()", "object")}.get(how.dtype, (how.dtype,))
-    if meta.dimension_names not in (how.dims, *how.also) or str(array.dtype) not in dtypes:
-        raise NotARoot(f"{path}: axes {meta.dimension_names} of {array.dtype} found, expected {how.dims} of {dtypes}")
+    kinds = ("StringDType()", "object") if how.dtype == "string" else dtypes(how)
+    if meta.dimension_names not in (how.dims, *how.also) or str(array.dtype) not in kinds:
+        raise NotARoot(f"{path}: axes {meta.dimension_names} of {array.dtype} found, expected {how.dims} of {kinds}")
     codecs, chunks = [type(codec) for codec in meta.codecs], chunk_shape(how, array.shape)
-    expected = [VLenUTF8Codec if how.dtype == "string" else BytesCodec, type(how.codec)]
+    compressor = ZstdCodec if how.codec is Codec.ZSTD else BloscCodec
+    expected = [VLenUTF8Codec if how.dtype == "string" else BytesCodec, compressor]
     if codecs != expected or tuple(getattr(array, "chunks", ())) != chunks:
         names = ", ".join(codec.__name__ for codec in codecs)
         raise NotARoot(f"{path}: chunks are not as dkvb writes them: codecs found {names}")
-
-
-def chunk_shape(how: Layout, shape: Sequence[int]) -> tuple[int, ...]:
-    """The chunks of an array of that shape."""
-    return tuple(max(1, min(how.chunk.get(axis, size), size)) for axis, size in zip(how.dims, shape, strict=True))
 
 
 def check_size(array: StoredArray, rows: int | None = None) -> None:
@@ -241,6 +208,8 @@ def write(data: Place, name: str, block: NDArray[Any], *, start: int = 0) -> Non
     start: the first row; the block must begin at a chunk and end at a chunk or at the array's end.
     raises: ChunkMismatch, ArtefactMissing.
     """
+    import zarr
+
     with zarr.config.set({"array.write_empty_chunks": True}):  # otherwise a chunk of zeros would be a missing one
         array = _opened(data, name, mode="r+")
     stop, chunk = start + len(block), array.chunks[0]

@@ -226,10 +226,22 @@ class Artefact:
             raise NotARoot(f"{path}: names a unit {odd[0]!r}, which no step of ours writes")
         return units
 
-    def check_own(self) -> None:
-        """Whether its files are its own (`store.links.check_own`), on a disk; raises: NotARoot."""
+    def check_own(self, *, arrays: bool = True) -> None:
+        """Whether its files are its own (`store.links.check_own`), on a disk; raises: NotARoot.
+
+        arrays: those of its arrays too, of which there may be thousands; whoever only reads needs it of those that are
+        read, and `store.arrays` sees to that.
+        """
         if isinstance(self.path, Path) and self.path.is_dir():
-            check_own(self.path)
+            check_own(self.path, leave="" if arrays else self.data.name)
+
+    def check_done(self) -> None:
+        """Whether its end was not lost; raises: ArtefactDamaged where it is `half_closed`."""
+        if self.half_closed:
+            raise ArtefactDamaged(
+                f"{self.path / DONE}: is missing, or was not yet written when a run ended; the same `dkvb run` as "
+                f"before finishes the step, or `dkvb repair {self.root}` drops it"
+            )
 
     def prepare(self, spec: Json) -> None:
         """Begin: write what was asked; raises: NotARoot where something there leads elsewhere."""

@@ -6,8 +6,9 @@ from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
-from store.arrays import open_array, zarr_store
+from store.arrays import open_array
 from store.places import Place
+from store.zarr_store import zarr_store
 
 Labelled: TypeAlias = Any
 """An `xarray.DataArray`. Where xarray is not installed: a `store.arrays.StoredArray`, or the NumPy array given."""

@@ -4,9 +4,9 @@
 version of its step (`jobs`), so that old and new data can never be mixed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-from zarr.codecs import BloscCodec, ZstdCodec
+from enum import StrEnum
 
 MANIFEST = "manifest.json"
 CHECKPOINT = "bottleneck.safetensors"
@@ -32,6 +32,15 @@ GROUP_FORMAT = "dkvb-arrays/1"
 """What the attribute `format` of a group says that has coordinates and consolidated metadata."""
 
 
+class Codec(StrEnum):
+    """How a chunk is compressed, by the name that Zarr has for it."""
+
+    ZSTD = "zstd"
+    """Zstandard, level 1."""
+    BLOSC = "blosc"
+    """Blosc: bits shuffled, then LZ4."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """One array: how it is written and what it holds."""
@@ -52,7 +61,7 @@ class Layout:
     """What an element is, with its unit."""
     fill: int | str = 0
     """What an element that was never written reads as."""
-    codec: BloscCodec | ZstdCodec = ZstdCodec(level=1)  # noqa: RUF009 - codecs are frozen
+    codec: Codec = Codec.ZSTD
     """How a chunk is compressed."""
 
 
@@ -109,7 +118,7 @@ ARRAYS = {
         dtype="int16",
         chunk={"item": BLOCK},
         fill=-1,
-        codec=BloscCodec(cname="lz4", shuffle="bitshuffle"),
+        codec=Codec.BLOSC,
         meaning="index of the nearest selectable key; -1: skipped item, or no selectable key",
     ),
     "neighbours": Layout(
@@ -118,7 +127,7 @@ ARRAYS = {
         dtype="int16",
         chunk={"item": 1024},
         fill=-1,
-        codec=BloscCodec(cname="lz4", shuffle="bitshuffle"),
+        codec=Codec.BLOSC,
         meaning="nearest selectable keys in order; -1 past the last selectable key",
     ),
     "counts": Layout(
@@ -208,3 +217,13 @@ def layout_of(name: str) -> Layout:
     """How an array of that path in its group is written."""
     first = name.partition("/")[0]
     return ARRAYS[first] if first in ARRAYS else COORDINATES[first]
+
+
+def chunk_shape(how: Layout, shape: Sequence[int]) -> tuple[int, ...]:
+    """The chunks of an array of that shape."""
+    return tuple(max(1, min(how.chunk.get(axis, size), size)) for axis, size in zip(how.dims, shape, strict=True))
+
+
+def dtypes(how: Layout) -> tuple[str, ...]:
+    """The types that an array may have, as its metadata name them."""
+    return ("uint16", "uint32") if how.dtype == "count" else (how.dtype,)

@@ -7,7 +7,7 @@ k: index of a class; j: of a codebook; i: of a key in it; pair (j, i) is key i o
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -41,14 +41,9 @@ class Activations:
         """(v, m) hits of every class in one codebook."""
         return self.by_codebook[:, j]
 
-    def codebooks(self, wanted: Sequence[int] | None = None) -> Iterator[tuple[int, NDArray[np.integer]]]:
-        """Codebooks with their hits (v, m), some or all, read ahead by as many threads as there are cores."""
-        wanted = range(self.counts.shape[1]) if wanted is None else wanted
-        threads = os.cpu_count() or 1
-        with ThreadPoolExecutor(threads) as pool:
-            for start in range(0, len(wanted), threads):  # so many codebooks are in memory at a time
-                some = wanted[start : start + threads]
-                yield from zip(some, pool.map(self.of_codebook, some), strict=True)
+    def codebooks(self) -> Iterator[tuple[int, NDArray[np.integer]]]:
+        """All codebooks with their hits (v, m)."""
+        return read_ahead(self.of_codebook, range(self.counts.shape[1]))
 
     def keys(self, k: int, *, limit: int | None = None) -> pl.DataFrame:
         """The pairs that a class hits, the most activated first, and which other classes hit them.
@@ -63,9 +58,14 @@ class Activations:
         book, key = np.divmod(pairs, hits.shape[1])
         classes, others = np.zeros(len(pairs), np.int64), np.zeros(len(pairs), np.int64)
         shared_with = [""] * len(pairs)
-        for j, counts in self.codebooks(np.unique(book).tolist()):
+        least = {j: int(key[book == j].min()) for j in np.unique(book).tolist()}
+
+        def columns(j: int) -> NDArray[np.integer]:
+            return self.by_codebook[:, j, least[j] : int(key[book == j].max()) + 1]
+
+        for j, counts in read_ahead(columns, [*least]):
             for row in np.flatnonzero(book == j):
-                column = counts[:, key[row]].astype(np.int64)
+                column = counts[:, key[row] - least[j]].astype(np.int64)
                 classes[row] = np.count_nonzero(column)
                 column[k] = 0
                 others[row] = column.sum()
@@ -93,7 +93,7 @@ class Activations:
 
         returns: class, name, count, share (of the pair's hits).
         """
-        column = self.of_codebook(j)[:, i].astype(np.int64)
+        column = self.by_codebook[:, j, i].astype(np.int64)
         hit = np.flatnonzero(column)
         hit = hit[np.argsort(-column[hit], kind="stable")]
         return pl.DataFrame(
@@ -129,6 +129,17 @@ class Activations:
                 }
             )
         return pl.DataFrame(rows)
+
+
+def read_ahead(
+    read: Callable[[int], NDArray[np.integer]], wanted: Sequence[int]
+) -> Iterator[tuple[int, NDArray[np.integer]]]:
+    """What is read of some codebooks, each with its number, ahead by as many threads as there are cores."""
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(wanted), threads):  # so many codebooks are in memory at a time
+            some = wanted[start : start + threads]
+            yield from zip(some, pool.map(read, some), strict=True)
 
 
 def open_activations(data: Place, classes: Sequence[str]) -> Activations:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from store.locations import ShardFile
+if TYPE_CHECKING:
+    from store.locations import ShardFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +60,13 @@ class Survey:
 class Reader(Protocol):
     """What every kind offers."""
 
-    def listing(self) -> list[ShardFile]:
+    def listing(self) -> "list[ShardFile]":
         """Every file that decides what the data set is, in order; only those with an unknown ending are opened."""
 
     def paths(self) -> list[str]:
         """The full path of every file that holds items, links followed, by which two splits are compared."""
 
-    def files(self, shard: str) -> list[ShardFile]:
+    def files(self, shard: str) -> "list[ShardFile]":
         """The files of one shard."""
 
     def classes(self) -> tuple[str, ...] | None:

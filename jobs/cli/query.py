@@ -214,28 +214,52 @@ def sql(context: click.Context, /, text: str, **how: Any) -> None:
 @click.argument("unlearned", required=False)
 @MASK
 @click.option("--class", "names", multiple=True, metavar="NAME", help="What the mask forgets, if it does not say so.")
+@click.option(
+    "--images",
+    metavar="DIR",
+    help="Measure on these images, in a folder for each class, by the model's backbone.",
+)
+@click.option("--weights", metavar="FILE", help="Of the backbone for --images, if they lie elsewhere than they did.")
 @EXPERIMENT
 @JSON
 def measure(
-    root: Any, unlearned: str | None, mask: str | None, names: tuple[str, ...], experiment: str | None, *, as_json: bool
+    root: Any,
+    unlearned: str | None,
+    *,
+    mask: str | None,
+    names: tuple[str, ...],
+    images: str | None,
+    weights: str | None,
+    experiment: str | None,
+    as_json: bool,
 ) -> None:
     """What a mask did: its classes and all others, before and after, on training and on test items.
 
     UNLEARNED is the folder, or the first letters of the digest, that `dkvb unlearn` wrote; --mask a mask file.
 
     Example: dkvb measure roots/cifar10 3fa2
+
+    For images of your own: dkvb measure roots/cifar10 3fa2 --images photos
     """
     from jobs.printable import shown
-    from jobs.query.measure import measure as take
     from jobs.query.stored import Stored
     from jobs.results.experiment import find
 
     if (unlearned is None) == (mask is None):
         raise click.UsageError("give either UNLEARNED or --mask")
+    if weights is not None and images is None:
+        raise click.UsageError("--weights are those of the backbone, which only --images need")
     asked = Stored(find(root, experiment))
     pairs, header = asked.read_mask(unlearned or mask or "")
     forget = [asked.index(name) for name in names or header.get("classes", ())]
-    done = take(asked, pairs, forget)
+    if images is None:
+        from jobs.query.measure import measure as take
+
+        done = take(asked, pairs, forget)
+    else:
+        from jobs.query.images import measure_images
+
+        done = measure_images(asked, pairs, forget, images, weights=weights, tell=lambda text: say(text, err=True))
     if as_json:
         say(json.dumps(done.to_json(), indent=2))
     else:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dkvb import controls, metrics, stopping
-from dkvb.codes import NO_VOTE
+from dkvb.decoding import NO_VOTE
 from dkvb.orders import NEVER, RemovalOrder, by_activation
 from dkvb.stopping import best_model
 from dkvb.sweep import budget_table, sweep

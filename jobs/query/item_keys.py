@@ -12,7 +12,7 @@ SHOWN = 3
 
 def row_of(stored: Stored, split: str, key: str) -> int:
     """The row of a split's item; raises: BadRequest where no item, or more than one, has that key."""
-    data = stored.experiment.artefact(f"manifest[{split}]").data
+    data = stored.of_split("manifest", split).data
     if not arrays.promised(data, "item_key"):
         raise BadRequest(
             f"item {f'{split}:{key}'!r}: no such shard and row, and an older version read the images, which recorded "

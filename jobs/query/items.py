@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from dkvb.orders import hit_share
 from jobs.errors import BadRequest
 from jobs.query.item_keys import row_of
+from jobs.query.masked import Masked
 from jobs.query.stored import Stored, logits
 from jobs.step import SPLITS
 
@@ -77,7 +78,7 @@ def why(stored: Stored, k: int, forgot: list[int], mask: NDArray[np.bool_] | Non
     own = stored.activations.of_class(k)
     left = sum((stored.activations.of_class(other) for other in forgot), np.zeros(stored.size, np.int64))
     rows = np.flatnonzero(stored.labels("test") == k)
-    before, after = stored.masked_codes("test", rows, mask)
+    before, after = Masked(stored, mask).codes("test", rows)
     moved = before != after
     share = moved.sum(1) / np.maximum((before >= 0).sum(1), 1)
     shared = np.argwhere(mask & (own > 0))
@@ -136,7 +137,8 @@ def item(stored: Stored, name: str, mask: NDArray[np.bool_] | None = None) -> pl
     """
     split, row = find_item(stored, name)
     label = int(stored.labels(split)[row])
-    before, after = stored.masked_codes(split, np.array([row]), np.zeros(stored.size, bool) if mask is None else mask)
+    masked = Masked(stored, np.zeros(stored.size, bool) if mask is None else mask)
+    before, after = masked.codes(split, np.array([row]))
     own = max(label, 0)  # a skipped item votes for nothing
     with stored.values() as values:
         table = pl.DataFrame({"codebook": np.arange(stored.size[0]), **votes(stored, before[0], values, own, "")})

@@ -12,10 +12,14 @@ from dkvb.roc import auc
 from dkvb.statistics import clopper_pearson
 from jobs.errors import BadRequest
 from jobs.printable import shown
+from jobs.query.oracle import Oracle, oracles
 from jobs.query.outcome import Outcome
 from jobs.query.stored import Stored
 from jobs.results.headline import GONE
 from jobs.step import SPLITS
+
+WORDS = {"train": "training items", "test": "test items", "images": "images"}
+"""What the items of a split are called."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,28 +69,36 @@ class Measured:
     forgotten: list[str]
     """Names of the forget classes."""
     forget: Mapping[str, Change]
-    """Split -> the items of the forget classes."""
+    """Split -> the items of the forget classes. "train" and "test", or "images" where other images were given."""
     retain: Mapping[str, Change]
     """Split -> all other items."""
     among_retain: Mapping[str, Change]
     """The same, predicted among the retain classes alone."""
     membership: Mapping[str, float | None]
     """ "before", "after": probability that a training item of the forget classes has a lower loss than a test item of
-    theirs; 0.5 tells nothing. None where either has no items."""
+    theirs; 0.5 tells nothing. None where either has no items; empty where other images were given."""
     classes: pl.DataFrame
     """class, name, forget (whether it is one of these), and for each split items, before and after (right)."""
+    oracles: Sequence[Oracle] = ()
+    """Models that never saw the class, where the root has any."""
+
+    @property
+    def judged_on(self) -> str:
+        """The split by which classes are compared."""
+        return "test" if "test" in self.forget else next(iter(self.forget))
 
     @property
     def gone(self) -> bool:
         """Whether the classes count as forgotten: at most `GONE` still known, on training and on test items."""
-        return all((self.forget[split].after.accuracy or 0) <= GONE for split in SPLITS)
+        return all((self.forget[split].after.accuracy or 0) <= GONE for split in self.forget)
 
     @property
     def worst(self) -> dict[str, Any] | None:
-        """The retain class that lost most test accuracy; None where none lost any."""
+        """The retain class that lost most accuracy, on test items if there are; None where none lost any."""
+        items, before, after = (pl.col(f"{self.judged_on}_{name}") for name in ("items", "before", "after"))
         lost = (
-            self.classes.filter(~pl.col("forget"), pl.col("test_items") > 0)
-            .with_columns(((pl.col("test_before") - pl.col("test_after")) / pl.col("test_items")).alias("lost"))
+            self.classes.filter(~pl.col("forget"), items > 0)
+            .with_columns(((before - after) / items).alias("lost"))
             .filter(pl.col("lost") > 0)
             .sort("lost", descending=True, maintain_order=True)
         )
@@ -98,30 +110,33 @@ class Measured:
         return {
             "forgotten": self.forgotten,
             "gone": self.gone,
-            **{name: {split: side[split].to_json() for split in SPLITS} for name, side in sides.items()},
+            **{name: {split: side[split].to_json() for split in side} for name, side in sides.items()},
             "membership_auc": dict(self.membership),
             "worst_neighbour": self.worst,
+            "oracles": [oracle.to_json() for oracle in self.oracles],
             "classes": self.classes.to_dicts(),
         }
 
     def lines(self) -> list[str]:
         """For people, a line each."""
-        lines = []
-        for split, what in (("train", "training items"), ("test", "test items")):
-            change = self.forget[split]
-            start = "  still known   " if split == "train" else "                "
-            lines.append(f"{start}{change.after.text()} {what}; before {percent(change.before)}")
+        lines: list[str] = []
+        for split, change in self.forget.items():
+            start = "                " if lines else "  still known   "
+            lines.append(f"{start}{change.after.text()} {WORDS[split]}; before {percent(change.before)}")
         if not self.gone:
             lines.append(f"  NOT forgotten: more than {100 * GONE:g} % still known; give a larger N, up to --share 1")
-        retain, among = self.retain["test"], self.among_retain["test"]
-        lines.append(f"  the others    test accuracy {percent(retain.after)}, before {percent(retain.before)}")
+        retain, among = self.retain[self.judged_on], self.among_retain[self.judged_on]
+        on = "test accuracy" if self.judged_on == "test" else f"accuracy on their {retain.after.items} images"
+        lines.append(f"  the others    {on} {percent(retain.after)}, before {percent(retain.before)}")
         lines.append(f"                among them alone {percent(among.after)}, before {percent(among.before)}")
         if (worst := self.worst) is not None:
             lines.append(
-                f"  worst         {shown(worst['name'])}: {worst['test_after']} of {worst['test_items']} test items "
-                f"right, before {worst['test_before']}"
+                f"  worst         {shown(worst['name'])}: {worst[f'{self.judged_on}_after']} of "
+                f"{worst[f'{self.judged_on}_items']} {WORDS[self.judged_on]} right, before "
+                f"{worst[f'{self.judged_on}_before']}"
             )
-        if None not in self.membership.values():
+        lines += [oracle.text() for oracle in self.oracles]
+        if self.membership and None not in self.membership.values():
             lines.append(
                 f"  membership    AUC by loss {self.membership['after']:.3f}, before {self.membership['before']:.3f} "
                 "(the class's training against its test items; 0.5 tells nothing)"
@@ -142,9 +157,24 @@ def measure(stored: Stored, mask: NDArray[np.bool_], forget: Sequence[int]) -> M
     """
     if not len(forget):
         raise BadRequest("measure: found no class that the mask is to forget")
-    outcomes = {split: [Outcome.of(stored, split, under, forget=forget) for under in (None, mask)] for split in SPLITS}
+    outcomes = {split: Outcome.both(stored, split, mask, forget=forget) for split in SPLITS}
     gone = {split: np.isin(before.labels, list(forget)) for split, (before, _) in outcomes.items()}
+    membership = {
+        name: told_apart(*(outcomes[split][i].score[gone[split]] for split in SPLITS))
+        for i, name in enumerate(("before", "after"))
+    }
+    return counted(stored, outcomes, forget, membership)
+
+
+def counted(
+    stored: Stored,
+    outcomes: Mapping[str, tuple[Outcome, Outcome]],
+    forget: Sequence[int],
+    membership: Mapping[str, float | None],
+) -> Measured:
+    """What was measured, by the outcomes of each split before and after; the other arguments are as in `Measured`."""
     v = len(stored.classes)
+    gone = {split: np.isin(before.labels, list(forget)) for split, (before, _) in outcomes.items()}
     columns: dict[str, Any] = {"class": np.arange(v), "name": stored.classes, "forget": np.isin(np.arange(v), forget)}
     for split, (before, after) in outcomes.items():
         columns[f"{split}_items"] = np.bincount(before.labels, minlength=v)
@@ -157,11 +187,9 @@ def measure(stored: Stored, mask: NDArray[np.bool_], forget: Sequence[int]) -> M
         among_retain={
             split: changed(*(each.right_among[~gone[split]] for each in both)) for split, both in outcomes.items()
         },
-        membership={
-            name: told_apart(*(outcomes[split][i].score[gone[split]] for split in SPLITS))
-            for i, name in enumerate(("before", "after"))
-        },
+        membership=membership,
         classes=pl.DataFrame(columns),
+        oracles=oracles(stored.experiment, forget),
     )
 
 

@@ -3,13 +3,15 @@
 v: classes; c: codebooks; m: keys of a codebook; n: items of the split that were not skipped.
 """
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.query.masked import Masked
 from jobs.query.stored import Stored, logits
 
 BLOCK = 8192
@@ -43,40 +45,64 @@ class Outcome:
         """(n,) whether the prediction among the retain classes is the label."""
         return np.equal(self.among, self.labels)
 
-    @classmethod
-    def of(
-        cls, stored: Stored, split: str, mask: NDArray[np.bool_] | None = None, *, forget: Sequence[int] = ()
-    ) -> Self:
-        """Predict a split from its stored codes.
+    @staticmethod
+    def of(stored: Stored, split: str, *, forget: Sequence[int] = ()) -> "Outcome":
+        """What the model says of a split, by its stored codes; forget: classes that are not among the retain ones."""
+        return Outcome.both(stored, split, None, forget=forget)[0]
 
-        mask: (c, m) bool; nothing is masked unless given.
+    @staticmethod
+    def both(
+        stored: Stored, split: str, mask: NDArray[np.bool_] | None, *, forget: Sequence[int] = ()
+    ) -> tuple["Outcome", "Outcome"]:
+        """What the model says of a split before a mask and under it; what is stored is read once.
+
+        mask: (c, m) bool; None masks nothing.
         forget: classes that are not among the retain classes.
         """
-        labels = stored.labels(split)
-        rows = np.flatnonzero(labels >= 0)
-        labels = labels[rows]
-        mask = np.zeros(stored.size, bool) if mask is None else mask
-        predicted, among, score, redirected = [], [], [], []
-        with stored.values() as values:
-            for start in range(0, len(rows), BLOCK):
-                own = labels[start : start + BLOCK]
-                before, after = stored.masked_codes(split, rows[start : start + BLOCK], mask)
-                outputs = logits(after, values)
-                predicted.append(outputs.argmax(1))
-                score.append(log_probability(outputs, own))
-                outputs[:, list(forget)] = -np.inf
-                among.append(outputs.argmax(1))
-                redirected.append((before != after).sum(1) / np.maximum((before >= 0).sum(1), 1))
-        parts = (np.concatenate(part) if part else np.zeros(0) for part in (predicted, among, score, redirected))
-        predictions, among_retain, scores, shares = parts
-        return cls(
-            rows=rows,
-            labels=labels,
-            predicted=predictions.astype(np.int64),
-            among=among_retain.astype(np.int64),
-            score=scores,
-            redirected=shares,
-        )
+        every = stored.labels(split)
+        rows = np.flatnonzero(every >= 0)
+        labels = every[rows]
+        blocks = [slice(start, start + BLOCK) for start in range(0, max(1, len(rows)), BLOCK)]
+        masked = Masked(stored, np.zeros(stored.size, bool) if mask is None else mask)
+        with stored.values() as values, ThreadPoolExecutor(os.cpu_count()) as threads:
+
+            def judged(at: slice) -> tuple[Outcome, Outcome]:
+                before, after = masked.codes(split, rows[at])
+                outputs = logits(before, values)
+                then = judge(rows[at], labels[at], outputs, forget, np.zeros(len(before)))
+                if len(moved := np.flatnonzero((before != after).any(1))):
+                    outputs[moved] = logits(after[moved], values)
+                shares = (before != after).sum(1) / np.maximum((before >= 0).sum(1), 1)
+                return then, judge(rows[at], labels[at], outputs, forget, shares)
+
+            then, now = zip(*threads.map(judged, blocks), strict=True)
+        return joined(then), joined(now)
+
+
+def judge(
+    rows: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    outputs: NDArray[np.float32],
+    forget: Sequence[int],
+    redirected: NDArray[np.float64],
+) -> Outcome:
+    """What logits (n, v) say of some items; the other arguments are as in `Outcome`."""
+    retain = outputs.copy()
+    retain[:, list(forget)] = -np.inf
+    return Outcome(
+        rows=rows,
+        labels=labels,
+        predicted=outputs.argmax(1),
+        among=retain.argmax(1),
+        score=log_probability(outputs, labels),
+        redirected=redirected,
+    )
+
+
+def joined(parts: Sequence[Outcome]) -> Outcome:
+    """The outcomes of items, block after block, as one."""
+    names = [field.name for field in fields(Outcome)]
+    return Outcome(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 def log_probability(outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -44,7 +44,7 @@ def overlap(stored: Stored, a: int, b: int) -> pl.DataFrame:
     returns: class, name, other, pairs (that it hits), shared (that both hit), share_shared (of its activations on
     these), jaccard, weighted (`dkvb.overlap.weighted_overlap`); the last two are the same for both.
     """
-    hits = {k: stored.activations.of_class(k) for k in (a, b)}
+    hits = {k: stored.activations.counts[k] for k in (a, b)}  # as narrow as they are stored
     both = (hits[a] > 0) & (hits[b] > 0)
     alike = {"jaccard": jaccard(hits[a], hits[b]), "weighted": weighted_overlap(hits[a], hits[b])}
     rows = [
@@ -98,7 +98,7 @@ def collateral(stored: Stored, mask: NDArray[np.bool_]) -> pl.DataFrame:
     one code is masked), votes_redirected (the mean share of an item's votes), right_before, right_after, lost (right
     before and wrong after), gained; the class that loses most by hit_share first.
     """
-    before, after = Outcome.of(stored, "test"), Outcome.of(stored, "test", mask)
+    before, after = Outcome.both(stored, "test", mask)
     v = len(stored.classes)
 
     def per_class(flags: NDArray[Any]) -> NDArray[np.int64]:
@@ -131,11 +131,10 @@ def confusion(stored: Stored, mask: NDArray[np.bool_] | None = None, *, split: s
     returns: class, name, predicted, predicted_name, before (items), and with a mask after and change; cells without
     items are left out, those that change most come first.
     """
-    before = Outcome.of(stored, split)
+    before, after = Outcome.both(stored, split, mask)
     v = len(stored.classes)
     cells = {"before": np.bincount(before.labels * v + before.predicted, minlength=v * v)}
     if mask is not None:
-        after = Outcome.of(stored, split, mask)
         cells["after"] = np.bincount(after.labels * v + after.predicted, minlength=v * v)
     there = np.flatnonzero(sum(cells.values()))
     k, predicted = np.divmod(there, v)

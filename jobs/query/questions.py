@@ -32,7 +32,12 @@ class Questions:
         return f"questions: {', '.join(names)}"
 
     def keys(self, name: str, *, limit: int | None = None) -> pl.DataFrame:
-        """The pairs that a class activates most, what their values say, who shares them (`jobs.query.pairs.keys`)."""
+        """The pairs that a class activates most, what their values say, who shares them (`jobs.query.pairs.keys`).
+
+        limit: of the rows, 0 or more; raises: BadRequest.
+        """
+        if limit is not None and limit < 0:
+            raise BadRequest(f"limit: found {limit}, expected 0 or more")
         return pairs.keys(self.stored, self.stored.index(name), limit=limit)
 
     def classes(self, codebook: int, key: int) -> pl.DataFrame:
@@ -74,13 +79,21 @@ class Questions:
         """The votes of one item, and what a mask changes in them; name: "test:17", "test:SHARD#17" or "test:KEY"."""
         return items.item(self.stored, name, None if mask is None else self._read(mask)[0])
 
-    def measure(self, mask: Mask, classes: str | Sequence[str] = ()) -> Measured:
+    def measure(
+        self, mask: Mask, classes: str | Sequence[str] = (), *, images: str | None = None, weights: str | None = None
+    ) -> Measured:
         """What a mask did to the classes it forgets and to all others, on training and on test items.
 
         classes: that it forgets, where the mask does not say so itself.
+        images: a folder of class folders, to measure on instead (`jobs.query.images`); weights: of the backbone then.
         """
         pairs_masked, said = self._read(mask)
-        return take(self.stored, pairs_masked, [self.stored.index(name) for name in several(classes) or said])
+        forget = [self.stored.index(name) for name in several(classes) or said]
+        if images is None:
+            return take(self.stored, pairs_masked, forget)
+        from jobs.query.images import measure_images  # torch, and the backbone
+
+        return measure_images(self.stored, pairs_masked, forget, images, weights=weights)
 
     def sql(self, text: str) -> pl.DataFrame:
         """One SELECT over all tables, in DuckDB's dialect (`jobs.query.sql`)."""

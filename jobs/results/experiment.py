@@ -34,11 +34,15 @@ class Experiment:
         write_record(self.path, {"name": self.name, "spec": self.spec, "steps": self.steps})
 
     def artefact(self, label: str) -> Artefact:
-        """The artefact of a step; raises: BadRequest while it is not done."""
+        """The artefact of a step.
+
+        raises: BadRequest while it is not done; ArtefactDamaged where it was done and its marker is lost; NotARoot.
+        """
         with as_written(self.path):
             artefact = Artefact(self.root, label.partition("[")[0], self.steps[label])
-        artefact.check_own()
+        artefact.check_own(arrays=False)
         if not artefact.done:
+            artefact.check_done()
             raise BadRequest(
                 f"{self.root}: {self.name}: step {label} is not finished; run `dkvb run` on this root first "
                 f"(`dkvb status {self.root}` shows how far it is)"

@@ -29,6 +29,7 @@ from store.tables import compact, write_rows
 
 VERSION = 1
 LEASE_S = 86400
+ON_GPU = False
 INPUTS = Inputs([name for name in inputs.MODEL if name not in ("keys", "linear")])
 
 

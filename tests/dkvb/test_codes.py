@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dkvb.codes import BLOCK, NO_VOTE, Codebooks, block_size, encode, nearest, pack_keys
+from dkvb.codes import BLOCK, Codebooks, block_size, encode, nearest, pack_keys
+from dkvb.decoding import NO_VOTE
 from dkvb.errors import ShapeMismatch
 from dkvb.plain import PLAIN_BLOCK, nearest_plain
 from dkvb.projection import project

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dkvb.bottleneck import Bottleneck
-from dkvb.codes import NO_VOTE, encode
+from dkvb.codes import encode
+from dkvb.decoding import NO_VOTE
 from dkvb.errors import ShapeMismatch
 from dkvb.neighbours import NEIGHBOURS, neighbours
 from tests.dkvb import naive

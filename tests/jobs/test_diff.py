@@ -105,7 +105,7 @@ def test_the_retain_change_is_paired_over_test_items_too(made, both):
         before, n = Outcome.of(stored, "test"), 15
         total = np.zeros(n)
         for k in range(3):
-            after = Outcome.of(stored, "test", stored.rule_mask([k]))
+            after = Outcome.both(stored, "test", stored.rule_mask([k]))[1]
             others = before.labels != k
             total[others] += (after.right.astype(int) - before.right)[others] / others.sum()
         adds.append(100 * n * total / 3)

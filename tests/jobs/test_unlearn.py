@@ -18,6 +18,7 @@ from jobs.unlearn import Request, unlearn
 from jobs.unlearned import as_text
 from store.artefacts import read_json
 from tests.jobs.requested import M, codes_of, counts_of, forget, items_of, mask_of
+from tests.tiny import unfinish
 
 
 @pytest.mark.parametrize("scope", ["global", "per-codebook"])
@@ -238,15 +239,26 @@ def test_more_pairs_than_a_class_activates_are_refused(finished):
         ({"share": float("nan")}, "share: found nan"),
         ({"budget": 0}, "budget: found 0"),
         ({"budget": -3}, "budget: found -3"),
+        ({"budget": True}, "budget: found True, expected a whole number"),
+        ({"budget": 2.0}, "budget: found 2.0, expected a whole number"),
+        ({"share": True}, "share: found True"),
+        ({"share": "0.5"}, "share: found '0.5'"),
+        ({"method": "uav"}, "method: found 'uav', expected one of uva, uve"),
+        ({"scope": "per-class"}, "scope: found 'per-class', expected one of global, per-codebook"),
+        ({"method": "uve", "scope": "per-codebook"}, "uve ranks examples"),
+        ({"seed": -1}, "seed: found -1"),
+        ({"seed": True}, "seed: found True"),
+        ({"classes": []}, r"classes: found \[\]"),
+        ({"classes": ["cat", 2]}, "expected names"),
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused(asked, said):
     with pytest.raises(BadRequest, match=said):
-        Request(classes=["cat"], **asked)
+        Request(**{"classes": ["cat"], **asked})
 
 
 def test_an_experiment_that_is_not_finished_is_refused(own):
-    (own.artefact("values").path / "DONE").unlink()
+    unfinish(own.artefact("values"))
     for mask_only in (False, True):
         with pytest.raises(BadRequest, match=r"step values is not finished.*dkvb status"):
             unlearn(own, Request(classes=["cat"], share=0.5), mask_only=mask_only)

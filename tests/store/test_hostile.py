@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -86,6 +87,30 @@ def test_a_pipe_is_no_file_of_a_root(artefact):
     os.mkfifo(artefact.path / "units.json")
     with pytest.raises(NotARoot, match="neither a file nor a folder"):
         artefact.check_own()
+
+
+@pytest.mark.parametrize("name", ["data.zarr", "data.zarr/codes", "data.zarr/codes/c", "data.zarr/codes/c/0/0"])
+def test_no_chunk_is_read_through_a_link(name, artefact, tmp_path):
+    arrays.write(artefact.data, "codes", np.ones((7, 3), np.int16))
+    (artefact.path / name).rename(tmp_path / "elsewhere")
+    (artefact.path / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(NotARoot, match=f"{name}: is a link"):
+        arrays.read(artefact.data, "codes")
+
+
+def test_a_pipe_in_place_of_a_chunk_holds_nobody_up(artefact):
+    (artefact.data / "codes" / "c" / "0").mkdir(parents=True)
+    os.mkfifo(artefact.data / "codes" / "c" / "0" / "0")
+    with pytest.raises(NotARoot, match="c/0/0: is neither a file nor a folder"):
+        arrays.read(artefact.data, "codes")
+
+
+def test_whoever_reads_an_artefact_looks_at_what_is_no_chunk(artefact, tmp_path):
+    (artefact.data / "codes" / "c").symlink_to(tmp_path)  # seen when a chunk is read
+    artefact.check_own(arrays=False)
+    (artefact.path / "units").symlink_to(tmp_path)
+    with pytest.raises(NotARoot, match="units: is a link"):
+        artefact.check_own(arrays=False)
 
 
 def test_a_root_may_itself_be_a_link(root, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 
 from store.artefacts import ROOT_FILE
 from tests.processes import message
+from tests.tiny import unfinish
 
 DKVB = Path(sys.executable).with_name("dkvb")
 
@@ -152,5 +153,5 @@ def test_a_root_without_an_experiment_says_how_to_begin(dkvb, tmp_path):
 
 
 def test_a_table_before_the_sweep_says_what_is_missing(dkvb, own):
-    (own.artefact("sweep").path / "DONE").unlink()
+    unfinish(own.artefact("sweep"))
     assert "step sweep is not finished" in message(dkvb("table", own.root), 2)

@@ -9,6 +9,7 @@ from jobs.errors import BadRequest
 from jobs.figures import FORMATS, KINDS, Choice, draw, drawers
 from jobs.figures.style import drawing
 from jobs.unlearn import Request, unlearn
+from tests.tiny import unfinish
 
 BEGIN = {"svg": b"<?xml", "pdf": b"%PDF-", "png": b"\x89PNG"}
 COMPARED = ("compare", "attacks", "costs")
@@ -96,7 +97,7 @@ def test_the_command_refuses_another_ending(dkvb, finished, tmp_path):
 
 
 def test_a_sweep_that_is_not_done_is_named(dkvb, own):
-    own.artefact("sweep").path.joinpath("DONE").unlink()
+    unfinish(own.artefact("sweep"))
     ended = dkvb("figure", own.root, "--kind", "misses")
     assert ended.code == 2
     assert "step sweep is not finished; run `dkvb run`" in ended.err

@@ -7,6 +7,7 @@ import pytest
 
 from jobs.errors import BadRequest
 from jobs.query import items, pairs
+from jobs.query.masked import Masked
 from jobs.query.stored import Stored, logits
 from store import arrays
 
@@ -42,7 +43,7 @@ def test_the_votes_of_an_item_add_up_to_its_logit(stored):
     label = int(stored.labels(split)[row])
     mask = stored.rule_mask([label])
     table = items.item(stored, f"{split}:{row}", mask)
-    before, after = stored.masked_codes(split, np.array([row]), mask)
+    before, after = Masked(stored, mask).codes(split, np.array([row]))
     with stored.values() as values:
         assert table["value"].mean() == pytest.approx(float(logits(before, values)[0, label]), abs=1e-6)
         assert table["value_after"].drop_nulls().mean() == pytest.approx(

@@ -69,5 +69,23 @@ def test_scores_are_log_probabilities_of_the_model(stored, finished):
     assert np.array_equal(outcome.predicted, logits.argmax(1).numpy())
 
 
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("share", [0.3, 0.95])
+def test_what_is_said_under_a_mask_is_what_the_masked_model_says_to_the_last_bit(split, share, stored, finished):
+    mask = np.random.default_rng(0).random(stored.size) < share
+    z = torch.from_numpy(arrays.read_shards(finished.artefact(f"embeddings[{split}]").data, "embeddings"))
+    before, after = Outcome.both(stored, split, mask, forget=[1])
+    model = Bottleneck.load(finished.artefact("values").path / CHECKPOINT)
+    for outcome, says in ((before, model), (after, model.masked(torch.from_numpy(mask)))):
+        logits = says.logits(z[outcome.rows]).numpy()
+        assert np.array_equal(outcome.predicted, logits.argmax(1))
+        assert np.array_equal(outcome.score, log_probability(logits, outcome.labels))
+        logits[:, 1] = -np.inf
+        assert np.array_equal(outcome.among, logits.argmax(1))
+    moved = (model.codes(z) != model.masked(torch.from_numpy(mask)).codes(z))[before.rows].numpy()
+    assert np.array_equal(after.redirected, moved.mean(1))
+    assert not before.redirected.any()
+
+
 def test_a_logit_beyond_all_others_is_certain():
     assert log_probability(np.array([[1e4, 0, -1e4]], np.float32), np.array([0])) == pytest.approx([0.0])

@@ -1,5 +1,6 @@
 """What questions read is what the model does, to the last bit."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 from dkvb.bottleneck import Bottleneck
 from dkvb.errors import BadCheckpoint
 from jobs.errors import BadRequest
+from jobs.query import masked
+from jobs.query.masked import Masked
 from jobs.query.stored import Stored, logits
 from jobs.step import SPLITS
 from jobs.unlearn import Request, unlearn
@@ -32,7 +35,7 @@ def test_codes_and_logits_under_a_mask_are_those_of_the_masked_model(stored, bot
     rows = np.flatnonzero(stored.labels(split) >= 0)
     mask = np.random.default_rng(0).random(stored.size) < share
     z = torch.from_numpy(arrays.read_shards(stored.experiment.artefact(f"embeddings[{split}]").data, "embeddings"))
-    before, after = stored.masked_codes(split, rows, mask)
+    before, after = Masked(stored, mask).codes(split, rows)
     model = bottleneck.masked(torch.from_numpy(mask))
     assert np.array_equal(after, model.codes(z[rows]).numpy())
     if not share:
@@ -40,6 +43,39 @@ def test_codes_and_logits_under_a_mask_are_those_of_the_masked_model(stored, bot
     with stored.values() as values:
         # A masked model's values are erased, and it selects none of them.
         assert np.array_equal(logits(after, values), model.logits(z[rows]).numpy())
+
+
+@dataclass(frozen=True)
+class Short:
+    """Lists of two neighbours, of which many end under a mask."""
+
+    whole: arrays.StoredArray
+
+    @property
+    def shape(self):
+        return self.whole.shape
+
+    def __getitem__(self, at):
+        return np.ascontiguousarray(self.whole[at][:, :, :2])
+
+    def rows(self, at):
+        return np.ascontiguousarray(self.whole.rows(at)[:, :, :2])
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("share", [0.4, 0.9])
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("some", [False, True])
+def test_codes_past_the_ends_of_lists_are_those_of_the_masked_model(
+    split, share, compiled, some, stored, bottleneck, monkeypatch
+):
+    monkeypatch.setattr(Stored, "neighbours", lambda self, split, whole=Stored.neighbours: Short(whole(self, split)))
+    monkeypatch.setattr(masked, "COMPILED", 0 if compiled else 10**9)
+    rows = np.flatnonzero(stored.labels(split) >= 0)[slice(1, None, 2) if some else slice(None)]
+    mask = np.random.default_rng(0).random(stored.size) < share
+    z = torch.from_numpy(arrays.read_shards(stored.of_split("embeddings", split).data, "embeddings"))
+    _, after = Masked(stored, mask).codes(split, rows)
+    assert np.array_equal(after, bottleneck.masked(torch.from_numpy(mask)).codes(z[rows]).numpy())
 
 
 def test_a_class_is_known_by_name_and_by_number(stored):
