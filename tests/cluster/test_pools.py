@@ -1,8 +1,13 @@
 """What workers hold of nodes, and how many there are."""
 
+import os
+from dataclasses import replace
+
 import pytest
 
 from cluster.pools import WAITING, Shape, cpus_each, places, pool_for
+from cluster.units import Policy
+from tests.processes import is_alive, wait_until
 
 
 @pytest.mark.parametrize(
@@ -57,3 +62,19 @@ def test_a_cluster_that_grows_is_asked_for_a_few_more_than_have_a_place():
     assert half.wanted(100, placed=0) == 2 + WAITING
     assert half.wanted(3, placed=0) == 3, "never more than units"
     assert pool([(2, 0)]).wanted(100, placed=2) == 2, "a cluster that does not grow is full"
+
+
+def processes(executor, units):
+    """The process that did each unit."""
+    mapped = executor.map(lambda: lambda unit: os.getpid(), units, policy=Policy(), on_event=lambda event: None)
+    return [outcome.value for outcome in mapped]
+
+
+@pytest.mark.ray
+def test_workers_that_hold_something_else_are_ended_before_the_next_map(ray_executor):
+    first = processes(ray_executor, ["a", "b"])
+    shape = ray_executor.pool(on_gpu=False).shape
+    other = replace(ray_executor, workers=1, idle={Shape(shape.cpus + 7): ray_executor.idle.pop(shape)})
+    assert len(processes(other, ["a"])) == 1
+    wait_until(lambda: not any(map(is_alive, first)), "the end of the others")
+    assert [*other.idle] == [other.pool(on_gpu=False).shape]

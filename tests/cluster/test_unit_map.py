@@ -390,14 +390,3 @@ def test_a_worker_that_died_between_two_maps_is_replaced(ray_executor):
 
 def pid_of(name):
     return int(name.rpartition(":")[2])
-
-
-@ray_only
-def test_workers_that_hold_something_else_are_ended_before_the_next_map(ray_executor):
-    first, _ = run(ray_executor, lambda: lambda unit: os.getpid(), ["a", "b"])
-    shape = ray_executor.pool(on_gpu=False).shape
-    other = replace(ray_executor, workers=1, idle={Shape(shape.cpus + 7): ray_executor.idle.pop(shape)})
-    second, _ = run(other, lambda: lambda unit: os.getpid(), ["a"])
-    assert second["a"].ok
-    wait_until(lambda: not any(is_alive(outcome.value) for outcome in first.values()), "the end of the others")
-    assert [*other.idle] == [other.pool(on_gpu=False).shape]
