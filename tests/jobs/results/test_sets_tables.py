@@ -5,7 +5,8 @@ import json
 import polars as pl
 import pytest
 
-from jobs.results.sets_tables import at_rule, by_size
+from jobs.results import names
+from jobs.results.sets_tables import NOTES, TABLES, at_rule, by_size
 from store.columns import SETS
 
 ITEMS = {"train_items": pl.Int64, "test_items": pl.Int64, "test_others": pl.Int64}
@@ -96,3 +97,8 @@ def test_sets_of_which_nothing_was_known_are_counted_and_in_no_mean():
     ones, named = table.to_dicts()
     assert (ones["sweeps"], ones["never known"], ones["forgotten"], ones["train after"]) == (2, 1, 1, 0)
     assert (named["never known"], named["train after"]) == (1, None)
+
+
+def test_the_command_line_knows_the_tables_there_are():
+    assert [*TABLES] == names.SETS_TABLES
+    assert NOTES.keys() < TABLES.keys()
