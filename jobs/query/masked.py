@@ -4,8 +4,9 @@ k: some items; c: codebooks; m: keys of a codebook; r: keys of a list.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,6 @@ from store.layout import CHECKPOINT
 if TYPE_CHECKING:
     from dkvb.remaining import RemainingKeys
 
-
 COMPILED = 2048
 """Items for which compiled kernels are worth being loaded."""
 
@@ -34,6 +34,8 @@ class Masked:
     stored: Stored
     mask: NDArray[np.bool_]
     """(c, m)."""
+    _once: Lock = field(default_factory=Lock, repr=False, compare=False)
+    """Blocks of items are looked at side by side, and the model is packed for the first that needs it."""
 
     def codes(self, split: str, rows: NDArray[np.int64]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
         """Codes of some items before and under the mask. Lists are read of items that lose a code, and no others.
@@ -46,7 +48,7 @@ class Masked:
             return (none := np.zeros((0, self.stored.size[0]), np.int16)), none
         before = self._rows(self.stored.codes(split), rows)
         after = before.copy()
-        lost = self.mask[np.arange(before.shape[1]), before] & (before >= 0)
+        lost = self.mask[np.arange(before.shape[1]), np.maximum(before, 0)] & (before >= 0)
         if len(touched := np.flatnonzero(lost.any(1))):
             lists = self._rows(self.stored.neighbours(split), rows[touched])
             found = self._redirect(len(touched))(before[touched], lists, self.mask)
@@ -81,7 +83,9 @@ class Masked:
         """Codes (k, c) of some items, with each BEYOND found."""
         data, first, last = self.stored.of_split("embeddings", split).data, int(rows[0]), int(rows[-1])
         z = arrays.read_shards(data, "embeddings", start=first, stop=last + 1)
-        self._remaining.search(z if len(z) == len(rows) else z[rows - first], codes)
+        with self._once:
+            remaining = self._remaining
+        remaining.search(z if len(z) == len(rows) else z[rows - first], codes)
         return codes
 
     @cached_property
