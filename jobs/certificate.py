@@ -112,7 +112,7 @@ def private_key(path: Path) -> Any:
     except (TypeError, ValueError) as error:
         raise BadRequest(f"{path}: not a private key in PEM without a password: {error}; `{how}` makes one") from error
     if not isinstance(key, ed25519.Ed25519PrivateKey):
-        raise BadRequest(f"{path}: found a key of another kind, expected Ed25519; `{how}` makes one")
+        raise BadRequest(f"{path}: found another kind of key, expected Ed25519; `{how}` makes one")
     return key
 
 
@@ -127,7 +127,7 @@ def public_key(path: Path) -> bytes:
         how = f"openssl pkey -in KEY -pubout -out {path}"
         raise BadRequest(f"{path}: not a public key in PEM: {error}; `{how}` makes one of a private key") from error
     if not isinstance(key, ed25519.Ed25519PublicKey):
-        raise BadRequest(f"{path}: found a key of another kind, expected Ed25519")
+        raise BadRequest(f"{path}: found another kind of key, expected Ed25519")
     return bytes(key.public_bytes_raw())
 
 
@@ -155,7 +155,7 @@ def write(certificate: Mapping[str, Any], root: Place, unlearned: Place) -> Plac
 
 
 def read(path: Place) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """What a certificate says, and its signature; raises: BadRequest for a file that is none."""
+    """What a certificate says, and its signature; raises: BadRequest where it is not one."""
     try:
         found = json.loads(read_bytes(path))
         said, signature = dict(found["certificate"]), found["signature"]
@@ -177,7 +177,7 @@ def verify(path: Place, root: Place | None = None, key_file: Path | None = None)
 
     root: where its files lie; the root that the certificate lies in unless given.
     key_file: the public key (PEM) of whom the signature must be.
-    raises: BadRequest for a file that is no certificate.
+    raises: BadRequest for a file that is not a certificate.
     """
     said, signature = read(path)
     if root is None:
@@ -202,36 +202,38 @@ def signature_finding(said: Mapping[str, Any], signature: Mapping[str, Any] | No
             base64.b64decode(signature["signature"], validate=True), canonical(said)
         )
     except (InvalidSignature, KeyError, TypeError, ValueError):
-        return Finding(
-            "signature", holds=False, says="is not of these words: the certificate was changed after it was signed"
-        )
+        return Finding("signature", holds=False, says="does not fit: the certificate was changed after it was signed")
     if key_file is None:
         return Finding(
-            "signature", holds=True, says="of the key that the certificate itself names; --key says whose it must be"
+            "signature",
+            holds=True,
+            says="made with the key that the certificate itself names; give --key to check whose it is",
         )
     if public != public_key(key_file):
-        return Finding("signature", holds=False, says=f"of another key than {key_file}")
-    return Finding("signature", holds=True, says=f"of the key {key_file}")
+        return Finding("signature", holds=False, says=f"made with a key other than {key_file}")
+    return Finding("signature", holds=True, says=f"made with the key {key_file}")
 
 
 def file_finding(root: Place, name: str, expected: str) -> Finding:
     """Whether a file is the one that the certificate speaks of."""
     if name.startswith("/") or ".." in name.split("/"):
-        return Finding(name, holds=False, says="leads out of the root")
+        return Finding(name, holds=False, says="points outside the root")
     try:
         with on_disk(root / name) as file:
             digest = file_stamp(file)
     except OSError as error:
         return Finding(name, holds=False, says=f"cannot be read: {error.strerror or error}")
     return Finding(
-        name, holds=digest == expected, says="as certified" if digest == expected else "is not the file of that time"
+        name,
+        holds=digest == expected,
+        says="as certified" if digest == expected else "has changed since it was certified",
     )
 
 
 def log(root: Place) -> list[dict[str, Any]]:
     """All requests of a root, the oldest first: time, who, ticket, classes, method, N, folder, signed.
 
-    raises: BadRequest for an entry that is no certificate.
+    raises: BadRequest for an entry that is not a certificate.
     """
     rows = []
     for name in names(root / LOG, ".json"):

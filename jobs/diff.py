@@ -29,7 +29,7 @@ from store.places import Place
 COUNTED = {"train after": ("train right", "train items"), "test after": ("test right", "test items")}
 """Measures of forgetting that are counts of items, and the columns that hold them."""
 
-MEASURES = (*COUNTED, "retain change", "among retain change", "neighbour damage", "masked %")
+MEASURES = (*COUNTED, "retain change", "among retain change", "neighbour damage", "pairs masked %")
 """What is compared of each class at the N of the rule: columns of `jobs.results.headline.by_class`."""
 
 PER_ITEM = "retain change"
@@ -277,7 +277,7 @@ def paired_accuracy(a: Stored, b: Stored) -> dict[str, Any]:
 def per_class(classes: pl.DataFrame) -> pl.DataFrame:
     """One row a method and class that was known before: the measures at the N of the rule, means over seeds.
 
-    classes: as of `jobs.results.headline.by_class`.
+    classes: as in `jobs.results.headline.by_class`.
     returns: also the counts, over seeds together, how many seeds there are, and whether all of them count as forgotten.
     """
     known = classes.filter(pl.col("outcome").is_in([FORGOTTEN, KNOWN]))
@@ -292,7 +292,7 @@ def per_class(classes: pl.DataFrame) -> pl.DataFrame:
 def paired_classes(a: pl.DataFrame, b: pl.DataFrame) -> pl.DataFrame:
     """The classes that both experiments knew and swept, by method.
 
-    a, b: as of `per_class`.
+    a, b: as in `per_class`.
     returns: their columns with "a " and "b " before the names, and each measure's difference under its own name.
     """
     on = ["method", "class", "name"]
@@ -339,7 +339,7 @@ def measured(classes: pl.DataFrame, widths: Mapping[str, float | None]) -> Itera
 
 
 def retain_widths(a: Experiment, b: Experiment, known: Sequence[pl.DataFrame]) -> dict[str, float | None]:
-    """Method -> half the interval of `over_test_items`; known: of A and of B as of `per_class`."""
+    """Method -> half the interval of `over_test_items`; known: of A and of B as in `per_class`."""
     sizes = [sum(before(each).items["test"]) for each in (a, b)]
     if sizes[0] != sizes[1]:  # one skipped an item
         return {}
@@ -355,7 +355,7 @@ def retain_widths(a: Experiment, b: Experiment, known: Sequence[pl.DataFrame]) -
 def over_test_items(known: Sequence[pl.DataFrame], items: Sequence[pl.DataFrame | None], n: int) -> float | None:
     """Half the 95 % interval of the difference of two mean retain changes in points, over test items like these.
 
-    known: of A and of B as of `per_class`, one method; items: as of `jobs.results.headline.item_changes`, that method;
+    known: of A and of B as in `per_class`, one method; items: as in `jobs.results.headline.item_changes`, that method;
     n: test items, the same of both.
     returns: None where a sweep does not say what each item adds, or the two knew other classes: items add them up.
     """

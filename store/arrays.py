@@ -223,7 +223,7 @@ def check_size(array: StoredArray) -> None:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if array.nbytes > memory:
         raise NotARoot(
-            f"{array.path}: says it holds {array.nbytes / 2**30:,.0f} GiB, more than the {memory / 2**30:,.0f} GiB of "
+            f"{array.path}: claims {array.nbytes / 2**30:,.0f} GiB, more than the {memory / 2**30:,.0f} GiB of "
             "this machine's memory"
         )
 

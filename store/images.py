@@ -103,9 +103,9 @@ class Manifest:
             texts = [*made.classes, *(text for s in made.shards for text in (s.name, s.keys, s.files))]
             texts += [*(made.left_alone or {}), *made.columns, *made.columns.values()]
             if not set(map(type, (made.left_alone or {}).values())) <= {int}:
-                raise TypeError("a count is no integer")
+                raise TypeError("a count is not an integer")
             if not set(map(type, texts)) <= {str}:
-                raise TypeError("a name is no text")
+                raise TypeError("a name is not a string")
             if any(
                 {*map(type, s.labels)} - {int} or not -1 <= min(s.labels) <= max(s.labels) < len(made.classes)
                 for s in made.shards
@@ -230,7 +230,7 @@ class Images:
         problems = [*survey.problems, *(problem for each in scanned for problem in each.problems)]
         left_alone = sum((each.left_alone for each in scanned), Counter(survey.left_alone))
         if problems and on_error == "fail":
-            raise ImageDataError(self._report(problems, 'Mend them, or set on_error = "skip" to go on without them.'))
+            raise ImageDataError(self._report(problems, 'Fix them, or set on_error = "skip" to go on without them.'))
         if not shards:
             raise ImageDataError(self._report(problems, "Nothing is left to read: check the kind and the files."))
         if classes is None:

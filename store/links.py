@@ -19,4 +19,4 @@ def check_own(folder: Path | str, *, deep: bool = True) -> None:
                     check_own(entry.path)  # thousands of chunks: no Path for each
             elif not entry.is_file(follow_symlinks=False) and os.path.lexists(entry.path):  # or it is gone by now
                 kind = "a link" if entry.is_symlink() else "neither a file nor a folder"
-                raise NotARoot(f"{entry.path}: is {kind}, which dkvb never writes; what a root holds lies in it itself")
+                raise NotARoot(f"{entry.path}: is {kind}, which dkvb never writes; a root holds its own files")

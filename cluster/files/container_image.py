@@ -20,7 +20,7 @@ def check_image(notes: Notes, keys: Keys, image: object, *, ray: str | None = No
         notes.error(
             keys,
             image,
-            expected=f"a tag that stays, as {installed_ray()}-py312-gpu",
+            expected=f"a fixed tag, such as {installed_ray()}-py312-gpu",
             remedy="pin it: otherwise nodes that start later run other software",
         )
         return

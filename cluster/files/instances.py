@@ -96,7 +96,7 @@ def check_instance(notes: Notes, keys: Keys, provider: str, *, is_head: bool) ->
             (*keys, "resources", "GPU"),
             claimed,
             expected=f"{gpus}, as {node_config.get(name or '')} has",
-            remedy="correct it: Ray starts nodes for what it reads here",
+            remedy="correct it: Ray starts nodes by these numbers",
         )
     claimed_cpus = whole(resources, "CPU")
     if cpus is not None and claimed_cpus is not None and claimed_cpus > cpus:
@@ -125,5 +125,5 @@ def _check_worker(notes: Notes, keys: Keys, gpus: int | None, claimed: object) -
             (*keys, "resources"),
             "no GPU",
             expected="GPU workers",
-            remedy="take a machine with one: on CPUs embeddings take many times as long",
+            remedy="use a machine with one: on CPUs embeddings take many times as long",
         )

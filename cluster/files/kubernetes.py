@@ -74,7 +74,7 @@ _MODES = ("K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode")
 
 
 def check_object(notes: Notes) -> None:
-    """Note everything in a Kubernetes object that will not do what is meant; kinds of no concern are left alone."""
+    """Note everything in a Kubernetes object that will not work as intended; other kinds are ignored."""
     value = notes.document.value
     kind = word(value, "kind")
     if kind not in _VERSIONS:
@@ -92,7 +92,7 @@ def check_object(notes: Notes) -> None:
     name = at(value, "metadata", "name")
     longest = _LONGEST_NAME if kind == "RayJob" else 63
     if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", str(name)) or len(str(name)) > longest:
-        expected = f"small letters, digits and hyphens, at most {longest}"
+        expected = f"lowercase letters, digits and hyphens, at most {longest}"
         notes.error(("metadata", "name"), name, expected=expected, remedy="rename it")
     if kind == "RayJob":
         _check_job(notes)
@@ -186,7 +186,7 @@ def _check_group(notes: Notes, keys: Keys, *, ray: str | None) -> None:
     for name, given in mapping(group, "rayStartParams").items():
         if not isinstance(given, str) and name != "num-cpus":
             notes.error(
-                (*keys, "rayStartParams", name), given, expected=f'"{given}"', remedy="KubeRay wants a text: quote it"
+                (*keys, "rayStartParams", name), given, expected=f'"{given}"', remedy="KubeRay needs a string: quote it"
             )
     container_list = list(containers(notes.document.value, keys))
     if not container_list:
@@ -203,7 +203,7 @@ def _check_group(notes: Notes, keys: Keys, *, ray: str | None) -> None:
                     (*inside, "env", index),
                     f"{name} with its value (not shown)",
                     expected="valueFrom.secretKeyRef",
-                    remedy="put it into a Secret, and make a new one as this one is known now",
+                    remedy="move it into a Secret and replace it: this value is exposed",
                 )
 
 

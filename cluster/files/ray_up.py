@@ -18,7 +18,7 @@ _AUTH_MODE = re.compile(r"RAY_AUTH_MODE=[\"']?(\w+)")
 
 
 def check_cluster(notes: Notes) -> None:
-    """Note everything in a file for `ray up` that will not do what is meant; Ray's own objection comes last."""
+    """Note everything in a file for `ray up` that will not work as intended; Ray's own objections come last."""
     config = notes.document.value
     provider = word(config, "provider", "type")
     _check_keys(notes, (), config, schema()["properties"])

@@ -84,6 +84,6 @@ def _write_new(path: Path | None, text: str) -> None:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:
-        raise BadRequest(f"{path}: is there already; name another file, or remove it first") from error
+        raise BadRequest(f"{path}: already exists; name another file, or remove it first") from error
     except OSError as error:
         raise BadRequest(f"{path}: cannot be written: {error.strerror}") from error

@@ -34,17 +34,21 @@ def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def show(table: Any, *, limit: int, sort: str | None, form: str, output: Path | None) -> None:
-    """Write a table; raises: BadRequest for a column that is none, or a file that cannot be written."""
-    from jobs.results.formats import FORMATS
+def show(table: Any, *, limit: int, sort: str | None, form: str, output: Path | None, as_asked: bool = False) -> None:
+    """Write a table; as_asked: its columns are the user's own words.
+
+    raises: BadRequest where there is no such column, or for a file that cannot be written.
+    """
+    from jobs.results.formats import FORMATS, READ
+    from jobs.results.heads import column_named, for_people
 
     if sort:
-        name = sort.removeprefix("-")
-        if name not in table.columns:
-            raise BadRequest(f"--sort {sort}: no column {name!r} (there: {', '.join(table.columns)})")
+        name = column_named(table, sort.removeprefix("-"))
+        if name is None:
+            raise BadRequest(f"--sort {sort}: no such column (there: {', '.join(table.columns)})")
         table = table.sort(name, descending=sort.startswith("-"), nulls_last=True, maintain_order=True)
     shown = table.head(limit) if limit else table
-    put(FORMATS[form](shown), output)
+    put(FORMATS[form](for_people(shown) if form in READ and not as_asked else shown), output)
     if len(shown) < len(table):
         say(f"{len(shown)} of {len(table)} rows; --limit 0 shows all", err=True)
 
@@ -201,11 +205,11 @@ def item(context: click.Context, /, name: str, mask: str | None, **how: Any) -> 
 def sql(context: click.Context, /, text: str, **how: Any) -> None:
     """One SELECT over all tables of the root, in DuckDB's dialect; `show tables` names them.
 
-    Example: dkvb query roots/cifar10 sql "select name, test_retain_change from classes where method = 'uva'"
+    Example: dkvb query roots/cifar10 sql "select name, test_forget from sweep where budget = 0"
     """
     from jobs.query import sql
 
-    show(sql.query(stored(context), text), **how)
+    show(sql.query(stored(context), text), **how, as_asked=True)
 
 
 @click.command()

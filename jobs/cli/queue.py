@@ -5,13 +5,17 @@ import json
 import click
 
 from jobs.cli.options import JSON, place
+from jobs.errors import BadRequest
 from jobs.printable import say
 from store.places import Place
 
 
 def _named(_context: click.Context, _option: click.Parameter, queue: Place | None) -> Place:
     if queue is None:
-        raise click.UsageError("no queue is named: give --queue as `dkvb submit` printed it, or set DKVB_QUEUE")
+        raise BadRequest(
+            "jobs: found no queue, neither --queue nor DKVB_QUEUE; give --queue FOLDER, as `dkvb submit` printed it "
+            "(dkvb-queue beside the root, unless you named another), or set DKVB_QUEUE to it once"
+        )
     return queue
 
 
@@ -35,7 +39,7 @@ JOB = click.argument("job")
 @click.option("--name", help="Of the job; the spec's unless given.")
 @click.option("--attempts", type=click.IntRange(1), default=3, show_default=True, help="Attempts before it has failed.")
 @click.option("--workers", type=click.IntRange(1), help="Worker processes; more than there is room for lets it grow.")
-@click.option("--gpus", type=click.FloatRange(0), default=0, help="GPUs a worker holds.")
+@click.option("--gpus", type=click.FloatRange(0), default=0, help="GPUs per worker.")
 @JSON
 def submit(
     spec: str,

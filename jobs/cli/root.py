@@ -87,12 +87,24 @@ def table(root: Place, *, name: str, form: str, output: Path | None, experiment:
     """
     from jobs.results import compare_tables, sweep_tables
     from jobs.results.experiment import find
-    from jobs.results.formats import FORMATS
+    from jobs.results.formats import FORMATS, READ
+    from jobs.results.heads import for_people
 
     tables, notes = {**sweep_tables.TABLES, **compare_tables.TABLES}, {**sweep_tables.NOTES, **compare_tables.NOTES}
-    made = FORMATS[form](tables[name](find(root, experiment)))
+    rows = tables[name](find(root, experiment))
+    made = FORMATS[form](for_people(rows) if form in READ else rows)
     note = f"\n{notes[name]}\n" if form == "md" and name in notes else ""
     put(made + note if isinstance(made, str) else made, output)
+
+
+class _OfTheRule(click.Option):
+    """An option whose default is the share of the rule, which is looked up where it is shown: numpy loads with it."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        from dkvb.orders import TAU
+
+        record = super().get_help_record(ctx)
+        return None if record is None else (record[0], f"{record[1]}  [default: {TAU:g}, where there is no --budget]")
 
 
 @click.command()
@@ -106,13 +118,13 @@ def table(root: Place, *, name: str, form: str, output: Path | None, experiment:
     help="A class to forget; repeat for several.",
 )
 @click.option("--method", type=click.Choice(["uva", "uve"]), default="uva", show_default=True)
-@click.option("--budget", type=int, metavar="N", help="Pairs (uva) or examples of each class (uve).")
+@click.option("--budget", type=int, metavar="N", help="How many pairs (uva), or examples of each class (uve).")
 @click.option(
     "--share",
+    cls=_OfTheRule,
     type=float,
     metavar="S",
-    help="Share of the class's activations (uva) or items (uve). Without it and --budget, both methods take the "
-    "smallest N that holds 0.99 of the class's activations.",
+    help="Instead of N: the smallest N whose pairs hold this share of the class's training activations.",
 )
 @click.option("--scope", type=click.Choice(["global", "per-codebook"]), default="global", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the order of the examples (uve).")
@@ -179,7 +191,7 @@ def unlearn(
 @click.option("--key", "key_file", metavar="PUB", type=click.Path(path_type=Path), help="Whose the signature must be.")
 @JSON
 def verify(file: Place, root: Place | None, *, key_file: Path | None, as_json: bool) -> None:
-    """Whether what a certificate says holds: its signature, and every file that it names.
+    """Check a certificate: its signature and every file it names.
 
     ROOT is where these files lie, if not where the certificate lies. PUB is an Ed25519 public key (PEM).
 

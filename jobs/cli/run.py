@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.cli.ending import end_at_once
-from jobs.cli.options import IMAGES, JSON, WORKERS, place
+from jobs.cli.options import IMAGES, JSON, SERIAL, WORKERS, place
 from jobs.cli.text import show_summaries
 from jobs.printable import say
 from store.places import Place
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--root", type=place, default="dkvb-demo", show_default=True, help="Folder of all artefacts.")
 @WORKERS
+@SERIAL
 @JSON
-def demo(root: Place, workers: int | None, *, as_json: bool) -> None:
+def demo(root: Place, workers: int | None, *, serial: bool, as_json: bool) -> None:
     """The whole pipeline on scikit-learn's digits, on this machine: table, figure, what to try next.
 
     Example: dkvb demo --root /tmp/demo
@@ -30,12 +31,14 @@ def demo(root: Place, workers: int | None, *, as_json: bool) -> None:
     from jobs.run.execute import Placement
     from jobs.spec.reading import load_specs
 
-    show_summaries(_run(load_specs("digits"), root, None, Placement(workers=workers)), as_json=as_json)
+    show_summaries(_run(load_specs("digits"), root, None, Placement(workers=workers, serial=serial)), as_json=as_json)
     if as_json:
         return
     say(f"""Try next:
   dkvb table {root} --table classes            every class, both methods
   dkvb unlearn {root} --class 7                a mask and a checkpoint that has forgotten the sevens
+  dkvb query {root} keys 7                     which pairs hold the sevens; docs/query.md has more questions
+  dkvb report {root}                           one page of all of it, for a browser
   dkvb demo --root {root}                      again: everything is done already
   dkvb plan cifar10 --images DIR               your own images: see README.md""")
 
@@ -64,8 +67,8 @@ def plan(spec: str, images: str | None, root: Place | None, *, as_json: bool) ->
 @IMAGES
 @click.option("--address", metavar="A", help="A Ray cluster (host:port, ray://..., auto); default: here.")
 @WORKERS
-@click.option("--gpus", type=click.FloatRange(0), default=0, help="GPUs a worker holds.")
-@click.option("--serial", is_flag=True, help="In this process, without Ray: for debugging.")
+@click.option("--gpus", type=click.FloatRange(0), default=0, help="GPUs per worker.")
+@SERIAL
 @JSON
 def run(
     spec: str,

@@ -168,7 +168,7 @@ def find_item(stored: Stored, name: str) -> tuple[str, int]:
     shards = stored.manifest(split).shards
     shard, hash_, number = place.rpartition("#")
     if not number.isdecimal():
-        raise BadRequest(f"item {name!r}: {number!r} is no number of an item")
+        raise BadRequest(f"item {name!r}: {number!r} is not an item number")
     row, start = int(number), 0
     if hash_:
         for one in shards:

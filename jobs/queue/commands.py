@@ -45,7 +45,9 @@ def submit(
     name = name or specs[0].name
     check_name("--name", name)
     if not images and any(spec.images.kind != "digits" for spec in specs):
-        raise BadSpec(f"{name}: images of kind {specs[0].images.kind!r} lie somewhere: give --images DIR")
+        raise BadSpec(
+            f"{name}: images of kind {specs[0].images.kind!r} have to be read from somewhere: give --images DIR"
+        )
     images = images and written_out(images)
     if images and not is_address(images):
         images = str(absolute(Path(images)))

@@ -99,7 +99,7 @@ def test_mistakes_end_in_one_message(words, dkvb, tmp_path):
             (tmp_path / "few", tmp_path / "new"),
             "found 0 identities, 0 of them with 7 image files or more; 3 are needed",
         ),
-        ((tree, tmp_path / "taken"), f"{tmp_path}/taken: is there already and holds other files; name a new folder"),
+        ((tree, tmp_path / "taken"), f"{tmp_path}/taken: already exists and holds other files; name a new folder"),
         ((tree, out, "--seed", "1"), f"{tmp_path}/out: holds a set of seed 0, asked was seed 1; name a new folder"),
         ((tree, "s3://bucket/lacuna"), "an address; LACUNA is made from a folder into a folder of this machine"),
     ):
