@@ -222,6 +222,7 @@ def unlearn(
             model=experiment.model,
             files=certified_files(experiment, output),
             measured=None if seen is None else seen.to_json(),
+            previous=certificate.last_entry(experiment.root),
         )
         log = certificate.write(certificate.signed(body, key_file), experiment.root, output.path)
     except (DkvbError, StoreError):

@@ -16,7 +16,12 @@ from store.places import Place
 
 @click.command()
 @ROOT
-@click.option("--verify", "reads_all", is_flag=True, help="Read every file and compare it with its checksum.")
+@click.option(
+    "--verify",
+    "reads_all",
+    is_flag=True,
+    help="Read every file: is it as it was written? Also certificates, and the log.",
+)
 @JSON
 def status(root: Place, *, reads_all: bool, as_json: bool) -> None:
     """How far a root is, from what is on disk.
@@ -57,13 +62,16 @@ def _verify(root: Place, *, as_json: bool) -> None:
 def repair(root: Place) -> None:
     """Drop damaged files and what was made of them; the run that made them then makes them again.
 
+    Certificates are copied from the log of requests. The log itself is left as it is: nothing makes it again.
+
     Example: dkvb repair roots/cifar10
     """
     from jobs.integrity import repair as drop_damaged
 
-    if drop_damaged(root, say).sound:
+    found = drop_damaged(root, say)
+    if found.sound:
         say(f"{root}: nothing is damaged")
-    else:
+    elif found.damaged or found.records:
         say("the same `dkvb run` as before makes it again")
 
 
@@ -212,14 +220,16 @@ def verify(file: Place, root: Place | None, *, key_file: Path | None, as_json: b
 @ROOT
 @JSON
 def log(root: Place, *, as_json: bool) -> None:
-    """The requests to forget that were made on a root, the oldest first.
+    """The requests to forget that were made on a root, the oldest first. Exit code 1 if any was changed or removed.
 
     Example: dkvb log roots/cifar10
     """
-    from jobs.certificate import log as read
+    from jobs.evidence import faults
+    from jobs.evidence import log as read
     from store.artefacts import open_root
 
-    rows = read(open_root(root, create=False))
+    wrong = faults(open_root(root, create=False))
+    rows = read(root)
     if as_json:
         say(json.dumps(rows, indent=2))
     elif not rows:
@@ -229,3 +239,7 @@ def log(root: Place, *, as_json: bool) -> None:
         names = ", ".join(map(shown, row["classes"]))
         signed = "signed" if row["signed"] else "unsigned"
         say(f"{row['made']}  {who}  {row['method']} N = {row['budget']}  {names}  {row['unlearned']}  {signed}")
+    for text in wrong.values():
+        say(f"dkvb: {text}", err=True)
+    if wrong:
+        sys.exit(1)
