@@ -185,6 +185,7 @@ def each_class(swept: Swept | None) -> str:
 def requests(root: Place) -> Section:
     """What the log of the root says."""
     rows, wrong = evidence.log(root), [*evidence.faults(root).values()]
+    damage: list[Block] = [Paragraph("Not as it was written:"), Bullets([*map(shown, wrong)])] if wrong else []
     if not rows and not wrong:
         missing = Missing(
             "No request is in the log of this root; one is made, and logged, by", "dkvb unlearn ROOT --class NAME"
@@ -223,7 +224,7 @@ def requests(root: Place) -> Section:
         "requests",
         "Requests",
         [
-            *([Paragraph("Not as it was written:"), Bullets([shown(text) for text in wrong])] if wrong else []),
+            *damage,
             table,
             Paragraph("Whether files and signatures are as certified:"),
             Code("dkvb verify ROOT/unlearned/FOLDER/certificate.json ROOT"),
