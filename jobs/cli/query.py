@@ -178,7 +178,7 @@ def why(
     elif how["form"] == "json":
         put(json.dumps(answer.to_json(), indent=2) + "\n", how["output"])
     else:
-        say(answer.text() + "\n")
+        say(f"{answer.text()}\n\nThe shared pairs, those that {answer.name} hits most first:\n")
         show(answer.pairs, **how)
 
 

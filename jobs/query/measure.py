@@ -110,12 +110,12 @@ class Measured:
         for split, what in (("train", "training items"), ("test", "test items")):
             change = self.forget[split]
             start = "  still known   " if split == "train" else "                "
-            lines.append(f"{start}{change.after.text()} {what}; before {percent(change.before)}")
+            lines.append(f"{start}{change.after.text()} {what}; before {counted(change.before)}")
         if not self.gone:
             lines.append(f"  NOT forgotten: more than {100 * GONE:g} % still known; give a larger N, up to --share 1")
         retain, among = self.retain["test"], self.among_retain["test"]
-        lines.append(f"  the others    test accuracy {percent(retain.after)}, before {percent(retain.before)}")
-        lines.append(f"                among them alone {percent(among.after)}, before {percent(among.before)}")
+        lines.append(f"  the others    test accuracy {counted(retain.after)}, before {counted(retain.before)}")
+        lines.append(f"                among them alone {counted(among.after)}, before {counted(among.before)}")
         if (worst := self.worst) is not None:
             lines.append(
                 f"  worst         {shown(worst['name'])}: {worst['test_after']} of {worst['test_items']} test items "
@@ -129,9 +129,9 @@ class Measured:
         return lines
 
 
-def percent(known: Known) -> str:
-    """An accuracy in per cent."""
-    return "none" if known.accuracy is None else f"{100 * known.accuracy:.2f} %"
+def counted(known: Known) -> str:
+    """An accuracy in per cent, and the counts behind it."""
+    return "none of 0" if known.accuracy is None else f"{100 * known.accuracy:.2f} % ({known.right} of {known.items})"
 
 
 def measure(stored: Stored, mask: NDArray[np.bool_], forget: Sequence[int]) -> Measured:

@@ -52,6 +52,25 @@ WORDS: dict[str, Head] = {
     "largest_share": percent("on the busiest key"),
     "exclusive_share": percent("on keys of one class"),
     "exclusive": percent("on pairs of its own"),
+    # What questions answer.
+    "count": Head("hits"),
+    "forgot_count": Head("hits by those that left"),
+    "classes": Head("classes that hit it"),
+    "others": Head("hits by others"),
+    "shared_with": Head("shared most with"),
+    "value": Head("value for the class"),
+    "value_after": Head("value after"),
+    "favours": Head("raises most"),
+    "favours_after": Head("raises most after"),
+    "key_after": Head("key after"),
+    "redirected": Head("test items redirected"),
+    "right_before": Head("right before"),
+    "right_after": Head("right after"),
+    "effective": Head("as if so many keys were used alike"),
+    "predicted": Head("taken for"),
+    "predicted_name": Head("taken for"),
+    "other": Head("with"),
+    "other_name": Head("with"),
     **{
         f"{name}_{oracle}": percent(f"{head}, oracle {oracle.upper()}")
         for oracle in ("v", "kv")
@@ -101,6 +120,9 @@ WORDS: dict[str, Head] = {
 }
 """Column -> how people read it; a column that is not named here is shown as it is."""
 
+NAMED = {"worst_neighbour": "worst_neighbour_name", "predicted": "predicted_name", "other": "other_name"}
+"""Columns of indexes, and those that name the same and are shown alone."""
+
 SWEPT = {"share": Head("N as %", 100)}
 """Of tables along N, where a share is N's."""
 
@@ -108,12 +130,13 @@ SWEPT = {"share": Head("N as %", 100)}
 def for_people(table: pl.DataFrame) -> pl.DataFrame:
     """The same table with heads in plain words, shares in per cent and differences of shares in points.
 
-    Columns that only programs need (digests, the worst neighbour's index beside its name) are left out.
+    Columns that only programs need (digests, indexes of classes that are named beside) are left out.
     """
-    if "worst_neighbour_name" in table.columns:
-        place = table.columns.index("worst_neighbour")
-        names = [name for name in table.columns if name not in ("worst_neighbour", "worst_neighbour_name")]
-        table = table.select(*names[:place], "worst_neighbour_name", *names[place:])
+    for index, name in NAMED.items():
+        if {index, name} <= {*table.columns}:
+            rest = [column for column in table.columns if column not in (index, name)]
+            place = table.columns.index(index) if index == "worst_neighbour" else table.columns.index(name) - 1
+            table = table.select(*rest[:place], name, *rest[place:])
     words = {**WORDS, **(SWEPT if {"budget", "share"} <= {*table.columns} else {})}
     columns = []
     for name in table.columns:

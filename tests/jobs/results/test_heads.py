@@ -22,7 +22,7 @@ def test_shares_are_shown_in_per_cent_and_digests_left_out():
 
 def test_a_share_beside_a_budget_is_that_of_n():
     assert for_people(pl.DataFrame({"budget": [3], "share": [0.5]})).columns == ["N", "N as %"]
-    assert for_people(pl.DataFrame({"count": [3], "share": [0.5]})).columns == ["count", "share %"]
+    assert for_people(pl.DataFrame({"count": [3], "share": [0.5]})).columns == ["hits", "share %"]
 
 
 def test_the_worst_neighbour_is_shown_by_its_name():
