@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from dkvb.statistics import change_width
+from jobs.diff_methods import compared_attacks, compared_methods, texts
 from jobs.errors import BadRequest
 from jobs.printable import shown
 from jobs.query.outcome import Outcome
@@ -21,6 +22,7 @@ from jobs.query.stored import Stored
 from jobs.results.experiment import Experiment, experiments, find
 from jobs.results.formats import markdown, records
 from jobs.results.headline import FORGOTTEN, KNOWN, before, by_class, item_changes, sweep_table
+from jobs.results.heads import WORDS
 from jobs.results.sweep_tables import half_interval, heads
 from jobs.step import SPLITS
 from store.artefacts import Artefact, as_written, read_json
@@ -31,6 +33,10 @@ COUNTED = {"train after": ("train right", "train items"), "test after": ("test r
 
 MEASURES = (*COUNTED, "retain change", "among retain change", "neighbour damage", "pairs masked %")
 """What is compared of each class at the N of the rule: columns of `jobs.results.headline.by_class`."""
+
+MEASURE_WORDS = {name: WORDS[name].text for name in MEASURES if name in WORDS}
+MEASURE_WORDS["neighbour damage"] = "most one other lost"
+"""The measures as people read them."""
 
 PER_ITEM = "retain change"
 """The measure of which the sweep keeps what each test item adds."""
@@ -69,6 +75,10 @@ class Diff:
     classes, a, b, difference, its 95 % intervals over classes and over test items; counts where it counts items."""
     classes: pl.DataFrame
     """One row a method and class, means over seeds: method, class, name, and each measure in a, b and difference."""
+    methods: pl.DataFrame | None
+    """Of what both compared with each other, one row a head, method and measure (`jobs.diff_methods.METHODS`)."""
+    attacks: pl.DataFrame | None
+    """Of the attacks that both made, one row a head, method, attack and measure (`jobs.diff_methods.ATTACKS`)."""
 
     def to_json(self) -> dict[str, Any]:
         """All of it."""
@@ -77,6 +87,10 @@ class Diff:
             "spec": [{"key": change.key, **sides(change)} for change in self.spec],
             "steps": {"shared": self.shared, "changed": self.changed, "versions": self.versions},
             **{name: records(getattr(self, name)) for name in ("accuracy", "forgetting", "classes")},
+            **{
+                name: None if (table := getattr(self, name)) is None else records(table)
+                for name in ("methods", "attacks")
+            },
         }
 
     def text(self) -> str:
@@ -92,8 +106,9 @@ class Diff:
             else "the specs say the same",
             f"Before anything is forgotten, per cent; differences are B - A, in points.\n\n{markdown(self.accuracy)}",
             "Each class forgotten by itself at the N of the rule, mean over the classes that both knew.\n\n"
-            f"{markdown(self.forgetting)}",
+            f"{markdown(self.forgetting.with_columns(pl.col('measure').replace(MEASURE_WORDS)))}",
             NOTE,
+            *texts(self.methods, self.attacks),
         ]
         return "\n\n".join(part.rstrip("\n") for part in parts)
 
@@ -152,6 +167,8 @@ def diff(a: Experiment, b: Experiment) -> Diff:
         classes=classes.select(
             "method", "class", "name", *(f"{side}{measure}" for measure in MEASURES for side in ("a ", "b ", ""))
         ).rename({measure: f"{measure} difference" for measure in MEASURES}),
+        methods=compared_methods(a, b),
+        attacks=compared_attacks(a, b),
     )
 
 
