@@ -292,7 +292,8 @@ def draw_collateral(table: pl.DataFrame, forget: Sequence[int], title: str) -> "
     panel.set_xlabel("training activations taken (%)")
     panel.set_ylabel("test accuracy: change (points)")
     panel.set_xlim(left=0)
-    panel.set_ylim(panel.get_ylim())
+    low, high = panel.get_ylim()
+    panel.set_ylim(min(low, -1), max(high, 1))  # where nothing changes, an axis of hundredths would say otherwise
     name_ends(panel, sorted(ends, key=lambda end: -end.x), height - 0.5)
     return figure
 
