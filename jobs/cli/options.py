@@ -29,6 +29,7 @@ FORM = click.option(
     type=click.Choice(["md", "csv", "latex", "parquet", "json"]),
     default="md",
     show_default=True,
+    help="md and latex are for people: plain heads, per cent. The others are for programs.",
 )
 FORM_JSON = click.option("--json", "form", flag_value="json", help="The same as --format json.")
 OUTPUT = click.option(

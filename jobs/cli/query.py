@@ -53,16 +53,18 @@ def show(table: Any, *, limit: int, sort: str | None, form: str, output: Path | 
         say(f"{len(shown)} of {len(table)} rows; --limit 0 shows all", err=True)
 
 
-@click.group()
+@click.group(short_help="Ask about pairs, classes, masks and items.")
 @ROOT
 @EXPERIMENT
 @click.pass_context
 def query(context: click.Context, root: Any, experiment: str | None) -> None:
     """Ask the activation store about pairs, classes, masks and items.
 
-    A class is given by its name, or by its number as in #17. Reads only; no command changes a root.
+    A class is given by its name, or by its number as in #17. Nothing on the root is changed.
 
     Example: dkvb query roots/cifar10 why dog --forgot cat
+
+    Options of a question: dkvb query roots/cifar10 why --help
     """
     context.obj = root, experiment
 
@@ -212,7 +214,7 @@ def sql(context: click.Context, /, text: str, **how: Any) -> None:
     show(sql.query(stored(context), text), **how, as_asked=True)
 
 
-@click.command()
+@click.command(short_help="What a request did: every class before and after.")
 @ROOT
 @click.argument("unlearned", required=False)
 @MASK

@@ -29,16 +29,20 @@ QUEUE = click.option(
 JOB = click.argument("job")
 
 
-@click.command()
+@click.command(short_help="Put a spec into a queue, as a Ray job.")
 @click.argument("spec")
 @click.option("--root", type=place, required=True, help="Folder or s3:// address of all artefacts, as workers see it.")
 @click.option("--images", metavar="DIR", help="Where the images lie, as workers see it.")
 @click.option("--address", metavar="A", required=True, help="Job server: http://host:8265, or auto for this machine's.")
 @click.option("--queue", type=place, envvar="DKVB_QUEUE", help="Default: dkvb-queue beside the root; or DKVB_QUEUE.")
 @click.option("--priority", type=int, default=0, show_default=True, help="Higher goes first.")
-@click.option("--name", help="Of the job; the spec's unless given.")
-@click.option("--attempts", type=click.IntRange(1), default=3, show_default=True, help="Attempts before it has failed.")
-@click.option("--workers", type=click.IntRange(1), help="Worker processes; more than there is room for lets it grow.")
+@click.option("--name", help="Name of the job.  [default: the spec's]")
+@click.option(
+    "--attempts", type=click.IntRange(1), default=3, show_default=True, help="Attempts before the job counts as failed."
+)
+@click.option(
+    "--workers", type=click.IntRange(1), help="Worker processes; ask for more than fit, and the cluster grows."
+)
 @click.option("--gpus", type=click.FloatRange(0), default=0, help="GPUs per worker.")
 @JSON
 def submit(
@@ -84,9 +88,9 @@ def submit(
         say(f"Keep it going: dkvb jobs reconcile --queue {folder} --watch", err=True)
 
 
-@click.group()
+@click.group(short_help="List, follow, stop and retry queued jobs.")
 def jobs() -> None:
-    """The queue: what waits, runs and ended; stop, retry, and the reconciler that starts what waits.
+    """The queue: what waits, runs and has ended; stop, retry, and the reconciler that starts what waits.
 
     Example: dkvb jobs list --queue roots/dkvb-queue
     """
@@ -115,7 +119,7 @@ def list_jobs(queue: Place, *, as_json: bool) -> None:
 @QUEUE
 @JSON
 def show(job: str, queue: Place, *, as_json: bool) -> None:
-    """All of one job: what was asked and ordered, every attempt and how it ended.
+    """Show one job: what was asked, every command on it, every attempt and how it ended.
 
     Example: dkvb jobs show cifar10-3fa2c1 --queue roots/dkvb-queue
     """
@@ -198,7 +202,9 @@ def priority(job: str, number: int, queue: Place) -> None:
 def reconcile(queue: Place, *, watch: bool, max_running: int, every: float) -> None:
     """Start what waits, by priority and age; give a job whose driver died a new attempt.
 
-    Several may run at once, and any may be killed. Example: dkvb jobs reconcile --queue roots/dkvb-queue --watch
+    Several may run at once, and any may be killed.
+
+    Example: dkvb jobs reconcile --queue roots/dkvb-queue --watch
     """
     from jobs.queue.reconcile import reconcile as once
     from jobs.queue.reconcile import watch as keep_going

@@ -13,8 +13,27 @@ from jobs.printable import say, shown
 from jobs.results.names import COMPARE_TABLES, SWEEP_TABLES
 from store.places import Place
 
+TABLES_HELP = """Print a result table.
 
-@click.command()
+Example: dkvb table roots/cifar10 --table classes --format latex -o classes.tex
+
+\b
+Of the sweep, where each class is forgotten by itself:
+summary     one row per method: means over classes, worst classes
+classes     one row per class, before and at the N of the rule
+sweep       one row per class and N
+Of what a spec's [compare] asks for:
+compare     one row per method: masks beside baselines, controls and oracles
+oracle_gap  the two oracles beside each other
+attacks     one row per method and attack, beside the oracle
+selection   rules that choose N, and how far from the best each is
+costs       one row per method: what one request costs
+scope       several classes, one after another, single items
+*_rows      each class and seed, as stored
+"""
+
+
+@click.command(short_help="How far the experiments on a root are; --verify: is it damaged?")
 @ROOT
 @click.option(
     "--verify",
@@ -24,7 +43,7 @@ from store.places import Place
 )
 @JSON
 def status(root: Place, *, reads_all: bool, as_json: bool) -> None:
-    """How far a root is, from what is on disk.
+    """How far the experiments on a root are, from what is on disk.
 
     Example: dkvb status roots/cifar10
 
@@ -57,7 +76,7 @@ def _verify(root: Place, *, as_json: bool) -> None:
         sys.exit(1)
 
 
-@click.command()
+@click.command(short_help="Drop damaged files, so that a run makes them again.")
 @ROOT
 def repair(root: Place) -> None:
     """Drop damaged files and what was made of them; the run that made them then makes them again.
@@ -75,7 +94,7 @@ def repair(root: Place) -> None:
         say("the same `dkvb run` as before makes it again")
 
 
-@click.command()
+@click.command(short_help="Print a result table.", help=TABLES_HELP)
 @ROOT
 @click.option(
     "--table",
@@ -89,10 +108,7 @@ def repair(root: Place) -> None:
 @OUTPUT
 @EXPERIMENT
 def table(root: Place, *, name: str, form: str, output: Path | None, experiment: str | None) -> None:
-    """Result tables: of the sweep (summary, classes, sweep), and of what a spec's [compare] asks for (all others).
-
-    Example: dkvb table roots/cifar10 --table classes --format latex -o classes.tex
-    """
+    """Print one table."""
     from jobs.results import compare_tables, sweep_tables
     from jobs.results.experiment import find
     from jobs.results.formats import FORMATS, READ
@@ -115,7 +131,7 @@ class _OfTheRule(click.Option):
         return None if record is None else (record[0], f"{record[1]}  [default: {TAU:g}, where there is no --budget]")
 
 
-@click.command()
+@click.command(short_help="Forget classes: write a mask and a checkpoint, and measure it.")
 @ROOT
 @click.option(
     "--class",
@@ -125,7 +141,13 @@ class _OfTheRule(click.Option):
     metavar="NAME",
     help="A class to forget; repeat for several.",
 )
-@click.option("--method", type=click.Choice(["uva", "uve"]), default="uva", show_default=True)
+@click.option(
+    "--method",
+    type=click.Choice(["uva", "uve"]),
+    default="uva",
+    show_default=True,
+    help="uva: the most activated pairs go first; uve: the pairs of one example after another.",
+)
 @click.option("--budget", type=int, metavar="N", help="How many pairs (uva), or examples of each class (uve).")
 @click.option(
     "--share",
@@ -134,13 +156,19 @@ class _OfTheRule(click.Option):
     metavar="S",
     help="Instead of N: the smallest N whose pairs hold this share of the class's training activations.",
 )
-@click.option("--scope", type=click.Choice(["global", "per-codebook"]), default="global", show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the order of the examples (uve).")
+@click.option(
+    "--scope",
+    type=click.Choice(["global", "per-codebook"]),
+    default="global",
+    show_default=True,
+    help="Order the pairs (uva) of all codebooks together, or of each by itself.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the order of the examples (uve).")
 @click.option("--mask-only", is_flag=True, help="No checkpoint; the same request without it adds one.")
 @click.option("--no-measure", "measured", is_flag=True, default=True, flag_value=False, help="Do not measure it.")
-@click.option("--by", metavar="NAME", help="Who asks, for the certificate.")
-@click.option("--reason", metavar="TEXT", help="Why, for the certificate.")
-@click.option("--ticket", metavar="ID", help="Under which number, for the certificate.")
+@click.option("--by", metavar="NAME", help="Who asks; for the certificate.")
+@click.option("--reason", metavar="TEXT", help="Why; for the certificate.")
+@click.option("--ticket", metavar="ID", help="Number of the request; for the certificate.")
 @click.option(
     "--sign",
     "key_file",
@@ -193,10 +221,16 @@ def unlearn(
     say(json.dumps(done.to_json(), indent=2) if as_json else as_text(done))
 
 
-@click.command()
+@click.command(short_help="Check a certificate and every file it names.")
 @click.argument("file", type=place)
 @click.argument("root", type=place, required=False)
-@click.option("--key", "key_file", metavar="PUB", type=click.Path(path_type=Path), help="Whose the signature must be.")
+@click.option(
+    "--key",
+    "key_file",
+    metavar="PUB",
+    type=click.Path(path_type=Path),
+    help="Public key that the signature must be made with.",
+)
 @JSON
 def verify(file: Place, root: Place | None, *, key_file: Path | None, as_json: bool) -> None:
     """Check a certificate: its signature and every file it names.
@@ -216,7 +250,7 @@ def verify(file: Place, root: Place | None, *, key_file: Path | None, as_json: b
         sys.exit(1)
 
 
-@click.command()
+@click.command(short_help="List the requests to forget; was any changed or removed?")
 @ROOT
 @JSON
 def log(root: Place, *, as_json: bool) -> None:

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from jobs.spec.schema import Spec
 
 
-@click.command()
+@click.command(short_help="Try everything on handwritten digits, on this machine.")
 @click.option("--root", type=place, default="dkvb-demo", show_default=True, help="Folder of all artefacts.")
 @WORKERS
 @SERIAL
 @JSON
 def demo(root: Place, workers: int | None, *, serial: bool, as_json: bool) -> None:
-    """The whole pipeline on scikit-learn's digits, on this machine: table, figure, what to try next.
+    """Run everything on scikit-learn's digits, on this machine: table, figure, what to try next.
 
     Example: dkvb demo --root /tmp/demo
     """
@@ -43,13 +43,13 @@ def demo(root: Place, workers: int | None, *, serial: bool, as_json: bool) -> No
   dkvb plan cifar10 --images DIR               your own images: see README.md""")
 
 
-@click.command()
+@click.command(short_help="Show what a run would do and cost.")
 @click.argument("spec")
 @IMAGES
 @click.option("--root", type=place, help="Show what is done there already.")
 @JSON
 def plan(spec: str, images: str | None, root: Place | None, *, as_json: bool) -> None:
-    """Steps, digests, what is done, and what it will cost. SPEC is a TOML file or the name of a shipped spec.
+    """Show the steps of a spec, what is done, and what it will cost. SPEC is a TOML file or the name of a shipped spec.
 
     Example: dkvb plan imagenet1k-clip
     """
@@ -61,7 +61,7 @@ def plan(spec: str, images: str | None, root: Place | None, *, as_json: bool) ->
     say(json.dumps(whole, indent=2) if as_json else describe_text(about))
 
 
-@click.command()
+@click.command(short_help="Run or resume an experiment.")
 @click.argument("spec")
 @click.option("--root", type=place, required=True, help="Folder or s3:// address of all artefacts.")
 @IMAGES
