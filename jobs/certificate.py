@@ -129,7 +129,7 @@ def public_key(path: Path) -> bytes:
         raise BadRequest(f"{path}: cannot be read: {error.strerror}") from error
     except (TypeError, ValueError) as error:
         how = f"openssl pkey -in KEY -pubout -out {path}"
-        raise BadRequest(f"{path}: not a public key in PEM: {error}; `{how}` makes one of a private key") from error
+        raise BadRequest(f"{path}: not a public key in PEM: {error}; `{how}` makes one from a private key") from error
     if not isinstance(key, ed25519.Ed25519PublicKey):
         raise BadRequest(f"{path}: found another kind of key, expected Ed25519")
     return bytes(key.public_bytes_raw())

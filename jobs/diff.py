@@ -221,8 +221,8 @@ def check_classes(a: Experiment, b: Experiment) -> None:
         if names
     )
     raise BadRequest(
-        f"{a.root}: {a.name} and {b.root}: {b.name}: found other classes ({found or 'the same in another order'}), "
-        "expected the same: accuracies over other classes say nothing of each other; compare two on one data set"
+        f"{a.root}: {a.name} and {b.root}: {b.name}: found different classes ({found or 'the same in another order'}), "
+        "expected the same: accuracies over different classes cannot be compared; choose two on one data set"
     )
 
 
@@ -234,9 +234,9 @@ def check_test_items(a: Stored, b: Stored) -> None:
     if one.shards != other.shards:
         numbers = f"{one.items} in {len(one.shards)} shards, and {other.items} in {len(other.shards)}"
         raise BadRequest(
-            f"{a.experiment.root}: {a.experiment.name} and {b.experiment.root}: {b.experiment.name}: found other test "
-            f"items ({numbers}), expected the same files in the same shards: a difference over other items is not one "
-            "of the models; run both on one data set, with one images.shard_items"
+            f"{a.experiment.root}: {a.experiment.name} and {b.experiment.root}: {b.experiment.name}: found different "
+            f"test items ({numbers}), expected the same files in the same shards: a difference over different items "
+            "says nothing of the models; run both on one data set, with one images.shard_items"
         )
 
 

@@ -63,7 +63,7 @@ def _about(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text(out: Path, about: Mapping[str, Any], *, new: bool) -> str:
-    state = "made" if new else "is there already, nothing was done"
+    state = "made" if new else "already exists, nothing was done"
     return f"""{out}: LACUNA-100 of seed {about["seed"]} {state}
   {about["identities"]} identities, {about["train"]:,} training and {about["test"]:,} test images, none in both
   drawn from {about["with_enough_files"]} of {about["found"]} identities; {about["skipped"]} folders and files skipped

@@ -267,7 +267,7 @@ def log(root: Place, *, as_json: bool) -> None:
     if as_json:
         say(json.dumps(rows, indent=2))
     elif not rows:
-        say(f"{root}: nothing was asked to be forgotten yet")
+        say(f"{root}: no request to forget anything was made yet")
     for row in () if as_json else rows:
         who = f"{shown(row['by'] or '-')} {shown(row['ticket'] or '-')}"
         names = ", ".join(map(shown, row["classes"]))

@@ -205,7 +205,9 @@ def draw_attacks(table: pl.DataFrame, name: str) -> "Figure":
         if band in bars
     ]
     if not bands:
-        raise BadRequest(f"{name}: its table of attacks holds none that is drawn: `dkvb table ROOT --table attacks`")
+        raise BadRequest(
+            f"{name}: none of its attacks is one that this figure draws; `dkvb table ROOT --table attacks` shows all"
+        )
     return draw_bands(
         bands,
         f"{name}: attacks on what has forgotten a class",

@@ -259,7 +259,7 @@ def draw_collateral(table: pl.DataFrame, forget: Sequence[int], title: str) -> "
     gone = table.filter(pl.col("class").is_in(list(forget)))
     others = table.filter(~pl.col("class").is_in(list(forget)), pl.col("test_items") > 0)
     if others.is_empty():
-        raise BadRequest("no class is left beside the forgotten ones: there is nothing that a mask could take from it")
+        raise BadRequest("no class is left besides the forgotten ones: a mask can take nothing from any")
     change = 100 * (pl.col("gained") - pl.col("lost")) / pl.col("test_items")
     others = others.with_columns(change.alias("change"), (100 * pl.col("hit_share").fill_null(0)).alias("taken"))
     lines = [

@@ -181,7 +181,7 @@ def find_item(stored: Stored, name: str) -> tuple[str, int]:
             if one.name == shard and row < one.items:
                 return split, start + row
             start += one.items
-        raise BadRequest(f"item {name!r}: {split} has no shard {shard!r} with so many items")
+        raise BadRequest(f"item {name!r}: {split} has no shard {shard!r} with that many items")
     if row >= (items := sum(one.items for one in shards)):
         raise BadRequest(f"item {name!r}: {split} has {items} items, rows 0 to {items - 1}")
     return split, row

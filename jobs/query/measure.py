@@ -118,13 +118,13 @@ class Measured:
         lines.append(f"                among them alone {counted(among.after)}, before {counted(among.before)}")
         if (worst := self.worst) is not None:
             lines.append(
-                f"  worst         {shown(worst['name'])}: {worst['test_after']} of {worst['test_items']} test items "
+                f"  lost most     {shown(worst['name'])}: {worst['test_after']} of {worst['test_items']} test items "
                 f"right, before {worst['test_before']}"
             )
         if None not in self.membership.values():
             lines.append(
                 f"  membership    AUC by loss {self.membership['after']:.3f}, before {self.membership['before']:.3f} "
-                "(the class's training against its test items; 0.5 tells nothing)"
+                "(the class's training against its test items; 0.5: they cannot be told apart)"
             )
         return lines
 
@@ -141,7 +141,7 @@ def measure(stored: Stored, mask: NDArray[np.bool_], forget: Sequence[int]) -> M
     raises: BadRequest without a class.
     """
     if not len(forget):
-        raise BadRequest("measure: found no class that the mask is to forget")
+        raise BadRequest("measure: the mask does not say which class it forgets; give --class NAME")
     outcomes = {split: [Outcome.of(stored, split, under, forget=forget) for under in (None, mask)] for split in SPLITS}
     gone = {split: np.isin(before.labels, list(forget)) for split, (before, _) in outcomes.items()}
     v = len(stored.classes)

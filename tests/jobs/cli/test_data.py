@@ -65,7 +65,7 @@ def test_the_set_is_made_once_and_counted(words, dkvb, tmp_path):
     assert first.err.startswith(f"looking through {tmp_path}/vggface2\n")
     again = dkvb(*words)
     assert (again.code, again.err) == (0, "")
-    assert "of seed 0 is there already, nothing was done\n" in again.out
+    assert "of seed 0 already exists, nothing was done\n" in again.out
 
 
 def test_json_has_the_same_numbers(words, dkvb, tmp_path):

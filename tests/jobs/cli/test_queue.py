@@ -96,7 +96,7 @@ def test_priority_moves_a_job_and_takes_a_negative_number(dkvb, queue):
 def test_a_job_that_waits_is_stopped_and_tried_again(dkvb, queue):
     job = add(queue, assignment())
     assert "is queued; only a failed or a stopped job" in message(dkvb("jobs", "retry", job.id), 2)
-    assert dkvb("jobs", "stop", job.id).out == f"{job.id}: ordered to stop\n"
+    assert dkvb("jobs", "stop", job.id).out == f"{job.id}: told to stop\n"
     assert "has stopped already" in message(dkvb("jobs", "stop", job.id), 2)
     assert dkvb("jobs", "logs", job.id, "-f").code == 0
     assert dkvb("jobs", "retry", job.id).out == f"{job.id}: queued again\n"
