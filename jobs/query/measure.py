@@ -112,7 +112,9 @@ class Measured:
             start = "  still known   " if split == "train" else "                "
             lines.append(f"{start}{change.after.text()} {what}; before {counted(change.before)}")
         if not self.gone:
-            lines.append(f"  NOT forgotten: more than {100 * GONE:g} % still known; give a larger N, up to --share 1")
+            lines.append(
+                f"  NOT forgotten: more than {100 * GONE:g} % still known; mask more, up to `dkvb unlearn --share 1`"
+            )
         retain, among = self.retain["test"], self.among_retain["test"]
         lines.append(f"  the others    test accuracy {counted(retain.after)}, before {counted(retain.before)}")
         lines.append(f"                among them alone {counted(among.after)}, before {counted(among.before)}")
