@@ -180,7 +180,8 @@
         `: ${whole(now)} of ${whole(data.test[k])} right, before ${whole(was)} (${signed(share(now - was, data.test[k]))} points)`));
       facts.append(fact("Hit hardest", lines.length ? element("ul", {}, ...lines) : "no other class lost a test item"));
     } else if (row.worst[i] !== null && row.damage[i] > 0) {
-      const more = row.hit ? "; the five that lose most are counted at the N of the rule" : "";
+      const more = row.hit ? "; the five that lose most are counted at the N of the rule"
+        : "; only the worst is counted here, `dkvb query ROOT collateral` counts every class";
       facts.append(fact("Hit hardest", isolated(data.classes[row.worst[i]]),
         `, ${fixed(row.damage[i] / 100)} points (${ofItems(row.damage[i], row.worst[i])})${more}`));
     }
