@@ -58,7 +58,7 @@ def host_and_port(address: str, schemes: Sequence[str]) -> tuple[str, int]:
     if "@" in address:
         raise InvalidRequest("an address with a user or a password in it: give it without, a cluster knows its token")
     forms = ", ".join(f"{scheme}://host:port" for scheme in schemes)
-    raise InvalidRequest(f"address {address!r} is none of host:port, {forms} or auto")
+    raise InvalidRequest(f"address {address!r} is not host:port, {forms} or auto")
 
 
 def is_loopback(host: str) -> bool:

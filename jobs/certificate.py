@@ -19,10 +19,11 @@ from store.artefacts import CERTIFICATE
 from store.checksums import file_stamp
 from store.files import names, on_disk, read_bytes, write_atomic
 from store.places import Place, absolute
+from store.recording import sha256
 
 FORMAT = "dkvb-certificate/1"
 LOG = "requests"
-"""Folder of a root with the certificates of all requests, by their time."""
+"""Folder of a root with the certificates of all requests: TIME-FOLDER-SHA256.json, the last of what the file holds."""
 
 LIMITS = (
     "The backbone is frozen and still represents the classes; the mask takes away what the bottleneck knows of them.",
@@ -59,12 +60,14 @@ def body(
     model: str,
     files: Mapping[str, str],
     measured: Mapping[str, Any] | None,
+    previous: str | None = None,
 ) -> dict[str, Any]:
     """What a certificate says, without its signature.
 
     request: the request and its facts; model: SHA-256 of what the model before is.
     files: path below the root -> SHA-256 and size, as `store.recording.stamp`.
     measured: of the unlearned model; None where nothing was measured.
+    previous: SHA-256 of the entry before it in the log of the root (`last_entry`); None of the first.
     """
     return {
         "format": FORMAT,
@@ -75,6 +78,7 @@ def body(
         "files": dict(sorted(files.items())),
         "measured": None if measured is None else dict(measured),
         "limits": list(LIMITS),
+        "previous": previous,
         "made_with": surroundings(),
     }
 
@@ -112,7 +116,7 @@ def private_key(path: Path) -> Any:
     except (TypeError, ValueError) as error:
         raise BadRequest(f"{path}: not a private key in PEM without a password: {error}; `{how}` makes one") from error
     if not isinstance(key, ed25519.Ed25519PrivateKey):
-        raise BadRequest(f"{path}: found a key of another kind, expected Ed25519; `{how}` makes one")
+        raise BadRequest(f"{path}: found another kind of key, expected Ed25519; `{how}` makes one")
     return key
 
 
@@ -125,9 +129,9 @@ def public_key(path: Path) -> bytes:
         raise BadRequest(f"{path}: cannot be read: {error.strerror}") from error
     except (TypeError, ValueError) as error:
         how = f"openssl pkey -in KEY -pubout -out {path}"
-        raise BadRequest(f"{path}: not a public key in PEM: {error}; `{how}` makes one of a private key") from error
+        raise BadRequest(f"{path}: not a public key in PEM: {error}; `{how}` makes one from a private key") from error
     if not isinstance(key, ed25519.Ed25519PublicKey):
-        raise BadRequest(f"{path}: found a key of another kind, expected Ed25519")
+        raise BadRequest(f"{path}: found another kind of key, expected Ed25519")
     return bytes(key.public_bytes_raw())
 
 
@@ -147,25 +151,39 @@ def write(certificate: Mapping[str, Any], root: Place, unlearned: Place) -> Plac
     The log keeps every request, also where one asks for the same again.
     """
     data = (json.dumps(certificate, indent=2, ensure_ascii=False) + "\n").encode()
-    moment = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.{time.time_ns() % 10**9:09d}"
-    path = root / LOG / f"{moment}-{unlearned.name}.json"
+    seconds, rest = divmod(time.time_ns(), 10**9)
+    moment = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(seconds))}.{rest:09d}"
+    path = root / LOG / f"{moment}-{unlearned.name}-{sha256(data)}.json"
     write_atomic(path, data)
     write_atomic(unlearned / CERTIFICATE, data)
     return path
 
 
+def last_entry(root: Place) -> str | None:
+    """SHA-256 of the last entry in the log of a root; None without one."""
+    known = names(root / LOG, ".json")
+    return sha256(read_bytes(root / LOG / known[-1])) if known else None
+
+
 def read(path: Place) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """What a certificate says, and its signature; raises: BadRequest for a file that is none."""
+    """What a certificate says, and its signature; raises: BadRequest where it is not one."""
     try:
-        found = json.loads(read_bytes(path))
+        return read_entry(path, read_bytes(path))
+    except FileNotFoundError:
+        raise BadRequest(f"{path}: no such file; give the certificate.json of an unlearned model") from None
+
+
+def read_entry(path: Place, data: bytes) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The same of bytes that were read; path: named in errors. raises: BadRequest."""
+    try:
+        found = json.loads(data)
         said, signature = dict(found["certificate"]), found["signature"]
         if said["format"] != FORMAT:
             raise BadRequest(f"{path}: format found {said['format']!r}, expected {FORMAT!r}: made by another version")
-        if not {"files", "request", "asked", "made", "model"} <= said.keys() or not isinstance(said["files"], dict):
+        tables = [said[name] for name in ("files", "request", "asked")]
+        if not {"made", "model"} <= said.keys() or not all(isinstance(table, dict) for table in tables):
             raise ValueError("parts of it are missing")
         return said, None if signature is None else dict(signature)
-    except FileNotFoundError:
-        raise BadRequest(f"{path}: no such file; give the certificate.json of an unlearned model") from None
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise BadRequest(
             f"{path}: not a certificate ({error}); give the certificate.json of an unlearned model"
@@ -177,7 +195,7 @@ def verify(path: Place, root: Place | None = None, key_file: Path | None = None)
 
     root: where its files lie; the root that the certificate lies in unless given.
     key_file: the public key (PEM) of whom the signature must be.
-    raises: BadRequest for a file that is no certificate.
+    raises: BadRequest for a file that is not a certificate.
     """
     said, signature = read(path)
     if root is None:
@@ -202,52 +220,29 @@ def signature_finding(said: Mapping[str, Any], signature: Mapping[str, Any] | No
             base64.b64decode(signature["signature"], validate=True), canonical(said)
         )
     except (InvalidSignature, KeyError, TypeError, ValueError):
-        return Finding(
-            "signature", holds=False, says="is not of these words: the certificate was changed after it was signed"
-        )
+        return Finding("signature", holds=False, says="does not fit: the certificate was changed after it was signed")
     if key_file is None:
         return Finding(
-            "signature", holds=True, says="of the key that the certificate itself names; --key says whose it must be"
+            "signature",
+            holds=True,
+            says="made with the key that the certificate itself names; give --key to check whose it is",
         )
     if public != public_key(key_file):
-        return Finding("signature", holds=False, says=f"of another key than {key_file}")
-    return Finding("signature", holds=True, says=f"of the key {key_file}")
+        return Finding("signature", holds=False, says=f"made with a key other than {key_file}")
+    return Finding("signature", holds=True, says=f"made with the key {key_file}")
 
 
 def file_finding(root: Place, name: str, expected: str) -> Finding:
     """Whether a file is the one that the certificate speaks of."""
     if name.startswith("/") or ".." in name.split("/"):
-        return Finding(name, holds=False, says="leads out of the root")
+        return Finding(name, holds=False, says="points outside the root")
     try:
         with on_disk(root / name) as file:
             digest = file_stamp(file)
     except OSError as error:
         return Finding(name, holds=False, says=f"cannot be read: {error.strerror or error}")
     return Finding(
-        name, holds=digest == expected, says="as certified" if digest == expected else "is not the file of that time"
+        name,
+        holds=digest == expected,
+        says="as certified" if digest == expected else "has changed since it was certified",
     )
-
-
-def log(root: Place) -> list[dict[str, Any]]:
-    """All requests of a root, the oldest first: time, who, ticket, classes, method, N, folder, signed.
-
-    raises: BadRequest for an entry that is no certificate.
-    """
-    rows = []
-    for name in names(root / LOG, ".json"):
-        said, signature = read(root / LOG / name)
-        request, asked = said["request"], said["asked"]
-        rows.append(
-            {
-                "made": said["made"],
-                "by": asked.get("by"),
-                "ticket": asked.get("ticket"),
-                "reason": asked.get("reason"),
-                "classes": request.get("classes"),
-                "method": request.get("method"),
-                "budget": request.get("budget"),
-                "unlearned": name.removesuffix(".json").rpartition("-")[2],
-                "signed": signature is not None,
-            }
-        )
-    return rows

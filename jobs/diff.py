@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from dkvb.statistics import change_width
+from jobs.diff_methods import compared_attacks, compared_methods, texts
 from jobs.errors import BadRequest
 from jobs.printable import shown
 from jobs.query.outcome import Outcome
@@ -21,6 +22,7 @@ from jobs.query.stored import Stored
 from jobs.results.experiment import Experiment, experiments, find
 from jobs.results.formats import markdown, records
 from jobs.results.headline import FORGOTTEN, KNOWN, before, by_class, item_changes, sweep_table
+from jobs.results.heads import WORDS
 from jobs.results.sweep_tables import half_interval, heads
 from jobs.step import SPLITS
 from store.artefacts import Artefact, as_written, read_json
@@ -29,8 +31,12 @@ from store.places import Place
 COUNTED = {"train after": ("train right", "train items"), "test after": ("test right", "test items")}
 """Measures of forgetting that are counts of items, and the columns that hold them."""
 
-MEASURES = (*COUNTED, "retain change", "among retain change", "neighbour damage", "masked %")
+MEASURES = (*COUNTED, "retain change", "among retain change", "neighbour damage", "pairs masked %")
 """What is compared of each class at the N of the rule: columns of `jobs.results.headline.by_class`."""
+
+MEASURE_WORDS = {name: WORDS[name].text for name in MEASURES if name in WORDS}
+MEASURE_WORDS["neighbour damage"] = "most one other lost"
+"""The measures as people read them."""
 
 PER_ITEM = "retain change"
 """The measure of which the sweep keeps what each test item adds."""
@@ -69,6 +75,10 @@ class Diff:
     classes, a, b, difference, its 95 % intervals over classes and over test items; counts where it counts items."""
     classes: pl.DataFrame
     """One row a method and class, means over seeds: method, class, name, and each measure in a, b and difference."""
+    methods: pl.DataFrame | None
+    """Of what both compared with each other, one row a head, method and measure (`jobs.diff_methods.METHODS`)."""
+    attacks: pl.DataFrame | None
+    """Of the attacks that both made, one row a head, method, attack and measure (`jobs.diff_methods.ATTACKS`)."""
 
     def to_json(self) -> dict[str, Any]:
         """All of it."""
@@ -77,6 +87,10 @@ class Diff:
             "spec": [{"key": change.key, **sides(change)} for change in self.spec],
             "steps": {"shared": self.shared, "changed": self.changed, "versions": self.versions},
             **{name: records(getattr(self, name)) for name in ("accuracy", "forgetting", "classes")},
+            **{
+                name: None if (table := getattr(self, name)) is None else records(table)
+                for name in ("methods", "attacks")
+            },
         }
 
     def text(self) -> str:
@@ -92,8 +106,9 @@ class Diff:
             else "the specs say the same",
             f"Before anything is forgotten, per cent; differences are B - A, in points.\n\n{markdown(self.accuracy)}",
             "Each class forgotten by itself at the N of the rule, mean over the classes that both knew.\n\n"
-            f"{markdown(self.forgetting)}",
+            f"{markdown(self.forgetting.with_columns(pl.col('measure').replace(MEASURE_WORDS)))}",
             NOTE,
+            *texts(self.methods, self.attacks),
         ]
         return "\n\n".join(part.rstrip("\n") for part in parts)
 
@@ -152,6 +167,8 @@ def diff(a: Experiment, b: Experiment) -> Diff:
         classes=classes.select(
             "method", "class", "name", *(f"{side}{measure}" for measure in MEASURES for side in ("a ", "b ", ""))
         ).rename({measure: f"{measure} difference" for measure in MEASURES}),
+        methods=compared_methods(a, b),
+        attacks=compared_attacks(a, b),
     )
 
 
@@ -204,8 +221,8 @@ def check_classes(a: Experiment, b: Experiment) -> None:
         if names
     )
     raise BadRequest(
-        f"{a.root}: {a.name} and {b.root}: {b.name}: found other classes ({found or 'the same in another order'}), "
-        "expected the same: accuracies over other classes say nothing of each other; compare two on one data set"
+        f"{a.root}: {a.name} and {b.root}: {b.name}: found different classes ({found or 'the same in another order'}), "
+        "expected the same: accuracies over different classes cannot be compared; choose two on one data set"
     )
 
 
@@ -217,9 +234,9 @@ def check_test_items(a: Stored, b: Stored) -> None:
     if one.shards != other.shards:
         numbers = f"{one.items} in {len(one.shards)} shards, and {other.items} in {len(other.shards)}"
         raise BadRequest(
-            f"{a.experiment.root}: {a.experiment.name} and {b.experiment.root}: {b.experiment.name}: found other test "
-            f"items ({numbers}), expected the same files in the same shards: a difference over other items is not one "
-            "of the models; run both on one data set, with one images.shard_items"
+            f"{a.experiment.root}: {a.experiment.name} and {b.experiment.root}: {b.experiment.name}: found different "
+            f"test items ({numbers}), expected the same files in the same shards: a difference over different items "
+            "says nothing of the models; run both on one data set, with one images.shard_items"
         )
 
 
@@ -277,7 +294,7 @@ def paired_accuracy(a: Stored, b: Stored) -> dict[str, Any]:
 def per_class(classes: pl.DataFrame) -> pl.DataFrame:
     """One row a method and class that was known before: the measures at the N of the rule, means over seeds.
 
-    classes: as of `jobs.results.headline.by_class`.
+    classes: as in `jobs.results.headline.by_class`.
     returns: also the counts, over seeds together, how many seeds there are, and whether all of them count as forgotten.
     """
     known = classes.filter(pl.col("outcome").is_in([FORGOTTEN, KNOWN]))
@@ -292,7 +309,7 @@ def per_class(classes: pl.DataFrame) -> pl.DataFrame:
 def paired_classes(a: pl.DataFrame, b: pl.DataFrame) -> pl.DataFrame:
     """The classes that both experiments knew and swept, by method.
 
-    a, b: as of `per_class`.
+    a, b: as in `per_class`.
     returns: their columns with "a " and "b " before the names, and each measure's difference under its own name.
     """
     on = ["method", "class", "name"]
@@ -339,7 +356,7 @@ def measured(classes: pl.DataFrame, widths: Mapping[str, float | None]) -> Itera
 
 
 def retain_widths(a: Experiment, b: Experiment, known: Sequence[pl.DataFrame]) -> dict[str, float | None]:
-    """Method -> half the interval of `over_test_items`; known: of A and of B as of `per_class`."""
+    """Method -> half the interval of `over_test_items`; known: of A and of B as in `per_class`."""
     sizes = [sum(before(each).items["test"]) for each in (a, b)]
     if sizes[0] != sizes[1]:  # one skipped an item
         return {}
@@ -355,7 +372,7 @@ def retain_widths(a: Experiment, b: Experiment, known: Sequence[pl.DataFrame]) -
 def over_test_items(known: Sequence[pl.DataFrame], items: Sequence[pl.DataFrame | None], n: int) -> float | None:
     """Half the 95 % interval of the difference of two mean retain changes in points, over test items like these.
 
-    known: of A and of B as of `per_class`, one method; items: as of `jobs.results.headline.item_changes`, that method;
+    known: of A and of B as in `per_class`, one method; items: as in `jobs.results.headline.item_changes`, that method;
     n: test items, the same of both.
     returns: None where a sweep does not say what each item adds, or the two knew other classes: items add them up.
     """

@@ -130,7 +130,7 @@ def check_alike(task: Task[object]) -> None:
     facts = [task.inputs[split].facts()["backbone"] for split in SPLITS]
     if differ := differences(*facts):
         raise BadRequest(
-            f"{task.inputs['test'].path}: test and training images were embedded in different ways (not alike in: "
+            f"{task.inputs['test'].path}: test and training images were embedded in different ways (they differ in: "
             f"{', '.join(differ)}), which changes codes; delete that folder and run again in one environment"
         )
 

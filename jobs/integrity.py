@@ -6,7 +6,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobs import evidence
 from jobs.errors import BadRequest
+from jobs.evidence import UNLEARNED
 from jobs.results.experiment import read_experiment
 from jobs.run.progress import another_driver
 from store.artefacts import (
@@ -29,9 +31,6 @@ from store.errors import ArtefactDamaged, ArtefactMissing, NotARoot
 from store.files import names, read_bytes, remove
 from store.places import Place
 
-UNLEARNED = "unlearned"
-"""Step of the artefacts that requests wrote: no run makes them again."""
-
 
 @dataclass(slots=True)
 class Integrity:
@@ -41,6 +40,8 @@ class Integrity:
     """Artefact -> path in its folder of each damaged file -> what is wrong with it."""
     records: dict[Place, str] = field(default_factory=dict)
     """Damaged records of experiments, and what is wrong with them."""
+    evidence: dict[Place, str] = field(default_factory=dict)
+    """Certificates and entries of the log of requests that were changed or removed, and what to do."""
     artefacts: int = 0
     unchecked: list[Artefact] = field(default_factory=list)
     """Artefacts of a version that wrote no checksums: damage to them may go unseen."""
@@ -48,7 +49,7 @@ class Integrity:
     @property
     def sound(self) -> bool:
         """Whether no damage was found."""
-        return not self.damaged and not self.records
+        return not self.damaged and not self.records and not self.evidence
 
     def to_json(self) -> dict[str, Any]:
         """What was found, for JSON."""
@@ -56,6 +57,7 @@ class Integrity:
         return {
             "artefacts": self.artefacts,
             "damaged": [*wrong, *self.records.values()],
+            "evidence": [*self.evidence.values()],
             "without_checksums": [str(artefact.path) for artefact in self.unchecked],
         }
 
@@ -64,8 +66,10 @@ class Integrity:
         about = self.to_json()
         lines = [f"{self.artefacts} artefacts read, {len(about['damaged']) or 'no'} damaged files"]
         lines += [f"  {line}" for line in about["damaged"]]
-        if not self.sound:
+        if self.damaged or self.records:
             lines.append(f"`dkvb repair {root}` drops them and what was made of them; `dkvb run` then makes them again")
+        if self.evidence:
+            lines += ["certificates and the log of requests:", *(f"  {line}" for line in about["evidence"])]
         if self.unchecked:
             count = len(self.unchecked)
             lines.append(
@@ -111,6 +115,7 @@ def verify(root: Place) -> Integrity:
             read_experiment(root, name.removesuffix(".json"))
         except (ArtefactDamaged, ArtefactMissing, NotARoot) as error:
             integrity.records[root / "experiments" / name] = str(error)
+    integrity.evidence = evidence.faults(root)
     return integrity
 
 
@@ -127,6 +132,8 @@ def wrong_spec(artefact: Artefact) -> str:
 
 def repair(root: Place, tell: Callable[[str], None]) -> Integrity:
     """Drop what is damaged, and every artefact that was made of it; what requests wrote stays unless it is damaged.
+
+    Certificates are copied from the log of requests, which itself is left as it is: nothing makes it again.
 
     tell: is given what is dropped, a line each.
     raises: BadRequest while a run is at work on the root; NotARoot.
@@ -158,6 +165,10 @@ def repair(root: Place, tell: Callable[[str], None]) -> Integrity:
         elif path != root / "experiments":  # what is lost needs no dropping
             remove(path)
             tell(f"dropped {path}")
+    for path in evidence.mend(root):
+        tell(f"copied {path} from the log of requests")
+    for text in evidence.faults(root).values():
+        tell(text)
     return integrity
 
 

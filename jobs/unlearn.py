@@ -40,7 +40,7 @@ from store.recording import recording
 if TYPE_CHECKING:
     from jobs.query.measure import Measured
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the same request would give another mask, so that no folder holds a mask and a checkpoint of two."""
 
 
@@ -59,8 +59,8 @@ class Request:
     """N: pairs (uva) or examples of each class (uve). Without budget and share N is that of the rule: the smallest
     whose pairs hold `dkvb.orders.TAU` of the classes' training activations (uve: of each class's by itself)."""
     share: float | None = None
-    """Instead of N: the smallest N whose pairs hold this share of the classes' training activations (uva), or this
-    share of each class's training items (uve). With scope "per-codebook" it is held in every codebook."""
+    """Instead of N: the smallest N whose pairs hold this share of the classes' training activations (uve: of each
+    class's by itself). With scope "per-codebook" it is held in every codebook."""
     scope: str = "global"
     """Of uva."""
     seed: int = 0
@@ -123,7 +123,7 @@ def make_mask(experiment: Experiment, request: Request, forget: Mapping[int, str
     if not mask.any():
         what = f"share {request.share:g}" if request.share is not None else "this request"
         raise BadRequest(
-            f"{what} is less than one of {int(hits.sum())} activations, or than one item: nothing would be masked and "
+            f"{what} is less than one of {int(hits.sum())} activations: nothing would be masked and "
             "nothing forgotten; give a larger share, or leave it out for the rule's N"
         )
     effect = Effect(
@@ -184,10 +184,9 @@ def code_hits(codes: NDArray[Any], m: int) -> NDArray[np.int64]:
 
 def class_budget(request: Request, order: orders.RemovalOrder, what: str) -> int:
     """N of one class for Unlearning via Examples; what: names its items in the error."""
-    if request.budget is None and request.share is None:
-        return order.smallest(orders.TAU)
-    number = request.budget if request.share is None else request.share
-    (budget,) = order.budgets([number or 0], shares=request.share is not None, what=what)
+    if request.budget is None:
+        return order.smallest(orders.TAU if request.share is None else request.share)
+    (budget,) = order.budgets([request.budget], shares=False, what=what)
     return budget
 
 
@@ -246,6 +245,7 @@ def unlearn(
             model=experiment.model,
             files=certified_files(experiment, output),
             measured=None if seen is None else seen.to_json(),
+            previous=certificate.last_entry(experiment.root),
         )
         log = certificate.write(certificate.signed(body, key_file), experiment.root, output.path)
     except (DkvbError, StoreError):

@@ -197,7 +197,7 @@ def check_size(array: StoredArray, rows: int | None = None) -> None:
     size = array.nbytes if rows is None else array.nbytes // array.shape[0] * rows
     if size > memory:
         raise NotARoot(
-            f"{array.path}: says it holds {size / 2**30:,.0f} GiB, more than the {memory / 2**30:,.0f} GiB of "
+            f"{array.path}: claims {size / 2**30:,.0f} GiB, more than the {memory / 2**30:,.0f} GiB of "
             "this machine's memory"
         )
 

@@ -118,7 +118,7 @@ def as_written(path: Place) -> Iterator[None]:
         raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise NotARoot(
-            f"{path}: holds something else than dkvb writes ({type(error).__name__}: {error}); it was changed or "
+            f"{path}: does not hold what dkvb writes ({type(error).__name__}: {error}); it was changed or "
             "damaged, or another version made it: put back what was there, or delete it and run again"
         ) from error
 
@@ -145,7 +145,7 @@ def open_root(path: Place, *, create: bool) -> Place:
         raise
     except OSError as error:
         raise RootUnusable(
-            f"{path}: cannot be used as root: {error.strerror or error}; choose a folder you can write"
+            f"{path}: cannot be used as root: {error.strerror or error}; choose a folder you can write to"
         ) from error
     for folder in (path, path / "experiments"):
         if isinstance(folder, Path) and folder.is_dir():
@@ -182,11 +182,9 @@ class Artefact:
         # Both come out of files too, and must not lead elsewhere.
         with as_written(self.root):
             if not re.fullmatch(r"[a-z_]+", self.step) or not re.fullmatch(r"[0-9a-f]{16}", self.digest):
-                raise NotARoot(
-                    f"{self.root}: names an artefact {self.step!r}/{self.digest!r}, which no step of ours writes"
-                )
+                raise NotARoot(f"{self.root}: names an artefact {self.step!r}/{self.digest!r}, which dkvb never writes")
         if isinstance(self.path, Path) and self.path.is_symlink():
-            raise NotARoot(f"{self.path}: is a link, which dkvb never writes; what a root holds lies in it itself")
+            raise NotARoot(f"{self.path}: is a link, which dkvb never writes; a root holds its own files")
 
     @property
     def path(self) -> Place:
@@ -223,7 +221,7 @@ class Artefact:
         with as_written(path):
             units = list(parsed(path, data))
         if odd := [unit for unit in units if not (isinstance(unit, str) and re.fullmatch(r"[A-Za-z0-9_-]+", unit))]:
-            raise NotARoot(f"{path}: names a unit {odd[0]!r}, which no step of ours writes")
+            raise NotARoot(f"{path}: names a unit {odd[0]!r}, which dkvb never writes")
         return units
 
     def check_own(self, *, arrays: bool = True) -> None:

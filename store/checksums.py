@@ -219,7 +219,7 @@ def marker_files(folder: Place, unit: str, data: bytes) -> dict[str, str]:
         if not all(re.fullmatch(r"[0-9a-f]{64} \d+", text) for text in files.values()):
             raise TypeError
     except (AttributeError, TypeError, ValueError):
-        raise damaged(folder, folder / UNITS / f"{unit}.json", "is no marker of a unit") from None
+        raise damaged(folder, folder / UNITS / f"{unit}.json", "is not the marker of a unit") from None
     return dict(files)
 
 

@@ -40,7 +40,7 @@ def published(path: Path, checksum: str) -> dict[str, Any]:
     try:
         content = ArraysOnly(io.BytesIO(data), encoding="latin1").load()
     except Exception as error:  # damaged pickles raise anything
-        raise ImageDataError(f"{path}: not a pickle of arrays and texts alone ({error})") from error
+        raise ImageDataError(f"{path}: not a pickle of arrays and strings alone ({error})") from error
     if not isinstance(content, dict):
         raise ImageDataError(f"{path}: found {type(content).__name__}, expected a dict")
     return content
@@ -53,5 +53,5 @@ def batch(path: Path, checksum: str) -> tuple[NDArray[np.uint8], list[int]]:
     labels: Any = content.get("labels", content.get("fine_labels"))
     fits = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and isinstance(labels, list)
     if not fits or pixels.shape != (len(labels), 3072) or {*map(type, labels)} - {int}:
-        raise ImageDataError(f"{path}: holds no (n, 3072) bytes of images with n labels")
+        raise ImageDataError(f"{path}: does not hold (n, 3072) bytes of images with n labels")
     return pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels

@@ -98,7 +98,7 @@ def open_file(path: Path) -> BinaryIO:
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
     file.close()
-    raise NotARoot(f"{path}: is no file, and dkvb never writes anything else")
+    raise NotARoot(f"{path}: is not a file, and dkvb never writes anything else")
 
 
 def exists(path: Place) -> bool:

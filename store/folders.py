@@ -95,7 +95,7 @@ class FolderReader:
             elif problem := _problem(name, heads.get(name)):
                 strays.append(problem)
             elif info["type"] != "file" and not fs.isfile(info["name"]):
-                strays.append(Problem("", name, "no regular file, or a link to nothing"))
+                strays.append(Problem("", name, "not a regular file, or a broken link"))
             else:
                 images.append(ShardFile(name=name, bytes=int(info["size"])))
                 linked |= {name} if info.get("islink") else set()
@@ -141,7 +141,7 @@ def _problem(name: str, head: bytes | None) -> Problem | None:
     if ending(name) in UNREAD or (head is not None and unread_format(head)):
         kind = (head and unread_format(head)) or f".{ending(name)}"
         return Problem("", name, f"an image of a kind that is not read ({kind}): convert it, to PNG for example")
-    return Problem("", name, "lies in no class folder") if "/" not in name else None
+    return Problem("", name, "is not in a class folder") if "/" not in name else None
 
 
 def _is_odd(info: Mapping[str, Any]) -> bool:

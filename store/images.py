@@ -146,7 +146,7 @@ class Images:
         problems = [*survey.problems, *(problem for each in scanned for problem in each.problems)]
         left_alone = sum((each.left_alone for each in scanned), Counter(survey.left_alone))
         if problems and on_error == "fail":
-            raise ImageDataError(self._report(problems, 'Mend them, or set on_error = "skip" to go on without them.'))
+            raise ImageDataError(self._report(problems, 'Fix them, or set on_error = "skip" to go on without them.'))
         if not shards:
             raise ImageDataError(self._report(problems, "Nothing is left to read: check the kind and the files."))
         if classes is None:

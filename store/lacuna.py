@@ -274,7 +274,7 @@ def _made_before(out: Path, seed: int, shape: Shape) -> Record | None:
         return None
     path = out / RECORD
     if not path.is_file():
-        raise PlaceTaken(f"{out}: is there already and holds other files; name a new folder")
+        raise PlaceTaken(f"{out}: already exists and holds other files; name a new folder")
     settings = {"format": FORMAT, "seed": seed, **asdict(shape)}
     with as_written(path):
         record: Record = read_json(path)

@@ -42,4 +42,4 @@ def check_way(folder: str, file: str) -> None:
 
 def _foreign(path: str, *, link: bool) -> NotARoot:
     kind = "a link" if link else "neither a file nor a folder"
-    return NotARoot(f"{path}: is {kind}, which dkvb never writes; what a root holds lies in it itself")
+    return NotARoot(f"{path}: is {kind}, which dkvb never writes; a root holds its own files")

@@ -149,7 +149,7 @@ def check_single(location: str) -> None:
 def check_inside(name: str) -> None:
     """Check that a name, or a pattern, stays below the location; raises: ImageSourceError."""
     if name.startswith("/") or ".." in name.split("/"):
-        raise ImageSourceError(f"{name!r} leads out of the images' location; name what lies below it")
+        raise ImageSourceError(f"{name!r} points outside the images' location; name something below it")
 
 
 def class_names(text: str) -> tuple[str, ...]:

@@ -83,9 +83,9 @@ class Manifest:
             texts = [*made.classes, *(text for s in made.shards for text in (s.name, s.keys, s.files))]
             texts += [*(made.left_alone or {}), *made.columns, *made.columns.values()]
             if not set(map(type, (made.left_alone or {}).values())) <= {int}:
-                raise TypeError("a count is no integer")
+                raise TypeError("a count is not an integer")
             if not set(map(type, texts)) <= {str}:
-                raise TypeError("a name is no text")
+                raise TypeError("a name is not a string")
             if any(
                 {*map(type, s.labels)} - {int} or not -1 <= min(s.labels) <= max(s.labels) < len(made.classes)
                 for s in made.shards

@@ -164,7 +164,7 @@ def parquet_columns(schema: Any, *, image: str | None = None, label: str | None 
     labels_in = _checked(label, labels, "label", there) if label else _label(named, labels, kinds, there)
     names = features.get(labels_in, {}).get("names")
     if names and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise ImageDataError(f"the class names of its label column {labels_in!r} are no list of texts")
+        raise ImageDataError(f"the class names of its label column {labels_in!r} are not a list of strings")
     if twice := [name for name, times in Counter(names or ()).items() if times > 1]:
         raise ImageDataError(
             f"the class names of its label column {labels_in!r} hold {twice[0]!r} twice; give each class one"
@@ -221,8 +221,8 @@ def _label(named: Sequence[str], candidates: Sequence[str], kinds: dict[str, str
     remedy = 'name one: images.label = "..." in the spec'
     if known is not None:
         raise ImageSourceError(
-            f"its column {known!r} holds neither integers nor texts, so it is no label; its columns: {there}; write it "
-            f"as integers or texts, or {remedy}"
+            f"its column {known!r} holds neither integers nor strings, so it is not a label; its columns: {there}; "
+            f"write it as integers or strings, or {remedy}"
         )
     which = (
         f"candidates: {', '.join(named or candidates)}; {remedy}" if candidates else "and no column that could be one"

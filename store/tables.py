@@ -37,7 +37,7 @@ def read_table(path: Place, schema: Mapping[str, Any] | None = None) -> pl.DataF
     try:
         columns = pl.read_parquet_schema(io.BytesIO(data))
         if schema is not None and dict(columns) != dict(schema):
-            raise NotARoot(f"{path}: a table of other columns or types than dkvb writes; it was changed")
+            raise NotARoot(f"{path}: its columns or types are not those that dkvb writes; it was changed")
         return pl.read_parquet(io.BytesIO(data))
     except (pl.exceptions.PolarsError, ValueError) as error:
         if isinstance(error, NotARoot):

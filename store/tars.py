@@ -248,7 +248,9 @@ def _members(file: Any, *, pixels: bool) -> Iterator[tuple[str, str, bytes] | Pr
                 linked = _linked(member)
                 if linked not in before:
                     yield Problem(
-                        "", name, f"a link to {member.linkname!r}, no member before it: put the file itself there"
+                        "",
+                        name,
+                        f"a link to {member.linkname!r}, which is not an earlier member: store the file itself",
                     )
                     continue
                 source = before[linked]
@@ -263,7 +265,7 @@ def _members(file: Any, *, pixels: bool) -> Iterator[tuple[str, str, bytes] | Pr
             ending = ending.lower()
             wanted = ending == LABEL or (pixels and ending in ENDINGS)
             if wanted and source.size > MOST_BYTES:
-                yield Problem("", name, f"says it holds {source.size} bytes, more than an image has; leave it out")
+                yield Problem("", name, f"its header claims {source.size} bytes, too many for an image; leave it out")
                 continue
             content = archive.extractfile(source) if wanted else None
             yield folder + slash + stem, ending, content.read() if content else b""

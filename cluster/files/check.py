@@ -98,7 +98,7 @@ def _secrets(file: str, text: str) -> list[Finding]:
             where="the file",
             found=f"what looks like {kind} (not shown)",
             expected="no secret in a file that is shared and kept in git",
-            remedy="remove it, make a new one (this one is known now), and bring it by file mount, Secret or role",
+            remedy="remove it and replace it (this value is exposed); pass the new one by file mount, Secret or role",
         )
         for number, line in enumerate(text.splitlines(), start=1)
         for kind in [next((kind for kind, pattern in _SECRETS.items() if pattern.search(line)), None)]

@@ -9,14 +9,14 @@ from cluster.files.document import Document, Keys
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that is wrong, or probably not meant."""
+    """One thing that is wrong, or probably not intended."""
 
     file: str
     """The file's path, as it was given."""
     line: int
     """Counted from 1."""
     severity: Literal["error", "warning"]
-    """A file with errors does not start the cluster that is meant; warnings are for the reader to judge."""
+    """A file with errors does not start the intended cluster; warnings are for the reader to judge."""
     where: str
     """The path to the value, dotted."""
     found: str
@@ -46,11 +46,11 @@ class Notes:
         self._made: dict[tuple[Keys, str], Finding] = {}
 
     def error(self, keys: Keys, found: object, *, expected: str, remedy: str) -> None:
-        """Note what keeps the file from doing what is meant."""
+        """Note what keeps the file from working as intended."""
         self._note("error", keys, found, (expected, remedy))
 
     def warning(self, keys: Keys, found: object, *, expected: str, remedy: str) -> None:
-        """Note what is probably not meant."""
+        """Note what is probably not intended."""
         self._note("warning", keys, found, (expected, remedy))
 
     def _note(self, severity: Literal["error", "warning"], keys: Keys, found: object, says: tuple[str, str]) -> None:

@@ -84,7 +84,7 @@ def _check_values(name: str, workers: int, image: str | None, *, most: int) -> N
     """
     if not _NAME.fullmatch(name):
         raise InvalidRequest(
-            f"render: name is {name!r}, expected 1 to 40 small letters, digits and hyphens, with a letter first and no "
+            f"render: name is {name!r}, expected 1 to 40 lowercase letters, digits and hyphens, a letter first and no "
             "hyphen last"
         )
     if not 1 <= workers <= most:
@@ -96,7 +96,7 @@ def _check_values(name: str, workers: int, image: str | None, *, most: int) -> N
         )
     if image is not None and tag_of(image) in ("latest", "nightly"):
         raise InvalidRequest(
-            f"render: image is {image!r}, which is another one every few weeks; expected a tag that stays, as "
+            f"render: image is {image!r}, which is another one every few weeks; expected a fixed tag, such as "
             f"{GPU_IMAGE.format(ray=installed_ray())}"
         )
 

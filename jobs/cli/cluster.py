@@ -13,7 +13,7 @@ from jobs.errors import BadRequest
 from jobs.printable import say
 
 
-@click.group()
+@click.group(short_help="Make and check cluster files, for `ray up` and KubeRay.")
 def cluster() -> None:
     """Cluster files for `ray up` and for KubeRay: make one, check one. docs/cluster.md walks through it.
 
@@ -29,9 +29,9 @@ def cluster() -> None:
     show_default=True,
     help="aws, gcp, local (machines of your own): for `ray up`; kuberay, kueue: for kubectl.",
 )
-@click.option("--name", default="dkvb", show_default=True, help="Of the cluster, or of the run on Kubernetes.")
+@click.option("--name", default="dkvb", show_default=True, help="Name of the cluster, or of the run on Kubernetes.")
 @click.option(
-    "--max-workers", type=int, metavar="N", help="The most workers: what bounds the cost.  [default: 4; local: 2]"
+    "--max-workers", type=int, metavar="N", help="Most workers: what bounds the cost.  [default: 4; local: 2]"
 )
 @click.option("--image", help="Container image with its tag.  [default: Ray's for GPUs, with your version of Ray]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A new file; standard output unless given.")
@@ -99,6 +99,6 @@ def _write_new(path: Path | None, text: str) -> None:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:
-        raise BadRequest(f"{path}: is there already; name another file, or remove it first") from error
+        raise BadRequest(f"{path}: already exists; name another file, or remove it first") from error
     except OSError as error:
         raise BadRequest(f"{path}: cannot be written: {error.strerror}") from error

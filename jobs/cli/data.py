@@ -16,13 +16,13 @@ from jobs.printable import say
 
 @click.group()
 def data() -> None:
-    """Data sets that are made out of others.
+    """Make data sets out of others.
 
     Example: dkvb data lacuna100 --vggface2 data/vggface2 data/lacuna100
     """
 
 
-@data.command()
+@data.command(short_help="LACUNA-100 out of VGGFace2.")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--vggface2",
@@ -32,7 +32,7 @@ def data() -> None:
     required=True,
     help="VGGFace2, unpacked: identity folders, as they are or below train/ and test/.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the draw of identities and images.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draw of identities and images.")
 @JSON
 def lacuna100(out: Path, tree: Path, seed: int, *, as_json: bool) -> None:
     """Copy LACUNA-100 out of VGGFace2 to OUT: 100 identities, 400 training and 100 test images each, no image in both.
@@ -63,7 +63,7 @@ def _about(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text(out: Path, about: Mapping[str, Any], *, new: bool) -> str:
-    state = "made" if new else "is there already, nothing was done"
+    state = "made" if new else "already exists, nothing was done"
     return f"""{out}: LACUNA-100 of seed {about["seed"]} {state}
   {about["identities"]} identities, {about["train"]:,} training and {about["test"]:,} test images, none in both
   drawn from {about["with_enough_files"]} of {about["found"]} identities; {about["skipped"]} folders and files skipped

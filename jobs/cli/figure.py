@@ -11,18 +11,19 @@ from jobs.errors import BadRequest
 from jobs.figures import FORMATS, KINDS, Choice, draw
 from jobs.printable import say
 
-WORDS = "\n".join(f"  {kind:<11} {about}" for kind, about in KINDS.items())
+WORDS = "\n".join(f"{kind:<11} {about}" for kind, about in KINDS.items())
 
 
 @click.command(
+    short_help="Draw a figure for a paper or a page.",
     help=f"""Draw a figure of one column (3.3 inches) as svg, pdf or png.
 
-    Example: dkvb figure roots/cifar10 --kind along -o along.pdf
+Example: dkvb figure roots/cifar10 --kind along -o along.pdf
 
-    \b
-    Kinds:
-    {WORDS.strip()}
-    """
+\b
+Kinds:
+{WORDS}
+""",
 )
 @ROOT
 @click.option("--kind", type=click.Choice(list(KINDS)), required=True, help="What to show.")

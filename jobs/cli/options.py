@@ -21,13 +21,15 @@ ROOT = click.argument("root", type=place)
 EXPERIMENT = click.option("--experiment", metavar="NAME", help="Which experiment, where the root holds several.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 IMAGES = click.option("--images", metavar="DIR", help="Where the images lie: a folder or an fsspec URL.")
-WORKERS = click.option("--workers", type=click.IntRange(1), help="Worker processes (default: one a CPU).")
+WORKERS = click.option("--workers", type=click.IntRange(1), help="Worker processes (default: one per CPU).")
+SERIAL = click.option("--serial", is_flag=True, help="In this process, without Ray: for debugging.")
 FORM = click.option(
     "--format",
     "form",
     type=click.Choice(["md", "csv", "latex", "parquet", "json"]),
     default="md",
     show_default=True,
+    help="md and latex are for people: plain heads, per cent. The others are for programs.",
 )
 FORM_JSON = click.option("--json", "form", flag_value="json", help="The same as --format json.")
 OUTPUT = click.option(

@@ -34,31 +34,37 @@ def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def show(table: Any, *, limit: int, sort: str | None, form: str, output: Path | None) -> None:
-    """Write a table; raises: BadRequest for a column that is none, or a file that cannot be written."""
-    from jobs.results.formats import FORMATS
+def show(table: Any, *, limit: int, sort: str | None, form: str, output: Path | None, as_asked: bool = False) -> None:
+    """Write a table; as_asked: its columns are the user's own words.
+
+    raises: BadRequest where there is no such column, or for a file that cannot be written.
+    """
+    from jobs.results.formats import FORMATS, READ
+    from jobs.results.heads import column_named, for_people
 
     if sort:
-        name = sort.removeprefix("-")
-        if name not in table.columns:
-            raise BadRequest(f"--sort {sort}: no column {name!r} (there: {', '.join(table.columns)})")
+        name = column_named(table, sort.removeprefix("-"))
+        if name is None:
+            raise BadRequest(f"--sort {sort}: no such column (there: {', '.join(table.columns)})")
         table = table.sort(name, descending=sort.startswith("-"), nulls_last=True, maintain_order=True)
     shown = table.head(limit) if limit else table
-    put(FORMATS[form](shown), output)
+    put(FORMATS[form](for_people(shown) if form in READ and not as_asked else shown), output)
     if len(shown) < len(table):
         say(f"{len(shown)} of {len(table)} rows; --limit 0 shows all", err=True)
 
 
-@click.group()
+@click.group(short_help="Ask about pairs, classes, masks and items.")
 @ROOT
 @EXPERIMENT
 @click.pass_context
 def query(context: click.Context, root: Any, experiment: str | None) -> None:
     """Ask the activation store about pairs, classes, masks and items.
 
-    A class is given by its name, or by its number as in #17. Reads only; no command changes a root.
+    A class is given by its name, or by its number as in #17. Nothing on the root is changed.
 
     Example: dkvb query roots/cifar10 why dog --forgot cat
+
+    Options of a question: dkvb query roots/cifar10 why --help
     """
     context.obj = root, experiment
 
@@ -174,7 +180,7 @@ def why(
     elif how["form"] == "json":
         put(json.dumps(answer.to_json(), indent=2) + "\n", how["output"])
     else:
-        say(answer.text() + "\n")
+        say(f"{answer.text()}\n\nThe shared pairs, those that {answer.name} hits most first:\n")
         show(answer.pairs, **how)
 
 
@@ -202,14 +208,14 @@ def item(context: click.Context, /, name: str, mask: str | None, **how: Any) -> 
 def sql(context: click.Context, /, text: str, **how: Any) -> None:
     """One SELECT over all tables of the root, in DuckDB's dialect; `show tables` names them.
 
-    Example: dkvb query roots/cifar10 sql "select name, test_retain_change from classes where method = 'uva'"
+    Example: dkvb query roots/cifar10 sql "select name, test_forget from sweep where budget = 0"
     """
     from jobs.query import sql
 
-    show(sql.query(stored(context), text), **how)
+    show(sql.query(stored(context), text), **how, as_asked=True)
 
 
-@click.command()
+@click.command(short_help="What a request did: every class before and after.")
 @ROOT
 @click.argument("unlearned", required=False)
 @MASK

@@ -5,13 +5,17 @@ import json
 import click
 
 from jobs.cli.options import JSON, place
+from jobs.errors import BadRequest
 from jobs.printable import say
 from store.places import Place
 
 
 def _named(_context: click.Context, _option: click.Parameter, queue: Place | None) -> Place:
     if queue is None:
-        raise click.UsageError("no queue is named: give --queue as `dkvb submit` printed it, or set DKVB_QUEUE")
+        raise BadRequest(
+            "jobs: found no queue, neither --queue nor DKVB_QUEUE; give --queue FOLDER, as `dkvb submit` printed it "
+            "(dkvb-queue beside the root, unless you named another), or set DKVB_QUEUE to it once"
+        )
     return queue
 
 
@@ -25,21 +29,25 @@ QUEUE = click.option(
 JOB = click.argument("job")
 
 
-@click.command()
+@click.command(short_help="Put a spec into a queue, as a Ray job.")
 @click.argument("spec")
 @click.option("--root", type=place, required=True, help="Folder or s3:// address of all artefacts, as workers see it.")
 @click.option("--images", metavar="DIR", help="Where the images lie, as workers see it.")
 @click.option("--address", metavar="A", required=True, help="Job server: http://host:8265, or auto for this machine's.")
 @click.option("--queue", type=place, envvar="DKVB_QUEUE", help="Default: dkvb-queue beside the root; or DKVB_QUEUE.")
 @click.option("--priority", type=int, default=0, show_default=True, help="Higher goes first.")
-@click.option("--name", help="Of the job; the spec's unless given.")
-@click.option("--attempts", type=click.IntRange(1), default=3, show_default=True, help="Attempts before it has failed.")
-@click.option("--workers", type=click.IntRange(1), help="Worker processes; more than there is room for lets it grow.")
+@click.option("--name", help="Name of the job.  [default: the spec's]")
+@click.option(
+    "--attempts", type=click.IntRange(1), default=3, show_default=True, help="Attempts before the job counts as failed."
+)
+@click.option(
+    "--workers", type=click.IntRange(1), help="Worker processes; ask for more than fit, and the cluster grows."
+)
 @click.option(
     "--gpus",
     type=click.FloatRange(0),
-    help="GPUs a worker holds in steps that compute on them. Unless given: 1 where a node has any; a cluster that "
-    "grows from none needs the number.",
+    help="GPUs per worker in steps that compute on them. Unless given: 1 where a node has any; a cluster that grows "
+    "from none needs the number.",
 )
 @JSON
 def submit(
@@ -85,9 +93,9 @@ def submit(
         say(f"Keep it going: dkvb jobs reconcile --queue {folder} --watch", err=True)
 
 
-@click.group()
+@click.group(short_help="List, follow, stop and retry queued jobs.")
 def jobs() -> None:
-    """The queue: what waits, runs and ended; stop, retry, and the reconciler that starts what waits.
+    """The queue: what waits, runs and has ended; stop, retry, and the reconciler that starts what waits.
 
     Example: dkvb jobs list --queue roots/dkvb-queue
     """
@@ -116,7 +124,7 @@ def list_jobs(queue: Place, *, as_json: bool) -> None:
 @QUEUE
 @JSON
 def show(job: str, queue: Place, *, as_json: bool) -> None:
-    """All of one job: what was asked and ordered, every attempt and how it ended.
+    """Show one job: what was asked, every command on it, every attempt and how it ended.
 
     Example: dkvb jobs show cifar10-3fa2c1 --queue roots/dkvb-queue
     """
@@ -199,7 +207,9 @@ def priority(job: str, number: int, queue: Place) -> None:
 def reconcile(queue: Place, *, watch: bool, max_running: int, every: float) -> None:
     """Start what waits, by priority and age; give a job whose driver died a new attempt.
 
-    Several may run at once, and any may be killed. Example: dkvb jobs reconcile --queue roots/dkvb-queue --watch
+    Several may run at once, and any may be killed.
+
+    Example: dkvb jobs reconcile --queue roots/dkvb-queue --watch
     """
     from jobs.queue.reconcile import reconcile as once
     from jobs.queue.reconcile import watch as keep_going

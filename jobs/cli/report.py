@@ -10,7 +10,7 @@ from jobs.cli.output import write
 from jobs.printable import say
 
 
-@click.command()
+@click.command(short_help="Write one HTML page of an experiment.")
 @ROOT
 @click.option(
     "-o",
@@ -22,7 +22,7 @@ from jobs.printable import say
 )
 @EXPERIMENT
 def report(root: Any, output: Path, experiment: str | None) -> None:
-    """One HTML page: what was forgotten, what was lost, what it cost, and where it came from. It needs no network.
+    """Write one HTML page: what was forgotten, what was lost, what it cost, where it came from. It needs no network.
 
     Example: dkvb report roots/cifar10 -o report.html
     """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.cli.ending import end_at_once
-from jobs.cli.options import IMAGES, JSON, WORKERS, place
+from jobs.cli.options import IMAGES, JSON, SERIAL, WORKERS, place
 from jobs.cli.text import show_summaries
 from jobs.printable import say
 from store.places import Place
@@ -18,35 +18,38 @@ if TYPE_CHECKING:
     from jobs.spec.schema import Spec
 
 
-@click.command()
+@click.command(short_help="Try everything on handwritten digits, on this machine.")
 @click.option("--root", type=place, default="dkvb-demo", show_default=True, help="Folder of all artefacts.")
 @WORKERS
+@SERIAL
 @JSON
-def demo(root: Place, workers: int | None, *, as_json: bool) -> None:
-    """The whole pipeline on scikit-learn's digits, on this machine: table, figure, what to try next.
+def demo(root: Place, workers: int | None, *, serial: bool, as_json: bool) -> None:
+    """Run everything on scikit-learn's digits, on this machine: table, figure, what to try next.
 
     Example: dkvb demo --root /tmp/demo
     """
     from jobs.run.execute import Placement
     from jobs.spec.reading import load_specs
 
-    show_summaries(_run(load_specs("digits"), root, None, Placement(workers=workers)), as_json=as_json)
+    show_summaries(_run(load_specs("digits"), root, None, Placement(workers=workers, serial=serial)), as_json=as_json)
     if as_json:
         return
     say(f"""Try next:
   dkvb table {root} --table classes            every class, both methods
   dkvb unlearn {root} --class 7                a mask and a checkpoint that has forgotten the sevens
+  dkvb query {root} keys 7                     which pairs hold the sevens; docs/query.md has more questions
+  dkvb report {root}                           one page of all of it, for a browser
   dkvb demo --root {root}                      again: everything is done already
   dkvb plan cifar10 --images DIR               your own images: see README.md""")
 
 
-@click.command()
+@click.command(short_help="Show what a run would do and cost.")
 @click.argument("spec")
 @IMAGES
 @click.option("--root", type=place, help="Show what is done there already.")
 @JSON
 def plan(spec: str, images: str | None, root: Place | None, *, as_json: bool) -> None:
-    """Steps, digests, what is done, and what it will cost. SPEC is a TOML file or the name of a shipped spec.
+    """Show the steps of a spec, what is done, and what it will cost. SPEC is a TOML file or the name of a shipped spec.
 
     Example: dkvb plan imagenet1k-clip
     """
@@ -58,7 +61,7 @@ def plan(spec: str, images: str | None, root: Place | None, *, as_json: bool) ->
     say(json.dumps(whole, indent=2) if as_json else describe_text(about))
 
 
-@click.command()
+@click.command(short_help="Run or resume an experiment.")
 @click.argument("spec")
 @click.option("--root", type=place, required=True, help="Folder or s3:// address of all artefacts.")
 @IMAGES
@@ -67,10 +70,10 @@ def plan(spec: str, images: str | None, root: Place | None, *, as_json: bool) ->
 @click.option(
     "--gpus",
     type=click.FloatRange(0),
-    help="GPUs a worker holds in steps that compute on them. Unless given: 1 where a node has any; a cluster that "
-    "grows from none needs the number.",
+    help="GPUs per worker in steps that compute on them. Unless given: 1 where a node has any; a cluster that grows "
+    "from none needs the number.",
 )
-@click.option("--serial", is_flag=True, help="In this process, without Ray: for debugging.")
+@SERIAL
 @JSON
 def run(
     spec: str,

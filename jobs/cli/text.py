@@ -50,10 +50,12 @@ def _show_classes(experiment: "Experiment") -> None:
     from jobs.results.figures import figure
     from jobs.results.formats import markdown, side_by_side
     from jobs.results.headline import by_class, sweep_table
-    from jobs.results.sweep_tables import NOTES, TABLES, left_out_text
+    from jobs.results.heads import for_people
+    from jobs.results.sweep_tables import NOTES, TABLES, headline, left_out_text
 
     rows = sweep_table(experiment)
-    say(markdown(side_by_side(TABLES["summary"](experiment))))
+    say(f"\n{headline(experiment)}\n")
+    say(markdown(side_by_side(for_people(TABLES["summary"](experiment)))))
     say("".join(f"{line}\n" for line in left_out_text(by_class(rows))) + NOTES["summary"])
     path = experiment.root / f"{experiment.name}.png"
     try:

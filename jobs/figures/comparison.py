@@ -187,7 +187,7 @@ def draw_bars(panel: "Axes", bars: Sequence[Bar | None], methods: Sequence[str])
 def draw_attacks(table: pl.DataFrame, name: str) -> "Figure":
     """Draw a row a method, a panel an attack, a dashed line where the oracle is.
 
-    table: as of `jobs.results.compare_tables.attacks_table`.
+    table: as in `jobs.results.compare_tables.attacks_table`.
     """
     bars: dict[str, dict[str, dict[str, Bar]]] = {}
     for row in table.iter_rows(named=True):
@@ -205,7 +205,9 @@ def draw_attacks(table: pl.DataFrame, name: str) -> "Figure":
         if band in bars
     ]
     if not bands:
-        raise BadRequest(f"{name}: its table of attacks holds none that is drawn: `dkvb table ROOT --table attacks`")
+        raise BadRequest(
+            f"{name}: none of its attacks is one that this figure draws; `dkvb table ROOT --table attacks` shows all"
+        )
     return draw_bands(
         bands,
         f"{name}: attacks on what has forgotten a class",
@@ -222,7 +224,7 @@ def placed(item: tuple[str, object]) -> tuple[bool, bool, str]:
 def draw_costs(table: pl.DataFrame, name: str) -> "Figure":
     """Draw seconds with their range, FLOPs with and without the backbone, and memory: a row a head and method.
 
-    table: as of `jobs.results.compare_tables.costs_table`.
+    table: as in `jobs.results.compare_tables.costs_table`.
     """
     from matplotlib.ticker import EngFormatter, NullLocator
 

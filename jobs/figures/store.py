@@ -101,7 +101,7 @@ def masked(stored: Stored, choice: Choice) -> tuple[NDArray[np.bool_] | None, li
 def draw_confusion(cells: pl.DataFrame, classes: Sequence[str], forget: Sequence[int], title: str) -> "Figure":
     """Draw shares of each class's test items before and, under a mask, their changes.
 
-    cells: as of `jobs.query.pairs.confusion`. With many classes: the forgotten, those that are confused most (with a
+    cells: as in `jobs.query.pairs.confusion`. With many classes: the forgotten, those that are confused most (with a
     mask: that change most), and all others together.
     """
     v = len(classes)
@@ -178,7 +178,7 @@ def name_columns(panel: "Axes", names: Sequence[str]) -> None:
 def draw_overlap(table: pl.DataFrame, classes: Sequence[str], title: str) -> "Figure":
     """Draw the weighted overlap of each two classes, like beside like; with many classes the closest two by name.
 
-    table: as of `jobs.query.pairs.overlaps`.
+    table: as in `jobs.query.pairs.overlaps`.
     """
     v = len(classes)
     alike = np.zeros((v, v))
@@ -229,7 +229,7 @@ def by_likeness(alike: NDArray[np.float64]) -> list[int]:
 
 
 def draw_sharers(table: pl.DataFrame, k: int, title: str) -> "Figure":
-    """Draw the classes that share most with one; table: as of `jobs.query.pairs.overlaps`."""
+    """Draw the classes that share most with one; table: as in `jobs.query.pairs.overlaps`."""
     own = table.filter((pl.col("class") == k) != (pl.col("other") == k)).with_columns(
         pl.when(pl.col("class") == k).then("other_name").otherwise("name").alias("sharer")
     )
@@ -254,12 +254,12 @@ def draw_ranking(panel: "Axes", names: Sequence[str], values: NDArray[np.float64
 def draw_collateral(table: pl.DataFrame, forget: Sequence[int], title: str) -> "Figure":
     """Draw each other class: the activations that a mask takes, and its change of accuracy; named: the five that lose.
 
-    table: as of `jobs.query.pairs.collateral`; forget: indexes of the classes that are meant to lose.
+    table: as in `jobs.query.pairs.collateral`; forget: indexes of the classes that are meant to lose.
     """
     gone = table.filter(pl.col("class").is_in(list(forget)))
     others = table.filter(~pl.col("class").is_in(list(forget)), pl.col("test_items") > 0)
     if others.is_empty():
-        raise BadRequest("no class is left beside the forgotten ones: there is nothing that a mask could take from it")
+        raise BadRequest("no class is left besides the forgotten ones: a mask can take nothing from any")
     change = 100 * (pl.col("gained") - pl.col("lost")) / pl.col("test_items")
     others = others.with_columns(change.alias("change"), (100 * pl.col("hit_share").fill_null(0)).alias("taken"))
     lines = [
@@ -292,7 +292,8 @@ def draw_collateral(table: pl.DataFrame, forget: Sequence[int], title: str) -> "
     panel.set_xlabel("training activations taken (%)")
     panel.set_ylabel("test accuracy: change (points)")
     panel.set_xlim(left=0)
-    panel.set_ylim(panel.get_ylim())
+    low, high = panel.get_ylim()
+    panel.set_ylim(min(low, -1), max(high, 1))  # where nothing changes, an axis of hundredths would say otherwise
     name_ends(panel, sorted(ends, key=lambda end: -end.x), height - 0.5)
     return figure
 
@@ -300,7 +301,7 @@ def draw_collateral(table: pl.DataFrame, forget: Sequence[int], title: str) -> "
 def draw_load(table: pl.DataFrame, title: str, *, keys: int) -> "Figure":
     """Draw every codebook: its keys above, shares of its activations below.
 
-    table: as of `store.query.Activations.load`; keys: of a codebook, used or not.
+    table: as in `store.query.Activations.load`; keys: of a codebook, used or not.
     """
     place = np.arange(1, len(table) + 1)
     unused = 100 * table["unused"].sum() / (keys * len(table))

@@ -104,7 +104,7 @@ def changes(rows: pl.DataFrame) -> pl.DataFrame:
 def draw_curves(rows: pl.DataFrame, name: str, wanted: Sequence[int] = ()) -> "Figure":
     """Draw the change of retain accuracy against the accuracy left of the class: a line a class, the named on top.
 
-    rows: as of `sweep_table`; wanted: indexes of the classes to name, at most as many as there are colours.
+    rows: as in `sweep_table`; wanted: indexes of the classes to name, at most as many as there are colours.
     """
     rows = changes(first_seed(rows))
     ruled, methods = at_rule(rows), present(rows)
@@ -198,7 +198,7 @@ def accuracy_bounds(rows: pl.DataFrame, accuracy: str, items: str) -> tuple[NDAr
 def draw_along(rows: pl.DataFrame, name: str) -> "Figure":
     """Draw accuracies along N: means over classes and seeds, and how far classes spread around them.
 
-    rows: as of `sweep_table`. Between the N that were measured, classes are followed along straight lines.
+    rows: as in `sweep_table`. Between the N that were measured, classes are followed along straight lines.
     """
     methods, classes = present(rows), rows["class"].n_unique()
     inner = classes >= 2 * NAMED
@@ -226,7 +226,7 @@ def draw_along(rows: pl.DataFrame, name: str) -> "Figure":
 def draw_classes(rows: pl.DataFrame, name: str, wanted: Sequence[int]) -> "Figure":
     """Draw accuracies along N of some classes, a row each, with 95 % intervals over their test items.
 
-    rows: as of `sweep_table`, the wanted classes among them.
+    rows: as in `sweep_table`, the wanted classes among them.
     """
     rows, methods = first_seed(rows), present(rows)
     figure = sheet(
@@ -295,7 +295,7 @@ def explain(figure: "Figure") -> None:
 def draw_misses(classes: pl.DataFrame, name: str) -> "Figure":
     """Draw what is left of each class at the rule's N, the classes with most left first, with 95 % over items.
 
-    classes: as of `jobs.results.headline.by_class`, of one seed a method.
+    classes: as in `jobs.results.headline.by_class`, of one seed a method.
     """
     told = classes.filter(pl.col("outcome").is_in([FORGOTTEN, KNOWN]))
     left = pl.max_horizontal("train after", "test after").max()

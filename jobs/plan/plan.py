@@ -75,7 +75,9 @@ def make_plan(spec: Spec, location: str | None) -> Plan:
     raises: BadSpec when the images are not given but needed, and for splits that share files; ImagesMissing.
     """
     if not location and spec.images.kind != "digits":
-        raise BadSpec(f"{spec.name}: images of kind {spec.images.kind!r} lie somewhere: give --images DIR")
+        raise BadSpec(
+            f"{spec.name}: images of kind {spec.images.kind!r} have to be read from somewhere: give --images DIR"
+        )
     # Workers have working directories of their own.
     written = written_out(location or "")
     resolved = str(Path(written).resolve()) if location and not is_address(written) else written

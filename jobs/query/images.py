@@ -15,7 +15,7 @@ from dkvb.bottleneck import Bottleneck, decode
 from dkvb.recorded import backbone_of, embed_half
 from jobs.errors import BadRequest
 from jobs.printable import shown
-from jobs.query.measure import Measured, counted
+from jobs.query.measure import Measured, measured
 from jobs.query.outcome import Outcome, judge
 from jobs.query.stored import Stored
 from jobs.steps.embeddings import AHEAD, ahead, batches, make_ready, problems
@@ -82,7 +82,7 @@ def measure_images(
         logits = decode(codes, model.values).numpy()
         return judge(np.arange(len(labels)), labels, logits, forget, redirected)
 
-    return counted(stored, {"images": (outcome(before, np.zeros(len(z))), outcome(after, shares))}, forget, {})
+    return measured(stored, {"images": (outcome(before, np.zeros(len(z))), outcome(after, shares))}, forget, {})
 
 
 def class_of_folders(classes: Sequence[str], manifest: Manifest, folder: str) -> list[int]:

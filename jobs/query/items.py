@@ -41,6 +41,8 @@ class Why:
     adds to the class's logit, times c), test_items (of the class, that selected it)."""
     went: pl.DataFrame
     """Where its test items that were right and now are wrong went: predicted, items."""
+    freed: int
+    """Test items that were taken for a class that left, and are right now."""
     lost: pl.DataFrame
     """These items: row (of the test split), item (where it lies), predicted, votes_redirected."""
 
@@ -51,18 +53,21 @@ class Why:
 
     def text(self) -> str:
         """One paragraph for people."""
-        went = ", ".join(f"{row['items']} to {row['predicted']}" for row in self.went.head(3).to_dicts())
+        went = ", ".join(f"{row['items']} for {row['predicted']}" for row in self.went.head(3).to_dicts())
+        lost, left = len(self.lost), " and ".join(self.forgot)
+        gained = self.right_after - self.right_before + lost
         lines = [
-            f"{self.name}, when {' and '.join(self.forgot)} left: {self.right_after} of {self.items} test items right, "
-            f"before {self.right_before}",
-            f"  shared     {self.shared_pairs} masked pairs are its own too; they hold {100 * self.hit_share:.2f} % of "
-            "its training activations",
-            f"  redirected {self.redirected} of {self.items} test items lose a vote, these "
-            f"{100 * self.votes_redirected:.2f} % of their votes on average",
-            f"  went       {went or 'no item that was right is wrong now'}",
+            f"{self.name}, when {left} left: {self.right_after} of {self.items} test items right, before "
+            f"{self.right_before} (lost {lost}, gained {gained})",
+            f"  shared pairs   {self.shared_pairs} of the masked pairs are hit by {self.name} too, with "
+            f"{100 * self.hit_share:.2f} % of its training activations",
+            f"  redirected     {self.redirected} of {self.items} test items, on average "
+            f"{100 * self.votes_redirected:.2f} % of their votes",
+            f"  lost           {f'{lost} that were right; now taken {went}' if lost else 'none'}",
+            f"  gained         {gained} that were wrong; {self.freed} of them were taken for {left}",
         ]
-        if len(self.lost):
-            lines.append("  for example " + ", ".join(self.lost["item"].head(SHOWN).to_list()))
+        if lost:
+            lines.append("  lost items     " + ", ".join(self.lost["item"].head(SHOWN).to_list()))
         return "\n".join(lines)
 
 
@@ -114,6 +119,7 @@ def why(stored: Stored, k: int, forgot: list[int], mask: NDArray[np.bool_] | Non
                 "test_items": selected[tuple(shared.T)],
             }
         ),
+        freed=int((np.isin(then, forgot) & (now == k)).sum()),
         went=pl.DataFrame({"predicted": pl.Series(named[there], dtype=pl.String), "items": went[there]}),
         lost=pl.DataFrame(
             {

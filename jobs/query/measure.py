@@ -122,16 +122,18 @@ class Measured:
         lines: list[str] = []
         for split, change in self.forget.items():
             start = "                " if lines else "  still known   "
-            lines.append(f"{start}{change.after.text()} {WORDS[split]}; before {percent(change.before)}")
+            lines.append(f"{start}{change.after.text()} {WORDS[split]}; before {counted(change.before)}")
         if not self.gone:
-            lines.append(f"  NOT forgotten: more than {100 * GONE:g} % still known; give a larger N, up to --share 1")
+            lines.append(
+                f"  NOT forgotten: more than {100 * GONE:g} % still known; mask more, up to `dkvb unlearn --share 1`"
+            )
         retain, among = self.retain[self.judged_on], self.among_retain[self.judged_on]
         on = "test accuracy" if self.judged_on == "test" else f"accuracy on their {retain.after.items} images"
-        lines.append(f"  the others    {on} {percent(retain.after)}, before {percent(retain.before)}")
-        lines.append(f"                among them alone {percent(among.after)}, before {percent(among.before)}")
+        lines.append(f"  the others    {on} {counted(retain.after)}, before {counted(retain.before)}")
+        lines.append(f"                among them alone {counted(among.after)}, before {counted(among.before)}")
         if (worst := self.worst) is not None:
             lines.append(
-                f"  worst         {shown(worst['name'])}: {worst[f'{self.judged_on}_after']} of "
+                f"  lost most     {shown(worst['name'])}: {worst[f'{self.judged_on}_after']} of "
                 f"{worst[f'{self.judged_on}_items']} {WORDS[self.judged_on]} right, before "
                 f"{worst[f'{self.judged_on}_before']}"
             )
@@ -139,14 +141,14 @@ class Measured:
         if self.membership and None not in self.membership.values():
             lines.append(
                 f"  membership    AUC by loss {self.membership['after']:.3f}, before {self.membership['before']:.3f} "
-                "(the class's training against its test items; 0.5 tells nothing)"
+                "(the class's training against its test items; 0.5: they cannot be told apart)"
             )
         return lines
 
 
-def percent(known: Known) -> str:
-    """An accuracy in per cent."""
-    return "none" if known.accuracy is None else f"{100 * known.accuracy:.2f} %"
+def counted(known: Known) -> str:
+    """An accuracy in per cent, and the counts behind it."""
+    return "none of 0" if known.accuracy is None else f"{100 * known.accuracy:.2f} % ({known.right} of {known.items})"
 
 
 def measure(stored: Stored, mask: NDArray[np.bool_], forget: Sequence[int]) -> Measured:
@@ -156,17 +158,17 @@ def measure(stored: Stored, mask: NDArray[np.bool_], forget: Sequence[int]) -> M
     raises: BadRequest without a class.
     """
     if not len(forget):
-        raise BadRequest("measure: found no class that the mask is to forget")
+        raise BadRequest("measure: the mask does not say which class it forgets; give --class NAME")
     outcomes = {split: Outcome.both(stored, split, mask, forget=forget) for split in SPLITS}
     gone = {split: np.isin(before.labels, list(forget)) for split, (before, _) in outcomes.items()}
     membership = {
         name: told_apart(*(outcomes[split][i].score[gone[split]] for split in SPLITS))
         for i, name in enumerate(("before", "after"))
     }
-    return counted(stored, outcomes, forget, membership)
+    return measured(stored, outcomes, forget, membership)
 
 
-def counted(
+def measured(
     stored: Stored,
     outcomes: Mapping[str, tuple[Outcome, Outcome]],
     forget: Sequence[int],

@@ -140,7 +140,7 @@ class Stored:
             there = (
                 "none there: `dkvb unlearn` makes one" if not names(folder) else f"there: {', '.join(names(folder))}"
             )
-            what = "names several" if known else "is no mask file, and no folder of"
+            what = "names several" if known else "is neither a mask file nor a folder of"
             raise BadRequest(f"{text!r} {what} {folder} ({there})")
         return folder / known[0] / MASK
 

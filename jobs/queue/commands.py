@@ -45,7 +45,9 @@ def submit(
     name = name or specs[0].name
     check_name("--name", name)
     if not images and any(spec.images.kind != "digits" for spec in specs):
-        raise BadSpec(f"{name}: images of kind {specs[0].images.kind!r} lie somewhere: give --images DIR")
+        raise BadSpec(
+            f"{name}: images of kind {specs[0].images.kind!r} have to be read from somewhere: give --images DIR"
+        )
     images = images and written_out(images)
     if images and not is_address(images):
         images = str(absolute(Path(images)))
@@ -68,7 +70,7 @@ def submit(
     )
     job = add(queue, assignment)
     if same := [other.id for other in read_queue(queue) if is_same(job, other)]:
-        tell(f"note: {same[0]} asks for the same and has not ended: what it finishes, {job.id} finds done")
+        tell(f"note: {same[0]} asks for the same and has not ended; {job.id} will skip what it finishes")
     reconcile(queue, max_running=1, tell=tell)
     return job
 
@@ -89,7 +91,7 @@ def stop(job: Job, tell: Callable[[str], None]) -> None:
     if state.name.has_ended:
         raise BadRequest(f"{job.id}: has {state.name} already")
     add_command(job, Command(kind=CommandKind.STOP))
-    tell(f"{job.id}: ordered to stop")
+    tell(f"{job.id}: told to stop")
     if job.open_attempt is not None:
         settle(job, Clusters(tell), tell)
 

@@ -149,7 +149,7 @@ def _files(folder: Place) -> dict[str, bytes]:
     """The files of one job; raises: NotARoot where something in it leads elsewhere or has no end."""
     if isinstance(folder, Path):
         if folder.is_symlink():
-            raise NotARoot(f"{folder}: is a link, which dkvb never writes; what a queue holds lies in it itself")
+            raise NotARoot(f"{folder}: is a link, which dkvb never writes; a queue holds its own files")
         check_own(folder)
     return read_tree(folder, ".json")
 

@@ -122,7 +122,7 @@ class Job:
             return State(name=StateName.SUCCEEDED)
         if last is not None and last.end is None:
             if last.silence(now) > 0:
-                return State(name=StateName.LOST, why=f"attempt {last.number} was not heard of for too long")
+                return State(name=StateName.LOST, why=f"attempt {last.number} has not been heard from for too long")
             why = "starting" if last.start is None else ""
             return State(name=StateName.RUNNING, why="stopping" if self.is_to_stop else why)
         if self.is_to_stop:

@@ -291,7 +291,7 @@ def check(path: str, content: Json, right: Mapping[str, bool]) -> None:
             value = repr(content.get(key))
             value = value if len(value) <= 60 else f"{value[:60]}..."
             raise NotARoot(
-                f"{path}: {key!r} is {value}, which dkvb never writes; this job is passed over until it is mended"
+                f"{path}: {key!r} is {value}, which dkvb never writes; this job is skipped until it is fixed"
             )
 
 

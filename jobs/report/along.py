@@ -1,6 +1,7 @@
 """Forget and retain along N: all classes as a picture, and what the script of the page reads of each."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import polars as pl
 
 from dkvb.orders import TAU
 from jobs.report import svg
+from jobs.report.hit import Hit
 from jobs.report.records import Explorer, Figures, Paragraph, Section, name, number
 from jobs.report.swept import METHODS, Swept
 
@@ -75,10 +77,15 @@ def has_nulls(rows: pl.DataFrame, columns: Sequence[str]) -> bool:
     return bool(rows.select(pl.any_horizontal(pl.col(columns).is_null().any()))[0, 0])
 
 
-def explored(swept: Swept, alike: Mapping[int, Sequence[tuple[int, int]]]) -> dict[str, Any]:
+def explored(
+    swept: Swept,
+    alike: Mapping[int, Sequence[tuple[int, int]]],
+    losers: Mapping[tuple[str, int], Sequence[Hit]] = MappingProxyType({}),
+) -> dict[str, Any]:
     """What the script of the page reads: every class along N, as counts.
 
     alike: class -> the classes that share most activations with it, in per cent.
+    losers: method and class -> the classes that lose most at the N of the rule (`jobs.report.hit.hit`).
     """
     others = sum(swept.items["test"])
     return {
@@ -88,7 +95,7 @@ def explored(swept: Swept, alike: Mapping[int, Sequence[tuple[int, int]]]) -> di
         "others": [others - items for items in swept.items["test"]],
         "alike": {str(k): [list(pair) for pair in pairs] for k, pairs in alike.items()},
         "methods": [
-            {"title": METHODS[method].title, "of": METHODS[method].of, "rows": explored_rows(swept, method)}
+            {"title": METHODS[method].title, "of": METHODS[method].of, "rows": explored_rows(swept, method, losers)}
             for method in swept.methods
         ],
     }
@@ -100,7 +107,7 @@ def kept(budgets: int, rule: int | None, most: int) -> list[int]:
     return sorted({*places, *([] if rule is None else [rule])})
 
 
-def explored_rows(swept: Swept, method: str) -> list[dict[str, Any]]:
+def explored_rows(swept: Swept, method: str, losers: Mapping[tuple[str, int], Sequence[Hit]]) -> list[dict[str, Any]]:
     """One row a class, of the first seed."""
     most = max(3, POINTS // (len(swept.names) * len(swept.methods)) - 1)
     rows = swept.rows.filter(pl.col("method") == method)
@@ -128,6 +135,7 @@ def explored_rows(swept: Swept, method: str) -> list[dict[str, Any]]:
                     None if lost is None else other for other, lost in zip(part["worst_neighbour"], damage, strict=True)
                 ],
                 "damage": [max(lost or 0, 0) for lost in damage],
+                **({"hit": [list(one) for one in losers[method, k]]} if (method, k) in losers else {}),
             }
         )
     return made

@@ -52,7 +52,7 @@ def compare_text(experiment: Experiment) -> str:
 
 
 def limits(experiment: Experiment, attacks: pl.DataFrame | None) -> Section:
-    """What nothing on the page shows; attacks: as of `attacks_table`, where there is one."""
+    """What nothing on the page shows; attacks: as in `attacks_table`, where there is one."""
     blocks: list[Block] = [Bullets([*LIMITS])]
     rows = [] if attacks is None else probe_rows(attacks)
     if rows:

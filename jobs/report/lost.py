@@ -128,7 +128,8 @@ def lost_cells(names: list[str], row: Mapping[str, Any]) -> list[Cell]:
     worst, damage = row["worst_neighbour"], row["neighbour damage"]
     if worst is None or damage is None:
         return [change, counts, Cell(NOTHING), both]
-    beside = Cell(name(names[worst], worst), number(-damage, sign=True), -damage, name=True)
+    lost_items = f" ({row['its lost items']:,} of {row['its test items']:,} items)" if row["its lost items"] else ""
+    beside = Cell(name(names[worst], worst), number(-damage, sign=True) + lost_items, -damage, name=True)
     return [change, counts, beside, both]
 
 

@@ -7,12 +7,13 @@ from typing import Any
 import polars as pl
 
 from dkvb.orders import TAU
-from jobs import certificate
+from jobs import evidence
 from jobs.printable import shown
 from jobs.report.beside import Taken, run_text
 from jobs.report.records import (
     NOTHING,
     Block,
+    Bullets,
     Cell,
     Code,
     Column,
@@ -195,8 +196,9 @@ def each_class(swept: Swept | None) -> str:
 
 def requests(root: Place) -> Section:
     """What the log of the root says."""
-    rows = certificate.log(root)
-    if not rows:
+    rows, wrong = evidence.log(root), [*evidence.faults(root).values()]
+    damage: list[Block] = [Paragraph("Not as it was written:"), Bullets([*map(shown, wrong)])] if wrong else []
+    if not rows and not wrong:
         missing = Missing(
             "No request is in the log of this root; one is made, and logged, by", "dkvb unlearn ROOT --class NAME"
         )
@@ -234,6 +236,7 @@ def requests(root: Place) -> Section:
         "requests",
         "Requests",
         [
+            *damage,
             table,
             Paragraph("Whether files and signatures are as certified:"),
             Code("dkvb verify ROOT/unlearned/FOLDER/certificate.json ROOT"),

@@ -13,6 +13,7 @@ from jobs.errors import BadRequest
 from jobs.query.stored import Stored
 from jobs.report.along import along, explored
 from jobs.report.beside import beside, cost, done, limits, read_attacks, run_text
+from jobs.report.hit import hit
 from jobs.report.lost import lost
 from jobs.report.origin import asked, provenance, read_made, reproduce, requests, seconds
 from jobs.report.records import Missing, Section
@@ -40,6 +41,7 @@ def content(experiment: Experiment) -> tuple[list[Section], dict[str, Any] | Non
     usage = read_usage(Stored(experiment)) if done(experiment, "counts") and done(experiment, "values") else None
     attacks = read_attacks(experiment)
     command = run_text(experiment)
+    losers = {} if swept is None or usage is None else hit(Stored(experiment), swept)
     results = (
         [
             Section("forgotten", "What was forgotten", [Missing("No class was forgotten yet:", command)]),
@@ -65,7 +67,9 @@ def content(experiment: Experiment) -> tuple[list[Section], dict[str, Any] | Non
         provenance(made),
         reproduce(experiment, made),
     ]
-    return sections, None if swept is None else explored(swept, {} if usage is None else usage.alike())
+    return sections, None if swept is None else explored(swept, {}, {}) if usage is None else explored(
+        swept, usage.alike(), losers
+    )
 
 
 def render(title: str, sections: list[Section], data: dict[str, Any] | None) -> bytes:

@@ -143,7 +143,7 @@ def forgotten(swept: Swept) -> Section:
                 [
                     Tile(
                         "Classes forgotten",
-                        f"{total[FORGOTTEN]:,} of {total['sweeps']:,}",
+                        f"{total[FORGOTTEN]:,} of {total['runs']:,}",
                         f"each by {seeds} seeds" if seeds > 1 else "",
                     ),
                     *(
@@ -157,7 +157,7 @@ def forgotten(swept: Swept) -> Section:
                         )
                         for split, what in (("train", "Training items"), ("test", "Test items"))
                     ),
-                    Tile("Pairs masked", percent(total["pairs masked"]), "of all pairs, on average"),
+                    Tile("Pairs masked", percent(total["pairs masked %"]), "of all pairs, on average"),
                 ]
             ),
             Table(
@@ -203,7 +203,7 @@ def least_forgotten(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def budget_cell(row: Mapping[str, Any]) -> Cell:
     """N, and its share of what there is."""
-    share = row["share %"]
+    share = row["N as %"]
     return number_cell(row["budget"], 0, detail="" if share is None else percent(share, 1))
 
 

@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 from dkvb.statistics import interval, paired_bootstrap
 from jobs.errors import BadRequest
 from jobs.results.experiment import Experiment
+from jobs.results.formats import note
+from jobs.results.headline import before as of_model
 from jobs.rows import read_rows
+from jobs.step import SPLITS
 from store.columns import ATTACKS, COMPARE_TABLES, COSTS, SCOPE
 
 OTHER_KEYS = "compare[@other keys]"
@@ -56,18 +59,24 @@ def compare_table(experiment: Experiment) -> pl.DataFrame:
         "class", "seed", "head", pl.col("test_retain").alias("retain_before")
     )
     rows = rows.join(before, on=["class", "seed", "head"])
+    sizes = items_of(experiment)
+    rows = rows.join(sizes, on="class", how="left", maintain_order="left")
     change = 100 * (pl.col("test_retain") - pl.col("retain_before"))
     table = rows.group_by("head", "method", maintain_order=True).agg(
         pl.len().alias("runs"),
         pl.lit(unknown, pl.Int64).alias("classes never known"),
         (100 * pl.col("train_forget").mean()).alias("train forget"),
         (100 * pl.col("train_forget").max()).alias("train forget worst"),
+        right("train"),
+        pl.col("train items").sum(),
         (100 * pl.col("test_forget").mean()).alias("forget"),
         (100 * pl.col("test_forget").max()).alias("forget worst"),
+        right("test"),
+        pl.col("test items").sum(),
         (100 * pl.col("test_retain").mean()).alias("retain"),
         change.mean().alias("retain change"),
-        change.std().alias("sd"),
-        change.min().alias("worst"),
+        change.std().alias("retain change sd"),
+        change.min().alias("retain change worst"),
         (100 * pl.col("test_retain_among_retain").mean()).alias("among retain"),
         (100 * pl.col("neighbour_damage").max()).alias("neighbour damage worst"),
         pl.col("aus").mean().alias("AUS"),
@@ -77,6 +86,18 @@ def compare_table(experiment: Experiment) -> pl.DataFrame:
     )
     bounds = ranked(rows, "tow").rename({"low": "ToW low", "high": "ToW high"})
     return table.join(bounds, on=["head", "method"], maintain_order="left").sort("head", maintain_order=True)
+
+
+def items_of(experiment: Experiment) -> pl.DataFrame:
+    """Items of each class: class, train items, test items."""
+    items = of_model(experiment).items
+    table = {"class": range(len(items["test"])), **{f"{split} items": items[split] for split in SPLITS}}
+    return pl.DataFrame(table, schema_overrides={"class": pl.Int32})
+
+
+def right(split: str) -> pl.Expr:
+    """How many items of the forgotten classes are right after, over all rows."""
+    return (pl.col(f"{split}_forget") * pl.col(f"{split} items")).round().sum().cast(pl.Int64).alias(f"{split} right")
 
 
 def known_rows(rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
@@ -122,10 +143,8 @@ def crossed(rows: pl.DataFrame, score: str) -> NDArray[np.float64]:
 
 
 def gap_table(experiment: Experiment) -> pl.DataFrame:
-    """One row per class and seed for which there are both oracles; accuracies in percent."""
-    rows = rows_of(experiment, "oracle_gap")
-    names = [name for name in COMPARE_TABLES["oracle_gap"] if name.endswith(("_v", "_kv"))]
-    return rows.with_columns(pl.col(names) * 100)
+    """One row per class and seed for which there are both oracles, as stored."""
+    return rows_of(experiment, "oracle_gap")
 
 
 def attacks_table(experiment: Experiment) -> pl.DataFrame:
@@ -151,8 +170,8 @@ def selection_table(experiment: Experiment) -> pl.DataFrame:
         .agg(
             pl.len().alias("runs"),
             pl.col("regret").mean(),
-            pl.col("regret").std().alias("sd"),
-            pl.col("regret").max().alias("worst"),
+            pl.col("regret").std().alias("regret sd"),
+            pl.col("regret").max().alias("regret worst"),
             pl.col("tow").mean().alias("ToW"),
             pl.col("best_tow").mean().alias("best ToW"),
             (100 * pl.col("test_forget").mean()).alias("forget"),
@@ -198,13 +217,40 @@ TABLES: dict[str, Callable[[Experiment], pl.DataFrame]] = {
 
 FEW_SEEDS = "95 % intervals resample classes and seeds, crossed; with three seeds such an interval covers 85 to 92 %."
 
+WORDS = (
+    "train, test: what is still right of the forgotten class, on its training and test items, in per cent. others: "
+    "test accuracy on all other classes; among themselves: where the forgotten class is not a possible answer. Changes "
+    "are in points."
+)
+
 NOTES = {
-    "compare": f"""{FEW_SEEDS}
-ToW low, ToW high: of the mean. behind, at least: difference from the best mean of the head and its lower bound, paired
-by class and seed; best: that bound is not above 0. Masks have tried every N of their grid on the class's training
-items, but for "uva by tau". Classes that a model never knew (test accuracy 0 before) are left out.""",
-    "attacks": f"""{FEW_SEEDS} low, high: of the difference from the oracle, paired by class and seed.""",
-    "scope": """Instances are stopped where AUS is best, which drives the forgotten items towards 0, where the oracle
-still knows many of them: no claim on instances can be read off these rows.""",
+    "compare": note(
+        WORDS,
+        FEW_SEEDS,
+        "ToW low, ToW high: of the mean. behind, at least: difference from the best mean of the head and its lower "
+        "bound, paired by class and seed; best: that bound is not above 0. Masks have tried every N of their grid on "
+        "the class's training items, but for uva by tau. runs: a class and a seed each. Classes that a model never "
+        "knew (no test item right before) are left out. ToW, JS: nearness to the head that was trained without the "
+        "class (docs/format.md); KV: whose keys never saw it either.",
+    ),
+    "oracle_gap": note(
+        WORDS, "oracle V: trained without the class on the same keys; oracle KV: with keys that never saw it either."
+    ),
+    "attacks": note(
+        "value: of the model that has forgotten; oracle: of the head that was trained without the class. What counts "
+        "is the difference.",
+        FEW_SEEDS,
+        "low, high: of the difference, paired by class and seed.",
+    ),
+    "selection": note(
+        WORDS,
+        "weight, tau: the rule takes pairs by hits of the class less weight times hits of the others, up to the share "
+        "tau of its activations. regret: the best ToW of any N, less that of the rule's N.",
+    ),
+    "scope": note(
+        WORDS,
+        "Instances are stopped where AUS is best, which drives the forgotten items towards 0, where the oracle still "
+        "knows many of them: no claim on instances can be read off these rows.",
+    ),
 }
 """Printed below a table in Markdown."""

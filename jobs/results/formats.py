@@ -2,6 +2,7 @@
 
 import io
 import json
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -107,3 +108,12 @@ FORMATS: dict[str, Callable[[pl.DataFrame], str | bytes]] = {
     "json": as_json,
 }
 """How a table can be written, by name."""
+
+
+def note(*sentences: str) -> str:
+    """A paragraph below a table, in lines."""
+    return textwrap.fill(" ".join(sentences), 118)
+
+
+READ = ("md", "latex")
+"""Those that people read: heads in plain words, shares in per cent (`jobs.results.heads`)."""

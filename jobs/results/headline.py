@@ -87,9 +87,9 @@ def swept_rows(artefact: Artefact) -> pl.DataFrame:
 
 
 def sweep_table(experiment: Experiment) -> pl.DataFrame:
-    """All rows of the sweep, with the items of each class, and the seconds of each class, method and seed.
+    """All rows of the sweep, with the items of each class, its worst neighbour by name, and seconds.
 
-    Seconds are a unit's, shared out; compilation is not in them (since version 4 of the step).
+    Seconds are of each class, method and seed: a unit's, shared out; since version 4 of the step without compilation.
     """
     artefact = experiment.artefact("sweep")
     schema = {"class": pl.Int32, "method": pl.String, "seed": pl.Int32, "seconds": pl.Float64}
@@ -107,6 +107,7 @@ def sweep_table(experiment: Experiment) -> pl.DataFrame:
         ]
         times = pl.DataFrame(seconds, schema=schema)
     items = before(experiment).items
+    classes = experiment.classes
     names = ("class", "train_items", "test_items", "test_others")
     schema = {name: pl.Int32 if name == "class" else pl.Int64 for name in names}
     with as_written(artefact.path / PROVENANCE):
@@ -115,7 +116,17 @@ def sweep_table(experiment: Experiment) -> pl.DataFrame:
     rows = swept_rows(artefact).join(
         pl.DataFrame(sizes, schema, orient="row"), on="class", how="left", maintain_order="left"
     )
-    return rows.join(times, on=["class", "method", "seed"], how="left", maintain_order="left")
+    beside = pl.DataFrame(
+        {
+            "worst_neighbour": range(len(classes)),
+            "worst_neighbour_name": classes,
+            "worst_neighbour_items": items["test"],
+        },
+        {"worst_neighbour": pl.Int32, "worst_neighbour_name": pl.String, "worst_neighbour_items": pl.Int64},
+    )
+    for table, key in ((beside, ["worst_neighbour"]), (times, ["class", "method", "seed"])):
+        rows = rows.join(table, on=key, how="left", maintain_order="left")
+    return rows
 
 
 def item_changes(experiment: Experiment) -> pl.DataFrame | None:
@@ -133,7 +144,7 @@ def at_rule(rows: pl.DataFrame) -> pl.DataFrame:
 def by_class(rows: pl.DataFrame) -> pl.DataFrame:
     """One row per class, method and seed: before, and at the N of the rule.
 
-    rows: as of `sweep_table`. Accuracies in percent, changes in points; "95 %" bounds are over items like the class's
+    rows: as in `sweep_table`. Accuracies in percent, changes in points; "95 %" bounds are over items like the class's
     own (Clopper-Pearson), that of the retain change over test items like those of the other classes (paired).
     """
     first = rows.filter(pl.col("budget") == 0)
@@ -154,9 +165,10 @@ def by_class(rows: pl.DataFrame) -> pl.DataFrame:
         *KEYS,
         outcome.alias("outcome"),
         pl.col("budget_n").alias("budget"),
-        (100 * pl.col("share_n")).alias("share %"),
-        (100 * pl.col("pairs_masked_share_n")).alias("masked %"),
-        (100 * pl.col("forget_hit_share_n")).alias("hits %"),
+        (100 * pl.col("share_n")).alias("N as %"),
+        pl.col("pairs_masked_n").alias("pairs masked"),
+        (100 * pl.col("pairs_masked_share_n")).alias("pairs masked %"),
+        (100 * pl.col("forget_hit_share_n")).alias("activations held %"),
         *(part for split in SPLITS for part in accuracy_columns(split)),
         (100 * pl.col("test_retain")).alias("retain before"),
         (100 * pl.col("test_retain_n")).alias("retain after"),
@@ -167,18 +179,28 @@ def by_class(rows: pl.DataFrame) -> pl.DataFrame:
         (100 * (pl.col("test_retain_among_retain_n") - pl.col("test_retain_among_retain"))).alias(
             "among retain change"
         ),
+        pl.col("worst_neighbour_name_n").alias("worst other"),
         (100 * pl.col("neighbour_damage_n")).alias("neighbour damage"),
+        (pl.col("neighbour_damage_n") * pl.col("worst_neighbour_items_n"))
+        .round()
+        .cast(pl.Int64)
+        .alias("its lost items"),
+        pl.col("worst_neighbour_items_n").alias("its test items"),
         pl.col("seconds"),
     )
     return table.sort(KEYS)
 
 
 def accuracy_columns(split: str) -> list[pl.Expr]:
-    """Of one split: accuracy before and after, the count behind it, and its bounds."""
-    right = (pl.col(f"{split}_forget_n") * pl.col(f"{split}_items")).round().cast(pl.Int64)
+    """Of one split: accuracy before and after, the counts behind them, and the bounds of the latter."""
+    right_before, right = (
+        (pl.col(name) * pl.col(f"{split}_items")).round().cast(pl.Int64)
+        for name in (f"{split}_forget", f"{split}_forget_n")
+    )
     counts = pl.struct(right.alias("right"), pl.col(f"{split}_items").alias("items"))
     return [
         (100 * pl.col(f"{split}_forget")).alias(f"{split} before"),
+        right_before.alias(f"{split} right before"),
         (100 * pl.col(f"{split}_forget_n")).alias(f"{split} after"),
         right.alias(f"{split} right"),
         pl.col(f"{split}_items").alias(f"{split} items"),

@@ -8,7 +8,7 @@ import polars as pl
 from dkvb.orders import TAU
 from jobs.printable import shown
 from jobs.results.experiment import Experiment
-from jobs.results.formats import cell
+from jobs.results.formats import cell, note
 from jobs.results.headline import (
     FORGOTTEN,
     KNOWN,
@@ -28,9 +28,9 @@ from store.artefacts import as_written
 def by_method(classes: pl.DataFrame, items: pl.DataFrame | None = None, *, test_items: int = 0) -> pl.DataFrame:
     """One row per method: mean, spread and worst over its classes and seeds at the N of the rule.
 
-    classes: as of `by_class`. Classes that were never known, have no test items, or whose grid does not reach the rule
+    classes: as in `by_class`. Classes that were never known, have no test items, or whose grid does not reach the rule
     are counted, and left out of everything else.
-    items: as of `jobs.results.headline.item_changes`, where there is one; test_items: how many there are.
+    items: as in `jobs.results.headline.item_changes`, where there is one; test_items: how many there are.
     """
     counts = [
         (pl.col("outcome") == outcome).sum().alias(outcome)
@@ -59,15 +59,15 @@ def by_method(classes: pl.DataFrame, items: pl.DataFrame | None = None, *, test_
     ]
     means = judged.group_by("method").agg(
         *after,
-        pl.col("share %").mean().alias("N share %"),
-        pl.col("masked %").mean().alias("pairs masked"),
+        pl.col("N as %").mean(),
+        pl.col("pairs masked %").mean(),
         pl.col("retain before").mean(),
         change.mean(),
         change.min().alias("retain change worst"),
         pl.col("among retain change").mean(),
         pl.col("neighbour damage").max().alias("neighbour damage worst"),
     )
-    table = classes.group_by("method").agg(pl.len().alias("sweeps"), *counts)
+    table = classes.group_by("method").agg(pl.len().alias("runs"), *counts)
     for more in (means, spread, over_items(judged, items, test_items)):
         table = table.join(more, on="method", how="left")
     last = ("among retain change", "neighbour damage worst")
@@ -153,17 +153,39 @@ def heads(experiment: Experiment) -> dict[str, float | None]:
     return {"linear": linear, "dkvb": percent(before(experiment).accuracy["test"])}
 
 
+RULE = (
+    f"Each class is forgotten by itself, at the smallest N whose masked pairs hold {100 * TAU:g} % of its training "
+    "activations."
+)
+WORDS = (
+    "N counts pairs (uva) or examples (uve); N as %: of the pairs that the class activates, or of its training items. "
+    "train, test: of the forgotten class, on its training and test items. others: test accuracy on all other classes; "
+    "among themselves: where the forgotten class is not a possible answer. Changes and losses are in points."
+)
+
 NOTES = {
-    "summary": f"""Each class is forgotten by itself, at the smallest N whose masked pairs hold {100 * TAU:g} % of its
-training activations: no test item and no prediction chooses it. Percent; changes in points. forgotten: at most 0.5 %
-left on training and on test items. Means are over classes that were forgotten or not; those never known (test accuracy
-0 before), without test items, or whose grid does not reach the rule are counted apart. "95 % high worst": the highest
-Clopper-Pearson bound of a class. The mean retain change has two intervals: over classes like these, on these test items
-(Student's t, seeds of uve averaged); and over test items like these, for these classes. Both are of one model.
-membership AUC: loss of all training items against all test items, before anything is forgotten; 0.5 leaks nothing.""",
-    "classes": f"""At the smallest N that holds {100 * TAU:g} % of the class's training activations. right, items: what
-the model still recognises of the class's training and test items. "95 %" bounds are Clopper-Pearson's, over items like
-these; that of the retain change is over test items of the other classes, paired.""",
+    "summary": note(
+        RULE,
+        "No test item and no prediction chooses it.",
+        WORDS,
+        "runs: a class and a seed each. forgotten: at most 0.5 % still recognised, of training and of test items. "
+        "Means are over classes that were forgotten or not; those never known (no test item right before), without "
+        "test items, or whose grid does not reach the rule are counted apart. highest 95 % bound: Clopper-Pearson's, "
+        "of any class. The mean change of the others has two intervals: over classes like these, on these test items "
+        "(Student's t, seeds of uve averaged); and over test items like these, for these classes. Both are of one "
+        "model. membership AUC: losses of all training items against all test items; 0.5: they cannot be told apart.",
+    ),
+    "classes": note(
+        RULE,
+        WORDS,
+        "right: recognised. worst other: the class that lost most test accuracy. 95 % bounds are Clopper-Pearson's, "
+        "over items like these; that of the others' change is over test items, paired.",
+    ),
+    "sweep": note(
+        "activations held: training activations on masked pairs.",
+        WORDS,
+        "of before: of the accuracy at N = 0. worst other: the class that lost most test accuracy.",
+    ),
 }
 """Printed below a table in Markdown."""
 

@@ -177,7 +177,7 @@ def run_steps(steps: Mapping[str, Step], root: Place, executor: Executor, progre
         causes = [outcome.exception for open_step in failed for outcome in open_step.failed]
         raise StepFailed(
             "\n".join(
-                [*map(report, failed), "what was finished is kept; mend the cause and run the same command again"]
+                [*map(report, failed), "what was finished is kept; fix the cause and run the same command again"]
             ),
             unreachable=all(isinstance(cause, ConnectionError) for cause in causes),
         )

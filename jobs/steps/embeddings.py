@@ -233,7 +233,7 @@ def check_alike(task: Task[Asks], marks: Mapping[str, Any]) -> None:
     for mark in marks.values():
         if differ := inputs.differences(first, mark["backbone"]):
             raise ImageDataError(
-                f"{task.output.path}: shards were embedded in different ways (not alike in: {', '.join(differ)}), "
+                f"{task.output.path}: shards were embedded in different ways (they differ in: {', '.join(differ)}), "
                 "which changes codes; delete the folder and run again in one environment"
             )
 

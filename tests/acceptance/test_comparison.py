@@ -14,6 +14,7 @@ from dkvb.bottleneck import Bottleneck
 from dkvb.metrics import accuracy
 from jobs.comparison import attacks
 from jobs.comparison.methods import chosen
+from jobs.diff import diff
 from jobs.errors import BadRequest, BadSpec
 from jobs.figures import draw
 from jobs.integrity import verify
@@ -330,3 +331,19 @@ def test_oracles_of_an_older_root_get_axes_of_two_lengths(compared, tmp_path):
         for name in ("class/c/0", "zarr.json"):
             path = f"{step}/{older.artefact(step).digest}/data.zarr/{name}"
             assert (root / path).read_bytes() == (compared.root / path).read_bytes()
+
+
+def test_two_comparisons_are_paired_by_class_and_seed(compared):
+    made = diff(compared, compared)
+    assert made.methods is not None
+    assert made.attacks is not None
+    assert set(made.methods["difference"].to_list()) == {0.0}
+    expected = compare_tables.compare_table(compared)
+    shown = made.methods.filter(pl.col("measure") == "test after %").select("head", "method", "a")
+    assert dict(zip(shown.select("head", "method").iter_rows(), shown["a"], strict=True)) == {
+        (row["head"], row["method"]): pytest.approx(row["forget"]) for row in expected.iter_rows(named=True)
+    }
+    assert len(made.attacks) == len(compare_tables.attacks_table(compared))
+    text = made.text()
+    assert "Every method" in text
+    assert "Attacks: 0 of" in text

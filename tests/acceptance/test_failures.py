@@ -203,5 +203,5 @@ def test_shards_embedded_in_different_ways_are_not_mixed(own, run_tiny, images):
     mark["backbone"]["precision"] = "bfloat16"
     path.write_text(json.dumps(mark))
     (artefact.path / "DONE").unlink()
-    with pytest.raises(ImageDataError, match=r"not alike in: precision"):
+    with pytest.raises(ImageDataError, match=r"they differ in: precision"):
         run_tiny(own.root, images)

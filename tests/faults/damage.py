@@ -27,7 +27,7 @@ from itertools import cycle
 from pathlib import Path
 from statistics import median
 
-from store.artefacts import CERTIFICATE
+from jobs.certificate import LOG
 from tests.faults.answers import Judged, answers, ask, commands, has, judge, repair, resume
 from tests.faults.children import warm
 from tests.faults.finished import Copy, Source, digits, tiny
@@ -83,8 +83,8 @@ def damaged(copy: Copy, file: str, name: str, *, seed: int) -> bytes | None:
 
 
 def damages(copy: Copy, *, seed: int) -> Iterator[tuple[str, str]]:
-    """Every file with every damage that changes it; certificates have a check of their own, `dkvb verify`."""
-    for file in (name for name in copy.files() if not name.startswith("requests/") and Path(name).name != CERTIFICATE):
+    """Every file with every damage that changes it."""
+    for file in copy.files():
         data = (copy.path / file).read_bytes()
         yield from ((file, name) for name in (*DAMAGES, SWAPPED) if damaged(copy, file, name, seed=seed) != data)
 
@@ -110,10 +110,12 @@ class Tried:
             path.write_bytes(holds)
         ended = ask(self.copy, self.words, self.folder)
         found = [judge(command, one, self.expected[command], self.copy.path) for command, one in ended.items()]
-        where = "/".join(file.split("/")[:2])  # the artefact, whichever of its files is blamed
+        # The artefact, whichever of its files is blamed; of the log what is beside a removed entry.
+        of_log = file.startswith(f"{LOG}/")
+        where = LOG if of_log else "/".join(file.split("/")[:2])
         if "verify" in ended and where not in ended["verify"].message and not file.endswith(NO_NUMBERS):
             found.append(Judged("verify", "missed", f"found: {ended['verify'].message[:200] or 'nothing'}"))
-        if again is not None:
+        if again is not None and not of_log:  # which nothing makes again
             found.append(again(self.source, self.copy, file, self.folder))
         self.copy.put_back()
         self.count(file, name, found)

@@ -44,9 +44,10 @@ def digits(folder: Path, root: Path | None) -> Source:
 
 
 def finish(source: Source, folder: Path) -> Source:
-    """Run what is not there, and one request."""
-    request = ("unlearn", source.root, "--class", source.classes[0])
-    for words in (source.run(source.root), request):
+    """Run what is not there, and three requests: one class, the other, the first again."""
+    one, other = source.classes
+    requests = [("unlearn", source.root, "--class", name) for name in (one, other, one)]
+    for words in (source.run(source.root), *requests):
         (ended,) = forked([dkvb(*words)], folder, limit=1800, room=2**40)
         require(ended, " ".join(map(str, words)))
     return source

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from jobs import certificate
+from jobs import certificate, evidence
 from jobs.certificate import Asker, Finding
 from jobs.errors import BadRequest
 from store.artefacts import CERTIFICATE
@@ -68,7 +68,7 @@ def test_a_signed_certificate_holds(root, keys):
     assert failed(path) == []
     assert failed(path, root) == []
     assert failed(path, root, public) == []
-    (row,) = certificate.log(root)
+    (row,) = evidence.log(root)
     assert (row["by"], row["ticket"], row["classes"], row["signed"]) == ("A. Person", "T-1", ["cät"], True)
 
 
@@ -129,7 +129,7 @@ def test_without_a_signature_damage_is_still_seen_and_a_key_asks_for_one(root, k
 def test_the_log_keeps_each_request(root):
     first, second = write(root, by="A"), write(root, by="B")
     assert first == second
-    assert [row["by"] for row in certificate.log(root)] == ["A", "B"]
+    assert [row["by"] for row in evidence.log(root)] == ["A", "B"]
     (entry, _) = sorted((root / certificate.LOG).iterdir())
     assert failed(entry) == []
 

@@ -171,7 +171,7 @@ def test_what_cannot_be_paired_is_refused(both, finished):
     with pytest.raises(BadRequest, match="the same in another order"):
         check_classes(finished, with_classes(finished, ["bee", "ant", "cat"]))
     steps = {**finished.steps, "manifest[test]": finished.steps["manifest[train]"]}
-    with pytest.raises(BadRequest, match=r"found other test items .15 in 2 shards, and 41 in 4"):
+    with pytest.raises(BadRequest, match=r"found different test items .15 in 2 shards, and 41 in 4"):
         diff(finished, replace(finished, steps=steps))
 
 

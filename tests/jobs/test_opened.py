@@ -99,7 +99,7 @@ def test_what_a_request_did_is_measured(own_study):
     mask = own_study.stored.read_mask(done["mask"])[0]
     same = own_study.query.measure(mask, "cat")
     assert same.to_json() == measured.to_json()
-    with pytest.raises(BadRequest, match="no class"):
+    with pytest.raises(BadRequest, match="does not say which class it forgets"):
         own_study.query.measure(mask)
 
 

@@ -172,10 +172,10 @@ def test_the_same_request_again_writes_the_same_mask(own):
 
 
 def test_two_requests_with_different_masks_lie_in_different_folders(own):
-    # Of 11 ants and 17 cats 0.6 are 7 and 11, which is not 11 of each.
+    # The pairs that hold 0.6 of the activations are those of fewer ants than cats.
     one = forget(own, "ant", "cat", method="uve", share=0.6)
     mask = mask_of(one)
-    other = forget(own, "ant", "cat", method="uve", budget=11)
+    other = forget(own, "ant", "cat", method="uve", budget=one.spec.budget)
     assert not torch.equal(mask_of(other), mask)
     assert one.mask != other.mask
 
@@ -191,9 +191,9 @@ def test_no_test_label_is_read(method, own, finished):
     counts = counts_of(finished)[2]
     if method == "uva":
         order = orders.by_activation(counts)
-        expected = order.mask(order.smallest(0.5))
     else:
-        expected = orders.by_example(codes_of(finished, 2), counts, seed=0).mask(9)
+        order = orders.by_example(codes_of(finished, 2), counts, seed=0)
+    expected = order.mask(order.smallest(0.5))
     np.testing.assert_array_equal(mask_of(done), expected)
 
 
@@ -207,7 +207,8 @@ def test_skipped_items_are_no_examples(run_tiny, own_images, tmp_path):
     for path in sorted((own_images / "train" / "cat").iterdir())[:4]:
         path.write_bytes(b"broken")
     done = run_tiny(tmp_path / "root", own_images, {"images.on_error": "skip"})
-    assert forget(done, "cat", method="uve", share=1.0).spec.budget == 13
+    assert forget(done, "cat", method="uve", share=1.0).effect.forget_hit_share == 1
+    assert forget(done, "cat", method="uve", budget=13).effect.forget_hit_share == 1
     with pytest.raises(BadBudget, match="larger than the 13 training items of class 'cat'"):
         forget(done, "cat", method="uve", budget=14)
 
@@ -297,6 +298,19 @@ def test_without_budget_and_share_n_is_that_of_the_rule(own):
             order = orders.by_example(codes_of(own, k), counts[k], seed=seed)
             shares = [orders.hit_share(counts[k], order.mask(n)) for n in (done.spec.budget - 1, done.spec.budget)]
             assert shares[0] < orders.TAU - 1e-9 < shares[1]
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 1.0])
+def test_a_share_means_activations_for_both_methods(share, own):
+    counts, order = counts_of(own)[2], orders.by_example(codes_of(own, 2), counts_of(own)[2], seed=0)
+    done = forget(own, "cat", method="uve", share=share)
+    assert done.effect.forget_hit_share >= share - 1e-9 > orders.hit_share(counts, order.mask(done.spec.budget - 1))
+
+
+@pytest.mark.parametrize("method", ["uva", "uve"])
+def test_the_share_of_the_rule_given_by_hand_masks_what_the_rule_masks(method, own):
+    asked = forget(own, "cat", method=method, share=orders.TAU)
+    assert torch.equal(mask_of(asked), mask_of(forget(own, "cat", method=method)))
 
 
 def test_several_classes_by_the_rule_hold_the_share_of_each(own):

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from dkvb.bottleneck import Bottleneck
-from jobs.certificate import Asker, log, read, verify
+from jobs.certificate import Asker, read, verify
 from jobs.errors import BadRequest
+from jobs.evidence import log
 from jobs.integrity import verify as verify_root
 from jobs.unlearn import Request, unlearn
 from jobs.unlearned import as_text

@@ -238,7 +238,7 @@ def test_a_place_with_other_files_is_no_root(folder):
 
 @pytest.mark.parametrize(("step", "digest"), [("../up", "0" * 16), ("codes", "../../etc"), ("codes", "0" * 15)])
 def test_an_artefact_cannot_lie_outside_its_root(step, digest, tmp_path):
-    with pytest.raises(NotARoot, match="no step of ours"):
+    with pytest.raises(NotARoot, match="which dkvb never writes"):
         Artefact(tmp_path, step, digest)
 
 

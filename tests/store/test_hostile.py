@@ -69,7 +69,7 @@ def test_an_artefact_that_is_a_link_is_refused(artefact, root):
 @pytest.mark.parametrize("read", [read_bytes, read_table, lambda path: read_all(path.parent, ".parquet")])
 def test_a_pipe_in_place_of_a_file_holds_nobody_up(read, tmp_path):
     os.mkfifo(tmp_path / "sweep.parquet")
-    with pytest.raises(NotARoot, match=r"sweep\.parquet: is no file"):
+    with pytest.raises(NotARoot, match=r"sweep\.parquet: is not a file"):
         read(tmp_path / "sweep.parquet")
 
 
@@ -226,7 +226,7 @@ def test_a_table_of_other_columns_or_types_is_refused(root):
     schema = {"name": pl.String, "n": pl.Int64}
     for content in ({"name": ["a"]}, {"name": ["a"], "n": ["1"]}, {"name": [["a"]], "n": [1]}):
         pl.DataFrame(content).write_parquet(path)
-        with pytest.raises(NotARoot, match="other columns or types"):
+        with pytest.raises(NotARoot, match="columns or types are not"):
             read_table(path, schema)
     path.write_bytes(b"PAR1 no table PAR1")
     with pytest.raises(NotARoot, match="not a readable table"):
@@ -269,10 +269,10 @@ def test_a_manifest_of_something_else_is_refused(changes):
 @pytest.mark.parametrize("name", ["/etc/passwd", "../up.tar", "a/../../up.tar"])
 def test_images_are_named_below_their_location(name, tmp_path):
     for given in ({"pattern": name}, {"pattern": "*.tar", "class_file": name}):
-        with pytest.raises(ImageSourceError, match="leads out"):
+        with pytest.raises(ImageSourceError, match="points outside"):
             open_images("webdataset", str(tmp_path), **given)
     manifest = Manifest.from_json({"classes": ["a"], "shards": [LABELS | {"name": name}], "problems": []})
-    with pytest.raises(ImageSourceError, match="leads out"):
+    with pytest.raises(ImageSourceError, match="points outside"):
         next(open_images("webdataset", str(tmp_path), pattern="*.tar").read(manifest.shards[0]))
 
 

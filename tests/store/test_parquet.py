@@ -84,7 +84,7 @@ def test_a_column_of_another_name_is_no_label_unless_the_spec_names_it(columns, 
 )
 def test_a_label_that_is_neither_whole_number_nor_text_is_refused_by_its_type(label, kind, tmp_path):
     write(tmp_path / "p.parquet", {"label": label, "fold": [0, 1]})
-    with pytest.raises(ImageSourceError, match="neither integers nor texts") as caught:
+    with pytest.raises(ImageSourceError, match="neither integers nor strings") as caught:
         scanned(tmp_path)
     assert f"label ({kind})" in str(caught.value)
 

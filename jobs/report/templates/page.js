@@ -138,6 +138,8 @@
     move();
   };
 
+  const ofItems = (lost, k) => `${whole(Math.round((lost * data.test[k]) / 10000))} of its ${whole(data.test[k])} test items`;
+
   // Which class loses most, from which N to which.
   const stretches = (row) => {
     let start = 0;
@@ -149,7 +151,7 @@
         const from = whole(row.n[start]);
         const to = whole(row.n[i - 1]);
         hit.append(element("li", {}, isolated(data.classes[worst]),
-          `: N = ${from === to ? from : `${from} to ${to}`}, up to ${fixed(most / 100)} points`));
+          `: N = ${from === to ? from : `${from} to ${to}`}, up to ${fixed(most / 100)} points (${ofItems(most, worst)})`));
       }
       start = i;
     }
@@ -173,8 +175,15 @@
       fact("All other classes", others
         ? `${fixed(retain)}\u00a0% of test items right, ${signed(share(row.change[i], others))} points (${whole(row.change[i]).replace("-", "\u2212")} items)`
         : "no items"));
-    if (row.worst[i] !== null && row.damage[i] > 0) {
-      facts.append(fact("Loses most", isolated(data.classes[row.worst[i]]), `, ${fixed(row.damage[i] / 100)} points`));
+    if (i === row.rule && row.hit) {
+      const lines = row.hit.map(([k, was, now]) => element("li", {}, isolated(data.classes[k]),
+        `: ${whole(now)} of ${whole(data.test[k])} right, before ${whole(was)} (${signed(share(now - was, data.test[k]))} points)`));
+      facts.append(fact("Hit hardest", lines.length ? element("ul", {}, ...lines) : "no other class lost a test item"));
+    } else if (row.worst[i] !== null && row.damage[i] > 0) {
+      const more = row.hit ? "; the five that lose most are counted at the N of the rule"
+        : "; only the worst is counted here, `dkvb query ROOT collateral` counts every class";
+      facts.append(fact("Hit hardest", isolated(data.classes[row.worst[i]]),
+        `, ${fixed(row.damage[i] / 100)} points (${ofItems(row.damage[i], row.worst[i])})${more}`));
     }
     if (data.alike[row.k]) {
       const names = data.alike[row.k].flatMap(([k, percent], place) =>

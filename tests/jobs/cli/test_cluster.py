@@ -36,7 +36,7 @@ def test_a_file_is_rendered_once_and_never_over_another(dkvb, tmp_path):
     ended = dkvb("cluster", "render", "-o", path)
     assert (ended.code, ended.err) == (
         2,
-        f"dkvb: {path}: is there already; name another file, or remove it first\n",
+        f"dkvb: {path}: already exists; name another file, or remove it first\n",
     )
     assert path.read_bytes() == before
     assert dkvb("cluster", "render", "-o", tmp_path / "no" / "folder").err.endswith("No such file or directory\n")

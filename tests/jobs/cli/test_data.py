@@ -65,7 +65,7 @@ def test_the_set_is_made_once_and_counted(words, dkvb, tmp_path):
     assert first.err.startswith(f"looking through {tmp_path}/vggface2\n")
     again = dkvb(*words)
     assert (again.code, again.err) == (0, "")
-    assert "of seed 0 is there already, nothing was done\n" in again.out
+    assert "of seed 0 already exists, nothing was done\n" in again.out
 
 
 def test_json_has_the_same_numbers(words, dkvb, tmp_path):
@@ -99,7 +99,7 @@ def test_mistakes_end_in_one_message(words, dkvb, tmp_path):
             (tmp_path / "few", tmp_path / "new"),
             "found 0 identities, 0 of them with 7 image files or more; 3 are needed",
         ),
-        ((tree, tmp_path / "taken"), f"{tmp_path}/taken: is there already and holds other files; name a new folder"),
+        ((tree, tmp_path / "taken"), f"{tmp_path}/taken: already exists and holds other files; name a new folder"),
         ((tree, out, "--seed", "1"), f"{tmp_path}/out: holds a set of seed 0, asked was seed 1; name a new folder"),
         ((tree, "s3://bucket/lacuna"), "an address; LACUNA is made from a folder into a folder of this machine"),
     ):

@@ -68,7 +68,7 @@ def test_a_root_that_cannot_be_made_is_named(where, dkvb, run_words, tmp_path):
     root = tmp_path / "file" / "root" if where == "below a file" else Path("/proc/dkvb")
     text = message(dkvb(*run_words(root=root)), 1)
     assert text.startswith(f"{root}: cannot be used as root")
-    assert "choose a folder you can write" in text
+    assert "choose a folder you can write to" in text
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="gives up the superuser's rights the Linux way")

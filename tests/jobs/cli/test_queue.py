@@ -38,12 +38,24 @@ def test_a_queue_that_is_not_there_is_no_empty_queue(words, dkvb, queue):
     assert text == f"{queue}: no dkvb-queue.json there, so it is not a queue; `dkvb submit` makes and names one\n"
 
 
-def test_a_queue_that_was_not_named_is_asked_for(dkvb, monkeypatch):
+NAMELESS = [
+    ["list"],
+    ["show", "j"],
+    ["logs", "j"],
+    ["stop", "j"],
+    ["retry", "j"],
+    ["priority", "j", "1"],
+    ["reconcile"],
+]
+
+
+@pytest.mark.parametrize("words", NAMELESS, ids=lambda words: words[0])
+def test_a_queue_that_was_not_named_is_asked_for(words, dkvb, monkeypatch):
     monkeypatch.delenv("DKVB_QUEUE", raising=False)
-    ended = dkvb("jobs", "list")
-    assert ended.code == 2
-    assert "give --queue" in ended.err
-    assert "DKVB_QUEUE" in ended.err
+    text = message(dkvb("jobs", *words), 2)
+    assert text.startswith("jobs: found no queue, neither --queue nor DKVB_QUEUE; give --queue FOLDER")
+    assert "`dkvb submit` printed it" in text
+    assert "Usage" not in text
 
 
 @pytest.mark.parametrize("words", [["show"], ["logs"], ["logs", "-f"], ["stop"], ["retry"], ["priority"]])
@@ -84,7 +96,7 @@ def test_priority_moves_a_job_and_takes_a_negative_number(dkvb, queue):
 def test_a_job_that_waits_is_stopped_and_tried_again(dkvb, queue):
     job = add(queue, assignment())
     assert "is queued; only a failed or a stopped job" in message(dkvb("jobs", "retry", job.id), 2)
-    assert dkvb("jobs", "stop", job.id).out == f"{job.id}: ordered to stop\n"
+    assert dkvb("jobs", "stop", job.id).out == f"{job.id}: told to stop\n"
     assert "has stopped already" in message(dkvb("jobs", "stop", job.id), 2)
     assert dkvb("jobs", "logs", job.id, "-f").code == 0
     assert dkvb("jobs", "retry", job.id).out == f"{job.id}: queued again\n"
@@ -94,7 +106,7 @@ def test_a_job_that_waits_is_stopped_and_tried_again(dkvb, queue):
 @pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "nonsense", "http://127.0.0.1", "", "ftp://h:1"])
 def test_what_is_no_address_of_a_job_server_is_refused_and_nothing_is_queued(address, dkvb, queue, tmp_path):
     text = message(dkvb("submit", "digits", "--root", tmp_path / "root", "--address", address), 1)
-    assert "is none of host:port, http://host:port, https://host:port or auto" in text
+    assert "is not host:port, http://host:port, https://host:port or auto" in text
     assert not queue.exists()
 
 

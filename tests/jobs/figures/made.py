@@ -30,12 +30,14 @@ def swept(v, *, grid=11, seed=0, items=25, methods=("uva", "uve")):
                 rows.append(
                     plain
                     | about
+                    | {"worst_neighbour_name": names(1)[0], "worst_neighbour_items": items}
                     | {"share": share, "forget_hit_share": min(1.0, share * 1.15), "worst_neighbour": 0}
                     | {"test_forget": left, "train_forget": max(stuck, 1 - pace * share / 2), "test_retain": kept}
                     | {"train_retain": 1 - 0.01 * share, "test_retain_lost": lost, "test_retain_gained": gained}
                     | {"train_items": 4 * items, "test_items": items, "test_others": items * (v - 1), "seconds": 0.1}
                 )
-    more = dict.fromkeys(("train_items", "test_items", "test_others"), pl.Int64) | {"seconds": pl.Float64}
+    counts = ("train_items", "test_items", "test_others", "worst_neighbour_items")
+    more = dict.fromkeys(counts, pl.Int64) | {"worst_neighbour_name": pl.String, "seconds": pl.Float64}
     return pl.DataFrame(rows, schema={**SWEEP, **more}, strict=False)
 
 

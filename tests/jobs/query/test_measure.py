@@ -56,7 +56,7 @@ def test_everything_masked_is_gone_and_told_from_nothing(stored):
 
 
 def test_a_class_must_be_named(stored):
-    with pytest.raises(BadRequest, match="no class"):
+    with pytest.raises(BadRequest, match="does not say which class it forgets; give --class NAME"):
         measure(stored, np.zeros(stored.size, bool), [])
 
 

@@ -23,6 +23,11 @@ def test_items_are_all_items(stored):
     assert dict(found.iter_rows()) == {split: len(stored.labels(split)) for split in ("train", "test")}
 
 
+@pytest.mark.parametrize("text", ["show tables", " SHOW TABLES; "])
+def test_the_names_of_all_tables_can_be_asked(stored, text):
+    assert {"classes", "sweep", "compare", "counts", "items"} <= {*sql.query(stored, text)["table"]}
+
+
 def test_the_summary_is_there(stored):
     assert len(sql.query(stored, "select * from summary")) == 2
 

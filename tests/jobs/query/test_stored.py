@@ -96,7 +96,7 @@ def test_a_mask_is_found_by_file_folder_and_digest(own):
     assert masks[0].sum() == made.effect.pairs_masked
     assert all(np.array_equal(masks[0], mask) for mask in masks)
     assert np.array_equal(masks[0], stored.rule_mask([0]))
-    with pytest.raises(BadRequest, match="is no mask file"):
+    with pytest.raises(BadRequest, match="is neither a mask file"):
         stored.read_mask("nowhere")
 
 

@@ -143,7 +143,7 @@ def test_a_decided_job_that_did_not_start_is_stopped_and_its_driver_then_does_no
     attempt = decided(job, job.assignment.address)
     stop(again(job), lines.append)
     assert name_of(job) == "stopped"
-    assert lines[0] == f"{job.id}: ordered to stop"
+    assert lines[0] == f"{job.id}: told to stop"
     assert "nothing answers" in lines[1]
     assert drive(again(job), again(job).attempts[0]) == 0
     assert "nothing to do" in capsys.readouterr().out

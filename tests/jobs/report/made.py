@@ -54,6 +54,7 @@ def swept(names, *, budgets=20, train=1300, test=50, methods=("uva", "uve"), see
                     row |= {"test_retain": retain - lost / others if others else None}
                     row |= {"test_retain_among_retain": row["test_retain"], "seconds": 0.25}
                     row |= {"worst_neighbour": (k + 1 + step // 7) % v, "neighbour_damage": 3 * cost * at}
+                    row |= {"worst_neighbour_name": names[(k + 1 + step // 7) % v], "worst_neighbour_items": test}
                     row |= {"test_retain_lost": lost + 2, "test_retain_gained": 2}
                     row |= {"train_items": train, "test_items": test, "test_others": others}
                     rows.append(row)

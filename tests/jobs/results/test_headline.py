@@ -51,6 +51,8 @@ def test_a_class_is_shown_at_the_first_budget_that_holds_the_share_of_the_rule()
     assert found["retain change"] == pytest.approx(-5.0)
     assert found["among retain change"] == pytest.approx(-5.0)
     assert found["neighbour damage"] == pytest.approx(12.5)
+    assert (found["its lost items"], found["its test items"], found["worst other"]) == (5, 40, "a")
+    assert (found["train right before"], found["test right before"]) == (800, 400)
     # 150 lost, 50 gained of 2000: variance (200 - 100^2 / 2000) / 2000^2.
     assert found["retain change ± 95 % over items"] == pytest.approx(100 * 1.959963984540054 * 195**0.5 / 2000)
     for split, right, items in (("train", 3, 1000), ("test", 2, 500)):

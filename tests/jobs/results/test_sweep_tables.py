@@ -52,7 +52,7 @@ def test_a_method_is_the_mean_and_the_worst_of_its_classes():
     assert found == pytest.approx(
         {
             "method": "uva",
-            "sweeps": 2,
+            "runs": 2,
             FORGOTTEN: 1,
             KNOWN: 1,
             NEVER_KNOWN: 0,
@@ -68,8 +68,8 @@ def test_a_method_is_the_mean_and_the_worst_of_its_classes():
             "test after worst": 10.0,
             "test right": 52,
             "test items": 1000,
-            "N share %": 50.0,
-            "pairs masked": 2.5,
+            "N as %": 50.0,
+            "pairs masked %": 2.5,
             "retain before": 70.0,
             "retain change": -1.5,
             "retain change worst": -5.0,
@@ -87,7 +87,7 @@ def test_what_tells_nothing_of_forgetting_is_counted_and_left_out_of_every_mean(
     never = class_rows("b", test=(0.0, 0.0), train=(1.0, 0.9), retain=(0.1, 0.0))
     no_items = class_rows("c", test=(None, None), train=(1.0, 0.9), retain=(0.1, 0.0), test_items=0)
     unreached = [row("d", 0, 0.9, 0.1), row("d", 9, 0.5, 0.0, forget_hit_share=0.94)]
-    alone = by_method(by_class(frame(told))).drop("sweeps")
+    alone = by_method(by_class(frame(told))).drop("runs")
     classes = by_class(frame([*told, *never, *no_items, *unreached]))
     (found,) = by_method(classes).to_dicts()
     assert [found[name] for name in (FORGOTTEN, KNOWN, NEVER_KNOWN, NO_ITEMS, NOT_REACHED)] == [1, 0, 1, 1, 1]
@@ -98,7 +98,7 @@ def test_what_tells_nothing_of_forgetting_is_counted_and_left_out_of_every_mean(
 
 def test_where_no_class_tells_anything_every_mean_is_null():
     (found,) = by_method(by_class(frame(class_rows("a", test=(0.0, 0.0), train=(1.0, 0.0))))).to_dicts()
-    assert (found["sweeps"], found[NEVER_KNOWN]) == (1, 1)
+    assert (found["runs"], found[NEVER_KNOWN]) == (1, 1)
     assert {found[name] for name in ("test after", "retain change", "retain change sd", "train right")} <= {None, 0}
 
 
@@ -110,7 +110,7 @@ def test_the_interval_is_over_classes_with_seeds_averaged_first():
     rows = [*runs("a", [-0.01, -0.03]), *runs("b", [0.01, 0.05])]
     (found,) = by_method(by_class(frame(rows))).to_dicts()
     # Classes change by -2 and +3 points on average: their deviation is sqrt(12.5).
-    assert found["sweeps"] == 4
+    assert found["runs"] == 4
     assert found["retain change"] == pytest.approx(0.5)
     assert found["retain change sd"] == pytest.approx(math.sqrt(12.5))
     assert found["retain change ± 95 % over classes"] == pytest.approx(T * math.sqrt(12.5) / math.sqrt(2))
@@ -147,7 +147,7 @@ def test_the_tables_of_an_experiment_come_from_its_sweep(finished):
     table = TABLES["summary"](finished)
     model = ["model train", "model test", "model membership AUC"]
     assert_frame_equal(table.drop(model), by_method(classes, item_changes(finished), test_items=15))
-    assert table["sweeps"].to_list() == [3, 6]
+    assert table["runs"].to_list() == [3, 6]
     assert set(NOTES) <= set(TABLES)
 
 
