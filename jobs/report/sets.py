@@ -80,7 +80,7 @@ def set_table(method: str, rows: Sequence[dict[str, Any]]) -> Table:
         ],
         rows=[
             [
-                Cell(f"{row['draws']:,} draws") if row["classes"] is None else Cell(name(row["classes"]), name=True),
+                Cell(f"{row['draws']:,} draws") if row["named set"] is None else Cell(name(row["named set"]), name=True),
                 number_cell(row["size"], 0),
                 Cell(f"{row['forgotten']:,} of {row['sweeps']:,}", value=row["forgotten"] / row["sweeps"]),
                 *(still_known(row, split) for split in ("train", "test")),

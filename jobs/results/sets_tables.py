@@ -14,7 +14,7 @@ from jobs.step import SPLITS
 from store.columns import SETS
 from store.layout import SETS_TABLE
 
-SET = ["method", "size", "classes"]
+SET = ["method", "size", "named set"]
 """What a row of the table is of: all random sets of one size, without names of classes, or one set by name."""
 
 
@@ -54,7 +54,7 @@ def at_rule(rows: pl.DataFrame) -> pl.DataFrame:
     return both.select(
         *keys,
         "size",
-        pl.when(pl.col("draw").is_null()).then(named).alias("classes"),
+        pl.when(pl.col("draw").is_null()).then(named).alias("named set"),
         "draw",
         "members",
         "names",
@@ -119,7 +119,7 @@ def by_size(sets: pl.DataFrame) -> pl.DataFrame:
     table = counts
     for more in (means, spread):
         table = table.join(more, on=SET, how="left", nulls_equal=True, maintain_order="left")
-    return table.select(*SET, *ORDER).sort("method", pl.col("classes").is_not_null(), "size", maintain_order=True)
+    return table.select(*SET, *ORDER).sort("method", pl.col("named set").is_not_null(), "size", maintain_order=True)
 
 
 ORDER = (

@@ -22,8 +22,10 @@ RUNS = ("demo", "run")
 ASKS = ("figure", "measure", "query")
 SAID_BY = {
     "cluster/local.py": RUNS,
+    "cluster/pools.py": ("run", "submit"),
     "cluster/session.py": RUNS,
     "jobs/certificate.py": ("verify",),
+    "jobs/cli/cluster.py": ("cluster check",),
     "jobs/cli/data.py": ("data lacuna100",),
     "jobs/cli/query.py": ("query keys", "measure"),
     "jobs/cli/queue.py": ("jobs list", "jobs reconcile"),
@@ -38,11 +40,18 @@ SAID_BY = {
     "jobs/query/stored.py": ASKS,
     "jobs/queue/commands.py": ("submit",),
     "jobs/report/beside.py": ("run",),
+    "jobs/results/sets_tables.py": ("table",),
     "jobs/results/experiment.py": (*ASKS, "table", "report", "unlearn"),
 }
 """File -> the commands that can print what it says: each option that it names must be one of all of these."""
 
-ELSEWHERE = ("cluster/files/", "dkvb/efficientnet_lite.py", "dkvb/weights.py", "jobs/provenance.py")
+ELSEWHERE = (
+    "cluster/files/",
+    "dkvb/efficientnet_lite.py",
+    "dkvb/weights.py",
+    "jobs/provenance.py",
+    "store/artefacts.py",
+)
 """What names options of other programs: those of Ray, pip, the hub's client and git."""
 
 

@@ -53,7 +53,7 @@ def test_the_table_has_a_row_per_size_and_method_with_means_and_spread_over_draw
             )
         )
     )
-    assert table.select("method", "size", "classes", "draws", "sweeps", "forgotten", "never known").rows() == [
+    assert table.select("method", "size", "named set", "draws", "sweeps", "forgotten", "never known").rows() == [
         ("uva", 1, None, 2, 2, 1, 0),
         ("uva", 2, None, 2, 2, 2, 0),
         ("uva", 2, "bee, wasp, cat", 0, 1, 1, 0),
