@@ -10,10 +10,11 @@ from dkvb.orders import TAU
 from jobs.errors import BadRequest
 from jobs.figures import Choice
 from jobs.figures.style import COLOURS, key, sheet
-from jobs.figures.sweep import METHODS, present
+from jobs.figures.sweep import present
 from jobs.results.compare_tables import scope_table
 from jobs.results.experiment import Experiment
 from jobs.results.sets_tables import at_rule, sets_rows
+from jobs.results.words import METHODS
 from store.artefacts import Artefact
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def draw_sets(rows: pl.DataFrame, name: str, beside: pl.DataFrame) -> "Figure":
         draw_means(lower, own, sizes, AMONG, color=RETAIN, linestyle=DASHES)
         draw_beside(lower, beside, sizes, "change", RETAIN)
         lower.axhline(0, color="0.3", linewidth=0.5)
-        upper.set_title(METHODS[method])
+        upper.set_title(METHODS[method].title)
         upper.set_ylim(-3, 103)
         lower.set_xticks(range(len(sizes)), [f"{size:,}" for size in sizes])
         lower.set_xlim(-0.5, len(sizes) - 0.5)

@@ -15,17 +15,11 @@ from jobs.figures.style import COLOURS, LINE, MARKERS, NAMED, OTHER, TEXT, key, 
 from jobs.query.stored import Stored
 from jobs.results.experiment import Experiment
 from jobs.results.headline import FORGOTTEN, KEYS, KNOWN, at_rule, by_class, sweep_table
+from jobs.results.words import ITEMS, METHODS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-METHODS = {"uva": "via Activations", "uve": "via Examples"}
-
-ITEMS = {"test": "test items", "train": "training items"}
-
-SHARE_OF = {"uva": "activated pairs", "uve": "training items"}
-"""What N is a share of."""
 
 RULE = f"N by the rule ({100 * TAU:g} % of a class's activations)"
 
@@ -128,7 +122,7 @@ def draw_curves(rows: pl.DataFrame, name: str, wanted: Sequence[int] = ()) -> "F
         draw_strip(strip, at, wanted)
         for side in (panel, strip):
             side.axhline(0, color="0.3", linewidth=0.5)
-        panel.set_title(f"{METHODS[method]}{changed(at)}")
+        panel.set_title(f"{METHODS[method].title}{changed(at)}")
     names = dict(rows.select("class", "name").unique().iter_rows())
     ticks = [label(names[k]) for k in wanted] + ([f"{rest} others"] if rest else [])
     grid[-1, 1].set_xticks(range(len(ticks)), ticks, rotation=90)
@@ -279,7 +273,7 @@ def frame(panel: "Axes", method: str) -> None:
     panel.set_xlim(0, 100)
     panel.set_xticks(range(0, 101, 25))
     panel.set_ylim(-2, 102)
-    panel.set_xlabel(f"N {METHODS[method]}\n(% of {SHARE_OF[method]})")
+    panel.set_xlabel(f"N {METHODS[method].title}\n(% of {METHODS[method].of})")
 
 
 def explain(figure: "Figure") -> None:
@@ -306,7 +300,9 @@ def draw_misses(classes: pl.DataFrame, name: str) -> "Figure":
     names = [label(told.filter(pl.col("class") == k)["name"][0], 64) for k in shown]
     if rest:
         names.append(f"{rest} others")
-    counts = (f"{METHODS[m]} {(told.filter(pl.col('method') == m)['outcome'] == FORGOTTEN).sum()}" for m in methods)
+    counts = (
+        f"{METHODS[m].title} {(told.filter(pl.col('method') == m)['outcome'] == FORGOTTEN).sum()}" for m in methods
+    )
     figure = sheet(
         0.65 + 1.4 * LINE * max(4, len(names)),
         f"{name}: what is still recognised of each class; {RULE}",
@@ -332,5 +328,5 @@ def draw_misses(classes: pl.DataFrame, name: str) -> "Figure":
         panel.margins(x=0.04)
         panel.set_xlabel(f"{ITEMS[split]} left (%)")
     name_rows(panels[0], names)
-    key(figure, {METHODS[method]: marks[i] for i, method in enumerate(methods)})
+    key(figure, {METHODS[method].title: marks[i] for i, method in enumerate(methods)})
     return figure

@@ -11,7 +11,8 @@ from dkvb.orders import TAU
 from jobs.report import svg
 from jobs.report.hit import Hit
 from jobs.report.records import Explorer, Figures, Paragraph, Section, name, number
-from jobs.report.swept import METHODS, Swept
+from jobs.report.swept import Swept
+from jobs.results.words import METHODS
 
 POINTS = 40_000
 """Most N of all classes and methods together that a page carries: about 31 bytes each."""

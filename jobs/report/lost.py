@@ -22,8 +22,9 @@ from jobs.report.records import (
     number,
     number_cell,
 )
-from jobs.report.swept import DRAWN, LABEL, METHODS, Swept, first_cells, first_columns, first_seed, worst_text
+from jobs.report.swept import DRAWN, LABEL, Swept, first_cells, first_columns, first_seed, worst_text
 from jobs.results.headline import FORGOTTEN, KNOWN
+from jobs.results.words import METHODS
 
 
 def lost(swept: Swept) -> Section:

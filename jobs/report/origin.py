@@ -29,10 +29,11 @@ from jobs.report.records import (
     number_cell,
     text_cell,
 )
-from jobs.report.swept import METHODS, Swept
+from jobs.report.swept import Swept
 from jobs.report.toml import toml
 from jobs.results.experiment import Experiment
 from jobs.results.sweep_tables import heads, model_before
+from jobs.results.words import METHODS
 from jobs.spec.reading import as_table
 from jobs.spec.schema import DRAWS
 from store.artefacts import PROVENANCE, Artefact, as_written, read_json

@@ -23,9 +23,10 @@ from jobs.report.records import (
     number_cell,
     percent,
 )
-from jobs.report.swept import LABEL, METHODS
+from jobs.report.swept import LABEL
 from jobs.results.experiment import Experiment
 from jobs.results.sets_tables import at_rule, by_size, sets_rows
+from jobs.results.words import METHODS
 
 TITLE = "Sets of classes"
 
@@ -80,7 +81,9 @@ def set_table(method: str, rows: Sequence[dict[str, Any]]) -> Table:
         ],
         rows=[
             [
-                Cell(f"{row['draws']:,} draws") if row["named set"] is None else Cell(name(row["named set"]), name=True),
+                Cell(f"{row['draws']:,} draws")
+                if row["named set"] is None
+                else Cell(name(row["named set"]), name=True),
                 number_cell(row["size"], 0),
                 Cell(f"{row['forgotten']:,} of {row['sweeps']:,}", value=row["forgotten"] / row["sweeps"]),
                 *(still_known(row, split) for split in ("train", "test")),

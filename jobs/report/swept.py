@@ -43,6 +43,7 @@ from jobs.results.headline import (
     sweep_table,
 )
 from jobs.results.sweep_tables import by_method
+from jobs.results.words import METHODS
 
 DRAWN = 20
 """Classes of a drawing with a row for each: the worst."""
@@ -50,22 +51,6 @@ NAMED = 10
 """Classes that are named in a sentence."""
 LABEL = 15
 """Columns of a name beside a row."""
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """How a method is spoken of."""
-
-    title: str
-    what: str
-    unit: str
-    of: str
-
-
-METHODS = {
-    "uva": Method("via Activations", "the most activated pairs of the class go first", "pairs", "activated pairs"),
-    "uve": Method("via Examples", "the pairs of one example after another go", "examples", "training items"),
-}
 
 
 @dataclass(frozen=True)

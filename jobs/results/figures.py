@@ -9,11 +9,10 @@ from dkvb.orders import TAU
 from jobs.errors import BadRequest
 from jobs.printable import shown
 from jobs.results.headline import at_rule
+from jobs.results.words import ITEMS, METHODS
 from store.files import write_atomic
 from store.places import Place
 
-TITLES = {"uva": "via Activations", "uve": "via Examples"}
-ITEMS = {"test": "test items", "train": "training items"}
 LEGEND = 10
 """Most classes that get a colour and a name of their own."""
 
@@ -31,7 +30,7 @@ def figure(rows: pl.DataFrame, path: Place, *, title: str) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         raise BadRequest("figures need matplotlib: pip install 'dkvb-unlearning[report]'") from None
-    methods = [method for method in TITLES if method in rows["method"].unique()]
+    methods = [method for method in METHODS if method in rows["method"].unique()]
     drawn = Figure(figsize=(4.8 * len(methods) + 1, 8.2), layout="constrained")
     panels = drawn.subplots(len(ITEMS), len(methods), sharex=True, sharey=True, squeeze=False)
     drawn_lines: dict[str, Any] = {}
@@ -44,7 +43,7 @@ def figure(rows: pl.DataFrame, path: Place, *, title: str) -> None:
             panel.tick_params(labelbottom=True)
         row[0].set_ylabel("retain classes: test accuracy (%)")
     for panel, method in zip(panels[0], methods, strict=True):
-        panel.set_title(TITLES[method])
+        panel.set_title(METHODS[method].title)
     panels[0, 0].set_xlim(102, -3)  # From remembered, on the left, to forgotten.
     if len(drawn_lines) <= LEGEND:
         # Not by matplotlib's labels, which would leave out names that begin with "_".
