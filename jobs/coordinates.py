@@ -108,8 +108,8 @@ def _lira(output: Artefact) -> list[Coordinate]:
     kept = np.flatnonzero(items["label"] >= 0)
     labels = torch.from_numpy(items["label"][kept]).long()
     classes = sorted({mark["class"] for mark in output.marks().values()})
-    spec = output.spec()["spec"]
-    rows = kept[np.concatenate([members(labels, k, spec)[0].numpy() for k in classes])]
+    drawn_by = {name: output.spec()["spec"][name] for name in ("items", "seed")}
+    rows = kept[np.concatenate([members(labels, k, **drawn_by)[0].numpy() for k in classes])]
     along = [Coordinate(name, "item", values[rows]) for name, values in items.items()]
     return [Coordinate("method", "method", _texts(METHODS)), *along]
 

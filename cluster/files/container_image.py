@@ -17,7 +17,7 @@ def check_image(notes: Notes, keys: Keys, image: object, *, ray: str | None = No
         return
     tag, inside = tag_of(image), ray_of(image)
     if tag is None or tag.split("-")[0] in _MOVING:
-        expected = f"a tag that stays, as {installed_ray()}-py312-gpu"
+        expected = f"a fixed tag, such as {installed_ray()}-py312-gpu"
         remedy = "pin it: otherwise nodes that start later run other software"
         notes.error(keys, image, expected=expected, remedy=remedy)
     elif inside is not None and ray is not None and inside != ray:

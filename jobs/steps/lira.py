@@ -61,14 +61,14 @@ def prepare(task: Task[Asks]) -> list[str]:
     heads, wanted = task.asks.heads, inputs.wanted_classes(task)
     labels = inputs.labels(task, "train")
     for k in wanted:
-        items = len(members(labels[labels >= 0], k, task.asks)[0])
+        items = len(members(labels[labels >= 0], k, items=task.asks.items, seed=task.asks.seed)[0])
         arrays.create(task.output.data, f"margins/{k:05d}", (heads, len(METHODS), items))
     return [f"{k:05d}-{start:05d}" for k in wanted for start in range(0, heads, LIRA_HEADS)]
 
 
-def members(labels: Tensor, k: int, asks: Asks) -> tuple[Tensor, Tensor]:
+def members(labels: Tensor, k: int, *, items: int, seed: int) -> tuple[Tensor, Tensor]:
     """The items that heads are trained on: rows of the class, rows of the others; drawn by the seed."""
-    rows = drawn(len(labels), asks.items, asks.seed, "lira items")
+    rows = drawn(len(labels), items, seed, "lira items")
     of_class = labels[rows] == k
     return rows[of_class], rows[~of_class]
 
@@ -82,7 +82,7 @@ def open_work(task: Task[Asks]) -> Work:
 
     def unlearn_batch(unit: str) -> Facts:
         k, start = (int(part) for part in unit.split("-"))
-        out, others = members(labels, k, asks)
+        out, others = members(labels, k, items=asks.items, seed=asks.seed)
         rows = torch.cat([out, others])
         count = min(LIRA_HEADS, asks.heads - start)
         halves = torch.stack([half(len(others), asks.seed, k, start + i) for i in range(count)], dim=1)
