@@ -112,7 +112,7 @@ jobs/comparison/masked_class.py
 - regret=metrics.regret(tows[best], tows[g]),
 + regret=metrics.regret(tows[g], tows[best]),
 - goal = RECOVERED * judge.accuracies(judge.before.logits).test_forget
-+ goal = RECOVERED * judge.accuracies(judge.before.logits)["train_forget"]
++ goal = RECOVERED * judge.accuracies(judge.before.logits).train_forget
 - last = np.where(mask, total - 1 - np.minimum(first.position, total - 1), NEVER)
 + last = np.where(mask, np.minimum(first.position, total - 1), NEVER)
 - back = (predicted[0] == self.k).double().mean(1) >= goal
