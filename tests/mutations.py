@@ -57,8 +57,8 @@ jobs/comparison/judge.py
 + by_class(model, self.labels["test"]), by_class(self.before, self.labels["test"]), forget=self.classes
 - worst_neighbour=None if worst < 0 else worst,
 + worst_neighbour=None if worst <= 0 else worst,
-- retain_before=before.test_retain, retain_after
-+ retain_before=reached.test_retain, retain_after
+- retain_before=before.test_retain, retain_after=reached.test_retain, forget_after=reached.test_forget
++ retain_before=reached.test_retain, retain_after=reached.test_retain, forget_after=reached.test_forget
 - tow_kv=None if never is None else reached.tow(never),
 + tow_kv=None if never is None else reached.tow(oracle),
 - return OracleGap(v, kv, self.divergence(self.oracle, self.never))
