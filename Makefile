@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export RAY_USAGE_STATS_ENABLED := 0
 # What runs compiled code, which without bounds checks would read past an array in silence.
-KERNELS := $(addprefix tests/dkvb/test_,codes.py descent.py baselines.py keys.py metrics.py neighbours.py projection.py sweep.py tiles.py values.py)
+KERNELS := $(addprefix tests/dkvb/test_,codes.py descent.py baselines.py keys.py metrics.py neighbours.py projection.py redirection.py sweep.py tiles.py values.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help format demo test test-slow test-faults test-all lint bench clean
