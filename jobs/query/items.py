@@ -1,5 +1,6 @@
 """Questions about items: why a class suffered when another left, and what one item's votes are."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,6 +168,10 @@ def votes(
     return {f"{name}{suffix}": pl.Series(column) for name, column in columns.items()}
 
 
+NUMBER = re.compile("[0-9]{1,18}")
+"""Of an item: more digits are no row of any split."""
+
+
 def find_item(stored: Stored, name: str) -> tuple[str, int]:
     """Split and row of an item; raises: BadRequest."""
     split, _, place = name.partition(":")
@@ -176,7 +181,7 @@ def find_item(stored: Stored, name: str) -> tuple[str, int]:
         )
     shards = stored.manifest(split).shards
     shard, hash_, number = place.rpartition("#")
-    if not number.isdecimal() or (not hash_ and number != str(int(number))):  # names in tars are often 000017
+    if not NUMBER.fullmatch(number) or (not hash_ and number != str(int(number))):  # names in tars are often 000017
         return split, row_of(stored, split, place)
     row, start = int(number), 0
     if hash_:

@@ -63,6 +63,12 @@ def test_an_item_is_known_by_its_row_and_by_its_place_in_a_shard(stored):
             items.find_item(stored, wrong)
 
 
+@pytest.mark.parametrize("number", ["9" * 5000, "tiny#" + "9" * 5000, "³"])
+def test_what_is_no_row_is_looked_up_as_a_key_and_refused(stored, number):
+    with pytest.raises(BadRequest, match="no item of test has that key"):
+        items.find_item(stored, f"test:{number}")
+
+
 def test_an_item_is_known_by_its_key_too(stored, images):
     for split in ("train", "test"):
         files = sorted(path.relative_to(images / split).as_posix() for path in (images / split).rglob("*.png"))
