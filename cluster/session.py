@@ -128,8 +128,8 @@ def _executor(*, workers: int | None, gpus: float | None, remote: bool) -> RayEx
     nodes = alive()
     if not remote and places(nodes, cpus=1, gpus=gpus or 0) == 0:
         raise NoWorkers(
-            f"session: this machine has no CPU and {gpus or 0:g} GPUs for a worker (CPUs, GPUs: {nodes}); "
-            "ask for fewer GPUs"
+            f"session: this machine has no room for a worker of 1 CPU and {gpus or 0:g} GPUs (CPUs, GPUs: "
+            f"{nodes}); ask for fewer GPUs"
         )
     if remote:
         _log.warning("note: %s", found(nodes, gpus=gpus))

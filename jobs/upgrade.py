@@ -12,7 +12,8 @@ from jobs.integrity import artefacts
 from jobs.run.progress import another_driver
 from store.artefacts import ROOT_FILE, ROOT_FORMAT, Artefact, open_root, root_format, write_json
 from store.checksums import faults, ledger, write_added
-from store.coordinates import METADATA, axes, group_format, made_when_closed
+from store.chunks import METADATA
+from store.coordinates import axes, group_format, made_when_closed
 from store.errors import ArtefactDamaged
 from store.files import files_below, read_bytes
 from store.layout import ARRAYS, GROUP_FORMAT

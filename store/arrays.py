@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.checksums import checked, ledger_of, listed
-from store.chunks import Chunks, open_chunks
+from store.chunks import METADATA, Chunks, open_chunks
 from store.errors import ArtefactDamaged, ArtefactMissing, ChunkMismatch, NotARoot, StoreError
 from store.files import read_bytes
 from store.layout import FLAT, Codec, chunk_shape, dtypes, layout_of
@@ -73,7 +73,7 @@ def create(
                     f"{data / name}: holds an array of shape {there}, expected {tuple(shape)}; delete the folder above "
                     "data.zarr and run again"
                 ) from None
-            metadata = data / name / "zarr.json"
+            metadata = data / name / METADATA
             recorded(metadata, read_bytes(metadata))  # it is as this call would have written it
 
 
@@ -146,7 +146,7 @@ def open_array(data: Place, name: str) -> StoredArray:
 def _opened(data: Place, name: str, *, mode: str) -> Any:
     try:
         if isinstance(data, Path) and not (data / name).exists():  # otherwise Zarr would make the folder
-            checked(data / name / "zarr.json")
+            checked(data / name / METADATA)
             raise FileNotFoundError
         with reported(data):
             if mode == "r" and layout_of(name).dtype != "string":
@@ -241,7 +241,7 @@ def parts(data: Place, name: str) -> list[StoredArray]:
 
     raises: ArtefactMissing, ArtefactDamaged, NotARoot.
     """
-    keys = [key for key in listed(data / name) if key != "zarr.json"]
+    keys = [key for key in listed(data / name) if key != METADATA]
     if not keys:
         raise ArtefactMissing(f"{data / name}: no arrays there; run `dkvb run` on this root first")
     return [open_array(data, f"{name}/{key}") for key in keys]

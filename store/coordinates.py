@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from zarr.errors import ZarrUserWarning
 
 from store.arrays import create, group, parts, rows_of, write
+from store.chunks import METADATA
 from store.files import read_bytes, write_atomic
 from store.json import from_json
 from store.layout import ARRAYS, BLOCK, COORDINATES, FLAT, GROUP_FORMAT
 from store.places import Place, reported
-
-METADATA = "zarr.json"
 
 
 @dataclass(frozen=True, slots=True)

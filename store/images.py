@@ -1,5 +1,5 @@
-"""Images: one interface to data sets of several kinds. What a set holds, and which items are
-refused, is found once; it is read shard by shard.
+"""Images: one interface to data sets of several kinds. What a set holds, and which
+items are refused, is found once; it is read shard by shard.
 
     images = open_images("webdataset", "s3://bucket/imagenet", pattern="imagenet1k-train-{0000..1023}.tar")
     manifest = images.scan(on_error="fail")

@@ -4,7 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
-from store.coordinates import METADATA, made_when_closed
+from store.chunks import METADATA
+from store.coordinates import made_when_closed
 from store.recording import stamp
 
 GROUP = json.dumps({"attributes": {}, "zarr_format": 3, "node_type": "group"}, indent=2)

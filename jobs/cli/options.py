@@ -22,6 +22,12 @@ EXPERIMENT = click.option("--experiment", metavar="NAME", help="Which experiment
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 IMAGES = click.option("--images", metavar="DIR", help="Where the images lie: a folder or an fsspec URL.")
 WORKERS = click.option("--workers", type=click.IntRange(1), help="Worker processes (default: one per CPU).")
+GPUS = click.option(
+    "--gpus",
+    type=click.FloatRange(0),
+    help="GPUs per worker in steps that compute on them. Unless given: 1 where a node has any; a cluster that grows "
+    "from none needs the number.",
+)
 SERIAL = click.option("--serial", is_flag=True, help="In this process, without Ray: for debugging.")
 FORM = click.option(
     "--format",

@@ -4,7 +4,7 @@ import json
 
 import click
 
-from jobs.cli.options import JSON, place
+from jobs.cli.options import GPUS, JSON, place
 from jobs.errors import BadRequest
 from jobs.printable import say
 from store.places import Place
@@ -43,12 +43,7 @@ JOB = click.argument("job")
 @click.option(
     "--workers", type=click.IntRange(1), help="Worker processes; ask for more than fit, and the cluster grows."
 )
-@click.option(
-    "--gpus",
-    type=click.FloatRange(0),
-    help="GPUs per worker in steps that compute on them. Unless given: 1 where a node has any; a cluster that grows "
-    "from none needs the number.",
-)
+@GPUS
 @JSON
 def submit(
     spec: str,

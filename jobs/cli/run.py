@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.cli.ending import end_at_once
-from jobs.cli.options import IMAGES, JSON, SERIAL, WORKERS, place
+from jobs.cli.options import GPUS, IMAGES, JSON, SERIAL, WORKERS, place
 from jobs.cli.text import show_summaries
 from jobs.printable import say
 from store.places import Place
@@ -67,12 +67,7 @@ def plan(spec: str, images: str | None, root: Place | None, *, as_json: bool) ->
 @IMAGES
 @click.option("--address", metavar="A", help="A Ray cluster (host:port, ray://..., auto); default: here.")
 @WORKERS
-@click.option(
-    "--gpus",
-    type=click.FloatRange(0),
-    help="GPUs per worker in steps that compute on them. Unless given: 1 where a node has any; a cluster that grows "
-    "from none needs the number.",
-)
+@GPUS
 @SERIAL
 @JSON
 def run(

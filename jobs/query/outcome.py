@@ -70,9 +70,11 @@ class Outcome:
                 before, after = masked.codes(split, rows[at])
                 outputs = logits(before, values)
                 then = judge(rows[at], labels[at], outputs, forget, np.zeros(len(before)))
-                if len(moved := np.flatnonzero((before != after).any(1))):
-                    outputs[moved] = logits(after[moved], values)
-                shares = (before != after).sum(1) / np.maximum((before >= 0).sum(1), 1)
+                changed = before != after
+                if not len(moved := np.flatnonzero(changed.any(1))):
+                    return then, then
+                outputs[moved] = logits(after[moved], values)
+                shares = changed.sum(1) / np.maximum((before >= 0).sum(1), 1)
                 return then, judge(rows[at], labels[at], outputs, forget, shares)
 
             then, now = zip(*threads.map(judged, blocks), strict=True)

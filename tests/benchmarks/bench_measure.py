@@ -9,19 +9,15 @@ end. Warm: files lie in the page cache. At most 50,000 training items.
 
 import hashlib
 import os
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numcodecs import blosc, zstd
 from synthetic import D_K, Scene, items, scene
-from timing import matmul_rate, report, size
+from timing import matmul_rate, median, report, size
 
 from dkvb.checkpoint import identity
 from dkvb.codes import encode
@@ -95,17 +91,6 @@ def read_all(chunks: list[tuple[str, Path]]) -> None:
         list(threads.map(one, chunks))
 
 
-def seconds(work: Callable[[], Any], runs: int = 3) -> float:
-    """Median of some runs after one warm-up."""
-    work()
-    taken = []
-    for _ in range(runs):
-        begin = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - begin)
-    return statistics.median(taken)
-
-
 def main() -> None:
     """Measure two masks of one class."""
     s = size(__doc__ or "")
@@ -125,16 +110,16 @@ def main() -> None:
         stored, chunks = Stored(find(root, None)), files(root)
         for what, n in (("rule", rule), ("without", max(1, rule // 10))):
             mask = order.mask(n)
-            taken = seconds(lambda mask=mask: measure(stored, mask, [K]))  # type: ignore[misc]
+            taken = median(lambda mask=mask: measure(stored, mask, [K]))  # type: ignore[misc]
             masked = model.masked(torch.from_numpy(mask))
-            passes = seconds(lambda masked=masked: [each.logits(z) for each in (model, masked)], 1)  # type: ignore[misc]
+            passes = median(lambda masked=masked: [each.logits(z) for each in (model, masked)], runs=1)  # type: ignore[misc]
             searches = 0
             for split in SPLITS:
                 after = redirected(stored.codes(split)[...], stored.neighbours(split)[...], mask)
                 searches += int((after == BEYOND).sum())
             left = float((model.selectable.numpy() & ~mask).sum(1).mean())
             flops = 2 * searches * (s["d_z"] * 16 * -(-D_K // 16) + left * D_K)
-            limit = seconds(lambda: read_all(chunks)) + flops / rate
+            limit = median(lambda: read_all(chunks)) + flops / rate
             share = searches / (len(z) * s["c"])
             rows.append(
                 {

@@ -10,7 +10,6 @@ at the rate of a large matrix product. Warm: chunks lie in the page cache.
 import hashlib
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -85,12 +84,7 @@ def sparse_checkpoint(c: int, m: int, v: int, header: dict[str, Any]) -> Iterato
 
 def timed(work: Callable[[], Any], runs: int = 7) -> float:
     """Median milliseconds after one warm-up."""
-    taken = []
-    for _ in range(runs + 1):
-        begin = time.perf_counter()
-        work()
-        taken.append(1000 * (time.perf_counter() - begin))
-    return statistics.median(taken[1:])
+    return 1000 * median(work, runs=runs)
 
 
 def files(root: Path, chunks: list[str]) -> float:
