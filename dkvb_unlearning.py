@@ -10,7 +10,7 @@ TYPE_CHECKING = False  # mypy knows the name; `typing` is not loaded for it
 if TYPE_CHECKING:
     from jobs.opened import OpenExperiment
 
-__version__ = "0.1.0"
+    __version__: str
 
 PACKAGES = ("cluster", "dkvb", "jobs", "store")
 
@@ -19,6 +19,10 @@ HOME = os.path.dirname(os.path.realpath(__file__))
 
 OWNER = "dkvb-unlearning"
 """Stands in the `__init__.py` of each of them."""
+
+
+NO_VERSION = "0+unknown"
+"""The version of code that is not installed, as on a cluster that was sent the code alone."""
 
 
 class Shadowed(ImportError):
@@ -45,6 +49,20 @@ def open_root(root: str | os.PathLike[str], experiment: str | None = None) -> "O
     from jobs.opened import open_experiment
 
     return open_experiment(root, experiment)
+
+
+if not TYPE_CHECKING:  # a type checker would take every name for one that is there
+
+    def __getattr__(name: str) -> str:
+        """`__version__`: that of the last tag, and what came after it; read when asked for, as it takes a while."""
+        if name != "__version__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version(OWNER)
+        except PackageNotFoundError:
+            return NO_VERSION
 
 
 def begin() -> None:

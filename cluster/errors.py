@@ -14,6 +14,13 @@ class InvalidRequest(ClusterError, ValueError):
     """A policy, an address or a number of workers that makes no sense."""
 
 
+class RayMissing(ClusterError, ImportError):
+    """Something that only Ray does, where it is not installed."""
+
+    exit_code = 2
+    final = True
+
+
 class InsecureCluster(ClusterError, PermissionError):
     """An address beyond this machine, and no authentication token: the token is what guards code execution."""
 
@@ -28,6 +35,12 @@ class SessionClosed(ClusterError, RuntimeError):
 
 class NoWorkers(ClusterError, TimeoutError):
     """No worker could be placed, or none has been alive for the policy's deadline."""
+
+
+class NoNodeType(NoWorkers):
+    """A worker needs more than any node of the cluster has, now or after it has grown."""
+
+    final = True
 
 
 class WorkerSetupFailed(ClusterError, RuntimeError):
@@ -46,6 +59,8 @@ class LeaseExpired(ClusterError, TimeoutError):
 
 class SubmissionRefused(ClusterError, RuntimeError):
     """A job server that answers but does not take a job."""
+
+    final = True
 
 
 class UnreadableYaml(ClusterError, ValueError):

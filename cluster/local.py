@@ -2,7 +2,6 @@
 
 import atexit
 import logging
-import os
 import secrets
 import shutil
 import tempfile
@@ -15,7 +14,7 @@ from typing import Any
 from cluster.address import token_is_configured
 from cluster.errors import ClusterUnreachable
 from cluster.folders import private_folder, remove_orphans
-from cluster.private import container_cpus
+from cluster.machine import machine_memory, usable_cpus
 from dkvb_unlearning import variables
 
 _log = logging.getLogger(__name__)
@@ -52,8 +51,9 @@ def start(connect: Callable[[str, dict[str, Any]], None], folders: ExitStack, *,
     for may_retry in (True, False):
         root = temporary_folder(folders, "dkvb-", _socket_root())
         options: dict[str, Any] = {
-            "num_cpus": max(_usable_cpus(), workers or 1),
+            "num_cpus": max(usable_cpus(), workers or 1),
             "object_store_memory": _OBJECT_STORE_BYTES,
+            "_memory": machine_memory(),  # Ray would take 70 % of what happens to be free now
             "include_dashboard": False,
             "_node_ip_address": "127.0.0.1",
             "_temp_dir": str(root),
@@ -118,12 +118,6 @@ def temporary_folder(stack: ExitStack, prefix: str, parent: Path | None = None, 
         raise ClusterUnreachable(
             f"no folder for Ray's files can be made in {parent}: {error.strerror}; {remedy}"
         ) from error
-
-
-def _usable_cpus() -> int:
-    """CPUs this process may use: its affinity, and a container's quota, which Ray reads."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(affinity, container_cpus()))
 
 
 def _shared_memory_bytes() -> int:

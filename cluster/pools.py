@@ -1,11 +1,27 @@
 """Pools of workers: what one holds of its node, how many fit, and who waits between two maps."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any
 
-Nodes = Sequence[tuple[float, float]]
-"""CPUs and GPUs of each node."""
+from cluster.errors import NoWorkers
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What a node has."""
+
+    cpus: float
+    gpus: float = 0
+    memory: float = inf
+    """Bytes that workers may hold together."""
+
+
+Nodes = Sequence[Node]
+
+MEMORY_STEP = 1 << 30
+"""Memory is asked for in multiples of it, so that workers of most steps are alike and stay."""
 
 WAITING = 4
 """Workers that wait for a place on a cluster that may grow: the demand that its autoscaler sees."""
@@ -28,9 +44,12 @@ class Shape:
 
     cpus: int = 1
     gpus: float = 0
+    memory: int = 0
+    """Bytes; a multiple of MEMORY_STEP."""
 
     def __str__(self) -> str:
-        return f"{self.cpus} CPUs and {self.gpus:g} GPUs"
+        memory = f" and {in_gib(self.memory)} of memory" if self.memory else ""
+        return f"{self.cpus} CPUs and {self.gpus:g} GPUs{memory}"
 
     def actor_options(self) -> dict[str, Any]:
         """The resources and the environment of one actor, as Ray's `options` takes them."""
@@ -43,6 +62,7 @@ class Shape:
         return {
             "num_cpus": self.cpus,
             "num_gpus": self.gpus,
+            **({"memory": self.memory} if self.memory else {}),
             "max_restarts": 0,
             "max_task_retries": 0,
             "runtime_env": {"env_vars": variables},
@@ -58,6 +78,8 @@ class Pool:
     """How many of them fit on the nodes there are now."""
     most: int | None = None
     """Upper bound; None for as many as a growing cluster gives."""
+    grows: bool = False
+    """Whether nodes may come."""
     idle: list[tuple[Any, str]] = field(default_factory=list)
     """Actors between two maps, and their names."""
 
@@ -69,33 +91,71 @@ class Pool:
         return min(units, max(placed, self.room) + WAITING if self.most is None else self.most)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a map asks for."""
+
+    workers: int | None = None
+    """How many at most; None: one for each CPU, or for each GPU held, and as many as a growing cluster adds."""
+    gpus: float | None = None
+    """What a worker holds for units that compute on GPUs; None: one where a node has any."""
+    memory: int = 0
+    """Bytes that a worker needs."""
+
+
 def alive() -> Nodes:
     """The nodes that are there now."""
     import ray
 
-    return [
-        (node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0)) for node in ray.nodes() if node["Alive"]
-    ]
+    there = (node["Resources"] for node in ray.nodes() if node["Alive"])
+    return [Node(has.get("CPU", 0.0), has.get("GPU", 0.0), has.get("memory", inf)) for has in there]
 
 
-def pool_for(nodes: Nodes, *, workers: int | None, gpus: float | None, grows: bool, on_gpu: bool) -> Pool:
+def pool_for(nodes: Nodes, asked: Asked, *, grows: bool, on_gpu: bool) -> Pool:
     """The workers of a map on these nodes.
 
-    workers: how many at most; None: one for each CPU, or for each GPU held, and as many as a growing cluster adds.
-    gpus: what a worker holds; None: one where a node has any.
     on_gpu: whether the units compute on GPUs; workers of others hold none.
+    raises: NoWorkers where a worker needs more memory than any node has, and none can come.
     """
+    gpus = asked.gpus
     if gpus is None:
-        gpus = 1.0 if any(there >= 1 for _, there in nodes) else 0.0
-    held = gpus if on_gpu else 0.0
-    room = places(nodes, cpus=1, gpus=held)
-    shape = Shape(cpus_each(nodes, workers=workers or room, gpus=held), held)
-    return Pool(shape, room, workers if workers is not None or grows else max(1, room))
+        gpus = 1.0 if any(node.gpus >= 1 for node in nodes) else 0.0
+    least = Shape(1, gpus if on_gpu else 0.0, -(-asked.memory // MEMORY_STEP) * MEMORY_STEP)
+    largest = max((node.memory for node in nodes), default=0)
+    if not grows and asked.memory > largest:
+        raise NoWorkers(
+            f"map: a worker needs {in_gib(asked.memory)} of memory, and this machine has {in_gib(largest)} for all of "
+            "them; use a machine with more, or smaller sizes in the spec (bottleneck.c, bottleneck.m, keys.sample, "
+            "embeddings.batch)"
+        )
+    if not grows:
+        least = replace(least, memory=int(min(least.memory, largest)))
+    room = places(nodes, least)
+    shape = replace(least, cpus=cpus_each(nodes, least, workers=asked.workers or room))
+    most = asked.workers if asked.workers is not None or grows else max(1, room)
+    return Pool(shape, room, most, grows)
+
+
+def held_already(pool: Pool, nodes: Nodes, held: Iterable[Shape]) -> Shape:
+    """What the workers of a pool hold: what others hold already, where that is the same and memory enough.
+
+    So workers stay, their libraries imported, when the next map needs less memory; unless fewer of them have room.
+    """
+    for shape in held:
+        enough = (shape.cpus, shape.gpus) == (pool.shape.cpus, pool.shape.gpus) and shape.memory >= pool.shape.memory
+        if enough and places(nodes, shape) >= pool.room:
+            return shape
+    return pool.shape
+
+
+def in_gib(size: float) -> str:
+    """Bytes, for people."""
+    return f"{size / 2**30:.1f} GiB"
 
 
 def found(nodes: Nodes, *, gpus: float | None) -> str:
     """What a cluster has now, and what of it is not used, for people."""
-    cpus, there = (sum(kind) for kind in zip(*nodes, strict=True)) if nodes else (0, 0)
+    cpus, there = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
     line = f"the cluster has {cpus:g} CPUs and {there:g} GPUs now"
     if not cpus:
         return f"{line}: waiting for nodes"
@@ -106,15 +166,20 @@ def found(nodes: Nodes, *, gpus: float | None) -> str:
     return line
 
 
-def places(nodes: Nodes, *, cpus: int, gpus: float) -> int:
-    """How many workers of that many CPUs and GPUs fit on nodes of (CPUs, GPUs)."""
+def places(nodes: Nodes, shape: Shape) -> int:
+    """How many workers of a shape fit on the nodes."""
     return sum(
-        min(int(node_cpus // cpus), int(node_gpus / gpus + 1e-9) if gpus else int(node_cpus))
-        for node_cpus, node_gpus in nodes
+        min(
+            int(node.cpus // shape.cpus),
+            int(node.gpus / shape.gpus + 1e-9) if shape.gpus else int(node.cpus),
+            int(node.memory // shape.memory) if shape.memory and node.memory < inf else int(node.cpus),
+        )
+        for node in nodes
     )
 
 
-def cpus_each(nodes: Nodes, *, workers: int, gpus: float) -> int:
-    """The most CPUs a worker can hold so that all workers still fit; 1 where they do not fit anyway."""
-    most = int(max((cpus for cpus, _ in nodes), default=1))
-    return next((cpus for cpus in range(most, 1, -1) if places(nodes, cpus=cpus, gpus=gpus) >= workers > 0), 1)
+def cpus_each(nodes: Nodes, shape: Shape, *, workers: int) -> int:
+    """The most CPUs a worker of a shape can hold so that all workers still fit; 1 where they do not fit anyway."""
+    most = int(max((node.cpus for node in nodes), default=1))
+    wider = (cpus for cpus in range(most, 1, -1) if places(nodes, replace(shape, cpus=cpus)) >= workers > 0)
+    return next(wider, 1)

@@ -9,6 +9,9 @@ from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from typing import Any
 
+MESSAGES = 1000
+"""Of all workers of a cluster, read at a time: more may come than anyone could read."""
+
 CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")  # loggers
 
 
@@ -27,11 +30,28 @@ def head_address() -> str | None:
     return None if node is None else str(node.gcs_address)
 
 
-def container_cpus() -> int:
-    """CPUs that a container's quota leaves; `os.cpu_count` knows nothing of quotas."""
-    import ray._private.utils
+def autoscaler_lines() -> Callable[[], list[str]]:
+    """What gives the lines that the cluster's autoscaler published since it was last asked; none behind ray://.
 
-    return int(ray._private.utils.get_num_cpus(override_docker_cpu_warning=True))
+    Ray would print them, among those of all workers.
+    """
+    import ray._raylet
+
+    if (address := head_address()) is None:
+        return list
+    subscriber = ray._raylet.GcsLogSubscriber(address=address)
+    subscriber.subscribe()
+
+    def published() -> list[str]:
+        lines: list[str] = []
+        for _ in range(MESSAGES):
+            if not (data := subscriber.poll(timeout=0.01)):
+                break
+            if data["pid"] == "autoscaler":
+                lines += data["lines"]
+        return lines
+
+    return published
 
 
 def reload_authentication() -> None:

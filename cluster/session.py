@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -15,7 +16,8 @@ from cluster.address import (
     environment,
 )
 from cluster.errors import ClusterError, ClusterUnreachable, InvalidRequest, NoWorkers, SessionClosed
-from cluster.pools import alive, found, places
+from cluster.installed import EXTRA, has_ray, require_ray
+from cluster.pools import Shape, alive, found, places
 from cluster.signals import interrupt_held, termination_in_order
 from cluster.unit_map import Executor, RayExecutor, SerialExecutor
 from dkvb_unlearning import HOME
@@ -31,6 +33,7 @@ def session(
     address: str | None = None,
     workers: int | None = None,
     gpus: float | None = None,
+    python: str | None = None,
     serial: bool = False,
 ) -> Iterator[Executor]:
     """An executor for the time of the `with` block.
@@ -41,20 +44,28 @@ def session(
         as many more as an autoscaler finds room for.
     gpus: GPUs that each worker holds for units that compute on them; a fraction lets workers share one. None takes one
         where a node has any; a cluster that has none yet is asked for some by a number.
+    python: interpreter of the workers at an address, a path or a name there; None for that of the cluster.
     serial: no Ray at all, one unit after the other in this process; the rest is then ignored.
 
-    raises: InsecureCluster for an address beyond this machine without an authentication token; ClusterUnreachable if
-        nothing answers there; NoWorkers if this machine has no room for a worker, where a cluster may grow;
-        InvalidRequest for arguments that make no sense; SessionClosed inside another session.
+    Where Ray is not installed, one worker on this machine is this process, and a note says so.
+
+    raises: RayMissing for anything more; InsecureCluster for an address beyond this machine without an authentication
+        token; ClusterUnreachable if nothing answers there; NoWorkers if this machine has no room for a worker, where a
+        cluster may grow; InvalidRequest for arguments that make no sense; SessionClosed inside another session.
     """
     if workers is not None and workers < 1:
         raise InvalidRequest(f"session: workers is {workers}, expected at least 1")
     if gpus is not None and gpus < 0:
         raise InvalidRequest(f"session: gpus is {gpus}, expected 0 or more")
+    if not serial and not has_ray():
+        if address is not None or workers not in (None, 1) or gpus is not None:
+            require_ray("session: a cluster, several workers, or GPUs for each of them")
+        _log.warning("note: without Ray, one unit after the other in this process; several at once: %s", EXTRA)
+        serial = True
     if serial:
         yield SerialExecutor()
         return
-    connection = _local(workers=workers) if address is None else _remote(address)
+    connection = _local(workers=workers) if address is None else _remote(address, python)
     with connection:
         yield _executor(workers=workers, gpus=gpus, remote=address is not None)
 
@@ -70,14 +81,16 @@ def _local(*, workers: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def _remote(address: str) -> Iterator[None]:
+def _remote(address: str, python: str | None) -> Iterator[None]:
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS") or "auto"
     if address != "auto":
         check_address(address)
     # Otherwise Ray asks a cluster that turns this driver away twenty times, once a second.
     settings = {"RAY_gcs_server_port_wait_time_s": f"{CONNECT_S:.0f}", **authentication()}
-    with environment(_QUIET | settings), _connected(partial(_connect, address, {}), alone=False):
+    # Ray puts the name into a shell's command as it is.
+    options = {} if python is None else {"runtime_env": {"py_executable": shlex.quote(python)}}
+    with environment(_QUIET | settings), _connected(partial(_connect, address, options), alone=False):
         yield
 
 
@@ -126,10 +139,10 @@ def _connect(address: str, options: dict[str, Any]) -> None:
 
 def _executor(*, workers: int | None, gpus: float | None, remote: bool) -> RayExecutor:
     nodes = alive()
-    if not remote and places(nodes, cpus=1, gpus=gpus or 0) == 0:
+    if not remote and places(nodes, Shape(1, gpus or 0)) == 0:
         raise NoWorkers(
             f"session: this machine has no room for a worker of 1 CPU and {gpus or 0:g} GPUs (CPUs, GPUs: "
-            f"{nodes}); ask for fewer GPUs"
+            f"{[(node.cpus, node.gpus) for node in nodes]}); ask for fewer GPUs"
         )
     if remote:
         _log.warning("note: %s", found(nodes, gpus=gpus))

@@ -7,17 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cluster.errors import (
-    ClusterError,
-    ClusterUnreachable,
-    LeaseExpired,
-    NoWorkers,
-    SessionClosed,
-    WorkerLost,
-    WorkerSetupFailed,
-)
+from cluster import errors
+from cluster.demand import Demand
+from cluster.errors import ClusterError, ClusterUnreachable, LeaseExpired, NoWorkers, SessionClosed, WorkerLost
 from cluster.health import LOOK_S, Head
-from cluster.pools import Pool, Shape, alive, pool_for
+from cluster.pools import Asked, Pool, Shape, alive, held_already, pool_for
 from cluster.units import (
     Event,
     EventKind,
@@ -74,7 +68,14 @@ class RayExecutor:
     """Actors between two maps, and their names, by what they hold."""
 
     def map(
-        self, factory: Factory, units: Sequence[str], *, policy: Policy, on_event: OnEvent, on_gpu: bool = False
+        self,
+        factory: Factory,
+        units: Sequence[str],
+        *,
+        policy: Policy,
+        on_event: OnEvent,
+        on_gpu: bool = False,
+        memory: int = 0,
     ) -> Outcomes:
         """See Executor.map."""
         import ray
@@ -84,23 +85,27 @@ class RayExecutor:
             return
         if not ray.is_initialized():
             raise SessionClosed("map: no session is open; iterate the map inside `with session(...)`")
-        run = _Run(self.pool(on_gpu=on_gpu), factory, units, policy=policy, on_event=on_event)
+        run = _Run(self.pool(on_gpu=on_gpu, memory=memory), factory, units, policy=policy, on_event=on_event)
         try:
-            run.start()
             yield from run.outcomes()
             run.release()
         finally:
             run.close()
 
-    def pool(self, *, on_gpu: bool) -> Pool:
-        """The workers of the next map, on the nodes that are there now; those that hold something else are ended."""
+    def holds_gpus(self) -> bool:
+        """See Executor.holds_gpus."""
+        return pool_for(alive(), Asked(self.workers, self.gpus), grows=self.grows, on_gpu=True).shape.gpus > 0
+
+    def pool(self, *, on_gpu: bool, memory: int = 0) -> Pool:
+        """The workers of the next map, on nodes that are there now; others are ended. raises: as `pool_for`."""
         import ray
 
-        pool = pool_for(alive(), workers=self.workers, gpus=self.gpus, grows=self.grows, on_gpu=on_gpu)
-        for shape in [*self.idle]:
-            if shape != pool.shape:
-                for actor, _ in self.idle.pop(shape):
-                    ray.kill(actor, no_restart=True)
+        nodes = alive()
+        pool = pool_for(nodes, Asked(self.workers, self.gpus, memory), grows=self.grows, on_gpu=on_gpu)
+        pool.shape = held_already(pool, nodes, self.idle)
+        for shape in {*self.idle} - {pool.shape}:
+            for actor, _ in self.idle.pop(shape):
+                ray.kill(actor, no_restart=True)
         pool.idle = self.idle.setdefault(pool.shape, [])
         return pool
 
@@ -136,6 +141,7 @@ class _Run:
         import ray.cloudpickle
 
         self._pool, self._policy, self._emit = pool, policy, on_event
+        self._demand = Demand(pool.shape)
         self._factory = ray.cloudpickle.dumps(factory)
         self._open = len(units)
         self._todo = deque(units)
@@ -143,16 +149,14 @@ class _Run:
         self._delayed: list[tuple[float, str]] = []
         self._charged: dict[str, int] = {}
         self._setup_failures = 0
-        self._failure: WorkerSetupFailed | None = None
+        self._failure: errors.WorkerSetupFailed | None = None
         self._was_live = False
         self._last_live = time.monotonic()
         self._slots: list[_Slot] = []
         self._head = Head()
 
-    def start(self) -> None:
-        self._grow()
-
     def outcomes(self) -> Outcomes:
+        self._grow()
         while self._open:
             try:
                 self._feed()
@@ -362,6 +366,9 @@ class _Run:
         now = time.monotonic()
         if any(slot.ready is None for slot in self._slots):
             self._last_live = now
+            self._demand.met()
+        elif self._pool.grows:
+            self._demand.check()
         if now - self._last_live < self._policy.deadline_s:
             return
         if self._failure is not None and not self._was_live:

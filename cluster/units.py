@@ -57,7 +57,7 @@ class Outcome:
     value: Any = None
     """What the work returned."""
     error: str | None = None
-    """`TypeName: message` of the exception the work raised."""
+    """What the exception says that the work raised; after the name of its type unless it is meant for people."""
     exception: BaseException | None = None
     """That exception itself, if it could be carried over; without its traceback."""
     traceback: str | None = None
@@ -105,20 +105,32 @@ class Executor(Protocol):
     """
 
     def map(
-        self, factory: Factory, units: Sequence[str], *, policy: Policy, on_event: OnEvent, on_gpu: bool = False
+        self,
+        factory: Factory,
+        units: Sequence[str],
+        *,
+        policy: Policy,
+        on_event: OnEvent,
+        on_gpu: bool = False,
+        memory: int = 0,
     ) -> Outcomes:
         """Yield one Outcome per unit, in order of completion; nothing starts before the first `next`.
 
         factory: picklable, called once in each worker; returns the work, unit -> small result.
         units: distinct names.
         on_gpu: whether they compute on a GPU where there is one; workers of other maps hold none.
+        memory: bytes that a worker needs.
 
         An OSError or MemoryError of the work is tried again, any other exception is final at once.
         Closing the generator, or any exception, ends the workers.
 
         raises: WorkerSetupFailed if the factory fails everywhere; NoWorkers if no worker lives for the policy's
-        deadline; InvalidRequest if a unit occurs twice.
+        deadline, or no node has the memory and none can come; InvalidRequest if a unit occurs twice.
         """
+        ...
+
+    def holds_gpus(self) -> bool:
+        """Whether workers of units that compute on GPUs would be others than those of the rest, as they hold GPUs."""
         ...
 
 
@@ -148,8 +160,9 @@ def call(function: Callable[..., Any], *arguments: str) -> Reply:
 def failure(error: BaseException) -> Reply:
     """The reply that stands for an exception."""
     text = "".join(traceback.format_exception(error))
+    meant_for_people = hasattr(error, "exit_code")  # as the errors of all four packages are
     return Reply(
-        error=f"{type(error).__name__}: {error}",
+        error=str(error) if meant_for_people else f"{type(error).__name__}: {error}",
         exception=error.with_traceback(None),  # frames would keep the work's arrays alive
         traceback=text,
         transient=isinstance(error, OSError | MemoryError),
@@ -224,8 +237,19 @@ def has_ended(process: str) -> bool:
 class SerialExecutor:
     """One unit after the other in this process: for tests, debugging and machines without Ray."""
 
+    def holds_gpus(self) -> bool:
+        """See Executor.holds_gpus: this process has what it has, whatever it does."""
+        return False
+
     def map(
-        self, factory: Factory, units: Sequence[str], *, policy: Policy, on_event: OnEvent, on_gpu: bool = False
+        self,
+        factory: Factory,
+        units: Sequence[str],
+        *,
+        policy: Policy,
+        on_event: OnEvent,
+        on_gpu: bool = False,
+        memory: int = 0,
     ) -> Outcomes:
         """See Executor.map; leases and worker deaths cannot be watched from inside and are not."""
         check_distinct(units)

@@ -6,12 +6,11 @@ timm and open_clip take seconds to import, so they are imported where they are u
 import difflib
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import torch
 from PIL import Image
@@ -19,13 +18,17 @@ from torch import Tensor, nn
 
 from dkvb import efficientnet_lite
 from dkvb.errors import BackboneSpecError, BackboneWeightsInvalid, BackboneWeightsMissing, BadImages
+from dkvb.exact import exact_float32
+from dkvb.limits import check_limits, one_of, whole
 from dkvb.preprocessing import LARGEST_IMAGE, SMALLEST_IMAGE, Preprocessing, describe
-from dkvb.weights import CHECKPOINT_SUFFIXES, brief, does_not_fit, from_hub, read_checkpoint
+from dkvb.weights import CHECKPOINT_SUFFIXES, brief, does_not_fit, fill, from_hub, read_checkpoint
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
 LIBRARIES = ("timm", "open_clip", "efficientnet-lite")
 LAYERS = ("layer3", "layer4")
+PRECISIONS = ("float32", "bfloat16")
+ONLY_RESNETS = "layer = {!r}: only timm ResNets have it; leave it out"
 _TIMM_FILES = ("model.safetensors", "pytorch_model.bin")
 _OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
@@ -34,26 +37,26 @@ _OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"
 class BackboneSpec:
     """The choice of a backbone, checked when it is made, without weights and network; raises: BackboneSpecError."""
 
-    library: str
-    """One of LIBRARIES."""
+    library: Annotated[str, one_of(*LIBRARIES)]
+    """Whose model it is: the library that computes it."""
     name: str
     """The library's name for it: "resnet50.a1_in1k" (timm), "ViT-B-32-quickgelu" (open_clip), "lite0"."""
     weights: str = "pretrained"
     """open_clip: a tag; timm: "pretrained" or "local-dir:..."; both: "hf-hub:...", a file, or "random"."""
-    layer: str | None = None
-    """timm ResNets: stop after "layer3" or "layer4" and average; None is the model's own pooled output."""
-    image_size: int | None = None
-    """Pixels, for networks that take any size; None is the model's own."""
+    layer: Annotated[str, one_of(*LAYERS)] | None = None
+    """timm ResNets: stop after "layer3" or "layer4" and average; unless given, the model's own pooled output."""
+    image_size: Annotated[int, whole(SMALLEST_IMAGE, LARGEST_IMAGE)] | None = None
+    """Pixels, for networks that take any size; unless given, the model's own."""
+    # Came later, so it is part of the JSON of which digests are made only where it is set (`jobs.step.IF_SET`).
+    precision: Annotated[str, one_of(*PRECISIONS)] = field(default="float32", metadata={"in JSON": "if set"})
+    """ "bfloat16" multiplies in it, as torch's autocast does, and selects other keys; weights and sums stay float32."""
 
     def __post_init__(self) -> None:
-        _known("library", self.library, LIBRARIES)
-        if self.image_size is not None and not SMALLEST_IMAGE <= self.image_size <= LARGEST_IMAGE:
-            expected = f"expected {SMALLEST_IMAGE} pixels or more, at most {LARGEST_IMAGE}"
-            raise BackboneSpecError(f"image_size = {self.image_size}: {expected}")
-        if self.layer is not None:
-            _known("layer", self.layer, LAYERS)
+        check_limits(self, BackboneSpecError)
         if self.library == "open_clip":
             _check_open_clip(self)
+        elif self.library == "efficientnet-lite":
+            _check_efficientnet_lite(self)
         else:
             _check_timm(self)
 
@@ -101,18 +104,21 @@ def embedding_width(spec: BackboneSpec) -> int:
         return _probe_width(module.eval(), (size, size))
 
 
-def load_backbone(spec: BackboneSpec, *, seed: int = 0) -> Backbone:
+def load_backbone(spec: BackboneSpec, *, seed: int = 0, tensors: Path | None = None) -> Backbone:
     """Load the frozen backbone of a spec, on the CPU, in float32.
 
     spec: what to load.
     seed: used by ``weights = "random"`` only; the global generator is left as it was.
+    tensors: a file with every tensor of the module, which takes the place of the weights that the spec names.
     raises: BackboneWeightsMissing if the weights are neither here nor within reach; BackboneWeightsInvalid if
         a file is damaged, unsafe to open, or made for another model.
     """
     load = _load_open_clip if spec.library == "open_clip" else _load_timm
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs as well
-        module, steps, source = load(spec)
+        module, steps, source = load(spec, bare=tensors is not None)
+    if tensors is not None:
+        fill(module, tensors, spec.name)
     module = module.float().eval().requires_grad_(requires_grad=False)
     preprocessing = describe(steps)
     height, width = preprocessing["size"]
@@ -131,7 +137,7 @@ def load_backbone(spec: BackboneSpec, *, seed: int = 0) -> Backbone:
         "seed": seed if spec.weights == "random" else None,
         "d_z": d_z,
         **preprocessing,
-        "precision": "float32",
+        "precision": spec.precision,
         "versions": {
             package: version(package) for package in ("torch", "torchvision", "timm", "open_clip_torch", "pillow")
         },
@@ -153,10 +159,12 @@ def embed(backbone: Backbone, images: Tensor) -> Tensor:
             f"[h, w] = {size}: stack the results of the backbone's own transform"
         )
     device = next(backbone.module.parameters()).device
-    with torch.inference_mode(), torch.autocast(device.type, enabled=False), exact_float32():
+    lower = backbone.facts["precision"] == "bfloat16"
+    casting = torch.autocast(device.type, dtype=torch.bfloat16, enabled=lower)
+    with torch.inference_mode(), casting, exact_float32():
         z: Tensor = backbone.module(images.to(device))
     # Outside inference mode a copy is an ordinary tensor again, which a head can be trained on.
-    return z.clone()
+    return z.float() if lower else z.clone()
 
 
 def _known(field: str, value: str, known: Sequence[str]) -> None:
@@ -165,27 +173,31 @@ def _known(field: str, value: str, known: Sequence[str]) -> None:
         raise BackboneSpecError(f"{field} = {value!r} is unknown; the nearest known: {', '.join(nearest)}")
 
 
+def _check_efficientnet_lite(spec: BackboneSpec) -> None:
+    """As `_check_timm`, without timm: these networks are few, and all alike."""
+    _known("name", spec.name, tuple(efficientnet_lite.STAGE_LENGTHS))
+    _known("weights", spec.weights, ("pretrained", "random"))
+    if spec.layer:
+        raise BackboneSpecError(ONLY_RESNETS.format(spec.layer))
+
+
 def _check_timm(spec: BackboneSpec) -> None:
     import timm
 
-    if spec.library == "efficientnet-lite":
-        _known("name", spec.name, tuple(efficientnet_lite.STAGE_LENGTHS))
-        _known("weights", spec.weights, ("pretrained", "random"))
-    else:
-        _known("name", spec.name, (*timm.list_models(), *timm.list_models(include_tags=True)))
+    _known("name", spec.name, (*timm.list_models(), *timm.list_models(include_tags=True)))
     published = timm.models.get_pretrained_cfg(_timm_name(spec))
     if not (spec.weights in ("pretrained", "random") or _folder(spec.weights) or _is_checkpoint(spec.weights)):
         raise BackboneSpecError(
             f"weights = {spec.weights!r}: timm takes 'pretrained', 'random', 'hf-hub:...', "
             f"'local-dir:...' or a file ending in {', '.join(CHECKPOINT_SUFFIXES)}"
         )
-    if spec.library == "timm" and spec.weights == "pretrained" and not published.hf_hub_id:
+    if spec.weights == "pretrained" and not published.hf_hub_id:
         raise BackboneSpecError(
             f"weights = 'pretrained': the hub has none for {spec.name}; give a checkpoint file instead"
             + (f", such as {published.url} downloaded beforehand" if published.url else "")
         )
     if spec.layer and timm.model_entrypoint(_architecture(spec)).__module__ != "timm.models.resnet":
-        raise BackboneSpecError(f"layer = {spec.layer!r}: only timm ResNets have it; leave it out")
+        raise BackboneSpecError(ONLY_RESNETS.format(spec.layer))
     if spec.image_size and published.fixed_input_size:
         raise BackboneSpecError(
             f"image_size = {spec.image_size}: {spec.name} takes {published.input_size[-1]} pixels only; "
@@ -201,7 +213,7 @@ def _check_open_clip(spec: BackboneSpec) -> None:
     if "hf_model_name" in config["text_cfg"]:
         raise BackboneSpecError(f"name = {spec.name!r}: its text tower needs transformers; take another")
     if spec.layer:
-        raise BackboneSpecError(f"layer = {spec.layer!r}: only timm ResNets have it; leave it out")
+        raise BackboneSpecError(ONLY_RESNETS.format(spec.layer))
     if spec.image_size:
         raise BackboneSpecError(f"image_size = {spec.image_size}: open_clip models take one size; leave it out")
     if spec.weights == "random" or _is_checkpoint(spec.weights) or _hub_repository(spec.weights):
@@ -248,11 +260,11 @@ def _architecture(spec: BackboneSpec) -> str:
     return _timm_name(spec).partition(".")[0]
 
 
-def _load_timm(spec: BackboneSpec) -> tuple[nn.Module, Any, str]:
+def _load_timm(spec: BackboneSpec, *, bare: bool) -> tuple[nn.Module, Any, str]:
     import timm
     from timm.data import create_transform, resolve_model_data_config
 
-    build, file, source = _timm_weights(spec)
+    build, file, source = (_timm_name(spec), None, "") if bare else _timm_weights(spec)
     if file is None:
         module = timm.create_model(build, num_classes=0)
     else:
@@ -338,7 +350,7 @@ def _cut(module: Any, layer: str | None) -> Any:
     return module
 
 
-def _load_open_clip(spec: BackboneSpec) -> tuple[nn.Module, Any, str]:
+def _load_open_clip(spec: BackboneSpec, *, bare: bool) -> tuple[nn.Module, Any, str]:
     import open_clip
 
     file, source = Path(spec.weights), spec.weights
@@ -348,14 +360,15 @@ def _load_open_clip(spec: BackboneSpec) -> tuple[nn.Module, Any, str]:
         published = published[:1]
         repository, _, name = published[0]["hf_hub"].rpartition("/")
         files = (str(Path(name).with_suffix(".safetensors")), name) if name else _OPEN_CLIP_FILES
-        file, source = from_hub(repository, files), f"hf-hub:{repository} ({spec.weights})"
-    elif repository := _hub_repository(spec.weights):
+        if not bare:
+            file, source = from_hub(repository, files), f"hf-hub:{repository} ({spec.weights})"
+    elif not bare and (repository := _hub_repository(spec.weights)):
         file = from_hub(repository, _OPEN_CLIP_FILES)
     # A file does not say which preprocessing it needs: take the one that all published weights of the model share.
     keys = ("mean", "std", "interpolation", "resize_mode")
     choices = [{f"image_{key}": tag[key] for key in keys if key in tag} for tag in published]
     options = choices[0] if choices and all(choice == choices[0] for choice in choices) else {}
-    if spec.weights != "random":
+    if spec.weights != "random" and not bare:
         read_checkpoint(file)  # open_clip's own reader takes other formats and explains nothing
         options |= {"pretrained": str(file), "weights_only": True}
     try:
@@ -381,20 +394,3 @@ def _probe_width(module: nn.Module, size: tuple[int, int]) -> int:
     if not isinstance(z, Tensor) or z.ndim != 2:
         raise BackboneSpecError(f"{type(module).__name__} gives no pooled embedding (b, d_z); choose another model")
     return z.shape[1]
-
-
-@contextmanager
-def exact_float32() -> Iterator[None]:
-    """Turn off TF32 and the search for the fastest convolution: either changes embeddings, and with them codes."""
-    cudnn = torch.backends.cudnn
-    backends = (torch.backends.cuda.matmul, cudnn.conv)  # type: ignore[attr-defined]
-    before = [backend.fp32_precision for backend in backends], cudnn.deterministic, cudnn.benchmark
-    try:
-        for backend in backends:
-            backend.fp32_precision = "ieee"
-        cudnn.deterministic, cudnn.benchmark = True, False
-        yield
-    finally:
-        for backend, precision in zip(backends, before[0], strict=True):
-            backend.fp32_precision = precision
-        cudnn.deterministic, cudnn.benchmark = before[1:]

@@ -3,19 +3,21 @@
 n: items; c: codebooks; m: pairs of a codebook; v: classes; d_z: width of an embedding; d_k: width of a key.
 """
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from dkvb.checkpoint import FORMAT, UNREADABLE, identity, read_header, read_mask_header
+from dkvb.checkpoint import FORMAT, UNREADABLE, identity, read_header, read_mask_header, safetensors_head
 from dkvb.decoding import add_votes
 from dkvb.errors import BadCheckpoint, ShapeMismatch
+
+if TYPE_CHECKING:
+    from dkvb.codes import Codebooks
 
 TENSORS = {
     "keys": (torch.float32, "F32"),
@@ -56,12 +58,19 @@ class Bottleneck:
     """(c, m) bool: not masked, and used in training where the spec asks for that."""
     header: dict[str, Any]
     """What the model is: class names, backbone, specs, digests (JSON)."""
+    _packed: list["Codebooks"] = field(default_factory=list, init=False, repr=False, compare=False)
+    """What codes are read from, once it was needed: as large as keys and projection together."""
 
     def codes(self, z: Tensor) -> Tensor:
         """Codes: (n, d_z) float embeddings -> (n, c) int16, NO_VOTE where nothing is selectable."""
-        from dkvb.codes import encode  # compiled kernels, which nobody else who has a model need load
+        from dkvb.codes import Codebooks, check_shapes, encode  # compiled kernels: not everyone needs them
 
-        return encode(z, self.projection, self.keys, selectable=self.selectable)
+        if z.device.type != "cpu":
+            return encode(z, self.projection, self.keys, selectable=self.selectable)
+        check_shapes(z, self.projection, self.keys, self.selectable)
+        if not self._packed:
+            self._packed.append(Codebooks.of(self.projection, self.keys, self.selectable))
+        return self._packed[0].encode(z)
 
     def logits(self, z: Tensor) -> Tensor:
         """Logits, by the plain masked forward pass: (n, d_z) float embeddings -> (n, v) float32.
@@ -125,19 +134,13 @@ class Bottleneck:
 
         raises: BadCheckpoint for a tensor whose type is not that of TENSORS.
         """
-        # One entry: safetensors writes several in no fixed order, and equal models must be equal bytes.
-        metadata = {"dkvb": json.dumps({"format": FORMAT, "header": self.header}, sort_keys=True)}
-        table: dict[str, Any] = {"__metadata__": metadata}
-        end = 0
+        sizes = {}
         for name, (dtype, written) in TENSORS.items():
             tensor = getattr(self, name)
             if tensor.dtype != dtype:
                 raise BadCheckpoint(f"{name}: dtype found {tensor.dtype}, expected {dtype}")
-            begin, end = end, end + tensor.nbytes
-            table[name] = {"dtype": written, "shape": list(tensor.shape), "data_offsets": [begin, end]}
-        head = json.dumps(table, separators=(",", ":")).encode()
-        head += b" " * (-len(head) % 8)
-        yield len(head).to_bytes(8, "little") + head
+            sizes[name] = written, tuple(tensor.shape), tensor.nbytes
+        yield safetensors_head({"format": FORMAT, "header": self.header}, sizes)
         for name in TENSORS:
             yield getattr(self, name).cpu().contiguous().view(-1).numpy().view("uint8").data
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -51,6 +51,23 @@ def identity(header: Mapping[str, Any]) -> str:
     """
     model = {name: value for name, value in header.items() if name != "unlearned"}
     return hashlib.sha256(json.dumps(model, sort_keys=True).encode()).hexdigest()
+
+
+def safetensors_head(about: Mapping[str, Any], tensors: Mapping[str, tuple[str, Sequence[int], int]]) -> bytes:
+    """The first bytes of a safetensors file: all but its tensors.
+
+    about: what the file is (JSON).
+    tensors: type in the words of safetensors, shape and number of bytes, by name, in the order in which they follow.
+    """
+    # One entry: safetensors writes several in no fixed order, and equal models must be equal bytes.
+    table: dict[str, Any] = {"__metadata__": {"dkvb": json.dumps(about, sort_keys=True)}}
+    end = 0
+    for name, (dtype, shape, size) in tensors.items():
+        begin, end = end, end + size
+        table[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+    head = json.dumps(table, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)
+    return len(head).to_bytes(8, "little") + head
 
 
 def mapped(file: Path, name: str) -> NDArray[Any]:

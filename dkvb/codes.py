@@ -14,7 +14,7 @@ from torch import Tensor
 from dkvb.errors import ShapeMismatch
 from dkvb.nearest import key_bias, nearest_of_tile
 from dkvb.plain import encode_plain, nearest_plain
-from dkvb.tiles import LANES, Floats, each, fill_tiles, kernel, scores_of_tile, widened
+from dkvb.tiles import LANES, Floats, each, fill_tiles, kernel, scores_of_tile, threads, widened
 
 BLOCK = 512
 """Items that pass through the codebooks together, one codebook after the other: their embeddings stay in the cache."""
@@ -62,16 +62,7 @@ def encode(
     check_shapes(z, projection, keys, selectable)
     if z.device.type != "cpu":
         return encode_plain(z, projection, keys, selectable=selectable)
-    codes = torch.empty(len(z), len(keys), dtype=torch.int16)
-    books, out = Codebooks.of(projection, keys, selectable), codes.numpy()
-
-    def encode_block(begin: int) -> None:
-        rows = slice(begin, begin + size)
-        _encode(widened(z[rows]), books.directions, books.keys, books.bias, out[rows])
-
-    size = block_size(len(z))
-    each(encode_block, range(0, len(z), size))
-    return codes
+    return Codebooks.of(projection, keys, selectable).encode(z)
 
 
 def check_shapes(z: Tensor, projection: Tensor, keys: Tensor, selectable: Tensor | None) -> None:
@@ -133,6 +124,22 @@ class Codebooks:
 
         each(fill, range(c))
         return cls(directions, packed, bias)
+
+    def encode(self, z: Tensor) -> Tensor:
+        """Codes of items, as of the function `encode`: (n, d_z) float -> (n, c) int16."""
+        n, c = len(z), len(self.keys)
+        codes = torch.empty(n, c, dtype=torch.int16)
+        out = codes.numpy()
+        size, part = block_size(n), c
+        if n <= BLOCK:  # each thread reads its share of the keys, not each of them all
+            size, part = BLOCK, -(-c // threads())
+
+        def encode_block(block: tuple[int, int]) -> None:
+            rows, books = slice(block[0], block[0] + size), slice(block[1], block[1] + part)
+            _encode(widened(z[rows]), self.directions[books], self.keys[books], self.bias[books], out[rows, books])
+
+        each(encode_block, [(begin, first) for begin in range(0, n, size) for first in range(0, c, part)])
+        return codes
 
 
 def pack_keys(keys: Tensor, selectable: Tensor | None = None) -> tuple[Floats, Floats]:

@@ -32,6 +32,20 @@ class BadCheckpoint(DkvbError, ValueError):
     """A file that is not a checkpoint of this package, or a damaged one."""
 
 
+class ModelMissing(DkvbError, FileNotFoundError):
+    """An exported model that is neither in a folder nor on a hub within reach."""
+
+
+class NoOnnx(DkvbError, ImportError):
+    """ONNX was asked for, and its libraries are not installed."""
+
+    exit_code = 2
+
+
+class OnnxDiffers(DkvbError, ArithmeticError):
+    """An ONNX graph that computes something else than the model in torch."""
+
+
 class BackboneSpecError(DkvbError, ValueError):
     """A backbone that cannot exist: an unknown name, or settings that do not go together."""
 
@@ -50,3 +64,11 @@ class BadImages(DkvbError, ValueError):
 
 class BadSetting(DkvbError, ValueError):
     """A setting that a method does not allow."""
+
+
+class NoTriton(DkvbError, ImportError):
+    """A GPU, and no Triton to compute on it."""
+
+
+class BadSums(DkvbError, ValueError):
+    """Sums over items that would be rounded, were damaged, or do not hold the items that are to be taken away."""

@@ -21,7 +21,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from dkvb.codes import encode
 from dkvb.errors import BadSetting
@@ -74,6 +73,8 @@ FORMULAS: dict[Any, Callable[..., int]] = {
 
 def flops_of(work: Callable[[], object]) -> int:
     """FLOPs of torch's operations in some work, gradients included; compiled kernels count as nothing."""
+    from torch.utils.flop_counter import FlopCounterMode  # brings Triton along, which takes long to import
+
     with FlopCounterMode(display=False, custom_mapping=FORMULAS) as counter, _plain_attention():
         work()
     return int(counter.get_total_flops())

@@ -5,7 +5,7 @@ n: items; b: items of a batch; c: codebooks; m: keys of a codebook; d_z: width o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from torch import Tensor
 
 from dkvb.codes import nearest
 from dkvb.errors import BadSetting
-from dkvb.projection import project, random_projection
+from dkvb.limits import at_least, check_limits, from_to, whole
+from dkvb.projection import project_each, random_projection
 from dkvb.seeds import drawn, generator
 from dkvb.tiles import each, kernel
 
@@ -22,25 +23,19 @@ from dkvb.tiles import each, kernel
 class KeySettings:
     """How keys are fitted; the defaults are the DKVB authors', except for what becomes of a dead key (`ema_step`)."""
 
-    decay: float = 0.95
+    decay: Annotated[float, from_to(0, 1)] = 0.95
     """Share of the old average that is kept at each batch."""
-    smoothing: float = 1e-5
+    smoothing: Annotated[float, at_least(0)] = 1e-5
     """Laplace smoothing of the counts."""
-    epochs: int = 10
+    epochs: Annotated[int, whole(0)] = 10
     """Passes over the init data; 0 leaves the keys at their random start."""
-    batch: int = 256
+    batch: Annotated[int, whole(1)] = 256
     """Items of a batch."""
-    dead: float = 0.1
+    dead: Annotated[float, at_least(0)] = 0.1
     """A key whose average count falls below ``dead * batch / m`` is replaced; 0 replaces none."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.decay <= 1 or self.smoothing < 0 or self.dead < 0:
-            raise BadSetting(
-                f"decay, smoothing and dead: found {self.decay}, {self.smoothing} and {self.dead}, "
-                "expected decay in [0, 1], the others 0 or more"
-            )
-        if self.epochs < 0 or self.batch < 1:
-            raise BadSetting(f"epochs and batch: found {self.epochs} and {self.batch}, expected 0 or 1 and more")
+        check_limits(self, BadSetting)
 
 
 @dataclass(slots=True)
@@ -147,15 +142,13 @@ def _replace(keys: Any, count: Any, total: Any, x: Any, dead: Any, chosen: Any, 
             total[dead[k], d] = x[chosen[k], d] * np.float32(threshold)
 
 
-def fit_keys(z: Tensor, directions: Tensor, m: int, *, codebook: int, seed: int, settings: KeySettings) -> Tensor:
+def fit_keys(x: Tensor, m: int, *, codebook: int, seed: int, settings: KeySettings) -> Tensor:
     """Fit the keys of one codebook.
 
-    z: (n, d_z) float, embeddings of the init data.
-    directions: (d_z, d_k) float32, the projection of the codebook.
+    x: (n, d_k) float32, the init data as this codebook sees them (`dkvb.projection`).
     codebook: its index; with seed it names all random draws, so codebooks can be fitted in any order.
     returns: (m, d_k) float32.
     """
-    x = project(z, directions)
     gen = generator(seed, "keys", codebook)
     state = start(m, x.shape[1], settings, gen=gen, device=x.device)
     for epoch in range(settings.epochs):
@@ -173,15 +166,34 @@ def fit_codebooks(
     z: (n, d_z) float, embeddings of the init data.
     size: m keys a codebook, and their width d_k.
     returns: projection (codebooks, d_z, d_k) and keys (codebooks, m, d_k), float32.
+    memory: the init data as all of these codebooks see them, 4 d_k bytes an item and codebook.
     """
     m, d_k = size
     projection, keys = random_projection(codebooks, z.shape[1], d_k, seed=seed), torch.empty(len(codebooks), m, d_k)
+    x = project_each(z, projection)
 
     def fit(i: int) -> None:
-        keys[i] = fit_keys(z, projection[i], m, codebook=codebooks[i], seed=seed, settings=settings)
+        keys[i] = fit_keys(x[i], m, codebook=codebooks[i], seed=seed, settings=settings)
 
     each(fit, range(len(codebooks)))
     return projection, keys
+
+
+def item_codebooks(z: Tensor, codebooks: Sequence[int], size: tuple[int, int], *, seed: int) -> tuple[Tensor, Tensor]:
+    """Draw the projections of some codebooks, and as keys projected items: nothing is fitted.
+
+    z: (n, d_z) float, embeddings of the items, each of which is a key of a codebook once at most.
+    size: m keys a codebook, and their width d_k; seed: with a codebook's index it names all draws.
+    returns: as `fit_codebooks`.
+    raises: BadSetting for fewer items than keys.
+    """
+    m, d_k = size
+    if len(z) < m:
+        raise BadSetting(f"keys: found {len(z)} items, expected {m} or more: one for each key of a codebook")
+    projection = random_projection(codebooks, z.shape[1], d_k, seed=seed)
+    x = project_each(z, projection)
+    rows = [drawn(len(z), m, seed, "item keys", codebook) for codebook in codebooks]
+    return projection, torch.stack([x[i][own] for i, own in enumerate(rows)])
 
 
 def sampled(n: int, sample: int | None, *, seed: int) -> Tensor:

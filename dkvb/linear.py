@@ -9,8 +9,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from dkvb.errors import ShapeMismatch
-from dkvb.training import Trained, TrainSettings, accelerate, train
+from dkvb.errors import BadSetting, ShapeMismatch
+from dkvb.training import Saves, Trained, TrainSettings, accelerate, train, update
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,10 @@ class EmbeddingFeatures:
         """The gradient of the mean loss in the metric of the features' second moments: a learning rate of 1 is safe."""
         return torch.cholesky_solve(self.x.T @ (error / len(self)), self.factor)
 
+    def update(self, weights: Tensor, velocity: Tensor, labels: Tensor, settings: TrainSettings) -> None:
+        """One epoch of Nesterov's descent, in place."""
+        update(self, weights, velocity, labels, settings)
+
     def accelerate(self, weights: Tensor, velocity: Tensor, error: Tensor, *, lr: float, momentum: float) -> None:
         """Update the weights and their velocity once, against the direction, in place."""
         accelerate(weights, velocity, self.direction(error), lr=lr, momentum=momentum)
@@ -63,16 +67,21 @@ class EmbeddingFeatures:
         total.add_((self.x.T @ error).square_())
 
 
-def fit_linear(z: Tensor, labels: Tensor, settings: TrainSettings, *, v: int, seed: int) -> Trained:
+def fit_linear(
+    z: Tensor, labels: Tensor, settings: TrainSettings, *, v: int, seed: int, saves: Saves | None = None
+) -> Trained:
     """Train the linear head.
 
     z: (n, d_z) float, embeddings; labels: (n,) int64 in [0, v).
+    saves: where the training goes on from, and is saved.
     returns: weights (d_z + 1, v) float32, the last row the bias, and how they were trained.
-    raises: ShapeMismatch.
+    raises: ShapeMismatch; BadSetting for a decay, which is one of values.
     """
+    if settings.decay:
+        raise BadSetting(f"decay: found {settings.decay}, expected none: the linear head has no rows that items fetch")
     if labels.shape != z.shape[:1]:
         raise ShapeMismatch.between("labels (n,)", labels.shape, "z (n, d_z)", z.shape)
-    return train(EmbeddingFeatures.of(z), labels, settings, v=v, seed=seed)
+    return train(EmbeddingFeatures.of(z), labels, settings, v=v, seed=seed, saves=saves)
 
 
 def linear_logits(z: Tensor, weights: Tensor) -> Tensor:

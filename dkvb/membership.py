@@ -121,6 +121,22 @@ def population_attack(members: Outputs, others: Outputs, *, seed: int) -> dict[s
     return attacks
 
 
+def entropy_attack(members: Tensor, others: Tensor, *, seed: int) -> Attack:
+    """The population attack by entropy alone, which needs no label: also where the items' own class is left out.
+
+    members: (n, v) float, logits of one model on items it was to forget; others: (n2, v), on test items.
+    seed, raises: as of `population_attack`.
+    """
+    size = min(len(members), len(others))
+    inside, outside = (
+        _sampled((logits, torch.zeros(len(logits), dtype=torch.int64)), size, seed, side)["entropy"]
+        for logits, side in ((members, "members"), (others, "others"))
+    )
+    return Attack(
+        auc(inside, outside), balanced_accuracy(inside, outside, seed=seed), tpr_at_fpr(inside, outside, fpr=FPR)
+    )
+
+
 def loss_logistic_attack(forget: Outputs, test: Outputs, *, seed: int) -> float:
     """The attack of SCRUB's public code: a logistic regression on the loss, forget items against test items.
 

@@ -200,6 +200,30 @@ def js_divergence(p: Tensor, q: Tensor) -> float:
     return bits.sum(1).clamp(min=0).mean().item() / math.log(2)
 
 
+def calibration_error(logits: Tensor, labels: Tensor, *, bins: int = 15) -> float:
+    """Expected calibration error: how far the confidence of predictions lies from how often they are right.
+
+    Predictions are put into bins of equal width by the probability of the predicted class; the difference between mean
+    confidence and accuracy of a bin counts with the bin's share of the items.
+    logits: (n, v) float; -inf rules a class out.
+    labels: (n,) integer in [0, v).
+    returns: in [0, 1], 0 for calibrated predictions; NaN for no items.
+    raises: ShapeMismatch; BadSetting for no bins.
+    source: Guo et al., arXiv 1706.04599 (after Naeini et al., AAAI 2015).
+    """
+    if labels.shape != logits.shape[:1]:
+        raise ShapeMismatch.between("labels (n,)", labels.shape, "logits (n, v)", logits.shape)
+    if bins < 1:
+        raise BadSetting(f"bins: found {bins}, expected 1 or more")
+    if not len(labels):
+        return math.nan
+    confidence, predicted = logits.double().softmax(1).max(1)
+    places = (confidence * bins).long().clamp(max=bins - 1)
+    gaps = torch.zeros(bins, dtype=torch.float64)
+    gaps.index_add_(0, places, confidence - (predicted == labels).double())
+    return float(gaps.abs().sum()) / len(labels)
+
+
 def margins(logits: Tensor, labels: Tensor) -> Tensor:
     """How far the logit of each item's class is above all others together: its log odds.
 

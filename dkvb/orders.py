@@ -2,13 +2,14 @@
 
 Made with NumPy alone, so that a request waits for no torch. Every method removes pairs in a fixed order, so one array
 describes it: ``position`` (c, m) int64, the place of a pair in that order. The mask at N is ``position < N``; masks are
-nested, and the position of a pair that is never removed is NEVER. An order is made from training counts and codes
-alone, from no prediction and no test item.
+nested, and the position of a pair that is never removed is NEVER. An order is made from training counts and codes, and
+from values where pairs are ranked by these: from no prediction and no test item.
 
 c: codebooks; m: keys of a codebook; n: items.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,22 @@ NEVER = int(np.iinfo(np.int64).max)
 """The position of a pair that no budget removes."""
 
 SCOPES = ("global", "per-codebook")
+
+RANKS = ("activations", "values", "contrast")
+"""What pairs are ranked by in Unlearning via Activations: `by_activation`, `by_vote`, `by_contrast`."""
+
+
+def uva_method(rank: str) -> str:
+    """What Unlearning via Activations is called where pairs are ranked by one of the `RANKS`."""
+    return "uva" if rank == RANKS[0] else f"uva-{rank}"
+
+
+CONTRAST = 0.02
+"""The weight of `by_contrast` as a rank: the largest of those tried on the digits and CIFAR-10 (docs/decisions/026) by
+which each class was still forgotten."""
+
+UNIT = 2.0**-16
+"""Of votes: whole multiples of it are ranked and added up, so that sums are exact, whatever their order."""
 
 TAU = 0.99
 """The rule for N, the same for both methods: the smallest N whose masked pairs hold this share of the forget class's
@@ -39,6 +56,13 @@ class RemovalOrder:
     """(c, m) integer, the training activations of which `smallest` takes a share."""
     available: int
     """The largest N."""
+    mass: NDArray[Any] | None = None
+    """(c, m) whole numbers of which `smallest` takes a share, where these are not the hits."""
+
+    @property
+    def ranked(self) -> NDArray[Any]:
+        """(c, m) whole numbers of which `smallest` takes a share."""
+        return self.hits if self.mass is None else self.mass
 
     def mask(self, n: int) -> NDArray[np.bool_]:
         """The pairs that a budget N removes: (c, m) bool."""
@@ -49,7 +73,7 @@ class RemovalOrder:
         return budgets(grid, self.available, shares=shares, what=what)
 
     def smallest(self, share: float) -> int:
-        """The smallest N whose pairs hold a share of the hits.
+        """The smallest N whose pairs hold a share of the hits, or of what else the order ranks by.
 
         share: in [0, 1].
         returns: N; 0 for a share that rounds to no hit, or without hits.
@@ -57,7 +81,7 @@ class RemovalOrder:
         """
         if not 0 <= share <= 1:
             raise BadBudget(f"share: found {share}, expected a number in [0, 1]")
-        position, hits = self.position.ravel(), self.hits.ravel()
+        position, hits = self.position.ravel(), self.ranked.ravel()
         removable = np.flatnonzero(position != NEVER)  # few pairs: their indexes are faster than a mask of all
         held = np.bincount(position[removable], weights=hits[removable]).cumsum()
         wanted = math.ceil(round(share * int(hits.sum(dtype=np.int64)), 6))
@@ -76,21 +100,36 @@ def by_activation(hits: NDArray[Any], *, scope: str = "global") -> RemovalOrder:
     raises: BadBudget for an unknown scope.
     source: Shah et al., arXiv 2311.15268, Unlearning via Activations.
     """
-    if scope not in SCOPES:
-        raise BadBudget(f"scope: found {scope!r}, expected one of {', '.join(SCOPES)}")
     flat = hits.ravel()
     pairs = np.flatnonzero(flat)  # a class activates few pairs: only these are sorted
     counts = flat[pairs]
     order = np.argsort(_narrow(counts.max(initial=0) - counts), kind="stable")
+    return _removal(pairs, order, hits, scope)
+
+
+def _removal(
+    pairs: NDArray[np.int64],
+    order: NDArray[np.int64],
+    hits: NDArray[Any],
+    scope: str,
+    mass: NDArray[np.int64] | None = None,
+) -> RemovalOrder:
+    """The removal order of some pairs.
+
+    pairs: (k,) flat indexes of those that are removed, increasing; order: (k,) which of them goes first, second, ...
+    """
+    shape = hits.shape
+    if scope not in SCOPES:
+        raise BadBudget(f"scope: found {scope!r}, expected one of {', '.join(SCOPES)}")
     places = np.arange(len(pairs))
     if scope == "per-codebook":
-        codebooks = pairs // hits.shape[1]
+        codebooks = pairs // shape[1]
         order = order[np.argsort(_narrow(codebooks[order]), kind="stable")]
-        first = np.searchsorted(codebooks, np.arange(hits.shape[0]))
+        first = np.searchsorted(codebooks, np.arange(shape[0]))
         places -= first[codebooks[order]]
-    position = np.full(hits.shape, NEVER)
+    position = np.full(shape, NEVER)
     position.ravel()[pairs[order]] = places
-    return RemovalOrder(position, hits, int(places.max(initial=-1)) + 1)
+    return RemovalOrder(position, hits, int(places.max(initial=-1)) + 1, mass)
 
 
 def _narrow(values: NDArray[Any]) -> NDArray[Any]:
@@ -120,7 +159,59 @@ def by_example(codes: NDArray[Any], hits: NDArray[Any], *, seed: int) -> Removal
     return RemovalOrder(position, hits, n)
 
 
-def by_contrast(hits: NDArray[Any], others: NDArray[Any], *, weight: float) -> RemovalOrder:
+def votes(hits: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:
+    """What pairs add to the logit of a class, over all its training items: hits * max(value, 0), times c.
+
+    hits: (k,) integer, hits of the class on some pairs; values: (k,) float32, the values of these pairs for the class.
+    Training keeps the sum of a row of values at 0, so the value for a class is (v - 1) / v of what it exceeds the mean
+    of the other classes by: a vote for the class is one against the others.
+    """
+    return np.asarray(hits * np.maximum(values, 0).astype(np.float64))
+
+
+def by_vote(hits: NDArray[Any], given: NDArray[np.float64], *, scope: str = "global") -> RemovalOrder:
+    """The pairs that vote most for the forget class go first: by its hits times their value for it.
+
+    A share is one of all votes for the class, which `smallest` takes of all its training items together.
+
+    hits: (c, m) integer, hits of the forget class (or the sum over several) on every pair.
+    given: (c, m) `votes` for the class (or the sum over several); 0 where there are none.
+    scope: as in `by_activation`.
+    returns: pairs without a vote, which is less than half a `UNIT`, are never removed; ties go to the lower codebook,
+    then the lower key. Available are the others.
+    raises: ShapeMismatch; BadBudget for an unknown scope.
+    """
+    if hits.shape != given.shape:
+        raise ShapeMismatch.between("votes (c, m)", given.shape, "hits (c, m)", hits.shape)
+    mass = np.rint(given / UNIT).astype(np.int64)
+    pairs = np.flatnonzero(mass)
+    order = np.argsort(-mass.ravel()[pairs], kind="stable")
+    return _removal(pairs, order, hits, scope, mass)
+
+
+def by_rank(
+    rank: str,
+    hits: NDArray[Any],
+    *,
+    scope: str,
+    votes: Callable[[], NDArray[np.float64]],
+    others: Callable[[], NDArray[Any]],
+) -> RemovalOrder:
+    """The order of Unlearning via Activations, by one of the `RANKS`.
+
+    hits, scope: as in `by_activation`; votes, others: give what `by_vote` and `by_contrast` are given, where needed.
+    raises: BadBudget for an unknown rank or scope.
+    """
+    if rank not in RANKS:
+        raise BadBudget(f"rank: found {rank!r}, expected one of {', '.join(RANKS)}")
+    if rank == "values":
+        return by_vote(hits, votes(), scope=scope)
+    if rank == "contrast":
+        return by_contrast(hits, others(), weight=CONTRAST, scope=scope)
+    return by_activation(hits, scope=scope)
+
+
+def by_contrast(hits: NDArray[Any], others: NDArray[Any], *, weight: float, scope: str = "global") -> RemovalOrder:
     """The pairs that most set the forget class apart go first: by its hits less `weight` times those of all others.
 
     A share is one of the hits that the order can remove at all, not of all hits of the class: so every share can be
@@ -130,9 +221,10 @@ def by_contrast(hits: NDArray[Any], others: NDArray[Any], *, weight: float) -> R
     others: (c, m) integer, hits of all other classes together.
     weight: what a hit of another class costs, in hits of the forget class, 0 or more; to be fixed on other data sets
     than the one it is used on.
+    scope: as in `by_activation`.
     returns: pairs that the class never hits, or whose contrast hits - weight * others is 0 or less, are never removed;
     ties go to the lower codebook, then the lower key. Available are the pairs of positive contrast.
-    raises: ShapeMismatch; BadBudget for a weight below 0 or not finite.
+    raises: ShapeMismatch; BadBudget for a weight below 0 or not finite, or an unknown scope.
     """
     if hits.shape != others.shape:
         raise ShapeMismatch.between("others (c, m)", others.shape, "hits (c, m)", hits.shape)
@@ -143,9 +235,9 @@ def by_contrast(hits: NDArray[Any], others: NDArray[Any], *, weight: float) -> R
     # Rounded, or 3 - 0.1 * 30 and its like would tie, or vanish, only as binary fractions permit.
     contrast = np.round(flat[pairs].astype(np.float64) - weight * others.ravel()[pairs].astype(np.float64), 6)
     pairs, contrast = pairs[contrast > 0], contrast[contrast > 0]
-    position = np.full(hits.shape, NEVER)
-    position.ravel()[pairs[np.argsort(-contrast, kind="stable")]] = np.arange(len(pairs))
-    return RemovalOrder(position, np.where(position < NEVER, hits, 0), len(pairs))
+    mass = np.zeros(hits.shape, np.int64)
+    mass.ravel()[pairs] = flat[pairs]
+    return _removal(pairs, np.argsort(-contrast, kind="stable"), hits, scope, mass)
 
 
 def activated_pairs(hits: NDArray[Any], *, scope: str = "global") -> int:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -10,11 +11,12 @@ from dkvb.backbones import Backbone, BackboneSpec, embed, load_backbone
 from dkvb.errors import BackboneWeightsInvalid, BadCheckpoint
 
 
-def backbone_of(header: Mapping[str, Any], *, weights: str | None = None) -> Backbone:
+def backbone_of(header: Mapping[str, Any], *, weights: str | None = None, tensors: Path | None = None) -> Backbone:
     """Load the backbone that a checkpoint was made with, by its weights, image size and preprocessing in the header.
 
     header: of a `dkvb.bottleneck.Bottleneck`.
     weights: where the weights are on this machine, if they came from a file or folder that is elsewhere now.
+    tensors: a file with all tensors of the module, as `dkvb export --with-backbone` writes it: nothing else is read.
     raises: BackboneWeightsInvalid where what is loaded is not what the checkpoint was made with; BadCheckpoint for a
         header without a backbone; what `load_backbone` raises.
     """
@@ -29,8 +31,9 @@ def backbone_of(header: Mapping[str, Any], *, weights: str | None = None) -> Bac
             weights=weights or _weights_of(library, source),
             layer=facts["layer"],
             image_size=size[0] if sizes else None,
+            precision=facts["precision"],
         )
-        made = load_backbone(spec, seed=facts["seed"] or 0)
+        made = load_backbone(spec, seed=facts["seed"] or 0, tensors=tensors)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise BadCheckpoint(f"header: found backbone {recorded!r}, expected what `load_backbone` records") from error
     ignored = ("weights", "versions", "device")  # where the weights came from, and by what; their tensors are hashed

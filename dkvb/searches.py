@@ -19,6 +19,12 @@ from dkvb.codes import pack_keys
 from dkvb.decoding import NO_VOTE
 from dkvb.tiles import LANES, fill_tiles, kernel, maxima_of_tile, pack, scores_of_item, scores_of_rows, widened
 
+NEVER_INDEX = 255
+"""The budget index of a pair that no budget removes; so a grid has at most 255 budgets."""
+
+NEVER = np.uint8(NEVER_INDEX)
+"""The same in the type of a table."""
+
 
 class _Codebook(NamedTuple):
     """One codebook as its searches read it."""
@@ -82,23 +88,34 @@ def _exhausted(codes: Any, lists: Any, table: Any, budgets: int) -> Any:
     returns: (k, 4) int32 of (item, forget set, codebook, budget index at which the last of the list falls), in order.
     """
     n, c, r = lists.shape
+    sets = table.shape[2]
     searches, used = np.empty((1 << 10, 4), np.int32), 0
+    last = np.empty((c, sets), np.uint8)  # of the own key and all of the list, the budget index at which the last falls
     for i in range(n):
-        for f in range(table.shape[2]):
+        found = 0
+        for j in range(c):
+            if codes[i, j] < 0 or lists[i, j, r - 1] < 0:  # a list that is not full holds every key there is
+                last[j] = NEVER
+                continue
+            last[j] = table[j, codes[i, j]]
+            soonest = last[j].min()
+            for place in range(r):
+                if soonest >= budgets:
+                    break
+                falls, soonest = table[j, lists[i, j, place]], NEVER
+                for f in range(sets):  # side by side: this is where the time goes
+                    last[j, f] = max(last[j, f], falls[f])
+                    soonest = min(soonest, last[j, f])
+            for f in range(sets):
+                found += last[j, f] < budgets
+        while used + found > len(searches):
+            more = np.empty((2 * len(searches), 4), np.int32)
+            more[:used] = searches[:used]
+            searches = more
+        for f in range(sets if found else 0):
             for j in range(c):
-                key = codes[i, j]
-                if key < 0 or table[j, key, f] >= budgets:
-                    continue
-                last, place = table[j, key, f], 0
-                while place < r and lists[i, j, place] >= 0 and table[j, lists[i, j, place], f] < budgets:
-                    last = max(last, table[j, lists[i, j, place], f])
-                    place += 1
-                if place == r:
-                    if used == len(searches):
-                        more = np.empty((2 * used, 4), np.int32)
-                        more[:used] = searches
-                        searches = more
-                    searches[used, 0], searches[used, 1], searches[used, 2], searches[used, 3] = i, f, j, last
+                if last[j, f] < budgets:
+                    searches[used, 0], searches[used, 1], searches[used, 2], searches[used, 3] = i, f, j, last[j, f]
                     used += 1
     return searches[:used]
 

@@ -29,13 +29,10 @@ from dkvb.codes import check_below
 from dkvb.decoding import NO_VOTE
 from dkvb.errors import BadBudget, ShapeMismatch
 from dkvb.orders import budget_indexes
-from dkvb.searches import keys_beyond_lists
+from dkvb.searches import NEVER_INDEX, keys_beyond_lists
 from dkvb.tiles import LANES, add_row, each, exchange, kernel, largest_of, lowest_bit, reaching
 
-NEVER_INDEX = 255
-"""The budget index of a pair that no budget removes; so a grid has at most 255 budgets."""
-
-ENTRIES = 1 << 16
+ENTRIES = 1 << 17
 """Items times forget sets of a block: bounds the memory of its searches, and lets many of them share a codebook."""
 
 
@@ -85,6 +82,28 @@ def sweep(
     memory: the results, and for each thread 2 b + 16 bytes a search, of which there can be ENTRIES * c at most.
     raises: ShapeMismatch.
     """
+    n, gone = len(items.codes), check_sweep(bottleneck, items, table, forget)
+    predicted = np.empty((len(forget), budgets, n), np.int16)
+    among_retain = np.empty_like(predicted)
+    size = max(LANES, min(8192, ENTRIES // len(forget), -(-n // torch.get_num_threads())))
+
+    def sweep_block(begin: int) -> None:
+        rows = slice(begin, begin + size)
+        paths = _paths(bottleneck, items.take(rows), table, budgets)
+        _predict(paths, bottleneck.values.numpy(), gone, predicted[:, :, rows], among_retain[:, :, rows])
+
+    each(sweep_block, range(0, n, size))
+    return torch.from_numpy(predicted), torch.from_numpy(among_retain)
+
+
+def check_sweep(
+    bottleneck: Bottleneck, items: Items, table: NDArray[np.uint8], forget: Sequence[Sequence[int]]
+) -> NDArray[np.int64]:
+    """Check that what a sweep is given fits together; arguments as of `sweep`.
+
+    returns: (f, most) int64, the classes of each forget set, then -1.
+    raises: ShapeMismatch.
+    """
     n, c = items.codes.shape
     if table.shape[:2] != tuple(bottleneck.selectable.shape) or table.shape[2] != len(forget):
         raise ShapeMismatch.between("table (c, m, f)", table.shape, "selectable (c, m)", bottleneck.selectable.shape)
@@ -99,17 +118,7 @@ def sweep(
     for k, classes in enumerate(forget):
         gone[k, : len(classes)] = classes
     check_below("forget", torch.from_numpy(gone), v)
-    predicted = np.empty((len(forget), budgets, n), np.int16)
-    among_retain = np.empty_like(predicted)
-    size = max(LANES, min(8192, ENTRIES // len(forget), -(-n // torch.get_num_threads())))
-
-    def sweep_block(begin: int) -> None:
-        rows = slice(begin, begin + size)
-        paths = _paths(bottleneck, items.take(rows), table, budgets)
-        _predict(paths, bottleneck.values.numpy(), gone, predicted[:, :, rows], among_retain[:, :, rows])
-
-    each(sweep_block, range(0, n, size))
-    return torch.from_numpy(predicted), torch.from_numpy(among_retain)
+    return gone
 
 
 def codes_by_budget(bottleneck: Bottleneck, items: Items, table: NDArray[np.uint8], *, budgets: int) -> Tensor:

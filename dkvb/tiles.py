@@ -5,6 +5,8 @@ order, the bias first and then along the width, with fused multiply-adds: a scor
 alone, never on the block, thread or place in which it was computed, so all of them agree on which key is nearest, to
 the last bit. LLVM keeps the 16 x 16 partial sums in registers; nothing but maxima is written.
 
+`dkvb.gpu.scores` adds in the same order, so GPUs agree with CPUs too; tests/dkvb/gpu/test_scores.py holds both to it.
+
 source: the outer-product kernel of Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008.
 """
 
@@ -15,7 +17,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numba
 import numpy as np
@@ -60,7 +62,10 @@ def threads() -> int:
     return int(torch.get_num_threads()) if torch is not None else os.cpu_count() or 1
 
 
-def each(work: Callable[[int], object], items: Iterable[int]) -> None:
+Item = TypeVar("Item")
+
+
+def each(work: Callable[[Item], object], items: Iterable[Item]) -> None:
     """Call the work for every item, on as many threads as there may be here."""
     todo = list(items)
     if threads() == 1 or len(todo) < 2:

@@ -8,6 +8,7 @@ differ (CIFAR-10 5 of 2,560,000; Tiny-ImageNet's subset 1 of 1,280,000; the digi
 predictions.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -16,32 +17,23 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from dkvb.backbones import Backbone, exact_float32
+from dkvb.backbones import Backbone
 from dkvb.bottleneck import TENSORS, Bottleneck, decode
 from dkvb.errors import BadSetting, ShapeMismatch
+from dkvb.exact import exact_float32
 from dkvb.plain import encode_plain
 from dkvb.recorded import backbone_of, embed_half
 
 
-class Model(nn.Module):
-    """A bottleneck, and the frozen backbone in front of it. Its tensors are buffers, so nothing of it is trained."""
+class Classifier(nn.Module, ABC):
+    """A head, and the frozen backbone in front of it. Its tensors are buffers, so nothing of it is trained."""
 
-    projection: Tensor
-    """(c, d_z, d_k) float32."""
-    keys: Tensor
-    """(c, m, d_k) float32."""
-    values: Tensor
-    """(c, m, v) float32."""
-    selectable: Tensor
-    """(c, m) bool."""
     header: dict[str, Any]
     """What the model is: class names, backbone, specs, digests (JSON)."""
 
-    def __init__(self, bottleneck: Bottleneck, backbone: Backbone | None = None) -> None:
+    def __init__(self, header: dict[str, Any], backbone: Backbone | None) -> None:
         super().__init__()
-        for name in TENSORS:
-            self.register_buffer(name, getattr(bottleneck, name))
-        self.header = bottleneck.header
+        self.header = header
         self.backbone = None if backbone is None else backbone.module
         self._recorded = backbone
 
@@ -51,14 +43,18 @@ class Model(nn.Module):
         return list(self.header["classes"])
 
     @property
-    def bottleneck(self) -> Bottleneck:
-        """The same tensors as a `dkvb.bottleneck.Bottleneck`."""
-        return Bottleneck(**{name: getattr(self, name) for name in TENSORS}, header=self.header)
+    def recorded(self) -> Backbone:
+        """The backbone with its preprocessing and facts; raises: BadSetting where it was not loaded."""
+        if self._recorded is None:
+            raise BadSetting(
+                "this model was loaded without its backbone: give embeddings (b, d_z), or load it with backbone=True"
+            )
+        return self._recorded
 
     @property
     def transform(self) -> Callable[[Image.Image], Tensor]:
         """The backbone's own preprocessing: RGB image of any size -> (3, h, w) float32; raises: BadSetting."""
-        return self._with_backbone().transform
+        return self.recorded.transform
 
     def forward(self, batch: Tensor) -> Tensor:
         """Logits of images or of embeddings.
@@ -68,11 +64,61 @@ class Model(nn.Module):
         raises: BadSetting where images are given to a model without backbone, or its tensors were converted to half
             precision; BadImages; ShapeMismatch.
         """
-        return decode(self.codes(self.embed(batch) if batch.ndim == 4 else batch), self.values)
+        return self.head(self.embed(batch) if batch.ndim == 4 else batch)
 
     def embed(self, images: Tensor) -> Tensor:
         """(b, 3, h, w) float32, stacked results of `transform` -> (b, d_z) float16; raises: BadSetting, BadImages."""
-        return embed_half(self._with_backbone(), images)
+        return embed_half(self.recorded, images)
+
+    @abstractmethod
+    def head(self, z: Tensor) -> Tensor:
+        """Logits of embeddings: (b, d_z) float -> (b, v) float32; raises: ShapeMismatch, BadSetting."""
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - torch's signature
+        """Set the mode as torch does; the backbone is frozen and stays in evaluation mode."""
+        super().train(mode)
+        if self.backbone is not None:
+            self.backbone.eval()
+        return self
+
+    def _check(self, z: Tensor, name: str, shape: str, d_z: int) -> torch.device:
+        """Check embeddings against the tensor that takes them, and that it was not converted; returns its device."""
+        tensor: Tensor = getattr(self, name)
+        if z.ndim != 2 or z.shape[1] != d_z:
+            raise ShapeMismatch.between("z (b, d_z)", z.shape, f"{name} {shape}", tensor.shape)
+        if tensor.dtype != torch.float32:
+            raise BadSetting(
+                f"{name}: found {tensor.dtype}, expected torch.float32: in another precision items select other keys "
+                "and get other logits; move the model with .to(device) alone"
+            )
+        return tensor.device
+
+
+class Model(Classifier):
+    """A bottleneck, and the frozen backbone in front of it."""
+
+    projection: Tensor
+    """(c, d_z, d_k) float32."""
+    keys: Tensor
+    """(c, m, d_k) float32."""
+    values: Tensor
+    """(c, m, v) float32."""
+    selectable: Tensor
+    """(c, m) bool."""
+
+    def __init__(self, bottleneck: Bottleneck, backbone: Backbone | None = None) -> None:
+        super().__init__(bottleneck.header, backbone)
+        for name in TENSORS:
+            self.register_buffer(name, getattr(bottleneck, name))
+
+    @property
+    def bottleneck(self) -> Bottleneck:
+        """The same tensors as a `dkvb.bottleneck.Bottleneck`."""
+        return Bottleneck(**{name: getattr(self, name) for name in TENSORS}, header=self.header)
+
+    def head(self, z: Tensor) -> Tensor:
+        """Logits of embeddings: (b, d_z) float -> (b, v) float32; raises: ShapeMismatch, BadSetting."""
+        return decode(self.codes(z), self.values)
 
     def codes(self, z: Tensor) -> Tensor:
         """Codes of embeddings, -1 where a codebook has no selectable key.
@@ -81,14 +127,7 @@ class Model(nn.Module):
         returns: (b, c) int16, on the module's device.
         raises: ShapeMismatch; BadSetting for tensors that were converted.
         """
-        if z.ndim != 2 or z.shape[1] != self.projection.shape[1]:
-            raise ShapeMismatch.between("z (b, d_z)", z.shape, "projection (c, d_z, d_k)", self.projection.shape)
-        if self.keys.dtype != torch.float32:
-            raise BadSetting(
-                f"keys: found {self.keys.dtype}, expected torch.float32: in another precision items select other keys; "
-                "move the model with .to(device) alone"
-            )
-        device = self.keys.device
+        device = self._check(z, "projection", "(c, d_z, d_k)", self.projection.shape[1])
         with torch.autocast(device.type, enabled=False), exact_float32():
             return encode_plain(z.to(device), self.projection, self.keys, selectable=self.selectable)
 
@@ -100,24 +139,34 @@ class Model(nn.Module):
         """
         return type(self)(self.bottleneck.masked_by(path), self._recorded)
 
-    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - torch's signature
-        """Set the mode as torch does; the backbone is frozen and stays in evaluation mode."""
-        super().train(mode)
-        if self.backbone is not None:
-            self.backbone.eval()
-        return self
-
     def extra_repr(self) -> str:
         """Sizes, for torch's text of a module."""
         (c, m, v), d_z = self.values.shape, self.projection.shape[1]
         return f"classes={v}, codebooks={c}, keys={m}, d_z={d_z}"
 
-    def _with_backbone(self) -> Backbone:
-        if self._recorded is None:
-            raise BadSetting(
-                "this model was loaded without its backbone: give embeddings (b, d_z), or load it with backbone=True"
-            )
-        return self._recorded
+
+class LinearModel(Classifier):
+    """The linear head on the same embeddings, and the frozen backbone in front of it."""
+
+    weight: Tensor
+    """(d_z, v) float32."""
+    bias: Tensor
+    """(v,) float32."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, header: dict[str, Any], backbone: Backbone | None = None) -> None:
+        super().__init__(header, backbone)
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+
+    def head(self, z: Tensor) -> Tensor:
+        """Logits of embeddings: (b, d_z) float -> (b, v) float32; raises: ShapeMismatch, BadSetting."""
+        device = self._check(z, "weight", "(d_z, v)", self.weight.shape[0])
+        with torch.autocast(device.type, enabled=False), exact_float32():
+            return z.to(device).float() @ self.weight + self.bias
+
+    def extra_repr(self) -> str:
+        """Sizes, for torch's text of a module."""
+        return f"classes={self.weight.shape[1]}, d_z={self.weight.shape[0]}"
 
 
 def load(path: Path | str, *, backbone: bool = True, weights: str | None = None) -> Model:

@@ -7,18 +7,24 @@ n: items; v: classes; features: those of a linear model, c * m pairs or d_z + 1 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import islice
-from typing import Protocol, Self
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Protocol, Self
 
 import torch
 from torch import Tensor
 
 from dkvb.errors import BadSetting
+from dkvb.limits import above, check_limits, from_below, from_to, one_of, whole
 from dkvb.metrics import accuracy
 from dkvb.seeds import generator
 
 OPTIMIZERS = ("nesterov", "sgd")
+
+IF_SET = {"in JSON": "if set"}
+"""As `jobs.step.IF_SET`: digests of trainings without such a setting stay as they were."""
+
+MOST_DECAY = 0.5
+"""With momentum 0.9 a learning rate of 1 stays stable up to about 0.85."""
 
 BLOCK = 4096
 """Items whose errors are computed at a time."""
@@ -28,35 +34,30 @@ BLOCK = 4096
 class TrainSettings:
     """How a head is trained."""
 
-    optimizer: str = "nesterov"
+    optimizer: Annotated[str, one_of(*OPTIMIZERS)] = "nesterov"
     """ "nesterov" (full batch, preconditioned) or "sgd" (the DKVB authors', who take up to 2000 epochs)."""
-    epochs: int = 60
+    epochs: Annotated[int, whole(1)] = 60
     """Passes over the training items; with a validation split, the most that are tried."""
-    lr: float | None = None
+    lr: Annotated[float, above(0)] | None = None
     """Learning rate; unless given 1.0 for nesterov, 0.3 for sgd."""
-    momentum: float = 0.9
+    momentum: Annotated[float, from_below(0, 1)] = 0.9
     """Momentum of nesterov."""
-    batch: int = 256
+    batch: Annotated[int, whole(1)] = 256
     """Items of a batch of sgd."""
-    clip: float = 1.0
+    clip: Annotated[float, above(0)] = 1.0
     """Largest norm of a gradient of sgd."""
-    label_smoothing: float = 0.1
+    label_smoothing: Annotated[float, from_below(0, 1)] = 0.1
     """Share of the target spread evenly over the classes."""
-    validation: float = 0.1
+    decay: Annotated[float, from_to(0, MOST_DECAY)] = field(default=0.0, metadata=IF_SET)
+    """Of values, with nesterov: each item adds decay / 2 times the mean squared length of the rows that it fetches to
+    the loss, which makes its minimum unique and its training items less than certain; up to 0.5."""
+    validation: Annotated[float, from_below(0, 1)] = 0.1
     """Share of the training items held out to choose the number of epochs; 0 trains all epochs."""
 
     def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS:
-            raise BadSetting(f"optimizer: found {self.optimizer!r}, expected one of {', '.join(OPTIMIZERS)}")
-        if self.epochs < 1 or self.batch < 1:
-            raise BadSetting(f"epochs and batch: found {self.epochs} and {self.batch}, expected 1 or more")
-        if (self.lr is not None and self.lr <= 0) or self.clip <= 0:
-            raise BadSetting(f"lr and clip: found {self.lr} and {self.clip}, expected more than 0")
-        for name in ("momentum", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise BadSetting(f"{name}: found {getattr(self, name)}, expected a number in [0, 1)")
-        if not 0 <= self.validation < 1:
-            raise BadSetting(f"validation: found {self.validation}, expected a share in [0, 1)")
+        check_limits(self, BadSetting)
+        if self.decay and self.optimizer != "nesterov":
+            raise BadSetting(f"decay: found {self.decay}, expected none with {self.optimizer}, or nesterov")
 
     @property
     def step(self) -> float:
@@ -85,6 +86,10 @@ class Features(Protocol):
 
     def direction(self, error: Tensor) -> Tensor:
         """The preconditioned gradient of the summed loss, for an error d loss / d logits of (n, v)."""
+        ...
+
+    def update(self, weights: Tensor, velocity: Tensor, labels: Tensor, settings: TrainSettings) -> None:
+        """One epoch of Nesterov's descent, of the weights and of their velocity, in place (`update`)."""
         ...
 
     def accelerate(self, weights: Tensor, velocity: Tensor, error: Tensor, *, lr: float, momentum: float) -> None:
@@ -135,24 +140,73 @@ def accelerate(weights: Tensor, velocity: Tensor, direction: Tensor, *, lr: floa
     velocity.mul_(momentum).sub_(direction, alpha=lr)
 
 
-def epochs(features: Features, labels: Tensor, settings: TrainSettings, *, v: int, seed: int) -> Iterator[Tensor]:
-    """Train from zero; yields the weights after every epoch (one tensor, changed in place)."""
-    weights = features.weights(v)
-    if settings.optimizer == "sgd":
-        for epoch in range(settings.epochs):
-            order = torch.randperm(len(features), generator=generator(seed, "item order", epoch))
+@dataclass(slots=True)
+class State:
+    """A head while it is trained."""
+
+    weights: Tensor
+    """(features, v) float32."""
+    velocity: Tensor | None
+    """As the weights; None for sgd, which has none."""
+    done: int = 0
+    """Epochs behind it."""
+
+    @classmethod
+    def zero(cls, features: Features, settings: TrainSettings, v: int) -> Self:
+        """Where every training begins."""
+        return cls(features.weights(v), features.weights(v) if settings.optimizer == "nesterov" else None)
+
+
+def epochs(
+    features: Features, labels: Tensor, settings: TrainSettings, *, v: int, seed: int, state: State | None = None
+) -> Iterator[Tensor]:
+    """Train from zero, or from a state on; yields the weights after every epoch (one tensor, changed in place).
+
+    state: is changed in place; what an epoch draws follows from the seed and its number.
+    """
+    state = State.zero(features, settings, v) if state is None else state
+    while state.done < settings.epochs:
+        if state.velocity is None:
+            order = torch.randperm(len(features), generator=generator(seed, "item order", state.done))
             for rows in order.split(settings.batch):
                 batch = features.take(rows)
-                error = errors_(batch.forward(weights), labels[rows], settings.label_smoothing)
-                batch.descend(weights, error, lr=settings.step, clip=settings.clip)
-            yield weights
-        return
-    velocity = torch.zeros_like(weights)
-    for _ in range(settings.epochs):
-        weights.add_(velocity, alpha=settings.momentum)  # Nesterov: look at the gradient where momentum leads.
-        error = errors_(features.forward(weights), labels, settings.label_smoothing)
-        features.accelerate(weights, velocity, error, lr=settings.step, momentum=settings.momentum)
-        yield weights
+                error = errors_(batch.forward(state.weights), labels[rows], settings.label_smoothing)
+                batch.descend(state.weights, error, lr=settings.step, clip=settings.clip)
+        else:
+            features.update(state.weights, state.velocity, labels, settings)
+        state.done += 1
+        yield state.weights
+
+
+def update(features: Features, weights: Tensor, velocity: Tensor, labels: Tensor, settings: TrainSettings) -> None:
+    """One epoch of Nesterov's descent, in place: the gradient is that where momentum leads the weights."""
+    weights.add_(velocity, alpha=settings.momentum)
+    error = errors_(features.forward(weights), labels, settings.label_smoothing)
+    features.accelerate(weights, velocity, error, lr=settings.step, momentum=settings.momentum)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """How far a training has come."""
+
+    searching: bool
+    """Whether it still looks for the number of epochs."""
+    epochs: int
+    """Epochs behind it, of the search or of the training after it."""
+    validation: tuple[float, ...]
+    """As in Trained."""
+
+
+class Saves(Protocol):
+    """Where a training is saved after its epochs, and goes on from when it was cut off."""
+
+    def load(self, state: State) -> Reached | None:
+        """Read the last save into the tensors of a state; None, and nothing is changed, where there is none."""
+        ...
+
+    def save(self, state: State, reached: Reached) -> None:
+        """Save a state, if that is worth its time now."""
+        ...
 
 
 def train(
@@ -163,26 +217,36 @@ def train(
     v: int,
     seed: int,
     held_out: Callable[[Tensor, Tensor], Features] | None = None,
+    saves: Saves | None = None,
 ) -> Trained:
     """Train a head, the number of epochs chosen on held-out training items if the settings say so.
 
     labels: (n,) int64 in [0, v).
     held_out: (rows held out, all other rows) -> features of the held-out rows for a model that saw the others alone;
         unless given, those in features.
+    saves: where it goes on from, to the same bits as if it had never been cut off, and is saved after its epochs.
     returns: the weights after the chosen number of epochs on all items.
     source: Nesterov's accelerated gradient in the form of Sutskever et al., ICML 2013; SGD settings of
         Träuble et al., arXiv 2207.11240.
     """
-    history: list[float] = []
-    count = settings.epochs
-    held = int(settings.validation * len(features))
-    if held:
+    state, held = State.zero(features, settings, v), int(settings.validation * len(features))
+    reached = saves.load(state) if saves is not None else None
+    if reached is None:
+        reached = Reached(searching=held > 0, epochs=0, validation=())
+    state.done, history = reached.epochs, reached.validation
+    if reached.searching:
         order = torch.randperm(len(features), generator=generator(seed, "validation"))
         out, rest = order[:held].sort().values, order[held:].sort().values
         unseen = features.take(out) if held_out is None else held_out(out, rest)
-        search = epochs(features.take(rest), labels[rest], settings, v=v, seed=seed)
-        history += [accuracy(unseen.forward(weights).argmax(1), labels[out]) for weights in search]
-        count = max(range(len(history)), key=history.__getitem__) + 1
-    passes = epochs(features, labels, settings, v=v, seed=seed)
-    weights = next(islice(passes, count - 1, None))
-    return Trained(weights, count, history)
+        for weights in epochs(features.take(rest), labels[rest], settings, v=v, seed=seed, state=state):
+            history = *history, accuracy(unseen.forward(weights).argmax(1), labels[out])
+            if saves is not None:
+                saves.save(state, Reached(searching=True, epochs=state.done, validation=history))
+            del weights
+        del state  # makes room first
+        state = State.zero(features, settings, v)
+    count = max(range(len(history)), key=history.__getitem__) + 1 if held else settings.epochs
+    for _ in epochs(features, labels, replace(settings, epochs=count), v=v, seed=seed, state=state):
+        if saves is not None:
+            saves.save(state, Reached(searching=False, epochs=state.done, validation=history))
+    return Trained(state.weights, count, list(history))

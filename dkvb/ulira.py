@@ -1,5 +1,6 @@
 """U-LiRA: can unlearned heads be told from heads that never saw an item, by a test made for each item?"""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,12 +9,17 @@ from torch import Tensor
 
 from dkvb.errors import BadSetting, ShapeMismatch
 from dkvb.roc import auc, tpr_at_fpr
+from dkvb.statistics import Interval
 
 FPR = 0.001
 """The false positive rate at which `ulira` reports the true positive rate."""
 
 VARIANCE_FLOOR = 1e-6
 """Least variance of a Gaussian, in nats squared: a spread below a thousandth of a nat is taken for that much."""
+
+
+WIDTH = 2.6
+"""Standard errors to each side of an interval."""
 
 
 class ULira(NamedTuple):
@@ -49,6 +55,42 @@ def ulira(unlearned: Tensor, oracle: Tensor, *, folds: int = 4) -> ULira:
     source: Hayes et al., arXiv 2403.01218, after Carlini et al., arXiv 2112.03570; why not to pool: Airola et al.,
     Computational Statistics and Data Analysis 55(4), 2011.
     """
+    kinds, folds = _checked(unlearned, oracle, folds)
+    return ULira(*map(float, np.mean([_rates(kinds, fold, folds) for fold in range(folds)], axis=0)))
+
+
+def auc_interval(unlearned: Tensor, oracle: Tensor, *, paired: bool, folds: int = 4) -> Interval:
+    """The AUC of `ulira` with an interval over heads: what it says of other heads like these.
+
+    The standard error is that of a two-sample statistic whose units are heads with all their items, as the items of a
+    head are not independent. It knows nothing of what the fitted Gaussians owe to their heads, which serve other folds
+    as held-out ones, so the interval is WIDTH standard errors to each side: on equal heads, 32 and 64 of each kind,
+    that held 0.5 in 92 to 96 % of trials, where 1.96 held it in 81 to 89 %. Items are these very ones: the interval
+    says nothing of others.
+
+    unlearned, oracle, folds: as of `ulira`; where a fold has one head of a kind the bounds are 0 and 1.
+    paired: whether the heads of a row share what they were trained on, or were drawn independently of each other.
+    returns: the mean is the AUC of `ulira`; the bounds lie in [0, 1].
+    raises: as `ulira`; ShapeMismatch where paired heads are not as many of each kind.
+    source: DeLong, DeLong and Clarke-Pearson, Biometrics 44(3), 1988, with heads in place of items.
+    """
+    kinds, folds = _checked(unlearned, oracle, folds)
+    if paired and len(unlearned) != len(oracle):
+        raise ShapeMismatch.between("oracle (M, n)", oracle.shape, "unlearned (N, n)", unlearned.shape)
+    means, variances = [], []
+    for fold in range(folds):
+        positives, negatives = _ratios(kinds, fold, folds)
+        pairs = np.array([[auc(one, other) for other in negatives] for one in positives])  # of each two heads
+        of_positives, of_negatives = pairs.mean(1), pairs.mean(0)
+        parts = [of_positives + of_negatives] if paired else [of_positives, of_negatives]
+        means.append(pairs.mean())
+        variances.append(sum(part.var(ddof=1) / len(part) if len(part) > 1 else math.inf for part in parts))
+    mean, half = float(np.mean(means)), WIDTH * math.sqrt(sum(variances)) / folds
+    return Interval(mean, max(0.0, mean - half), min(1.0, mean + half))
+
+
+def _checked(unlearned: Tensor, oracle: Tensor, folds: int) -> tuple[list[NDArray[np.float64]], int]:
+    """Margins of both kinds in double precision, and no more folds than heads of the rarer one."""
     if unlearned.ndim != 2 or unlearned.shape[1:] != oracle.shape[1:] or not unlearned.shape[1]:
         raise ShapeMismatch.between("unlearned (N, n)", unlearned.shape, "oracle (M, n)", oracle.shape)
     fewest = min(len(unlearned), len(oracle))
@@ -60,12 +102,19 @@ def ulira(unlearned: Tensor, oracle: Tensor, *, folds: int = 4) -> ULira:
     kinds = [kind.double().cpu().numpy() for kind in (unlearned, oracle)]
     if folds < 2 or not all(np.isfinite(kind).all() for kind in kinds):
         raise BadSetting(f"ulira: found {folds} folds, or a margin that is not finite; expected 2 or more, and finite")
-    folds = min(folds, fewest)
-    return ULira(*map(float, np.mean([_rates(kinds, fold, folds) for fold in range(folds)], axis=0)))
+    return kinds, min(folds, fewest)
 
 
 def _rates(kinds: list[NDArray[np.float64]], fold: int, folds: int) -> tuple[float, float, float]:
     """The three rates of `ULira` over the heads held out by one fold."""
+    positives, negatives = _ratios(kinds, fold, folds)
+    of_items = [auc(*item) for item in zip(positives.T, negatives.T, strict=True)]
+    pooled = positives.ravel(), negatives.ravel()
+    return auc(*pooled), tpr_at_fpr(*pooled, fpr=FPR), float(np.mean(of_items))
+
+
+def _ratios(kinds: list[NDArray[np.float64]], fold: int, folds: int) -> list[NDArray[np.float64]]:
+    """Log likelihood ratios of the heads held out by one fold, of both kinds: (heads, n) each."""
     held = slice(fold, None, folds)
     fitted = [np.delete(kind, held, axis=0) for kind in kinds]
     gaussians = [(kind.mean(0), np.maximum(kind.var(0), VARIANCE_FLOOR)) for kind in fitted]
@@ -73,10 +122,7 @@ def _rates(kinds: list[NDArray[np.float64]], fold: int, folds: int) -> tuple[flo
     for kind in kinds:
         as_unlearned, as_oracle = (_log_likelihood(kind[held], *gaussian) for gaussian in gaussians)
         ratios.append(as_unlearned - as_oracle)
-    positives, negatives = ratios
-    of_items = [auc(*item) for item in zip(positives.T, negatives.T, strict=True)]
-    pooled = positives.ravel(), negatives.ravel()
-    return auc(*pooled), tpr_at_fpr(*pooled, fpr=FPR), float(np.mean(of_items))
+    return ratios
 
 
 def _log_likelihood(x: NDArray[np.float64], mean: Any, variance: Any) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ each.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -20,11 +20,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from dkvb import large_values
 from dkvb.codes import check_m
 from dkvb.counts import count_codes
 from dkvb.errors import BadSetting, ShapeMismatch
-from dkvb.tiles import each, kernel
-from dkvb.training import Trained, TrainSettings, accelerate, errors_, train
+from dkvb.spilled import are_large, is_spilled, let_go, spilled_zeros
+from dkvb.tiles import each
+from dkvb.training import Saves, Trained, TrainSettings, accelerate, errors_, train
+from dkvb.value_kernels import add_squares, descend_rows, mean_rows, move_rows, transpose
 
 CACHE = 1 << 18
 """Bytes of logits that are summed up together: they stay in a core's cache."""
@@ -69,7 +72,12 @@ class CodeFeatures:
         return type(self)(self.codes[rows], self.m, None if self.members is None else self.members[rows])
 
     def weights(self, v: int) -> Tensor:
-        """(c * m, v) float32 zeros."""
+        """(c * m, v) float32 zeros; on a scratch file where they and as many velocities are large (`dkvb.spilled`).
+
+        raises: OSError where there is no room for that file.
+        """
+        if self.codes.device.type == "cpu" and self.members is None and are_large(8 * self.size * v):
+            return spilled_zeros(self.size, v)
         return torch.zeros(self.size, v, device=self.codes.device)
 
     def forward(self, weights: Tensor) -> Tensor:
@@ -78,11 +86,18 @@ class CodeFeatures:
             return embedding_bag(self.pairs, weights, mode="mean")
         n, v = len(self), weights.shape[1]
         self._check("weights (c * m, v)", weights, self.size)
+        size = self._block(v)
+        if is_spilled(weights) and n >= self.m:  # for a few items single rows are read from the disk
+            return large_values.forward(self.codes, self.m, weights, block=size)
         logits = torch.empty(n, v)
         codes, table, out = self.codes.numpy(), weights.numpy(), logits.numpy()
-        size = max(1, min(CACHE // (4 * v), -(-n // torch.get_num_threads())))
-        each(lambda begin: _forward(codes[begin : begin + size], table, out[begin : begin + size]), range(0, n, size))
+        each(lambda begin: mean_rows(codes[begin : begin + size], table, out[begin : begin + size]), range(0, n, size))
+        let_go(weights)
         return logits
+
+    def _block(self, v: int) -> int:
+        """How many items' logits are summed up together."""
+        return max(1, min(CACHE // (4 * v), -(-len(self) // torch.get_num_threads())))
 
     def _check(self, what: str, found: Tensor, rows: int) -> None:
         """Compiled code reads what it is told to: better look before."""
@@ -100,7 +115,7 @@ class CodeFeatures:
         """The transposed codes: (c, n) the items of each pair, and (c, m + 1) where each pair's items begin."""
         n, c = self.codes.shape
         items, begins, codes = np.empty((c, n), np.int32), np.empty((c, self.m + 1), np.int32), self.codes.numpy()
-        each(lambda j: _transpose(codes[:, j], begins[j], items[j]), range(c))
+        each(lambda j: transpose(codes[:, j], begins[j], items[j]), range(c))
         return items, begins
 
     @cached_property
@@ -115,7 +130,7 @@ class CodeFeatures:
             for j in range(len(items)):
                 below = np.concatenate([np.zeros_like(counts[0, :1]), members[items[j]].cumsum(0)])
                 counts[j] = np.diff(below[begins[j]], axis=0)
-        return np.divide(1, counts, where=counts > 0, out=np.zeros(counts.shape, np.float32), casting="unsafe")
+        return large_values.shares(counts)
 
     def direction(self, error: Tensor) -> Tensor:
         """The mean error of the items that select a pair.
@@ -134,24 +149,45 @@ class CodeFeatures:
         self.accelerate(weights, velocity, error, lr=-1.0, momentum=0.0)
         return weights
 
-    def accelerate(self, weights: Tensor, velocity: Tensor, error: Tensor, *, lr: float, momentum: float) -> None:
-        """One step against the direction, of the weights and of their velocity, in place; both (c * m, v)."""
+    def update(self, weights: Tensor, velocity: Tensor, labels: Tensor, settings: TrainSettings) -> None:
+        """One epoch of Nesterov's descent, in place; both (c * m, v)."""
+        if not is_spilled(weights):
+            weights.add_(velocity, alpha=settings.momentum)
+            error = errors_(self.forward(weights), labels, settings.label_smoothing)
+            how = {"lr": settings.step, "momentum": settings.momentum, "decay": settings.decay}
+            self.accelerate(weights, velocity, error, **how)
+            return
+        self._check("weights (c * m, v)", weights, self.size)
+        self._check("velocity (c * m, v)", velocity, self.size)
+        tables = weights, velocity
+        large_values.update(self.codes, self.m, tables, labels, settings, block=self._block(weights.shape[1]))
+
+    def accelerate(
+        self, weights: Tensor, velocity: Tensor, error: Tensor, *, lr: float, momentum: float, decay: float = 0.0
+    ) -> None:
+        """One step against the direction, of the weights and of their velocity, in place; both (c * m, v).
+
+        decay: times the weights, added to the direction of the rows that items select.
+        """
         if error.device.type != "cpu":
-            accelerate(weights, velocity, self.direction(error), lr=lr, momentum=momentum)
+            direction = self.direction(error)
+            if decay:
+                direction.add_(weights, alpha=decay)  # rows that no item selects are 0
+            accelerate(weights, velocity, direction, lr=lr, momentum=momentum)
             return
         self._check("error (n, v)", error, len(self))
         self._check("weights (c * m, v)", weights, self.size)
         (items, begins), shares = self._items_by_pair, self._shares
         c, v = self.codes.shape[1], weights.shape[1]
         w, u, e = weights.view(c, self.m, v).numpy(), velocity.view(c, self.m, v).numpy(), error.numpy()
-        each(lambda j: _accelerate(items[j], begins[j], shares[j], e, w[j], u[j], lr, momentum), range(c))
+        each(lambda j: move_rows(items[j], begins[j], shares[j], e, w[j], u[j], lr, momentum, decay), range(c))
 
     def descend(self, weights: Tensor, error: Tensor, *, lr: float, clip: float) -> None:
         """One plain step on the gradient of the mean loss, its norm clipped, in place."""
         n, c = self.codes.shape
         self._check("error (n, v)", error, n)
         if error.device.type == "cpu":
-            _descend(self.codes.numpy(), error.numpy(), weights.view(c, self.m, -1).numpy(), lr, clip)
+            descend_rows(self.codes.numpy(), error.numpy(), weights.view(c, self.m, -1).numpy(), lr, clip)
             return
         touched, place = self.pairs.flatten().unique(return_inverse=True)
         gradient = error.new_zeros(len(touched), error.shape[1])
@@ -163,130 +199,7 @@ class CodeFeatures:
         """Add the square of the gradient that an error (n, v), d loss / d logits, gives; total: (c * m, v)."""
         self._check("error (n, v)", error, len(self))
         self._check("total (c * m, v)", total, self.size)
-        _add_squares(self.codes.numpy(), error.numpy(), total.view(self.codes.shape[1], self.m, -1).numpy())
-
-
-@kernel
-def _forward(codes: Any, weights: Any, logits: Any) -> None:
-    """Mean rows (n, v) of weights (c * m, v) for one block of codes (n, c): one codebook after the other."""
-    n, c = codes.shape
-    m, v = len(weights) // c, weights.shape[1]
-    logits[:] = 0
-    for j in range(c):
-        for i in range(n):
-            row = weights[j * m + codes[i, j]]
-            for k in range(v):
-                logits[i, k] += row[k]
-    for i in range(n):
-        for k in range(v):
-            logits[i, k] /= c
-
-
-@kernel
-def _transpose(codes: Any, begins: Any, items: Any) -> None:
-    """Sort the items (n,) of one codebook by their code, each code's in order."""
-    begins[:] = 0
-    for code in codes:
-        begins[code + 1] += 1
-    for k in range(1, len(begins)):
-        begins[k] += begins[k - 1]
-    place = begins[:-1].copy()
-    for i in range(len(codes)):
-        items[place[codes[i]]] = i
-        place[codes[i]] += 1
-
-
-@kernel
-def _accelerate(
-    items: Any, begins: Any, shares: Any, error: Any, weights: Any, velocity: Any, lr: float, momentum: float
-) -> None:
-    """Move the rows (m, v) of one codebook and their velocity by the mean error of each pair's items."""
-    m, v = weights.shape
-    heads = shares.shape[1]
-    width = v // heads
-    step, keep = np.float32(lr), np.float32(momentum)
-    total = np.empty(v, np.float32)
-    for k in range(m):
-        if begins[k] == begins[k + 1]:
-            continue  # never moved, so its velocity is 0 as well
-        total[:] = 0
-        for i in items[begins[k] : begins[k + 1]]:
-            row = error[i]
-            for col in range(v):
-                total[col] += row[col]
-        for h in range(heads):
-            for col in range(h * width, (h + 1) * width):
-                move = step * (total[col] * shares[k, h])
-                velocity[k, col] = keep * velocity[k, col] - move
-                weights[k, col] -= move
-
-
-@kernel
-def _descend(codes: Any, error: Any, weights: Any, lr: float, clip: float) -> None:
-    """Plain descent of weights (c, m, v) on a batch of codes (n, c), errors (n, v): first the norm of the whole
-    gradient, then the step.
-
-    A codebook's gradient has at most n rows; it is summed up twice rather than kept.
-    """
-    n, c = codes.shape
-    m, v = weights.shape[1], weights.shape[2]
-    place = np.full(m, -1, np.int32)
-    gradient = np.empty((n, v), np.float32)
-    square = 0.0
-    for j in range(c):
-        rows = _sum_by_key(codes, error, j, place, gradient)
-        for row in range(rows):
-            for k in range(v):
-                square += np.float64(gradient[row, k]) ** 2
-        for i in range(n):
-            place[codes[i, j]] = -1
-    norm = np.sqrt(square) / (c * n)
-    scale = np.float32(lr / (c * n) * min(1.0, clip / (norm + 1e-6)))
-    for j in range(c):
-        _sum_by_key(codes, error, j, place, gradient)
-        for i in range(n):
-            if place[codes[i, j]] >= 0:
-                row_of_key = gradient[place[codes[i, j]]]
-                for k in range(v):
-                    weights[j, codes[i, j], k] -= scale * row_of_key[k]
-                place[codes[i, j]] = -1
-
-
-@kernel
-def _add_squares(codes: Any, error: Any, total: Any) -> None:
-    """Add the squared gradient of a batch of codes (n, c), errors (n, v), to total (c, m, v)."""
-    n, c = codes.shape
-    v = total.shape[2]
-    place = np.full(total.shape[1], -1, np.int32)
-    gradient = np.empty((n, v), np.float32)
-    for j in range(c):
-        _sum_by_key(codes, error, j, place, gradient)
-        for i in range(n):
-            if place[codes[i, j]] >= 0:
-                row, sums = gradient[place[codes[i, j]]], total[j, codes[i, j]]
-                for k in range(v):
-                    sums[k] += np.float32((row[k] / c) ** 2)
-                place[codes[i, j]] = -1
-
-
-@kernel
-def _sum_by_key(codes: Any, error: Any, j: int, place: Any, gradient: Any) -> int:
-    """Add up the errors (n, v) of the items that select the same key of codebook j, item after item.
-
-    place: (m,) int32, -1 for every key; becomes the row of each key that is selected.
-    gradient: (n, v) float32; its first rows become the sums.
-    returns: how many rows.
-    """
-    rows = 0
-    for i in range(len(codes)):
-        if place[codes[i, j]] < 0:
-            place[codes[i, j]] = rows
-            gradient[rows] = 0
-            rows += 1
-        row = gradient[place[codes[i, j]]]
-        for k in range(error.shape[1]):
-            row[k] += error[i, k]
-    return rows
+        add_squares(self.codes.numpy(), error.numpy(), total.view(self.codes.shape[1], self.m, -1).numpy())
 
 
 def fit_values(
@@ -298,6 +211,8 @@ def fit_values(
     v: int,
     seed: int,
     recode: Callable[[Tensor, Tensor], Tensor] | None = None,
+    kind: type[CodeFeatures] = CodeFeatures,
+    saves: Saves | None = None,
 ) -> tuple[Tensor, Trained]:
     """Train the values of a bottleneck.
 
@@ -305,6 +220,8 @@ def fit_values(
     recode: rows (k,) and the pairs that may be selected (c, m) bool -> codes (k, c). With it the epoch search judges
         held-out items as test items are judged: where no other item uses an item's pair, by the next used key. Without
         it such a pair, which nothing was ever learned for, votes zero.
+    kind: the features to train on; those of `dkvb.gpu.values` train on a GPU.
+    saves: where the training goes on from, and is saved.
     returns: (c, m, v) float32 values, and how they were trained.
     raises: ShapeMismatch.
     """
@@ -314,9 +231,9 @@ def fit_values(
     if recode is not None:
 
         def held_out(out: Tensor, rest: Tensor) -> CodeFeatures:
-            return CodeFeatures.of(recode(out, count_codes(codes[rest], m) > 0), m)
+            return kind.of(recode(out, count_codes(codes[rest], m) > 0), m)
 
-    trained = train(CodeFeatures.of(codes, m), labels, settings, v=v, seed=seed, held_out=held_out)
+    trained = train(kind.of(codes, m), labels, settings, v=v, seed=seed, held_out=held_out, saves=saves)
     return trained.weights.view(codes.shape[1], m, v), trained
 
 
@@ -352,5 +269,6 @@ def fit_many_values(
         weights.add_(velocity, alpha=settings.momentum)
         error = errors_(features.forward(weights).view(n * heads, v), own, settings.label_smoothing)
         error.view(n, heads, v).mul_(members[:, :, None])
-        features.accelerate(weights, velocity, error.view(n, -1), lr=settings.step, momentum=settings.momentum)
+        how = {"lr": settings.step, "momentum": settings.momentum, "decay": settings.decay}
+        features.accelerate(weights, velocity, error.view(n, -1), **how)
     return weights.view(c, m, heads, v).permute(2, 0, 1, 3).contiguous()

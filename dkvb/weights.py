@@ -5,7 +5,7 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dkvb.errors import BackboneWeightsInvalid, BackboneWeightsMissing
 
@@ -56,7 +56,7 @@ def from_hub(repository: str, names: Sequence[str]) -> Path:
 def read_checkpoint(file: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name; raises: BackboneWeightsMissing, BackboneWeightsInvalid."""
     if not file.is_file():
-        raise BackboneWeightsMissing(f"{file} does not exist; give another file, or 'random' for a dry run")
+        raise BackboneWeightsMissing(f"{file} does not exist; give another file as weights, or 'random' for a dry run")
     try:
         if file.suffix == ".safetensors":
             content = safetensors.torch.load_file(file)
@@ -73,6 +73,17 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
         raise BackboneWeightsInvalid(f"{file}: holds no state dict, expected tensors by name; save model.state_dict()")
     return {str(name): tensor for name, tensor in content.items()}
+
+
+def fill(module: nn.Module, file: Path, name: str) -> None:
+    """Give a module every tensor of a file, in place; raises: BackboneWeightsInvalid where one is missing or too many.
+
+    name: of the model, for the error.
+    """
+    try:
+        module.load_state_dict(read_checkpoint(file))
+    except RuntimeError as error:
+        raise does_not_fit(file, name, error) from error
 
 
 def does_not_fit(file: Path, name: str, error: Exception | None) -> BackboneWeightsInvalid:

@@ -8,7 +8,7 @@ that the backbone knows nothing of the class: `LIMITS` stand in each of them. It
 import base64
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ from typing import Any
 from jobs.errors import BadRequest
 from jobs.provenance import surroundings
 from store.artefacts import CERTIFICATE
-from store.checksums import file_stamp
-from store.files import names, on_disk, read_bytes, write_atomic
+from store.checksums import file_stamp, ledger
+from store.errors import ArtefactDamaged
+from store.files import exists, names, on_disk, read_bytes, write_atomic
 from store.places import Place, absolute
 from store.recording import sha256
+from store.tombstones import read_tombstone
 
 FORMAT = "dkvb-certificate/1"
 LOG = "requests"
@@ -61,6 +63,7 @@ def body(
     files: Mapping[str, str],
     measured: Mapping[str, Any] | None,
     previous: str | None = None,
+    limits: Sequence[str] = LIMITS,
 ) -> dict[str, Any]:
     """What a certificate says, without its signature.
 
@@ -68,6 +71,7 @@ def body(
     files: path below the root -> SHA-256 and size, as `store.recording.stamp`.
     measured: of the unlearned model; None where nothing was measured.
     previous: SHA-256 of the entry before it in the log of the root (`last_entry`); None of the first.
+    limits: what it does not say.
     """
     return {
         "format": FORMAT,
@@ -77,7 +81,7 @@ def body(
         "model": model,
         "files": dict(sorted(files.items())),
         "measured": None if measured is None else dict(measured),
-        "limits": list(LIMITS),
+        "limits": list(limits),
         "previous": previous,
         "made_with": surroundings(),
     }
@@ -232,13 +236,35 @@ def signature_finding(said: Mapping[str, Any], signature: Mapping[str, Any] | No
     return Finding("signature", holds=True, says=f"made with the key {key_file}")
 
 
+def stamps(root: Place, files: Iterable[Place], written: Mapping[Place, str] | None = None) -> dict[str, str]:
+    """SHA-256 and size of what a certificate speaks of, by path below the root; files that are not there are left out.
+
+    written: those that are known already; all others are those that their folder lists, or are read.
+    """
+    found = {}
+    for path in files:
+        if written is not None and path in written:
+            found[path] = written[path]
+        elif exists(path):
+            known = ledger(path.parent)
+            listed = None if known is None else known.files.get(path.name)
+            with on_disk(path) as file:
+                found[path] = listed or file_stamp(file)
+    return {str(path).removeprefix(f"{root}/"): stamp for path, stamp in found.items()}
+
+
 def file_finding(root: Place, name: str, expected: str) -> Finding:
     """Whether a file is the one that the certificate speaks of."""
     if name.startswith("/") or ".." in name.split("/"):
         return Finding(name, holds=False, says="points outside the root")
     try:
+        stone = read_tombstone((root / name).parent)
+        if stone is not None and stone.covers((root / name).name):
+            return Finding(name, holds=True, says=f"was destroyed on purpose, by request {stone.by}")
         with on_disk(root / name) as file:
             digest = file_stamp(file)
+    except ArtefactDamaged as error:
+        return Finding(name, holds=False, says=str(error))
     except OSError as error:
         return Finding(name, holds=False, says=f"cannot be read: {error.strerror or error}")
     return Finding(

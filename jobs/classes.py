@@ -3,11 +3,12 @@
 No torch: a request waits for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dkvb.orders import RemovalOrder, by_rank, votes
 from jobs.errors import BadRequest, nearest
 from jobs.printable import shown
 from store.arrays import StoredArray
@@ -41,3 +42,32 @@ def total_hits(counts: StoredArray) -> NDArray[np.int64]:
     for k in range(counts.shape[0]):
         total += class_hits(counts, k)
     return total
+
+
+def votes_of(counts: StoredArray, classes: Iterable[int], values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(c, m) the votes of all pairs for some classes (`dkvb.orders.votes`).
+
+    values: (c, m, v), of which the rows are read that the classes hit.
+    """
+    given = np.zeros(counts.shape[1:])
+    for k in classes:
+        hits = class_hits(counts, k)
+        places = np.nonzero(hits)
+        given[places] += votes(hits[places], values[*places, k])
+    return given
+
+
+def ranked_order(
+    rank: str,
+    counts: StoredArray,
+    hits: NDArray[np.int64],
+    *,
+    scope: str,
+    votes: Callable[[], NDArray[np.float64]],
+) -> RemovalOrder:
+    """The order of Unlearning via Activations, by one of `dkvb.orders.RANKS`; of the counts it is read what that needs.
+
+    hits: (c, m) of the forget classes together; scope: of `dkvb.orders.SCOPES`; votes: gives those of `votes_of`.
+    raises: BadBudget.
+    """
+    return by_rank(rank, hits, scope=scope, votes=votes, others=lambda: total_hits(counts) - hits)

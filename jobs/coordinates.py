@@ -60,7 +60,7 @@ def item_keys(manifest: Artefact, counted: Manifest) -> NDArray[np.object_]:
 
 def _manifest(output: Artefact) -> list[Coordinate]:
     counted = _counted(output)
-    labels = np.array([k for shard in counted.shards for k in shard.labels], np.int32)
+    labels = np.array([max(k, -1) for shard in counted.shards for k in shard.labels], np.int32)
     return _items(output, counted.classes, labels)
 
 
@@ -85,6 +85,12 @@ def _counts(output: Artefact) -> list[Coordinate]:
     return [Coordinate("class", "class", _texts(names)), _numbers("codebook", c), _numbers("key", m)]
 
 
+def _sums(output: Artefact) -> list[Coordinate]:
+    c, m = arrays.open_array(output.data, "whole_keys").shape[:2]
+    names = _counted(_input(output, "manifest")).classes
+    return [_numbers("codebook", c), _numbers("key", m), Coordinate("class", "class", _texts(names))]
+
+
 def _oracles(output: Artefact) -> list[Coordinate]:
     names = _texts(_counted(_input(output, "manifest")).classes)
     without = [mark["class"] for _, mark in sorted(output.marks().items())]
@@ -102,7 +108,8 @@ def _oracles(output: Artefact) -> list[Coordinate]:
 def _lira(output: Artefact) -> list[Coordinate]:
     import torch
 
-    from jobs.steps.lira import METHODS, members
+    from jobs.comparison.halves import members
+    from jobs.steps.lira import methods_of
 
     items = {each.name: each.values for each in _embeddings(_input(output, "train"))}
     kept = np.flatnonzero(items["label"] >= 0)
@@ -111,7 +118,8 @@ def _lira(output: Artefact) -> list[Coordinate]:
     drawn_by = {name: output.spec()["spec"][name] for name in ("items", "seed")}
     rows = kept[np.concatenate([members(labels, k, **drawn_by)[0].numpy() for k in classes])]
     along = [Coordinate(name, "item", values[rows]) for name, values in items.items()]
-    return [Coordinate("method", "method", _texts(METHODS)), *along]
+    names = methods_of(every=output.spec()["spec"].get("every", False))
+    return [Coordinate("method", "method", _texts(names)), *along]
 
 
 STEPS_WITH_ARRAYS: Mapping[str, Callable[[Artefact], list[Coordinate]]] = {
@@ -121,6 +129,7 @@ STEPS_WITH_ARRAYS: Mapping[str, Callable[[Artefact], list[Coordinate]]] = {
     "codes": _codes,
     "neighbours": _codes,
     "counts": _counts,
+    "sums": _sums,
     "oracles": _oracles,
     "lira": _lira,
 }

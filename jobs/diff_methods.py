@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from dkvb.statistics import paired_bootstrap
-from jobs.results.compare_tables import OTHER_KEYS, attack_rows, crossed, known_rows, rows_of
+from jobs.results.compare_tables import attack_rows, crossed, known_rows, labels_of, rows_of
 from jobs.results.experiment import Experiment
 from jobs.results.formats import markdown, note
 from store.artefacts import Artefact
@@ -44,10 +44,19 @@ ATTACKS: dict[str, Any] = {
 def have(experiments: Sequence[Experiment], kind: str) -> bool:
     """Whether each experiment has a kind of step, and all of it is done."""
     for one in experiments:
-        labels = [label for label in one.steps if label.partition("[")[0] == kind and label != OTHER_KEYS]
+        labels = labels_of(one, kind)
         if not labels or not all(Artefact(one.root, kind, one.steps[label]).done for label in labels):
             return False
     return True
+
+
+def have_compared(*experiments: Experiment) -> bool:
+    """Whether each has compared heads of some kind, and all of it is done."""
+    return all(
+        kinds and all(have((one,), kind) for kind in kinds)
+        for one in experiments
+        for kinds in [[kind for kind in ("compare", "solved") if labels_of(one, kind)]]
+    )
 
 
 def compared_methods(a: Experiment, b: Experiment) -> pl.DataFrame | None:
@@ -55,7 +64,7 @@ def compared_methods(a: Experiment, b: Experiment) -> pl.DataFrame | None:
 
     Classes that either never knew are left out.
     """
-    if not have((a, b), "compare"):
+    if not have_compared(a, b):
         return None
     tables = [known_rows(rows_of(one, "compare"))[0] for one in (a, b)]
     rows = [
@@ -69,7 +78,7 @@ def compared_methods(a: Experiment, b: Experiment) -> pl.DataFrame | None:
 
 def compared_attacks(a: Experiment, b: Experiment) -> pl.DataFrame | None:
     """One row for each head, method, attack and measure (`ATTACKS`); None where not both were attacked."""
-    if not have((a, b), "compare") or not all(have((one,), "lira") for one in (a, b) if "lira" in one.steps):
+    if not have_compared(a, b) or not all(have((one,), "lira") for one in (a, b) if "lira" in one.steps):
         return None
     keys = ("head", "method", "attack", "measure")
     rows = []

@@ -30,6 +30,10 @@ class StepFailed(JobsError, RuntimeError):
         self.final = not unreachable
 
 
+class GpuDiffers(JobsError, ArithmeticError):
+    """A GPU computed something else than the CPU where both give equal bits."""
+
+
 class BadRequest(JobsError, ValueError):
     """Something the user asked of a root or a queue that it cannot answer or do."""
 

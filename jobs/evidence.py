@@ -67,7 +67,7 @@ def entry(path: Place) -> Entry:
 
 
 def log(root: Place) -> list[dict[str, Any]]:
-    """Requests of a root, the oldest first: time, who, ticket, reason, classes, method, N, folder, signed.
+    """Requests of a root, the oldest first: when, by whom and why, what, how, and the folder of what was made.
 
     An entry that cannot be read is left out; `faults` names it.
     """
@@ -75,7 +75,8 @@ def log(root: Place) -> list[dict[str, Any]]:
         {
             "made": one.said["made"],
             **{name: one.said["asked"].get(name) for name in ("by", "ticket", "reason")},
-            **{name: one.said["request"].get(name) for name in ("classes", "method", "budget")},
+            **{name: one.said["request"].get(name) for name in ("classes", "method", "budget", "items")},
+            "commit": one.said["request"].get("commit", False),
             "unlearned": one.folder,
             "signed": one.signed,
         }

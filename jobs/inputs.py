@@ -1,6 +1,6 @@
 """Reading what earlier steps wrote, as tensors: rows in manifest order, skipped items left out where it says so."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -59,6 +59,31 @@ def embeddings(task: Task[object], name: str, *, start: int = 0, stop: int | Non
     return torch.from_numpy(arrays.read_shards(task.path(name), "embeddings", start=start, stop=stop))
 
 
+def some_embeddings(task: Task[object], name: str, rows: Tensor) -> Tensor:
+    """(k, d_z) float16 rows of an embeddings input, read block by block; rows: (k,) int64, in order."""
+    return _by_block(lambda start, stop: embeddings(task, name, start=start, stop=stop), rows)
+
+
+def some_codes(task: Task[object], name: str, rows: Tensor) -> Tensor:
+    """(k, c) int16 rows of a codes input, read block by block; rows: (k,) int64, in order."""
+    stored = arrays.open_array(task.path(name), "codes")
+    return _by_block(lambda start, stop: torch.from_numpy(stored[start:stop]), rows)
+
+
+def _by_block(read: Callable[[int, int], Tensor], rows: Tensor) -> Tensor:
+    """Rows of what is read from a start to a stop, in order: in memory are these rows and one block."""
+    picked = None
+    for start in range(0, int(rows[-1]) + 1 if len(rows) else 1, BLOCK):
+        begin, end = torch.searchsorted(rows, torch.tensor([start, start + BLOCK])).tolist()
+        if picked is not None and begin == end:
+            continue
+        block = read(start, start + BLOCK)
+        picked = block.new_empty(len(rows), *block.shape[1:]) if picked is None else picked
+        picked[begin:end] = block[rows[begin:end] - start]
+    assert picked is not None
+    return picked
+
+
 def tensor(task: Task[object], name: str, array: str) -> Tensor:
     """One whole array of an input."""
     return torch.from_numpy(arrays.read(task.path(name), array))
@@ -68,10 +93,11 @@ def tensor(task: Task[object], name: str, array: str) -> Tensor:
 class SweptItems:
     """The items of one split as a sweep needs them; all but their labels is read block by block."""
 
-    task: Task[object]
     split: str
     labels: Tensor
     """(n,) int64; -1 for a skipped item."""
+    embeddings: Callable[[slice], Tensor]
+    """(rows, d_z) float16 of some rows."""
     codes: StoredArray
     """(n, c) int16."""
     neighbours: StoredArray
@@ -82,7 +108,11 @@ class SweptItems:
         """From the inputs of a task."""
         codes = arrays.open_array(task.path(f"codes_{split}"), "codes")
         neighbours = arrays.open_array(task.path(f"neighbours_{split}"), "neighbours")
-        return cls(task, split, labels(task, split), codes, neighbours)
+
+        def z(rows: slice) -> Tensor:
+            return embeddings(task, split, start=rows.start, stop=rows.stop)
+
+        return cls(split, labels(task, split), z, codes, neighbours)
 
     def blocks(self) -> Iterator[slice]:
         """The rows of each block."""
@@ -91,8 +121,7 @@ class SweptItems:
 
     def read(self, rows: slice) -> Items:
         """The items of a block, skipped ones included."""
-        z = embeddings(self.task, self.split, start=rows.start, stop=rows.stop)
-        return Items(z, self.read_codes(rows), torch.from_numpy(self.neighbours[rows]))
+        return Items(self.embeddings(rows), self.read_codes(rows), torch.from_numpy(self.neighbours[rows]))
 
     def read_codes(self, rows: slice) -> Tensor:
         """The codes of a block: (block, c) int16."""
@@ -152,6 +181,18 @@ def oracle_classes(task: Task[object]) -> list[int]:
     if "oracles" not in task.inputs:
         return []
     return list(task.inputs["oracles"].facts()["classes"])
+
+
+def oracle_logits(task: Task[object], name: str, *, classes: Sequence[int], k: int) -> dict[str, Tensor] | None:
+    """Split -> (n, v) logits of the oracle whose keys never saw a class; None where there is none.
+
+    name: "oracle_logits", of values that were trained, or "oracle_lda_logits", of values that were solved for.
+    classes: those of `oracle_classes`; k: the class.
+    """
+    if k not in classes:
+        return None
+    index, path = classes.index(k), task.path("oracles")
+    return {split: torch.from_numpy(arrays.open_array(path, f"{name}_{split}")[index]) for split in SPLITS}
 
 
 def settings_of(task: Task[object], head: str) -> TrainSettings:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs import evidence
+from jobs.destroying import destroyed, finish, pending
 from jobs.errors import BadRequest
 from jobs.evidence import UNLEARNED
 from jobs.results.experiment import read_experiment
@@ -40,6 +41,10 @@ class Integrity:
     """Artefact -> path in its folder of each damaged file -> what is wrong with it."""
     records: dict[Place, str] = field(default_factory=dict)
     """Damaged records of experiments, and what is wrong with them."""
+    destroyed: dict[Artefact, str] = field(default_factory=dict)
+    """Artefacts of which files were destroyed on purpose, and for which request."""
+    pending: list[str] = field(default_factory=list)
+    """What is to be destroyed and is not yet, as something ended."""
     evidence: dict[Place, str] = field(default_factory=dict)
     """Certificates and entries of the log of requests that were changed or removed, and what to do."""
     artefacts: int = 0
@@ -49,7 +54,7 @@ class Integrity:
     @property
     def sound(self) -> bool:
         """Whether no damage was found."""
-        return not self.damaged and not self.records and not self.evidence
+        return not self.damaged and not self.records and not self.evidence and not self.pending
 
     def to_json(self) -> dict[str, Any]:
         """What was found, for JSON."""
@@ -57,6 +62,8 @@ class Integrity:
         return {
             "artefacts": self.artefacts,
             "damaged": [*wrong, *self.records.values()],
+            "destroyed": [f"{artefact.path}: {text}" for artefact, text in self.destroyed.items()],
+            "to_destroy": self.pending,
             "evidence": [*self.evidence.values()],
             "without_checksums": [str(artefact.path) for artefact in self.unchecked],
         }
@@ -68,6 +75,10 @@ class Integrity:
         lines += [f"  {line}" for line in about["damaged"]]
         if self.damaged or self.records:
             lines.append(f"`dkvb repair {root}` drops them and what was made of them; `dkvb run` then makes them again")
+        if self.destroyed:
+            lines += ["destroyed on purpose:", *(f"  {line}" for line in about["destroyed"])]
+        if self.pending:
+            lines += ["to be destroyed:", *(f"  {line}" for line in self.pending)]
         if self.evidence:
             lines += ["certificates and the log of requests:", *(f"  {line}" for line in about["evidence"])]
         if self.unchecked:
@@ -94,6 +105,9 @@ def verify(root: Place) -> Integrity:
     for artefact in artefacts(root):
         artefact.check_own()
         integrity.artefacts += 1
+        with suppress(ArtefactDamaged):  # told among its faults
+            if text := destroyed(artefact):
+                integrity.destroyed[artefact] = text
         wrong = dict(faults(artefact.path))
         if artefact.half_closed:
             wrong[CHECKSUMS] = f"{artefact.path / DONE}: is missing, or was not yet written when something ended"
@@ -116,6 +130,14 @@ def verify(root: Place) -> Integrity:
         except (ArtefactDamaged, ArtefactMissing, NotARoot) as error:
             integrity.records[root / "experiments" / name] = str(error)
     integrity.evidence = evidence.faults(root)
+    try:
+        integrity.pending = [
+            f"{one.path}: what request {one.by} ordered is not all destroyed; "
+            f"`dkvb unlearn {root} --method exact --commit` finishes it, as does a run"
+            for one in pending(root)
+        ]
+    except ArtefactDamaged as error:
+        integrity.pending = [str(error)]
     return integrity
 
 
@@ -140,6 +162,8 @@ def repair(root: Place, tell: Callable[[str], None]) -> Integrity:
     """
     if another_driver(root):
         raise BadRequest(f"{root}: a run is at work there; wait for its end, or stop it")
+    for by in finish(root):
+        tell(f"destroyed what was before request {by}, as it asked")
     if root_format(root / ROOT_FILE) is None and names(root / "experiments", ".json"):
         write_root_file(root, tell)
     integrity = verify(root)

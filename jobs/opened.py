@@ -8,14 +8,15 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from jobs.errors import nearest
-from jobs.printable import shown
+from jobs.errors import BadRequest, nearest
+from jobs.printable import per_cent, shown
 from jobs.query import sql
 from jobs.query.questions import Questions, several
 from jobs.query.stored import Stored
@@ -35,6 +36,7 @@ from store.places import place
 
 if TYPE_CHECKING:
     from dkvb.torch import Model
+    from jobs.item_tables import Names
 
 NAMED = 12
 """Classes that the HTML table names."""
@@ -69,7 +71,7 @@ class Tables(Mapping[str, pl.DataFrame]):
 
 @dataclass(frozen=True, repr=False)
 class OpenExperiment:
-    """What an experiment holds, read when it is asked for; nothing but `unlearn` writes."""
+    """What an experiment holds, read when it is asked for; nothing but `unlearn` and `learn` writes there."""
 
     experiment: Experiment
 
@@ -135,23 +137,61 @@ class OpenExperiment:
 
     def unlearn(
         self,
-        classes: str | Sequence[str],
+        classes: str | Sequence[str] = (),
         *,
+        items: "Names | None" = None,
         method: str = "uva",
         budget: int | None = None,
         share: float | None = None,
         scope: str = "global",
+        rank: str | None = None,
         seed: int = 0,
         mask_only: bool = False,
     ) -> dict[str, Any]:
-        """Write a mask, and a checkpoint that has forgotten classes together, as `dkvb unlearn` does.
+        """Forget classes together, as `dkvb unlearn` does: by a mask, by retraining, or exactly.
 
-        classes: one name or several. The rest: see `jobs.unlearn.Request`; mask_only: no checkpoint.
+        classes: one name or several.
+        items: training items to forget (exact, retrain): a list of their keys, a polars Series or DataFrame with a
+            column `item_key`, or a file (`jobs.item_tables`).
+        method: "uva" or "uve"; or "exact" or "retrain", which the rest is not for: see `jobs.unlearn.Request`.
+        mask_only: no checkpoint.
         returns: what was done; "mask" and "checkpoint" are the files.
-        raises: BadRequest, BadBudget, BadCheckpoint, StoreError.
+        raises: BadRequest, BadBudget, BadSums, BadCheckpoint, StoreError.
         """
-        request = Request(classes=several(classes), method=method, budget=budget, share=share, scope=scope, seed=seed)
+        if method in ("exact", "retrain"):
+            masks_only = {"budget": budget, "share": share, "rank": rank, "seed": seed, "mask_only": mask_only}
+            given = [*(name for name, value in masks_only.items() if value), *["scope"] * (scope != "global")]
+            if given:
+                raise BadRequest(f"{', '.join(given)}: only with masks; leave it out")
+            from jobs.exact import ExactRequest, forget_exactly  # torch
+            from jobs.item_tables import item_names
+            from jobs.retrained import retrain
+
+            names = [] if items is None else item_names(items)
+            exactly = ExactRequest(classes=several(classes), items=names)
+            done = forget_exactly if method == "exact" else retrain
+            return done(self.experiment, exactly).to_json()
+        if items is not None:
+            raise BadRequest('items: only with method = "exact" or "retrain"; leave it out')
+        request = Request(
+            classes=several(classes), method=method, budget=budget, share=share, scope=scope, rank=rank, seed=seed
+        )
         return unlearn(self.experiment, request, mask_only=mask_only).to_json()
+
+    def learn(
+        self, images: str | os.PathLike[str], classes: str | Sequence[str] = (), *, weights: str | None = None
+    ) -> dict[str, Any]:
+        """Learn the images in class folders exactly, as `dkvb learn` does.
+
+        images: the folder with the class folders; classes: those that are read, all of them unless given.
+        weights: where the backbone's weights are, if they lie elsewhere than they did.
+        returns: what was done; "checkpoint" and "linear" are the files.
+        raises: as `jobs.learn.learn`.
+        """
+        from jobs.learn import LearnRequest, learn  # torch, and the backbone
+
+        request = LearnRequest(images=os.fspath(images), classes=several(classes), weights=weights)
+        return learn(self.experiment, request).to_json()
 
     def model(self, *, backbone: bool = True, weights: str | None = None) -> "Model":
         """Load the trained model as a torch module; arguments and errors as of `dkvb.torch.load`."""
@@ -159,6 +199,27 @@ class OpenExperiment:
 
         with checked_on_disk(self.experiment.artefact("values").path / CHECKPOINT) as file:
             return load(file, backbone=backbone, weights=weights)
+
+    def export(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        request: str | None = None,
+        before: bool = False,
+        head: str = "values",
+        backbone: bool = False,
+        onnx: bool = False,
+        images: str | None = None,
+    ) -> dict[str, Any]:
+        """Write a model to a folder of its own, as `dkvb export` does: see `jobs.models.export.Wanted`.
+
+        returns: what was written; "digest" is what `dkvb.pretrained.from_pretrained` takes.
+        raises: as `jobs.models.export.export`.
+        """
+        from jobs.models.export import Wanted, export  # torch
+
+        wanted = Wanted(request=request, before=before, head=head, backbone=backbone, onnx=onnx, images=images)
+        return export(self.experiment, Path(folder), wanted).to_json()
 
     def facts(self) -> dict[str, str]:
         """What it is and how far it is, for people."""
@@ -180,7 +241,7 @@ class OpenExperiment:
                 accuracy, items = model.accuracy[split], sum(model.items[split])
                 if accuracy is not None:
                     right = round(accuracy * items)
-                    about[f"{split} accuracy"] = f"{100 * accuracy:.2f} % ({right} of {items} items)"
+                    about[f"{split} accuracy"] = f"{per_cent(accuracy)} ({right} of {items} items)"
         return {name: shown(text) for name, text in about.items()}
 
     def __repr__(self) -> str:

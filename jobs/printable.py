@@ -1,6 +1,11 @@
-"""Text that comes from data, made fit to be shown: a terminal would obey some of it."""
+"""What people read: text from data, made fit to be shown (a terminal would obey some of it), and shares in per cent."""
+
+from collections.abc import Callable
 
 import click
+
+HEARD: list[Callable[[str], None]] = []
+"""Who is given every message beside the answers of this command: its log file, where it keeps one."""
 
 
 def shown(text: str) -> str:
@@ -13,6 +18,13 @@ def lines(text: str) -> str:
     return "\n".join(map(shown, text.split("\n")))
 
 
+def per_cent(share: float | None, digits: int = 2) -> str:
+    """A share in [0, 1] in per cent; "none" where there is none."""
+    return "none" if share is None else f"{100 * share:.{digits}f} %"
+
+
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:
     """Print a message; commands print in no other way."""
+    for keep in HEARD if err else ():
+        keep(lines(text))
     click.echo(lines(text), err=err, nl=nl)

@@ -7,6 +7,7 @@ Every step module (`jobs.steps.manifest`, `jobs.steps.embeddings`, ...) says wha
 - ``VERSION``: raised whenever the same asks would give other bytes.
 - ``LEASE_S``: seconds after which a worker that has not finished a unit counts as hanging, and is replaced.
 - ``ON_GPU``: whether a unit computes on a GPU where there is one; workers of other steps hold none.
+- ``memory(asks, sizes) -> int``: bytes that a worker holds at most while it does a unit (`jobs.memory`).
 - ``prepare(task) -> list[str]`` runs once in the driver: creates the arrays, returns the names of the units in order.
 - ``open_work(task) -> Callable[[str], Facts]`` runs once in each worker: loads what units share, returns the function
   that does one unit and writes it whole.
@@ -16,10 +17,13 @@ Every step module (`jobs.steps.manifest`, `jobs.steps.embeddings`, ...) says wha
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from store.artefacts import Artefact, digest
 from store.places import Place
+
+if TYPE_CHECKING:
+    from jobs.memory import Sizes
 
 SPLITS = ("train", "test")
 
@@ -127,6 +131,7 @@ class StepModule(Protocol):
 
     @property
     def Asks(self) -> type: ...  # noqa: D102
+    def memory(self, asks: Any, sizes: "Sizes") -> int: ...  # noqa: D102
     def prepare(self, task: Task[Any]) -> list[str]: ...  # noqa: D102
     def open_work(self, task: Task[Any]) -> Work: ...  # noqa: D102
     def finish(self, task: Task[Any]) -> Facts: ...  # noqa: D102

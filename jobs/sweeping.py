@@ -16,9 +16,11 @@ from torch import Tensor
 
 from dkvb import orders
 from dkvb.bottleneck import Bottleneck
+from dkvb.errors import BadBudget
 from dkvb.metrics import changed, class_accuracies, neighbour_damage, right_by_class
 from dkvb.orders import NEVER, RemovalOrder
-from dkvb.sweep import NEVER_INDEX, Items, sweep
+from dkvb.searches import NEVER_INDEX
+from dkvb.sweep import Items, sweep
 from jobs import inputs
 from jobs.classes import class_hits, total_hits
 from jobs.comparison.heads import read_bottleneck
@@ -92,19 +94,34 @@ class Shared:
         )
 
     def order(self, classes: Sequence[int], grid: Grid, *, seed: int) -> RemovalOrder:
-        """The order in which a forget set loses its pairs: by the hits of all its classes, or N examples of each."""
+        """The order in which a forget set loses its pairs: by rank over all its classes, or N examples of each."""
         hits = np.zeros(self.total.size, np.int64)
         for k in classes:
             pairs = self.pairs(k)
             hits[pairs.places] += pairs.hits
         if isinstance(grid, UvaGrid):
-            return orders.by_activation(hits.reshape(self.total.shape), scope=grid.scope)
+            together = hits.reshape(self.total.shape)
+            return orders.by_rank(
+                grid.rank or orders.RANKS[0],
+                together,
+                scope=grid.scope,
+                votes=lambda: self.votes(classes),
+                others=lambda: self.total - together,
+            )
         position = np.full(self.total.size, NEVER)
         for k in classes:
             places = self.pairs(k).places
             position[places] = np.minimum(position[places], self.first_examples(k, seed))
         available = max(len(self.examples(k)) for k in classes)
         return RemovalOrder(position.reshape(self.total.shape), hits.reshape(self.total.shape), available)
+
+    def votes(self, classes: Sequence[int]) -> NDArray[np.float64]:
+        """(c, m) the votes of all pairs for some classes, as `dkvb.orders.by_vote` is given them."""
+        given, table = np.zeros(self.total.size), self.bottleneck.values.flatten(0, 1).numpy()
+        for k in classes:
+            pairs = self.pairs(k)
+            given[pairs.places] += orders.votes(pairs.hits, table[pairs.places, k])
+        return given.reshape(self.total.shape)
 
     def examples(self, k: int) -> NDArray[np.int64]:
         """Rows of the training items of a class."""
@@ -147,7 +164,8 @@ class Case:
     rule: int
     """Budget index of the rule's N."""
     pairs: NDArray[np.int64]
-    """(b,) how many are masked; and what share of the hits of the set, and of all other classes, they hold."""
+    """(b,) how many are masked; and what share they hold of the set's hits, or of what else the order ranks by, and of
+    the hits of all other classes."""
     forget_share: NDArray[np.float64]
     retain_share: NDArray[np.float64]
 
@@ -183,13 +201,14 @@ def make_case(shared: Shared, classes: Sequence[int], *, grid: Grid, seed: int, 
         return np.bincount(index, weights=own, minlength=len(budgets)).cumsum().astype(np.int64)
 
     forget_hits, all_hits = masked(order.hits), masked(shared.total)
+    held = forget_hits if order.mass is None else masked(order.mass)
     return Case(
         classes=tuple(classes),
         budgets=budgets,
         available=order.available,
         rule=budgets.index(rule),
         pairs=masked(None),
-        forget_share=forget_hits / hits,
+        forget_share=held / (order.ranked.sum() or np.nan),
         retain_share=(all_hits - forget_hits) / ((total - hits) or np.nan),
     )
 
@@ -312,4 +331,15 @@ def check_grids(methods: Grids) -> None:
     """Raise BadRequest for a grid of more budgets than a sweep tells apart."""
     for grid in methods:
         if len(grid.grid) > MOST_BUDGETS:
-            raise BadRequest(f"sweep.{grid.method}: found {len(grid.grid)} budgets, expected at most {MOST_BUDGETS}")
+            raise BadRequest(f"sweep.{grid.key}: found {len(grid.grid)} budgets, expected at most {MOST_BUDGETS}")
+
+
+def check_budgets(grid: Grid, available: int, what: str) -> None:
+    """Raise BadBudget, naming the key of the spec, for a grid that asks for more pairs or items than are available.
+
+    what: names what is available.
+    """
+    try:
+        orders.budgets([*grid.grid], available, shares=grid.unit == "shares", what=what)
+    except BadBudget as error:
+        raise BadBudget(f"sweep.{grid.key}.{grid.unit}: {error}") from error

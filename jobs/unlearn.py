@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,31 +18,29 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from dkvb import orders
-from dkvb.checkpoint import MASK_FORMAT
+from dkvb.checkpoint import MASK_FORMAT, mapped
 from dkvb.errors import DkvbError
 from jobs import certificate
 from jobs.certificate import Asker, private_key
-from jobs.classes import class_hits, class_indexes
+from jobs.classes import class_hits, class_indexes, ranked_order, votes_of
 from jobs.errors import BadRequest
+from jobs.evidence import UNLEARNED
+from jobs.kept import kept_folders
 from jobs.provenance import surroundings
 from jobs.results.experiment import Experiment
-from jobs.unlearned import Effect, MaskSpec, Unlearned
+from jobs.unlearned import VERSION, Effect, MaskSpec, Unlearned
 from store import arrays
 from store.arrays import StoredArray
 from store.artefacts import Artefact, as_written, digest
-from store.checksums import DONE, checked_on_disk, file_stamp, ledger
+from store.checksums import DONE, checked_on_disk, ledger
 from store.errors import ArtefactDamaged, NotARoot, StoreError
-from store.files import exists, on_disk, write_atomic
+from store.files import exists, write_atomic
 from store.layout import CHECKPOINT, MASK
 from store.places import Place
 from store.recording import recording
 
 if TYPE_CHECKING:
     from jobs.query.measure import Measured
-
-VERSION = 4
-"""Raised whenever the same request would give another mask, so that no folder holds a mask and a checkpoint of two."""
-
 
 METHODS = ("uva", "uve")
 
@@ -63,6 +61,9 @@ class Request:
     class's by itself). With scope "per-codebook" it is held in every codebook."""
     scope: str = "global"
     """Of uva."""
+    rank: str | None = None
+    """Of uva, what pairs are ranked by, of `dkvb.orders.RANKS`; None: what the sweep ranks them by. A share is one of
+    what is ranked."""
     seed: int = 0
     """Of the order of the examples."""
 
@@ -75,6 +76,10 @@ class Request:
             raise BadRequest(f"scope: found {self.scope!r}, expected one of {', '.join(orders.SCOPES)}")
         if self.scope != "global" and self.method == "uve":
             raise BadRequest(f"scope: found {self.scope!r}, but uve ranks examples, not pairs: leave it out")
+        if self.rank not in (None, *orders.RANKS):
+            raise BadRequest(f"rank: found {self.rank!r}, expected one of {', '.join(orders.RANKS)}")
+        if self.rank is not None and self.method == "uve":
+            raise BadRequest(f"rank: found {self.rank!r}, but uve ranks examples, not pairs: leave it out")
         for name, number in (("budget", self.budget), ("seed", self.seed)):
             if number is not None and not is_whole(number):
                 raise BadRequest(f"{name}: found {number!r}, expected a whole number")
@@ -107,16 +112,14 @@ def make_mask(experiment: Experiment, request: Request, forget: Mapping[int, str
         raise NotARoot(f"{experiment.root}: counts of {counts.shape[0]} classes, a model of {len(experiment.classes)}")
     hits = reduce(np.add, (whole_hits(experiment, counts, k, name) for k, name in forget.items()))
     if request.method == "uva":
-        order = orders.by_activation(hits, scope=request.scope)
-        if request.budget is not None:
-            (budget,) = order.budgets([request.budget], shares=False, what="pairs these classes activate")
-        elif request.share is None:
-            budget = order.smallest(orders.TAU)
-        elif request.scope == "global":
-            budget = order.smallest(request.share)
-        else:  # held in every codebook
-            each = (replace(order, position=p[None], hits=h[None]) for p, h in zip(order.position, hits, strict=True))
-            budget = max(codebook.smallest(request.share) for codebook in each)
+        rank = request.rank or experiment.rank
+        order = ranked_order(
+            rank, counts, hits, scope=request.scope, votes=lambda: all_votes(experiment, counts, list(forget))
+        )
+        if not order.available:
+            why = "by which no pair that these classes activate would go; use another rank"
+            raise BadRequest(f"rank: found {rank!r}, {why}")
+        budget = chosen_budget(request, order, "pairs these classes activate")
         mask = order.mask(budget)
     else:
         mask, budget = example_mask(experiment, request, forget, hits.shape[1])
@@ -155,6 +158,18 @@ def whole_hits(experiment: Experiment, counts: StoredArray, k: int, name: str) -
     return hits
 
 
+def all_votes(experiment: Experiment, counts: StoredArray, forget: list[int]) -> NDArray[np.float64]:
+    """(c, m) the votes of all pairs for some classes (`dkvb.orders.by_vote`); of the checkpoint few rows are read.
+
+    raises: ArtefactDamaged; NotARoot.
+    """
+    with checked_on_disk(experiment.artefact("values").path / CHECKPOINT) as file:
+        values = mapped(file, "values")
+        if values.shape != (*counts.shape[1:], counts.shape[0]):
+            raise NotARoot(f"{experiment.root}: values {values.shape} (c, m, v), counts {counts.shape} (v, c, m)")
+        return votes_of(counts, forget, values)
+
+
 def example_mask(
     experiment: Experiment, request: Request, forget: Mapping[int, str], m: int
 ) -> tuple[NDArray[np.bool_], int]:
@@ -169,7 +184,7 @@ def example_mask(
         if examples.size and examples.max() >= m:
             raise NotARoot(f"{experiment.root}: codes that name key {examples.max()} of {m}")
         order = orders.by_example(examples, code_hits(examples, m), seed=request.seed)
-        budget = class_budget(request, order, f"training items of class {name!r}")
+        budget = chosen_budget(request, order, f"training items of class {name!r}")
         mask |= order.mask(budget)
         most = max(most, budget)
     return mask, most
@@ -182,12 +197,15 @@ def code_hits(codes: NDArray[Any], m: int) -> NDArray[np.int64]:
     return np.bincount(places.ravel(), minlength=c * (m + 1)).reshape(c, m + 1)[:, 1:]
 
 
-def class_budget(request: Request, order: orders.RemovalOrder, what: str) -> int:
-    """N of one class for Unlearning via Examples; what: names its items in the error."""
-    if request.budget is None:
+def chosen_budget(request: Request, order: orders.RemovalOrder, what: str) -> int:
+    """N as asked, or the smallest that holds the share asked, or the rule's; what: names what N counts in the error."""
+    if request.budget is not None:
+        (budget,) = order.budgets([request.budget], shares=False, what=what)
+        return budget
+    if request.share is None or request.scope == "global":
         return order.smallest(orders.TAU if request.share is None else request.share)
-    (budget,) = order.budgets([request.budget], shares=False, what=what)
-    return budget
+    rows = zip(order.position[:, None], order.ranked[:, None], strict=True)  # the share is held in every codebook
+    return max(orders.RemovalOrder(position, mass, order.available).smallest(request.share) for position, mass in rows)
 
 
 def unlearn(
@@ -210,13 +228,19 @@ def unlearn(
     clock = time.perf_counter()
     if key_file is not None:
         private_key(key_file)  # one that is none is told before anything is written
+    if "sums" in experiment.steps:
+        raise BadRequest(
+            f"method: found {request.method!r}, but the values of {experiment.name} are not trained: they vary "
+            "smoothly with the key, so under a mask the next-nearest key says nearly the same: masks do not forget; "
+            "use `dkvb unlearn --method exact`"
+        )
     classes = experiment.classes
     forget = {k: classes[k] for k in class_indexes(classes, request.classes)}
     mask, effect = make_mask(experiment, request, forget)
     spec = MaskSpec(
         version=VERSION,
         classes=list(forget.values()),
-        method=request.method,
+        method=request.method if request.method == "uve" else orders.uva_method(request.rank or experiment.rank),
         budget=effect.budget,
         share=request.share,
         tau=orders.TAU if request.budget is None and request.share is None else None,
@@ -225,7 +249,7 @@ def unlearn(
         bottleneck=experiment.steps["values"],
         counts=experiment.steps["counts"],
     )
-    output = Artefact(experiment.root, "unlearned", digest(asdict(spec)))
+    output = Artefact(experiment.root, UNLEARNED, digest(asdict(spec)))
     begun, kept = exists(output.path), earlier_checkpoint(output) if mask_only else {}
     output.reopen()
     output.prepare(asdict(spec))
@@ -238,9 +262,10 @@ def unlearn(
                 write_checkpoint(experiment, mask, asdict(spec) | asdict(effect), output.path / CHECKPOINT)
         output.finish({"facts": asdict(effect), **surroundings()}, {**kept, **files})
         seconds = time.perf_counter() - clock
+        still_there = kept_folders(experiment, but=[f"{UNLEARNED}/{output.digest}"])
         seen, why_not = measure_mask(experiment, mask, list(forget)) if measured else (None, "as asked")
         body = certificate.body(
-            request=asdict(spec) | asdict(effect),
+            request=asdict(spec) | asdict(effect) | {"still_there": still_there},
             asker=asker or Asker(),
             model=experiment.model,
             files=certified_files(experiment, output),
@@ -262,6 +287,7 @@ def unlearn(
         mask_only=mask_only,
         mask_seconds=round(mask_seconds, 4),
         seconds=round(seconds, 4),
+        still_there=still_there,
         certificate=str(log),
     )
 
@@ -283,16 +309,8 @@ def measure_mask(experiment: Experiment, mask: NDArray[np.bool_], forget: list[i
 def certified_files(experiment: Experiment, output: Artefact) -> dict[str, str]:
     """SHA-256 and size of what a certificate speaks of, by path below the root: model before, counts, mask, model."""
     parent, counts = (experiment.artefact(label).path for label in ("values", "counts"))
-    names = [(parent, CHECKPOINT), (counts, DONE), (output.path, MASK), (output.path, CHECKPOINT)]
-    stamps = {}
-    for folder, name in names:
-        if exists(folder / name):
-            known = ledger(folder)
-            path = str(folder / name).removeprefix(f"{experiment.root}/")
-            listed = None if known is None else known.files.get(name)
-            with on_disk(folder / name) as file:
-                stamps[path] = listed or file_stamp(file)
-    return stamps
+    files = [parent / CHECKPOINT, counts / DONE, output.path / MASK, output.path / CHECKPOINT]
+    return certificate.stamps(experiment.root, files)
 
 
 def earlier_checkpoint(output: Artefact) -> dict[str, str]:

@@ -3,10 +3,14 @@
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from jobs.printable import shown
+from jobs.kept import ELSEWHERE, folder_text
+from jobs.printable import per_cent, shown
 
 if TYPE_CHECKING:
     from jobs.query.measure import Measured
+
+VERSION = 4
+"""Raised whenever the same request would give another result, so that no folder holds files of two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +20,7 @@ class MaskSpec:
     version: int
     classes: list[str]
     method: str
+    """ "uva", by another rank "uva-values" or "uva-contrast"; "uve"."""
     budget: int
     """N, as given or as chosen."""
     share: float | None
@@ -63,6 +68,8 @@ class Unlearned:
     """From the request to the mask on disk."""
     seconds: float
     """Of all of it but what was measured."""
+    still_there: list[str]
+    """What on the root holds items of the classes, or was made of them: folders (`jobs.kept.kept_folders`)."""
     certificate: str
     """Where the certificate of this request is, in the log of the root."""
 
@@ -77,7 +84,8 @@ def as_text(done: Unlearned) -> str:
     """What was done, for people."""
     spec, effect = done.spec, done.effect
     if spec.tau is not None:
-        chosen = f", the smallest that holds {100 * spec.tau:g} %"
+        of = " of what is ranked" if spec.method.startswith("uva-") else ""
+        chosen = f", the smallest that holds {100 * spec.tau:g} %{of}"
     else:
         chosen = "" if spec.share is None else f", by share {spec.share:g}"
     checkpoint = done.checkpoint or "none, as asked"
@@ -86,11 +94,13 @@ def as_text(done: Unlearned) -> str:
     return "\n".join(
         [
             f"masked: {', '.join(map(shown, spec.classes))} ({spec.method}, N = {spec.budget}{chosen})",
-            f"  masked pairs  {effect.pairs_masked} ({100 * effect.pairs_masked_share:.2f} % of all), holding "
-            f"{100 * effect.forget_hit_share:.1f} % of the classes' training activations",
+            f"  masked pairs  {effect.pairs_masked} ({per_cent(effect.pairs_masked_share)} of all), holding "
+            f"{per_cent(effect.forget_hit_share, 1)} of the classes' training activations",
             *(done.measured.lines() if done.measured else [f"  not measured  {done.not_measured}"]),
             f"  mask          {done.mask} ({1000 * done.mask_seconds:.0f} ms)",
             f"  checkpoint    {checkpoint} ({1000 * done.seconds:.0f} ms in all)",
             f"  certificate   {done.certificate}",
+            *folder_text("still there   what holds their items or was made of them:", done.still_there),
+            f"  elsewhere     {ELSEWHERE}",
         ]
     )

@@ -10,13 +10,18 @@ def blocks(total: int, size: int) -> list[str]:
     return [f"{i:05d}" for i in range(-(-total // size))]
 
 
-def use_cores() -> None:
-    """Let torch use the cores of this worker; for steps whose bits do not depend on the number of threads.
+def cores() -> int:
+    """How many cores this worker holds.
 
-    A Ray worker is told by OMP_NUM_THREADS how many it holds; elsewhere all that the process may use are its own.
+    A Ray worker is told by OMP_NUM_THREADS; elsewhere all that the process may use are its own.
     """
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or usable))
+    return int(os.environ.get("OMP_NUM_THREADS") or usable)
+
+
+def use_cores() -> None:
+    """Let torch use the cores of this worker; for steps whose bits do not depend on the number of threads."""
+    torch.set_num_threads(cores())
 
 
 def use_one_core() -> None:

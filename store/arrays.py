@@ -67,7 +67,7 @@ def create(
                 attributes={"meaning": how.meaning, **(attributes or {})},
             )
         except ContainsArrayError:
-            there = tuple(_opened(data, name, mode="r+").shape)  # what a killed upgrade left is in no list yet
+            there = tuple(open_to_write(data, name).shape)  # what a killed upgrade left is in no list yet
             if there != tuple(shape):
                 raise ChunkMismatch(
                     f"{data / name}: holds an array of shape {there}, expected {tuple(shape)}; delete the folder above "
@@ -95,33 +95,32 @@ class StoredArray:
     """One array of a root, read by rows; damage ends in one message."""
 
     path: Place
-    _array: Any
-    """`store.chunks.Chunks`, or Zarr's own array where it holds texts."""
+    _array: Chunks
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Its shape."""
-        return tuple(self._array.shape)
+        return self._array.shape
 
     @property
     def dtype(self) -> str:
-        """Name of its type."""
+        """Name of its type; "object": it holds texts."""
         return str(self._array.dtype)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the whole array in memory."""
-        return int(self._array.nbytes)
+        """Bytes of the whole array in memory, without the texts themselves."""
+        return self._array.nbytes
 
     def __getitem__(self, at: Any) -> NDArray[Any]:
         """Rows, as NumPy has them; reads the chunks that hold them. raises: ArtefactDamaged."""
         with self._decoded():
-            return np.asarray(self._array[at])
+            return self._array[at]
 
     def rows(self, at: NDArray[Any]) -> NDArray[Any]:
         """The rows of those numbers; reads the chunks that hold them. raises: ArtefactDamaged."""
         with self._decoded():
-            return self._array.rows(at) if isinstance(self._array, Chunks) else np.asarray(self._array.oindex[at])
+            return self._array.rows(at)
 
     @contextmanager
     def _decoded(self) -> Iterator[None]:
@@ -140,22 +139,31 @@ class StoredArray:
 
 def open_array(data: Place, name: str) -> StoredArray:
     """Open one array of a group for reading; raises: ArtefactMissing, ArtefactDamaged, NotARoot."""
-    return StoredArray(data / name, _opened(data, name, mode="r"))
+    with opening(data, name):
+        return StoredArray(data / name, open_chunks(data / name, layout_of(name)))
 
 
-def _opened(data: Place, name: str, *, mode: str) -> Any:
+def open_to_write(data: Place, name: str) -> Any:
+    """Open one array of a group by Zarr, which writes it; raises as `open_array`."""
+    import zarr
+
+    from store.zarr_store import zarr_store
+
+    with opening(data, name):
+        array = zarr.open_array(zarr_store(data / name), mode="r+", zarr_format=3)
+        check_array(array, name, data / name)
+    return array
+
+
+@contextmanager
+def opening(data: Place, name: str) -> Iterator[None]:
+    """Say what was wrong where an array cannot be opened; raises: ArtefactMissing, ArtefactDamaged, NotARoot."""
     try:
         if isinstance(data, Path) and not (data / name).exists():  # otherwise Zarr would make the folder
             checked(data / name / METADATA)
             raise FileNotFoundError
         with reported(data):
-            if mode == "r" and layout_of(name).dtype != "string":
-                return open_chunks(data / name, layout_of(name))
-            import zarr
-
-            from store.zarr_store import zarr_store
-
-            array = zarr.open_array(zarr_store(data / name), mode=mode, zarr_format=3)
+            yield
     except FileNotFoundError:
         raise ArtefactMissing(f"{data / name}: no array there; run `dkvb run` on this root first") from None
     except (StoreError, OSError):
@@ -164,8 +172,6 @@ def _opened(data: Place, name: str, *, mode: str) -> Any:
         raise NotARoot(
             f"{data / name}: not an array of dkvb's: {error}; delete the folder above data.zarr and run again"
         ) from error
-    check_array(array, name, data / name)
-    return array
 
 
 def check_array(array: Any, name: str, path: Place) -> None:
@@ -211,7 +217,7 @@ def write(data: Place, name: str, block: NDArray[Any], *, start: int = 0) -> Non
     import zarr
 
     with zarr.config.set({"array.write_empty_chunks": True}):  # otherwise a chunk of zeros would be a missing one
-        array = _opened(data, name, mode="r+")
+        array = open_to_write(data, name)
     stop, chunk = start + len(block), array.chunks[0]
     whole = start % chunk == 0 and (stop % chunk == 0 or stop == array.shape[0])
     if not whole or not 0 <= start <= stop <= array.shape[0] or block.shape[1:] != array.shape[1:]:
@@ -269,4 +275,4 @@ def rows_of(pieces: Sequence[StoredArray], start: int, stop: int | None) -> NDAr
         offset += size
     if not blocks:
         raise ArtefactMissing(f"{pieces[0].path.parent}: rows {start}:{stop} lie outside the {offset} rows there are")
-    return np.concatenate(blocks)
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)

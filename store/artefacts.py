@@ -22,6 +22,7 @@ from store.json import from_json
 from store.links import check_own
 from store.places import Place
 from store.recording import sha256, stamp
+from store.tombstones import TOMBSTONE
 
 Json = Mapping[str, Any]
 
@@ -34,8 +35,12 @@ SPEC = "spec.json"
 PROVENANCE = "provenance.json"
 EVENTS = "events.jsonl"
 CERTIFICATE = "certificate.json"
-UNLISTED = (EVENTS, CERTIFICATE, DONE, CHECKSUMS, ADDED)
-"""Files of an artefact that its checksums do not list: they are written later, and say themselves what they hold."""
+SAVES = "saves"
+UNLISTED = (EVENTS, CERTIFICATE, DONE, CHECKSUMS, ADDED, SAVES, TOMBSTONE)
+"""Files of an artefact that its checksums do not list: they are written later, and say themselves what they hold.
+
+Saves are of a unit that is not done, and go.
+"""
 CHECKSUM = "sha256"
 """Key of a record under which the checksum of the rest of it is written."""
 
@@ -195,6 +200,11 @@ class Artefact:
     def data(self) -> Place:
         """The Zarr group of its arrays."""
         return self.path / "data.zarr"
+
+    @property
+    def saves(self) -> Place:
+        """The folder of what its units save on their way (`jobs.saves`)."""
+        return self.path / SAVES
 
     @property
     def done(self) -> bool:

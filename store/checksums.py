@@ -6,6 +6,7 @@ Every file of an artefact that is read through this package is checked: its path
 
 An artefact that was finished before there were checksums has an empty ``DONE`` and is read as it is. What an upgrade
 adds to a finished artefact is in ``added.json``, with its own checksum: ``DONE``, of which certificates speak, stays.
+So it does where files were destroyed on purpose: a tombstone says which (`store.tombstones`).
 """
 
 import hashlib
@@ -15,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from store.files import names, on_disk, read_all, read_bytes, write_atomic
 from store.json import from_json
 from store.places import Place
 from store.recording import sha256, stamp
+from store.tombstones import TOMBSTONE, Tombstone, read_tombstone
 
 CHECKSUMS = "checksums.json"
 ADDED = "added.json"
@@ -47,6 +49,8 @@ class Ledger:
     files: Mapping[str, str] = field(default_factory=dict)
     complete: bool = True
     """Whether every file is in it; not so while the artefact is being made."""
+    destroyed: Tombstone | None = None
+    """Which of the files were destroyed on purpose."""
 
     def name(self, path: Place | str) -> str:
         """A file's path in the folder."""
@@ -57,8 +61,14 @@ class Ledger:
         start = f"{self.name(folder)}/"
         return {name.removeprefix(start).partition("/")[0] for name in self.files if name.startswith(start)}
 
+    def check_there(self, path: Place | str) -> None:
+        """Check that a file was not destroyed on purpose; raises: ArtefactDestroyed."""
+        if self.destroyed is not None and self.destroyed.covers(self.name(path)):
+            raise self.destroyed.error(path, self.folder)
+
     def check_size(self, path: Place) -> None:
-        """Compare the size of a file on a disk before it is read; raises: ArtefactDamaged."""
+        """Compare the size of a file on a disk before it is read; raises: ArtefactDamaged, ArtefactDestroyed."""
+        self.check_there(path)
         expected = self.files.get(self.name(path))
         if expected is None or not isinstance(path, Path) or not path.is_file():
             return
@@ -66,10 +76,12 @@ class Ledger:
             raise damaged(self.folder, path, "does not hold what was written")
 
     def check(self, path: Place | str, read_stamp: str | None) -> None:
-        """Compare what was read of a file with what was written; raises: ArtefactDamaged.
+        """Compare what was read of a file with what was written; raises: ArtefactDamaged, ArtefactDestroyed.
 
         read_stamp: SHA-256 and size (`store.recording.stamp`); None where the file is missing.
         """
+        if read_stamp is None and (stone := read_tombstone(self.folder)) is not None:  # it may be new
+            replace(self, destroyed=stone).check_there(path)
         expected = self.files.get(self.name(path))
         if read_stamp is not None and expected is None and self.complete:
             raise damaged(self.folder, path, "nothing says what it should hold")
@@ -89,9 +101,16 @@ def damaged(folder: Place, path: Place | str, what: str) -> ArtefactDamaged:
 
 
 def faults(folder: Place) -> list[tuple[str, str]]:
-    """The damaged files of an artefact, by their paths in its folder, and what is wrong with each; reads everything."""
+    """The damaged files of an artefact, by their paths in its folder, and what is wrong with each; reads everything.
+
+    Files that were destroyed on purpose are not damaged.
+    """
     damages: list[tuple[str, str]] = []
     _ledgers.pop(str(folder), None)
+    try:
+        stone = read_tombstone(folder)
+    except ArtefactDamaged as error:
+        return [(TOMBSTONE, str(error))]
     try:
         known = ledger(folder)
     except ArtefactDamaged as error:
@@ -99,6 +118,8 @@ def faults(folder: Place) -> list[tuple[str, str]]:
         known = _unverified(folder) or _unfinished(folder)
     if known is None:
         return damages
+    if stone is not None:
+        known = Ledger(folder, {name: text for name, text in known.files.items() if not stone.covers(name)})
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for name, wrong in zip(known.files, threads.map(partial(fault, known), known.files), strict=True):
             damages += [(name, wrong)] if wrong else []
@@ -168,7 +189,7 @@ def _finished(folder: Place, done: bytes) -> Ledger:
         raise damaged(folder, folder / CHECKSUMS, "does not hold what was written")
     listed, added = from_json(data)[FILES], _added(folder)
     anew = {name: text for name, text in added.items() if WRITTEN_ANEW.fullmatch(name)}
-    finished = Ledger(folder, {**added, **listed, **anew})
+    finished = Ledger(folder, {**added, **listed, **anew}, destroyed=read_tombstone(folder))
     _ledgers[str(folder)] = done, finished
     return finished
 
@@ -176,6 +197,11 @@ def _finished(folder: Place, done: bytes) -> Ledger:
 def write_added(folder: Place, files: Mapping[str, str]) -> None:
     """List files that were added to a finished artefact, or WRITTEN_ANEW: stamps, by their paths in its folder."""
     write_atomic(folder / ADDED, _listing(files))
+    _ledgers.pop(str(folder), None)
+
+
+def forget_ledger(folder: Place) -> None:
+    """Read the checksums of an artefact anew when they are needed next: it has a new tombstone."""
     _ledgers.pop(str(folder), None)
 
 

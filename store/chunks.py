@@ -1,7 +1,7 @@
 """Chunks of arrays as dkvb writes them, read without Zarr: its import takes longer than most questions to a store.
 
-An array is a file of metadata and a file for each chunk, compressed as `store.layout` says. Metadata that say anything
-else are refused. A test reads every kind of array by Zarr too.
+An array is a file of metadata and a file for each chunk, compressed as `store.layout` says: numbers, or texts in UTF-8.
+Metadata that say anything else are refused. A test reads every kind of array by Zarr too.
 """
 
 import os
@@ -33,10 +33,11 @@ class Chunks:
     path: Place
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    """object where it holds texts."""
     chunks: tuple[int, ...]
     """Shape of a chunk; the last along an axis is filled up."""
     codec: Codec
-    fill: int
+    fill: int | str
 
     @property
     def nbytes(self) -> int:
@@ -141,15 +142,18 @@ def open_chunks(path: Place, how: Layout) -> Chunks:
         for key, value in expected.items():
             if about[key] != value:
                 raise ValueError(f"{key} {about[key]}, expected {value}")
-        names = [codec["name"] for codec in about["codecs"]]
-        endian = about["codecs"][0]["configuration"]["endian"]
-        if names != ["bytes", how.codec.value] or endian != "little":
-            raise ValueError(f"codecs {names}, expected bytes and {how.codec.value}")
+        text = how.dtype == "string"
+        names, first = [codec["name"] for codec in about["codecs"]], "vlen-utf8" if text else "bytes"
+        if names != [first, how.codec.value]:
+            raise ValueError(f"codecs {names}, expected {first} and {how.codec.value}")
+        if not text and (endian := about["codecs"][0]["configuration"]["endian"]) != "little":
+            raise ValueError(f"numbers in {endian} endian, expected little")
     except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise NotARoot(
             f"{path}: not an array of dkvb's: {error}; delete the folder above data.zarr and run again"
         ) from error
-    return Chunks(path, tuple(shape), np.dtype(about["data_type"]).newbyteorder("<"), chunks, how.codec, int(how.fill))
+    dtype = np.dtype(object) if text else np.dtype(about["data_type"]).newbyteorder("<")
+    return Chunks(path, tuple(shape), dtype, chunks, how.codec, how.fill)
 
 
 def read(path: Place, key: str) -> bytes | None:
@@ -175,8 +179,12 @@ def unpack(codec: Codec, data: bytes, chunk: NDArray[Any]) -> None:
     if codec is Codec.ZSTD:
         from numcodecs import zstd
 
-        # Of what is shorter than the array nothing would be said if it were unpacked there.
-        chunk[...] = np.frombuffer(zstd.decompress(data), chunk.dtype).reshape(chunk.shape)
+        if chunk.dtype != object and unpacked_size(data) == chunk.nbytes:
+            zstd.decompress(data, chunk)  # of what is shorter than the array nothing would be said
+            return
+        plain = zstd.decompress(data)
+        found = texts(plain, chunk.size) if chunk.dtype == object else np.frombuffer(plain, chunk.dtype)
+        chunk[...] = found.reshape(chunk.shape)
         return
     from numcodecs import blosc
 
@@ -184,6 +192,29 @@ def unpack(codec: Codec, data: bytes, chunk: NDArray[Any]) -> None:
     if packed != len(data) or size != chunk.nbytes:  # what is cut off would be read past its end
         raise ValueError(f"{len(data)} bytes of {packed}, for {size} bytes where {chunk.nbytes} are expected")
     blosc.decompress(data, chunk)
+
+
+def unpacked_size(frame: bytes) -> int | None:
+    """Bytes that a frame of Zstandard says it holds, by its header (RFC 8878, 3.1.1.1); None where it does not say."""
+    if len(frame) < 5:
+        return None
+    descriptor = frame[4]
+    single = descriptor >> 5 & 1  # without a byte for the window
+    width = (single, 2, 4, 8)[descriptor >> 6]
+    start = 5 + (1 - single) + (0, 1, 2, 4)[descriptor & 3]
+    if not width:
+        return None
+    return int.from_bytes(frame[start : start + width], "little") + (256 if width == 2 else 0)
+
+
+def texts(data: bytes, count: int) -> NDArray[np.object_]:
+    """(count,) texts, as Zarr writes them: how many, then the length of each and its UTF-8; raises: ValueError."""
+    from numcodecs.vlen import VLenUTF8
+
+    said = int.from_bytes(data[:4], "little")  # memory is asked for so many before any is read
+    if said != count:
+        raise ValueError(f"{said} texts where {count} are expected")
+    return np.asarray(VLenUTF8().decode(data))
 
 
 def in_parallel(work: Callable[[Any], None], items: Sequence[Any]) -> None:

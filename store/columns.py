@@ -49,7 +49,7 @@ _KNOWN = {
     "class": Column(pl.Int32, "index of the forget class"),
     "name": Column(pl.String, "name of the forget class"),
     "seed": Column(pl.Int32, "seed of the model: projections, keys, values, linear head"),
-    "head": Column(pl.String, "`values` or `linear`"),
+    "head": Column(pl.String, "`values` or `linear`, with `-lda` where it is solved for and not trained"),
     "method": Column(pl.String, "what forgot the class, or `none`"),
     "setting": Column(pl.String, "JSON: what was chosen, such as budget, step size and epoch"),
     "train_forget": Column(pl.Float64, "accuracy on the training items of the forget class", "share"),
@@ -85,13 +85,18 @@ def _known(*names: str) -> Columns:
 def _swept(forgotten: str, share: str) -> Columns:
     """What both sweeps measure; forgotten: what goes; share: what N is a share of."""
     return {
-        "method": Column(pl.String, "`uva` or `uve`"),
+        "method": Column(pl.String, "`uva`, or `uva-values`, `uva-contrast` by other ranks; `uve`"),
         "seed": Column(pl.Int32, "seed of the order of the examples; 0 for UvA"),
         "budget": Column(pl.Int64, "N", "pairs (UvA) or examples (UvE)"),
         "share": Column(pl.Float64, f"N as a share of {share}", "share"),
         "pairs_masked": Column(pl.Int64, "pairs taken away", "pairs"),
         "pairs_masked_share": Column(pl.Float64, "pairs taken away, of all c * m", "share"),
-        "forget_hit_share": Column(pl.Float64, f"training activations of {forgotten} on masked pairs", "share"),
+        "forget_hit_share": Column(
+            pl.Float64,
+            f"training activations of {forgotten} on masked pairs; of `uva-values` its votes, of `uva-contrast` "
+            "activations on pairs that it ranks",
+            "share",
+        ),
         "retain_hit_share": Column(pl.Float64, "training activations of all other classes on masked pairs", "share"),
         **{
             name: Column(about.dtype, about.meaning.replace("the forget class", forgotten), about.unit)
@@ -128,7 +133,7 @@ TABLES = {
         files=(f"sweep/<digest>/{SWEEP_ITEMS_TABLE}",),
         row="a unit, method, seed and test item whose change is not 0",
         columns={
-            "method": Column(pl.String, "`uva` or `uve`"),
+            "method": Column(pl.String, "`uva`, or `uva-values`, `uva-contrast` by other ranks; `uve`"),
             "seed": Column(pl.Int32, "seed of the order of the examples; 0 for UvA"),
             "item": Column(pl.Int64, "row of the test split, in the manifest's order"),
             "change": Column(
@@ -157,7 +162,7 @@ TABLES = {
         },
     ),
     "compare": Table(
-        files=("compare/<digest>/compare.parquet",),
+        files=("compare/<digest>/compare.parquet", "solved/<digest>/compare.parquet"),
         row="a class, head and method",
         columns={
             **_known("class", "name", "seed", "head", "method", "setting"),
@@ -168,6 +173,29 @@ TABLES = {
             **_known("js_forget"),
             "tow_kv": Column(pl.Float64, "tow against Oracle-KV; null where there is none", "score in [0, 1]"),
             "js_forget_kv": Column(pl.Float64, "js_forget against Oracle-KV; null where there is none", "in [0, 1]"),
+            **_known("digest"),
+        },
+    ),
+    "beside": Table(
+        files=("compare/<digest>/beside.parquet", "solved/<digest>/beside.parquet"),
+        row="a class, head and method, where the spec says `compare.heads`",
+        columns={
+            **_known("class", "name", "seed", "head", "method"),
+            "tow_test": Column(
+                pl.Float64,
+                "tug of war on test items alone, those of the forget class and all others",
+                "score in [0, 1]",
+            ),
+            "ece": Column(
+                pl.Float64,
+                "expected calibration error on the test items of all other classes: 15 bins of equal width",
+                "in [0, 1]",
+            ),
+            "member_auc": Column(
+                pl.Float64,
+                "AUC of the loss of all training items against all test items, whatever their class",
+                "in [0, 1]",
+            ),
             **_known("digest"),
         },
     ),
@@ -189,7 +217,11 @@ TABLES = {
         },
     ),
     "attacks": Table(
-        files=("compare/<digest>/attacks.parquet", "lira/<digest>/attacks.parquet"),
+        files=(
+            "compare/<digest>/attacks.parquet",
+            "solved/<digest>/attacks.parquet",
+            "lira/<digest>/attacks.parquet",
+        ),
         row="a class, head, method, attack and measure",
         columns={
             **_known("class", "name", "seed", "head", "method"),
@@ -296,5 +328,7 @@ SWEEP_ITEMS = TABLES["retain_items"].schema
 SETS = TABLES["sets"].schema
 ATTACKS = TABLES["attacks"].schema
 COMPARE_TABLES = {name: TABLES[name].schema for name in ("compare", "oracle_gap", "attacks", "selection")}
+SOLVED_TABLES = {name: TABLES[name].schema for name in ("compare", "beside", "attacks")}
+BESIDE = TABLES["beside"].schema
 COSTS = TABLES["costs"].schema
 SCOPE = TABLES["scope"].schema

@@ -1,7 +1,10 @@
 """Decoding: encoded bytes become an RGB image, with a note of what is lost."""
 
 import io
+import threading
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +35,15 @@ class Decoding:
 
 PLAIN = Decoding()
 
+Load = Callable[[bytes, Image.Image], Image.Image]
+"""Reads the pixels of an image that Pillow has opened, out of the same bytes: RGBA where it is transparent."""
+
+
+def by_pillow(_: bytes, image: Image.Image) -> Image.Image:
+    """The same image, its pixels read by Pillow."""
+    image.load()
+    return image
+
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
@@ -42,26 +54,50 @@ class Decoded:
     lost: tuple[str, ...] = ()
 
 
-def decode(pixels: bytes | NDArray[np.uint8] | None, how: Decoding = PLAIN) -> Decoded:
-    """The RGB image of encoded bytes, or of (h, w) or (h, w, 3) uint8."""
+def decode(pixels: bytes | NDArray[np.uint8] | None, how: Decoding = PLAIN, load: Load = by_pillow) -> Decoded:
+    """The RGB image of encoded bytes, or of (h, w) or (h, w, 3) uint8; any number of threads may call it."""
     if pixels is None:
         return Decoded(None, "no image bytes")
     if isinstance(pixels, np.ndarray):
         return Decoded(Image.fromarray(pixels).convert("RGB"))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on EXIF and palettes change no pixel
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(pixels), formats=FORMATS) as image:
-                if problem := _unfit(image):
-                    return Decoded(None, problem)
-                return _rgb(image, how)
+        with _warnings_set(), Image.open(io.BytesIO(pixels), formats=FORMATS) as image:
+            if problem := _unfit(image):
+                return Decoded(None, problem)
+            return _rgb(image, how, lambda: load(pixels, image))
     except UnidentifiedImageError:
         return Decoded(None, f"not a readable image in {', '.join(FORMATS)} ({len(pixels)} bytes)")
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise anything on damaged bytes
         return Decoded(None, f"image cannot be decoded: {error}")
+
+
+_decoding = threading.Lock()
+_before: "list[warnings.catch_warnings[None]]" = []
+"""An entry for each thread that decodes, of which the first holds the filters as they were before."""
+
+
+@contextmanager
+def _warnings_set() -> Iterator[None]:
+    """Pillow's remarks on EXIF and palettes, which change no pixel, are silent, and a bomb is an error.
+
+    Filters belong to the process: the first thread to come sets them, and the last to leave puts them back. If each did
+    both for itself, one could take them from another in the middle of an image.
+    """
+    with _decoding:
+        _before.append(warnings.catch_warnings())
+        if len(_before) == 1:
+            _before[0].__enter__()
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+    try:
+        yield
+    finally:
+        with _decoding:
+            last = _before.pop()
+            if not _before:
+                last.__exit__(None, None, None)
 
 
 def _unfit(image: Image.Image) -> str | None:
@@ -73,20 +109,20 @@ def _unfit(image: Image.Image) -> str | None:
     return None
 
 
-def _rgb(image: Image.Image, how: Decoding) -> Decoded:
+def _rgb(image: Image.Image, how: Decoding, load: Callable[[], Image.Image]) -> Decoded:
     lost = ["depth"] if _is_deep(image) else []
-    image.load()
-    if image.has_transparency_data:
-        seen = image.convert("RGBA")
+    loaded = load()
+    if loaded.has_transparency_data:
+        seen = loaded.convert("RGBA")
         if seen.getchannel("A").getextrema() == (255, 255):
-            rgb = image.convert("RGB")
+            rgb = loaded.convert("RGB")
         elif how.alpha == "drop":
-            rgb = image.convert("RGB")
+            rgb = loaded.convert("RGB")
             lost.append("alpha")
         else:
-            rgb = Image.alpha_composite(Image.new("RGBA", image.size, how.alpha), seen).convert("RGB")
+            rgb = Image.alpha_composite(Image.new("RGBA", loaded.size, how.alpha), seen).convert("RGB")
     else:
-        rgb = image.convert("RGB")
+        rgb = loaded.convert("RGB")
     turned = _orientation(image)
     if turned is not None and how.orientation == "apply":
         rgb = rgb.transpose(turned)

@@ -34,6 +34,10 @@ class ArtefactDamaged(StoreError, ValueError):
     """A file of an artefact that is missing, or no longer holds what was written."""
 
 
+class ArtefactDestroyed(StoreError, LookupError):
+    """A file of an artefact that was destroyed on purpose, as a request asked."""
+
+
 class ChunkMismatch(StoreError, ValueError):
     """A block that is not made of whole chunks: writing it could lose another worker's data."""
 

@@ -10,22 +10,38 @@ items are refused, is found once; it is read shard by shard.
 
 import difflib
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from store.decoding import PLAIN, Decoding, decode
+from store.decoding import PLAIN, Decoding, Load, by_pillow, decode
 from store.errors import ImageDataError, ImageSourceError, ShardChanged
 from store.locations import Location, ShardFile, Source, check_inside
-from store.manifest import Manifest, Shard
+from store.manifest import FORGOTTEN, Manifest, Shard
+from store.parts import Part
 from store.readers import make_reader
-from store.samples import Entry, LeftAlone, Problem, Reader, Sample
+from store.samples import Entry, LeftAlone, Problem, Reader, Sample, Survey
 
-__all__ = ["KINDS", "Decoding", "Images", "Item", "Manifest", "Problem", "Shard", "ShardFile", "open_images"]
+__all__ = [
+    "KINDS",
+    "Decoding",
+    "Encoded",
+    "Images",
+    "Item",
+    "Manifest",
+    "Part",
+    "Problem",
+    "Shard",
+    "ShardFile",
+    "open_images",
+]
 
 KINDS = ("folder", "webdataset", "parquet", "cifar10", "cifar100", "digits")
 MOST_CLASSES = 1_000_000  # without class names a larger label is taken for a broken one
@@ -50,6 +66,63 @@ class Item:
     content: bytes = b""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """One item as it was read, before its image is decoded."""
+
+    index: int
+    """Its position in the shard."""
+    key: str
+    label: int
+    """-1 when missing or outside the classes; then `fault` says why."""
+    fault: str | None
+    pixels: bytes | NDArray[np.uint8] | None
+    """Encoded bytes, or (h, w) or (h, w, 3) uint8; None where there are none."""
+
+    def decoded(self, how: Decoding = PLAIN, load: Load = by_pillow) -> Item:
+        """The item with its image; any number of threads may decode items of one shard.
+
+        how: how orientation and transparency are treated; load: by what pixels are read.
+        """
+        made = decode(self.pixels, how, load)
+        return Item(
+            index=self.index,
+            key=self.key,
+            label=self.label,
+            image=made.image,
+            problem="; ".join(text for text in (self.fault, made.problem) if text) or None,
+            lost=made.lost,
+            content=_content(self.pixels),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glance:
+    """What was found of a data set in a given time."""
+
+    manifest: Manifest
+    """Of the shards that were read."""
+    read: int
+    """How many shards these are, of so many:"""
+    shards: int
+    bytes: int
+    """Of all files."""
+    bytes_read: int
+    """Of the files of the shards that were read."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it was read."""
+        return self.read == self.shards
+
+    @property
+    def items(self) -> int:
+        """How many items there are; where not all was read, as many for each byte as in what was."""
+        if self.whole:
+            return self.manifest.items
+        return round(self.manifest.items * self.bytes / max(1, self.bytes_read))
+
+
 def open_images(
     kind: str,
     location: str,
@@ -58,6 +131,7 @@ def open_images(
     shard_items: int = 1000,
     class_file: str | None = None,
     columns: Mapping[str, str] | None = None,
+    part: Part | None = None,
 ) -> "Images":
     """An image data set; nothing of it is opened yet.
 
@@ -70,6 +144,7 @@ def open_images(
     class_file: "webdataset" and "parquet" only: a file below the location with one class name per line, or
         `wnid<TAB>name, synonyms`; its line number is the label. Class names in the Parquet files take precedence.
     columns: "parquet" only: names of the columns of the "image", the "label", or both.
+    part: the part of a set that comes without splits; not of CIFAR and digits, which have them.
     raises: ImageSourceError when these do not fit together.
     """
     if kind not in KINDS:
@@ -85,6 +160,8 @@ def open_images(
         raise ImageSourceError(f"{kind} images: pattern is {pattern!r}; expected 'train' or 'test'")
     for name in (pattern, class_file or ""):
         check_inside(name)
+    if part is not None and kind not in ("folder", "webdataset", "parquet"):
+        raise ImageSourceError(f"{kind} images come in two splits; leave out test_share")
     if shard_items < 1:
         raise ImageSourceError(f"{kind} images: shard_items is {shard_items}; expected 1 or more")
     if columns and kind != "parquet":
@@ -99,6 +176,7 @@ def open_images(
         class_file=class_file,
         image=named.get("image"),
         label=named.get("label"),
+        part=part,
     )
     return Images(source)
 
@@ -139,23 +217,44 @@ class Images:
         """
         if on_error not in ("fail", "skip"):
             raise ImageSourceError(f"on_error is {on_error!r}; expected 'fail' or 'skip'")
-        survey = self._reader.survey()
-        classes = self._reader.classes()
-        scanned = [self._scan_shard(name, classes) for name in survey.shards]
+        survey, classes = self._reader.survey(), self._reader.classes()
+        found = self._manifest(survey, classes, [self._scan_shard(name, classes) for name in survey.shards])
+        if found.problems and on_error == "fail":
+            remedy = 'Fix them, or set on_error = "skip" to go on without them.'
+            raise ImageDataError(self._report(found.problems, remedy))
+        if not found.shards:
+            raise ImageDataError(self._report(found.problems, "Nothing is left to read: check the kind and the files."))
+        return found
+
+    def glance(self, seconds: float) -> Glance:
+        """Scan as many shards as can be begun within some seconds, one at least; what is wrong is listed, not raised.
+
+        raises: ImagesMissing; ImageSourceError.
+        """
+        began, files = time.monotonic(), self._reader.listing()
+        survey, classes, scanned = self._reader.survey(), self._reader.classes(), list[_Scanned]()
+        while len(scanned) < len(survey.shards) and (not scanned or time.monotonic() - began < seconds):
+            scanned.append(self._scan_shard(survey.shards[len(scanned)], classes))
+        read = survey.shards[: len(scanned)]
+        return Glance(
+            manifest=self._manifest(survey, classes, scanned),
+            read=len(read),
+            shards=len(survey.shards),
+            bytes=sum(file.bytes for file in files),
+            bytes_read=sum(file.bytes for name in read for file in self._reader.files(name)),
+        )
+
+    def _manifest(self, survey: Survey, classes: tuple[str, ...] | None, scanned: "Sequence[_Scanned]") -> Manifest:
+        """What was found in some shards, and in none of them."""
         shards = tuple(each.shard for each in scanned if each.shard.items)
-        problems = [*survey.problems, *(problem for each in scanned for problem in each.problems)]
-        left_alone = sum((each.left_alone for each in scanned), Counter(survey.left_alone))
-        if problems and on_error == "fail":
-            raise ImageDataError(self._report(problems, 'Fix them, or set on_error = "skip" to go on without them.'))
-        if not shards:
-            raise ImageDataError(self._report(problems, "Nothing is left to read: check the kind and the files."))
         if classes is None:
-            last = max(max(shard.labels) for shard in shards)
+            last = max((max(shard.labels) for shard in shards), default=-1)
             classes = tuple(str(label) for label in range(last + 1))
+        left_alone = sum((each.left_alone for each in scanned), Counter(survey.left_alone))
         return Manifest(
             classes=classes,
             shards=shards,
-            problems=tuple(problems),
+            problems=(*survey.problems, *(problem for each in scanned for problem in each.problems)),
             left_alone=dict(sorted(left_alone.items())),
             columns=self._reader.columns(),
         )
@@ -164,6 +263,14 @@ class Images:
         """The items of a shard, exactly those that the scan counted and in their order; images are RGB.
 
         how: how orientation and transparency are treated.
+        raises: as `encoded`.
+        """
+        for item in self.encoded(shard):
+            yield item.decoded(how)
+
+    def encoded(self, shard: Shard) -> Iterator[Encoded]:
+        """The same items, each still to be decoded; to be read by one thread.
+
         raises: ShardChanged when the shard holds other items than at the scan; ImageDataError when a part of a
             parquet file can no longer be read.
         """
@@ -174,19 +281,10 @@ class Images:
             if not isinstance(sample, Sample):
                 continue
             label, fault = _judged(sample, classes)
-            if index == shard.items or label != shard.labels[index]:
+            if index == shard.items or shard.labels[index] not in (label, FORGOTTEN):
                 raise self._changed(shard, index, note)
             keys.update(_key_bytes(sample.key))
-            made = decode(sample.pixels, how)
-            yield Item(
-                index=index,
-                key=sample.key,
-                label=label,
-                image=made.image,
-                problem="; ".join(text for text in (fault, made.problem) if text) or None,
-                lost=made.lost,
-                content=_content(sample.pixels),
-            )
+            yield Encoded(index=index, key=sample.key, label=label, fault=fault, pixels=sample.pixels)
             index += 1
         if index < shard.items or keys.hexdigest() != shard.keys:
             raise self._changed(shard, index, note)
@@ -201,7 +299,7 @@ class Images:
     def _scan_shard(self, name: str, classes: tuple[str, ...] | None) -> "_Scanned":
         labels, item_keys, problems, left_alone = list[int](), list[str](), list[Problem](), Counter[str]()
         try:
-            for sample in self._reader.samples(name, pixels=False):
+            for sample in self._entries(name, pixels=False):
                 if isinstance(sample, LeftAlone):
                     left_alone[sample.kind] += 1
                     continue
@@ -217,7 +315,7 @@ class Images:
             raise  # a failing network says nothing about the shard
         except (OSError, ImageDataError) as error:
             labels, item_keys, problems = [], [], [Problem(name, "", f"unreadable: {error}")]
-        if not labels and not problems:
+        if not labels and not problems and self.source.part is None:
             problems.append(Problem(name, "", "holds no items"))
         files = _files_digest(self._reader.files(name)) if labels else ""
         keys = _key_digest()
@@ -226,9 +324,16 @@ class Images:
         shard = Shard(name=name, labels=tuple(labels), keys=keys.hexdigest(), files=files, item_keys=tuple(item_keys))
         return _Scanned(shard, problems, left_alone)
 
+    def _entries(self, name: str, *, pixels: bool) -> Iterator[Entry]:
+        """What a shard holds; of files that hold items of both parts, those of this part."""
+        part = None if self.source.kind == "folder" else self.source.part
+        for entry in self._reader.samples(name, pixels=pixels):
+            if part is None or not isinstance(entry, Sample) or part.holds(f"{name}#{entry.key}"):
+                yield entry
+
     def _samples(self, name: str) -> Iterator[Entry]:
         try:
-            yield from self._reader.samples(name, pixels=True)
+            yield from self._entries(name, pixels=True)
         except FileNotFoundError as error:
             raise ShardChanged(f"{self}: shard {name!r} lost a file since the scan: {error}") from error
         except (ConnectionError, TimeoutError):

@@ -11,7 +11,12 @@ from enum import StrEnum
 MANIFEST = "manifest.json"
 CHECKPOINT = "bottleneck.safetensors"
 LINEAR = "linear.safetensors"
+SUMS = "sums.safetensors"
+LINEAR_SUMS = "linear_sums.safetensors"
+LEARNED = "learned.safetensors"
 MASK = "mask.safetensors"
+FORGOTTEN = "forgotten.json"
+"""Rows of the training items that a request forgot exactly."""
 SWEEP_TABLE = "sweep.parquet"
 SWEEP_ITEMS_TABLE = "retain_items.parquet"
 SETS_TABLE = "sets.parquet"
@@ -144,6 +149,28 @@ ARRAYS = {
         chunk={"codebook": 1},
         meaning="counts, laid out for one key",
     ),
+    "whole_keys": Layout(
+        step="sums",
+        dims=("codebook", "key", "d_k"),
+        dtype="int16",
+        chunk={"codebook": CODEBOOKS},
+        meaning="keys times 2^bits (in provenance.json), rounded",
+    ),
+    "class_sums": Layout(
+        step="sums",
+        dims=("codebook", "d_k", "class"),
+        dtype="int64",
+        chunk={"codebook": CODEBOOKS},
+        meaning="sum of the whole keys that the class's training items select",
+    ),
+    "moments": Layout(
+        step="sums",
+        dims=("codebook", "d_k", "feature"),
+        dtype="int64",
+        chunk={"codebook": CODEBOOKS},
+        meaning="sum over the training items of products of two features: numbers of the whole keys that an item "
+        "selects, codebook by codebook; may be 0 where the second is of an earlier codebook",
+    ),
     "oracle_logits_train": Layout(
         step="oracles",
         dims=("forget class", "item_train", "class"),
@@ -156,6 +183,20 @@ ARRAYS = {
         step="oracles",
         dims=("forget class", "item_test", "class"),
         also=(("forget class", "item", "class"),),
+        dtype="float32",
+        chunk={"forget class": 1},
+        meaning="the same on the test items",
+    ),
+    "oracle_lda_logits_train": Layout(
+        step="oracles",
+        dims=("forget class", "item_train", "class"),
+        dtype="float32",
+        chunk={"forget class": 1},
+        meaning="logits of such a model whose values are solved for, where these are compared",
+    ),
+    "oracle_lda_logits_test": Layout(
+        step="oracles",
+        dims=("forget class", "item_test", "class"),
         dtype="float32",
         chunk={"forget class": 1},
         meaning="the same on the test items",

@@ -15,6 +15,7 @@ from fsspec.core import url_to_fs
 
 from store.errors import BadAddress, ImageDataError, ImagesMissing, ImageSourceError
 from store.names import one_form
+from store.parts import Part
 from store.places import options
 
 BRACE_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -36,6 +37,8 @@ class Source:
     """The column of images, if the user names it."""
     label: str | None = None
     """The column of labels, if the user names it."""
+    part: Part | None = None
+    """Which part of a set that comes in one piece; None: all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +115,8 @@ class Location:
         there = sorted(path.rstrip("/").rpartition("/")[2] for path in self.fs.ls(folder, detail=False))
         return ImagesMissing(
             f"{self.source.kind} images at {self.source.location!r}: found no {what}; {folder!r} holds "
-            f"{some(there) if there else 'nothing'}. Check location and pattern."
+            f"{some(there) if there else 'nothing'}. Check location and pattern "
+            "(--images; images.train, images.test and images.classes of the spec)."
         )
 
     def class_file(self) -> list[ShardFile]:

@@ -7,13 +7,16 @@ from typing import Any, Self
 from store.errors import ImageDataError
 from store.samples import Problem
 
+FORGOTTEN = -2
+"""Label of an item that a request forgot for good: it is not read, and its key is not kept."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
     """The items of one shard.
 
     name: unique in the data set: the file's name below the location, or "folder-00003" where files are cut into shards.
-    labels: one for each item in order; -1 where the label is missing or outside the classes.
+    labels: one for each item in order; -1 where the label is missing or outside the classes, or FORGOTTEN.
     keys: BLAKE2 digest of the items' keys in order, by which `read` recognises the shard.
     files: BLAKE2 digest of the names and sizes of its files; "" where an older version wrote the manifest.
     item_keys: one for each item in order, fresh from a scan; none in a manifest that was read from its JSON.
@@ -87,7 +90,7 @@ class Manifest:
             if not set(map(type, texts)) <= {str}:
                 raise TypeError("a name is not a string")
             if any(
-                {*map(type, s.labels)} - {int} or not -1 <= min(s.labels) <= max(s.labels) < len(made.classes)
+                {*map(type, s.labels)} - {int} or not FORGOTTEN <= min(s.labels) <= max(s.labels) < len(made.classes)
                 for s in made.shards
             ):
                 raise ValueError("a label is not the number of a class")

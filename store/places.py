@@ -24,6 +24,8 @@ OPTIONS: Mapping[str, dict[str, Any]] = {
     }
 }
 """Options of file systems, by the protocol of an address."""
+EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+"""Extras of pyproject.toml that install a file system, by the protocol of an address."""
 
 
 def place(address: str | Path) -> Place:
@@ -41,7 +43,7 @@ def place(address: str | Path) -> Place:
         made = UPath(text.rstrip("/"), **how)
         _ = made.fs, made / "bucket"  # imports the file system; needs a bucket
     except ImportError as error:
-        raise BadAddress(f"{text}: {error}; pip install 'dkvb-unlearning[s3]' for s3://") from error
+        raise BadAddress(f"{text}: {error}; {installs(text)}") from error
     except ValueError as error:
         raise BadAddress(f"{text}: {error}") from error
     return cast("Place", made)
@@ -59,6 +61,14 @@ def options(address: str) -> dict[str, Any]:
     if not re.match(r"[^/]*://.*[^/]", address):
         raise BadAddress(f"{address}: not an address; write it as s3://bucket/folder")
     return dict(OPTIONS.get(address.partition(":")[0], {}))
+
+
+def installs(address: str) -> str:
+    """The command that installs the file system of an address."""
+    scheme = address.partition(":")[0].lower()
+    if (extra := EXTRAS.get(scheme)) is not None:
+        return f"pip install 'dkvb-unlearning[{extra}]'"
+    return f"pip install the fsspec file system of {scheme}://"
 
 
 def has_password(text: str) -> bool:

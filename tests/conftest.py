@@ -20,6 +20,7 @@ from tests.tiny import TEST, TINY, TRAIN, Watched, changed, data_files, paint, t
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[None]:
     """The server, and the environment by which clients find it."""
+    pytest.importorskip("s3fs", reason="needs s3fs, which the oldest versions of the rest cannot have beside them")
     with object_store() as environment, pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)

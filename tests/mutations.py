@@ -161,22 +161,50 @@ jobs/steps/costs.py
 + return part / whole if part else None
 - n_r = n - n_f
 + n_r = n
-- "flops_uncached": cost.flops.total + cost.images * image[cost.head],
-+ "flops_uncached": cost.flops.total + cost.images * image["linear"],
+- "flops_uncached": counted and counted.total + cost.images * pass_of_image,
++ "flops_uncached": counted and counted.total + cost.images * image["linear"],
 - "retrain_ratio": took[cost.head, retrain].median / taken.median,
 + "retrain_ratio": linear.median / taken.median,
 
 jobs/steps/lira.py
-- return rows[of_class], rows[~of_class]
-+ return rows[~of_class], rows[of_class]
 - learns = torch.cat([torch.full((len(out), count), kind == "none"), halves])
 + learns = torch.cat([torch.full((len(out), count), kind == "retrain"), halves])
+
+jobs/comparison/halves.py
+- return rows[of_class], rows[~of_class]
++ return rows[~of_class], rows[of_class]
 - chosen_rows[drawn(n, n // 2, seed, "lira half", k, head)] = True
 + chosen_rows[drawn(n, (n + 1) // 2, seed, "lira half", k, head)] = True
 - one, other = oracle[0::2], oracle[1::2]
 + one, other = oracle[0::2], oracle[0::2]
 - "klom": float(metrics.klom(unlearned, oracle).mean()),
 + "klom": float(metrics.klom(oracle, unlearned).mean()),
+
+jobs/comparison/file_attacks.py
+- weights[:, k] -= weights.sum(1)
++ weights[:, k] += weights.sum(1)
+- return torch.cat([logits[:, :k], logits[:, k + 1 :]], dim=1)
++ return logits
+- gone = mask[np.arange(mask.shape[0]), np.maximum(chosen, 0)] & (chosen >= 0)
++ gone = mask[np.arange(mask.shape[0]), np.maximum(chosen, 0)]
+
+jobs/comparison/solved.py
+- return self.weights(self.sums - self.sums_of(rows))
++ return self.weights(self.sums)
+
+jobs/comparison/held_out.py
+- kept = ~chooses
++ kept = chooses
+
+jobs/comparison/beside.py
+- on_test = [(each.test_forget, each.test_retain) for each in (reached, oracle)]
++ on_test = [(each.train_forget, each.test_retain) for each in (reached, oracle)]
+
+jobs/steps/solved.py
+- features = shared.under((selectable & ~used).numpy(), head.m)
++ features = shared.under((selectable & ~hit).numpy(), head.m)
+- never = others[half(len(others), asks.seed, k, heads + i)]
++ never = others[half(len(others), asks.seed, k, i)]
 
 jobs/steps/oracles.py
 - z_init = z["train"][retain]

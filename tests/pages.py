@@ -9,9 +9,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from jobs.spec.mistakes import SCHEMA
 from store.columns import TABLES, Column
 from store.layout import ARRAYS, COORDINATES, Layout
+from tests import spec_pages
 from tests.paths import REPOSITORY
+from tests.reference import commands, python
 
 ROOMS = ("cluster", "dkvb", "store", "jobs")
 
@@ -104,7 +107,11 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "decisions": ("CONTRIBUTING.md", decisions),
     "arrays": ("docs/format.md", arrays),
     "coordinates": ("docs/format.md", coordinates),
+    "keys": ("docs/spec.md", spec_pages.keys),
     **{f"columns of {name}": ("docs/format.md", partial(columns, name)) for name in TABLES},
+    "commands": ("docs/reference/cli.md", commands),
+    "experiments and models": ("docs/reference/python.md", partial(python, "Experiments", "Models")),
+    "mathematics": ("docs/reference/mathematics.md", partial(python, "The method", "Measures")),
 }
 """Name -> page, and what makes the part."""
 
@@ -120,7 +127,8 @@ def with_part(text: str, name: str, part: str) -> str:
 
 
 def main() -> None:
-    """Write every part."""
+    """Write every part, and the JSON Schema of specs."""
+    SCHEMA.write_text(spec_pages.schema_text(), encoding="utf-8")
     for name, (page, make) in PARTS.items():
         path = REPOSITORY / page
         path.write_text(with_part(path.read_text(encoding="utf-8"), name, make()), encoding="utf-8")

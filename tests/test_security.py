@@ -54,7 +54,9 @@ ENVIRONMENT = {
     "cluster/session.py": "the cluster's address and the token's mode",
     "cluster/submit.py": "the job server's address",
     "dkvb_unlearning.py": "PYTHONPATH",
+    "jobs/cli/completing.py": "which shell asks",
     "jobs/provenance.py": "DKVB_COMMIT",
+    "jobs/queue/service.py": "what a unit is given: where the token lies, region and endpoint of the store",
     "jobs/worker.py": "OMP_NUM_THREADS",
 }
 """Who reads the environment, and what for; none of it as a whole."""

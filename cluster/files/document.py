@@ -25,7 +25,7 @@ class Document:
     lines: Mapping[Keys, int]
     """The line of each key or list item."""
     texts: tuple[tuple[Keys, str], ...]
-    """Every string in it, with its keys."""
+    """Every string in it, with its keys; where aliases stand for it, once."""
     twice: tuple[Keys, ...]
     """Keys given twice in one mapping; YAML keeps the last and says nothing."""
 
@@ -44,6 +44,7 @@ class _Walk:
     texts: list[tuple[Keys, str]] = field(default_factory=list)
     twice: list[Keys] = field(default_factory=list)
     open: set[int] = field(default_factory=set)
+    seen: set[int] = field(default_factory=set)
 
 
 def read_documents(text: str) -> list[Document]:
@@ -93,8 +94,9 @@ def _visit(node: yaml.Node, keys: Keys, walk: _Walk) -> None:
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             _visit(item, (*keys, index), walk)
-    elif node.tag == "tag:yaml.org,2002:str":
+    elif node.tag == "tag:yaml.org,2002:str" and id(node) not in walk.seen:
         walk.texts.append((keys, node.value))
+    walk.seen.add(id(node))
     walk.open.discard(id(node))
 
 

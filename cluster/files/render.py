@@ -14,6 +14,7 @@ from typing import Any
 
 from cluster.errors import InvalidRequest
 from cluster.files.document import Keys
+from cluster.installed import require_ray
 from cluster.private import validate
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -28,8 +29,9 @@ _IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:-]*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 _MOST_WORKERS = {"local": 200}
 _HEAD_AND_SUBMITTER = (3, 9)
-_WORKER = (3, 12)
-"""CPUs and GiB that the Kueue template asks for: 2 and 8 for the head, a half and 0.2 for KubeRay's submitter."""
+_WORKER_CPUS = 3 + 7
+"""CPUs and GiB that the Kueue template asks for: 2 and 8 for the head, a half and 0.2 for KubeRay's submitter; and for
+two workers, one with a GPU and one without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,17 +45,37 @@ class Objection:
 
 @cache
 def installed_ray() -> str:
-    """The version of Ray on this machine, without importing it."""
+    """The version of Ray on this machine, without importing it; raises: RayMissing."""
+    require_ray("a cluster file, whose Ray is that of this machine")
     return version("ray")
 
 
-def render(provider: str, *, name: str = "dkvb", max_workers: int | None = None, image: str | None = None) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodMemory:
+    """GiB of a worker's pod on Kubernetes."""
+
+    gpu: int = 12
+    """Of one with a GPU."""
+    cpu: int = 24
+    """Of one without."""
+
+
+def render(
+    provider: str,
+    *,
+    name: str = "dkvb",
+    max_workers: int | None = None,
+    image: str | None = None,
+    memory: PodMemory | None = None,
+) -> str:
     """The text of a cluster file.
 
     provider: one of PROVIDERS.
     name: of the cluster, or of the run on Kubernetes.
-    max_workers: the most workers, 4 unless given; for `local` the number of machines to fill in, 2 unless given.
+    max_workers: the most workers, 4 unless given (on Kubernetes of each kind, with a GPU and without); for `local` the
+        number of machines to fill in, 2 unless given.
     image: the container image, with a tag or a digest; Ray's own for GPUs with the installed version unless given.
+    memory: of pods; machines that `ray up` starts have what their type has.
 
     raises: InvalidRequest for a value that makes no sense.
     """
@@ -62,6 +84,7 @@ def render(provider: str, *, name: str = "dkvb", max_workers: int | None = None,
     workers = max_workers if max_workers is not None else 2 if provider == "local" else 4
     _check_values(name, workers, image, most=_MOST_WORKERS.get(provider, 1000))
     template = Template((_TEMPLATES / f"{provider}.yaml").read_text(encoding="utf-8"))
+    memory = memory or PodMemory()
     given = image or (DKVB_IMAGE if provider in ON_KUBERNETES else GPU_IMAGE).format(ray=installed_ray())
     ray = ray_of(given) or installed_ray()
     return template.substitute(
@@ -72,8 +95,10 @@ def render(provider: str, *, name: str = "dkvb", max_workers: int | None = None,
         ray_version=ray,
         dependencies=_dependencies(ray),
         worker_ips="\n".join(f"    - 192.0.2.{11 + index}" for index in range(workers)),
-        quota_cpu=_HEAD_AND_SUBMITTER[0] + workers * _WORKER[0],
-        quota_memory=_HEAD_AND_SUBMITTER[1] + workers * _WORKER[1],
+        quota_cpu=_HEAD_AND_SUBMITTER[0] + workers * _WORKER_CPUS,
+        quota_memory=_HEAD_AND_SUBMITTER[1] + workers * (memory.gpu + memory.cpu),
+        gpu_memory=memory.gpu,
+        cpu_memory=memory.cpu,
     )
 
 

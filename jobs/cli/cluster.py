@@ -5,12 +5,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cluster.errors import InvalidRequest
+from jobs.cli.completing import specs
+from jobs.cli.options import JSON
+from jobs.cli.output import show_new
 from jobs.errors import BadRequest
 from jobs.printable import say
+
+if TYPE_CHECKING:
+    from cluster.files.render import PodMemory
 
 
 @click.group(short_help="Make and check cluster files, for `ray up` and KubeRay.")
@@ -34,8 +41,21 @@ def cluster() -> None:
     "--max-workers", type=int, metavar="N", help="Most workers: what bounds the cost.  [default: 4; local: 2]"
 )
 @click.option("--image", help="Container image with its tag.  [default: Ray's for GPUs, with your version of Ray]")
+@click.option(
+    "--for", "spec", metavar="SPEC", shell_complete=specs, help="On Kubernetes: pods with the memory that a spec needs."
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A new file; standard output unless given.")
-def render(provider: str, *, name: str, max_workers: int | None, image: str | None, output: Path | None) -> None:
+@JSON
+def render(
+    provider: str,
+    *,
+    name: str,
+    max_workers: int | None,
+    image: str | None,
+    spec: str | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
     """Make a cluster file; the lines that are yours to fill in are marked EDIT.
 
     Example: dkvb cluster render --provider gcp --max-workers 8 -o ray-cluster.yaml
@@ -43,8 +63,9 @@ def render(provider: str, *, name: str, max_workers: int | None, image: str | No
     from cluster.files.render import render
 
     with _as_usage():
-        text = render(provider, name=name, max_workers=max_workers, image=image)
-    _write_new(output, text)
+        memory = _pods_for(spec, provider) if spec is not None else None
+        text = render(provider, name=name, max_workers=max_workers, image=image, memory=memory)
+    show_new(output, text, as_json=as_json)
 
 
 @cluster.command()
@@ -57,7 +78,7 @@ def render(provider: str, *, name: str, max_workers: int | None, image: str | No
 )
 @click.option("--kubectl", is_flag=True, help="Check every field against the CRDs of the cluster that kubectl reaches.")
 @click.option("--server", is_flag=True, help="Let that cluster try each object: `kubectl apply --dry-run=server`.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def check(files: tuple[Path, ...], *, crds: Path | None, kubectl: bool, server: bool, as_json: bool) -> None:
     """Check cluster files: what is wrong, in which line, and what to do. Exit code 1 if there are errors.
 
@@ -65,6 +86,9 @@ def check(files: tuple[Path, ...], *, crds: Path | None, kubectl: bool, server: 
 
     Example: dkvb cluster check run.yaml --crds crds/
     """
+    from cluster.installed import require_ray
+
+    require_ray("cluster check: Ray's schema of a cluster file")
     from cluster.files.check import check, summary
     from cluster.files.kubectl import ask_schemas
     from cluster.files.schemas import read_schemas
@@ -81,6 +105,21 @@ def check(files: tuple[Path, ...], *, crds: Path | None, kubectl: bool, server: 
     sys.exit(any(finding.severity == "error" for finding in findings))
 
 
+def _pods_for(spec: str, provider: str) -> "PodMemory":
+    """The memory of pods in which the steps of a spec have room; raises: BadRequest, BadSpec."""
+    from cluster.files.render import ON_KUBERNETES, PodMemory
+    from jobs.plan.cost import pod_memory
+    from jobs.spec.reading import load_specs
+
+    if provider not in ON_KUBERNETES:
+        raise BadRequest(
+            f"--for: found --provider {provider}, expected {' or '.join(ON_KUBERNETES)}: machines for `ray up` have "
+            "the memory of their type; `dkvb plan` prints what the steps need"
+        )
+    gpu, cpu = pod_memory(load_specs(spec))
+    return PodMemory(gpu=gpu, cpu=cpu)
+
+
 @contextmanager
 def _as_usage() -> Iterator[None]:
     """Report a value or a file that makes no sense as a mistake of usage: exit code 2."""
@@ -88,17 +127,3 @@ def _as_usage() -> Iterator[None]:
         yield
     except InvalidRequest as error:
         raise BadRequest(str(error)) from error
-
-
-def _write_new(path: Path | None, text: str) -> None:
-    """Write a new file, never over one that someone may have edited; None: print the text."""
-    if path is None:
-        say(text, nl=False)
-        return
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as error:
-        raise BadRequest(f"{path}: already exists; name another file, or remove it first") from error
-    except OSError as error:
-        raise BadRequest(f"{path}: cannot be written: {error.strerror}") from error

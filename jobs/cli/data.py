@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from jobs.cli.options import JSON
+from jobs.cli.telling import tell_error
 from jobs.printable import say
 
 
@@ -78,7 +79,7 @@ def _interruptible(out: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say(f"dkvb: interrupted; a set that is not complete is not left at {out}", err=True)
+        tell_error(f"interrupted; a set that is not complete is not left at {out}", kind="Interrupted", code=130)
         sys.exit(130)
     finally:
         signal.signal(signal.SIGINT, before)

@@ -1,11 +1,13 @@
 """Figures, as files for papers and pages."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from jobs.cli.options import EXPERIMENT, ROOT
+from jobs.cli import completing
+from jobs.cli.options import EXPERIMENT, JSON, ROOT
 from jobs.cli.output import write
 from jobs.errors import BadRequest
 from jobs.figures import FORMATS, KINDS, Choice, draw
@@ -27,7 +29,14 @@ Kinds:
 )
 @ROOT
 @click.option("--kind", type=click.Choice(list(KINDS)), required=True, help="What to show.")
-@click.option("--class", "classes", multiple=True, metavar="NAME", help="A class, or its number as in #17; repeatable.")
+@click.option(
+    "--class",
+    "classes",
+    multiple=True,
+    metavar="NAME",
+    help="A class, or its number as in #17; repeatable.",
+    shell_complete=completing.classes,
+)
 @click.option(
     "--mask", metavar="MASK", help="A mask file, or the folder or digest that `dkvb unlearn` wrote for a request."
 )
@@ -38,8 +47,16 @@ Kinds:
     help="File to write, .svg, .pdf or .png; EXPERIMENT-KIND.png here unless given.",
 )
 @EXPERIMENT
+@JSON
 def figure(
-    root: Any, kind: str, classes: tuple[str, ...], mask: str | None, output: Path | None, experiment: str | None
+    root: Any,
+    kind: str,
+    *,
+    classes: tuple[str, ...],
+    mask: str | None,
+    output: Path | None,
+    experiment: str | None,
+    as_json: bool,
 ) -> None:
     """Draw, and write the file."""
     from jobs.results.experiment import find
@@ -50,4 +67,5 @@ def figure(
     read = find(root, experiment)
     path = Path(f"{read.name}-{kind}.png") if output is None else output
     write(path, draw(read, kind, Choice(classes=classes, mask=mask), form=form))
-    say(f"Figure: {path}")
+    about = {"file": str(path), "experiment": read.name, "kind": kind}
+    say(json.dumps(about, indent=2) if as_json else f"Figure: {path}")

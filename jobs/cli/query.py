@@ -1,5 +1,6 @@
 """Questions to what is on a root."""
 
+import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,10 +8,11 @@ from typing import Any
 
 import click
 
+from jobs.cli.completing import classes as class_names
 from jobs.cli.options import EXPERIMENT, FORM, FORM_JSON, JSON, OUTPUT, ROOT
 from jobs.cli.output import put
 from jobs.errors import BadRequest
-from jobs.printable import say
+from jobs.printable import say, shown
 
 MASK = click.option(
     "--mask",
@@ -47,10 +49,10 @@ def show(table: Any, *, limit: int, sort: str | None, form: str, output: Path | 
         if name is None:
             raise BadRequest(f"--sort {sort}: no such column (there: {', '.join(table.columns)})")
         table = table.sort(name, descending=sort.startswith("-"), nulls_last=True, maintain_order=True)
-    shown = table.head(limit) if limit else table
-    put(FORMATS[form](for_people(shown) if form in READ and not as_asked else shown), output)
-    if len(shown) < len(table):
-        say(f"{len(shown)} of {len(table)} rows; --limit 0 shows all", err=True)
+    some = table.head(limit) if limit else table
+    put(FORMATS[form](for_people(some) if form in READ and not as_asked else some), output)
+    if len(some) < len(table):
+        say(f"{len(some)} of {len(table)} rows; --limit 0 shows all", err=True)
 
 
 @click.group(short_help="Ask about pairs, classes, masks and items.")
@@ -67,6 +69,9 @@ def query(context: click.Context, root: Any, experiment: str | None) -> None:
     Options of a question: dkvb query roots/cifar10 why --help
     """
     context.obj = root, experiment
+    if gc.isenabled():  # an answer leaves little garbage, and looking for it among all that is imported takes 30 ms
+        gc.disable()
+        context.call_on_close(gc.enable)
 
 
 def stored(context: click.Context) -> Any:
@@ -78,11 +83,14 @@ def stored(context: click.Context) -> Any:
 
 
 @query.command()
-@click.argument("name", metavar="CLASS")
+@click.argument("name", metavar="CLASS", shell_complete=class_names)
 @table_options
 @click.pass_context
 def keys(context: click.Context, /, name: str, **how: Any) -> None:
-    """The pairs that a class activates most, what their values say, and who shares them."""
+    """The pairs that a class activates most, what their values say, and who shares them.
+
+    Example: dkvb query roots/cifar10 keys cat
+    """
     from jobs.query import pairs
 
     asked = stored(context)
@@ -95,18 +103,24 @@ def keys(context: click.Context, /, name: str, **how: Any) -> None:
 @table_options
 @click.pass_context
 def classes(context: click.Context, /, codebook: int, key: int, **how: Any) -> None:
-    """The classes that hit one pair, and its value for each."""
+    """The classes that hit one pair, and its value for each.
+
+    Example: dkvb query roots/cifar10 classes 46 701
+    """
     from jobs.query import pairs
 
     show(pairs.pair_classes(stored(context), codebook, key), **how)
 
 
 @query.command()
-@click.argument("names", metavar="[CLASS CLASS]", nargs=-1)
+@click.argument("names", metavar="[CLASS CLASS]", nargs=-1, shell_complete=class_names)
 @table_options
 @click.pass_context
 def overlap(context: click.Context, /, names: tuple[str, ...], **how: Any) -> None:
-    """How far two classes share pairs; without names, each two of all classes."""
+    """How far two classes share pairs; without names, each two of all classes.
+
+    Example: dkvb query roots/cifar10 overlap cat dog
+    """
     from jobs.query import pairs
 
     if len(names) not in (0, 2):
@@ -123,6 +137,8 @@ def collateral(context: click.Context, /, mask: str, **how: Any) -> None:
     """What a mask takes from every class: activations, votes, and test items right before and wrong after.
 
     MASK is a mask file, or the folder or digest that `dkvb unlearn` wrote for a request.
+
+    Example: dkvb query roots/cifar10 collateral 3fa2
     """
     from jobs.query import pairs
 
@@ -136,7 +152,10 @@ def collateral(context: click.Context, /, mask: str, **how: Any) -> None:
 @table_options
 @click.pass_context
 def confusion(context: click.Context, /, mask: str | None, split: str, **how: Any) -> None:
-    """Which class is taken for which, before a mask and under it."""
+    """Which class is taken for which, before a mask and under it.
+
+    Example: dkvb query roots/cifar10 confusion --mask 3fa2
+    """
     from jobs.query import pairs
 
     asked = stored(context)
@@ -147,13 +166,24 @@ def confusion(context: click.Context, /, mask: str | None, split: str, **how: An
 @table_options
 @click.pass_context
 def load(context: click.Context, /, **how: Any) -> None:
-    """How evenly each codebook is used, and how many of its keys are not used at all."""
+    """How evenly each codebook is used, and how many of its keys are not used at all.
+
+    Example: dkvb query roots/cifar10 load
+    """
     show(stored(context).activations.load(), **how)
 
 
 @query.command()
-@click.argument("name", metavar="CLASS")
-@click.option("--forgot", "forgot", metavar="CLASS", multiple=True, required=True, help="Repeat for several.")
+@click.argument("name", metavar="CLASS", shell_complete=class_names)
+@click.option(
+    "--forgot",
+    "forgot",
+    metavar="CLASS",
+    multiple=True,
+    required=True,
+    help="Repeat for several.",
+    shell_complete=class_names,
+)
 @MASK
 @click.option(
     "--part",
@@ -165,7 +195,10 @@ def load(context: click.Context, /, **how: Any) -> None:
 def why(
     context: click.Context, /, name: str, forgot: tuple[str, ...], mask: str | None, part: str | None, **how: Any
 ) -> None:
-    """Why a class suffered when others left: by the rule's mask of --forgot, or by --mask."""
+    """Why a class suffered when others left: by the rule's mask of --forgot, or by --mask.
+
+    Example: dkvb query roots/cifar10 why dog --forgot cat
+    """
     from jobs.query import items
 
     asked = stored(context)
@@ -180,7 +213,7 @@ def why(
     elif how["form"] == "json":
         put(json.dumps(answer.to_json(), indent=2) + "\n", how["output"])
     else:
-        say(f"{answer.text()}\n\nThe shared pairs, those that {answer.name} hits most first:\n")
+        say(f"{answer.text()}\n\nThe shared pairs, those that {shown(answer.name)} hits most first:\n")
         show(answer.pairs, **how)
 
 
@@ -194,10 +227,13 @@ def item(context: click.Context, /, name: str, mask: str | None, **how: Any) -> 
 
     ITEM is test:17 or train:17, a row of a split; test:SHARD#17, a place in a shard; or test:KEY, such as
     test:cat/0001.png, with the path of its file, the name of its tar member or row-17 of its parquet file.
+
+    Example: dkvb query roots/cifar10 item test:17 --mask 3fa2
     """
     from jobs.query import items
 
     asked = stored(context)
+    say(items.item_text(asked, name), err=True)
     show(items.item(asked, name, None if mask is None else asked.read_mask(mask)[0]), **how)
 
 
@@ -219,7 +255,14 @@ def sql(context: click.Context, /, text: str, **how: Any) -> None:
 @ROOT
 @click.argument("unlearned", required=False)
 @MASK
-@click.option("--class", "names", multiple=True, metavar="NAME", help="What the mask forgets, if it does not say so.")
+@click.option(
+    "--class",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="What the mask forgets, if it does not say so.",
+    shell_complete=class_names,
+)
 @click.option(
     "--images",
     metavar="DIR",
@@ -247,7 +290,6 @@ def measure(
 
     For images of your own: dkvb measure roots/cifar10 3fa2 --images photos
     """
-    from jobs.printable import shown
     from jobs.query.stored import Stored
     from jobs.results.experiment import find
 
@@ -256,6 +298,15 @@ def measure(
     if weights is not None and images is None:
         raise click.UsageError("--weights are those of the backbone, which only --images need")
     asked = Stored(find(root, experiment))
+    from jobs.query.retrained import measure_folder, retrained_folder
+
+    if unlearned is not None and (folder := retrained_folder(asked, unlearned)) is not None:
+        if images is not None or names:
+            raise click.UsageError(f"--images, --class: not for {folder}, which was retrained; leave them out")
+        retrained, items = measure_folder(asked, folder)
+        lines = [f"retrained without {items} training items", *retrained.lines()]
+        say(json.dumps(retrained.to_json(), indent=2) if as_json else "\n".join(lines))
+        return
     pairs, header = asked.read_mask(unlearned or mask or "")
     forget = [asked.index(name) for name in names or header.get("classes", ())]
     if images is None:

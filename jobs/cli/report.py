@@ -1,11 +1,12 @@
 """The report of an experiment."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from jobs.cli.options import EXPERIMENT, ROOT
+from jobs.cli.options import EXPERIMENT, JSON, ROOT
 from jobs.cli.output import write
 from jobs.printable import say
 
@@ -21,7 +22,8 @@ from jobs.printable import say
     help="File to write.",
 )
 @EXPERIMENT
-def report(root: Any, output: Path, experiment: str | None) -> None:
+@JSON
+def report(root: Any, output: Path, experiment: str | None, *, as_json: bool) -> None:
     """Write one HTML page: what was forgotten, what was lost, what it cost, where it came from. It needs no network.
 
     Example: dkvb report roots/cifar10 -o report.html
@@ -29,6 +31,10 @@ def report(root: Any, output: Path, experiment: str | None) -> None:
     from jobs.report.page import report as page
     from jobs.results.experiment import find
 
-    data = page(find(root, experiment))
+    read = find(root, experiment)
+    data = page(read)
     write(output, data)
+    if as_json:
+        say(json.dumps({"file": str(output), "experiment": read.name, "bytes": len(data)}, indent=2))
+        return
     say(f"{output}: {len(data) / 2**20:.2f} MiB; open it in a browser, or print it")

@@ -2,16 +2,20 @@
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from jobs.cli.options import EXPERIMENT, FORM, FORM_JSON, JSON, OUTPUT, ROOT, place
-from jobs.cli.output import put
+from jobs.cli.completing import classes as class_names
+from jobs.cli.options import EXPERIMENT, FORM, FORM_JSON, JSON, OUTPUT, ROOT, SERIAL, WORKERS, with_asker
+from jobs.cli.output import Lines, put
 from jobs.printable import say, shown
 from jobs.results.names import COMPARE_TABLES, SETS_TABLES, SWEEP_TABLES
 from store.places import Place
+
+if TYPE_CHECKING:
+    from jobs.certificate import Asker
 
 TABLES_HELP = """Print a result table.
 
@@ -84,7 +88,8 @@ def _verify(root: Place, *, as_json: bool) -> None:
 
 @click.command(short_help="Drop damaged files, so that a run makes them again.")
 @ROOT
-def repair(root: Place) -> None:
+@JSON
+def repair(root: Place, *, as_json: bool) -> None:
     """Drop damaged files and what was made of them; the run that made them then makes them again.
 
     Certificates are copied from the log of requests. The log itself is left as it is: nothing makes it again.
@@ -93,11 +98,15 @@ def repair(root: Place) -> None:
     """
     from jobs.integrity import repair as drop_damaged
 
-    found = drop_damaged(root, say)
-    if found.sound:
-        say(f"{root}: nothing is damaged")
-    elif found.damaged or found.records:
-        say("the same `dkvb run` as before makes it again")
+    with Lines(as_json=as_json) as lines:
+        found = drop_damaged(root, lines.tell)
+        lines.more = found.to_json()
+        if as_json:
+            return
+        if found.sound:
+            say(f"{root}: nothing is damaged")
+        elif found.damaged or found.records:
+            say("the same `dkvb run` as before makes it again")
 
 
 @click.command(short_help="Print a result table.", help=TABLES_HELP)
@@ -124,7 +133,10 @@ def table(root: Place, *, name: str, form: str, output: Path | None, experiment:
     tables = {key: make for part in parts for key, make in part.TABLES.items()}
     notes = {key: text for part in parts for key, text in part.NOTES.items()}
     rows = tables[name](find(root, experiment))
-    made = FORMATS[form](for_people(rows) if form in READ else rows)
+    if form in READ:
+        choose = sets_tables.FOR_READERS.get(name)
+        rows = for_people(rows if choose is None else choose(rows))
+    made = FORMATS[form](rows)
     note = f"\n{notes[name]}\n" if form == "md" and name in notes else ""
     put(made + note if isinstance(made, str) else made, output)
 
@@ -145,16 +157,24 @@ class _OfTheRule(click.Option):
     "--class",
     "classes",
     multiple=True,
-    required=True,
     metavar="NAME",
     help="A class to forget; repeat for several.",
+    shell_complete=class_names,
+)
+@click.option(
+    "--items",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Items to forget (exact, retrain): their keys, one per line, or a column item_key of Parquet or CSV.",
 )
 @click.option(
     "--method",
-    type=click.Choice(["uva", "uve"]),
+    type=click.Choice(["uva", "uve", "exact", "retrain"]),
     default="uva",
     show_default=True,
-    help="uva: the most activated pairs go first; uve: the pairs of one example after another.",
+    help="uva: the most activated pairs go first; uve: the pairs of one example after another; "
+    'exact: items leave the sums of values that are made by method = "lda", as if never seen; '
+    "retrain: values are trained anew without the items, which takes as long as training them did.",
 )
 @click.option("--budget", type=int, metavar="N", help="How many pairs (uva), or examples of each class (uve).")
 @click.option(
@@ -171,19 +191,30 @@ class _OfTheRule(click.Option):
     show_default=True,
     help="Order the pairs (uva) of all codebooks together, or of each by itself.",
 )
+@click.option(
+    "--rank",
+    type=click.Choice(["activations", "values", "contrast"]),
+    help="Order the pairs (uva) by the class's hits, by their votes for it, or by its hits less 0.02 of all "
+    "others'; unless given as the sweep of the spec does.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the order of the examples (uve).")
+@click.option(
+    "--commit",
+    is_flag=True,
+    help="Destroy the sums and checkpoints before (exact); alone: those that earlier requests left.",
+)
+@click.option(
+    "--purge",
+    "purges",
+    is_flag=True,
+    help="Make all that was made of the items anew without them, and destroy what was before, masks too "
+    "(masks; exact with --commit).",
+)
+@WORKERS
+@SERIAL
 @click.option("--mask-only", is_flag=True, help="No checkpoint; the same request without it adds one.")
 @click.option("--no-measure", "measured", is_flag=True, default=True, flag_value=False, help="Do not measure it.")
-@click.option("--by", metavar="NAME", help="Who asks; for the certificate.")
-@click.option("--reason", metavar="TEXT", help="Why; for the certificate.")
-@click.option("--ticket", metavar="ID", help="Number of the request; for the certificate.")
-@click.option(
-    "--sign",
-    "key_file",
-    metavar="KEY",
-    type=click.Path(path_type=Path),
-    help="Sign the certificate with an Ed25519 private key (PEM).",
-)
+@with_asker
 @EXPERIMENT
 @JSON
 def unlearn(
@@ -191,16 +222,20 @@ def unlearn(
     *,
     experiment: str | None,
     classes: tuple[str, ...],
+    items: Path | None,
     method: str,
     budget: int | None,
     share: float | None,
     scope: str,
+    rank: str | None,
     seed: int,
+    commit: bool,
+    purges: bool,
+    workers: int | None,
+    serial: bool,
     mask_only: bool,
     measured: bool,
-    by: str | None,
-    reason: str | None,
-    ticket: str | None,
+    asker: "Asker",
     key_file: Path | None,
     as_json: bool,
 ) -> None:
@@ -211,77 +246,57 @@ def unlearn(
     Example: dkvb unlearn roots/cifar10 --class cat --class dog
 
     For a server that holds the model: dkvb unlearn roots/cifar10 --class cat --mask-only
-    """
-    from jobs.certificate import Asker
-    from jobs.results.experiment import find
-    from jobs.unlearn import Request, unlearn
-    from jobs.unlearned import as_text
 
-    request = Request(classes=list(classes), method=method, budget=budget, share=share, scope=scope, seed=seed)
-    done = unlearn(
-        find(root, experiment),
-        request,
+    As if never seen, and for good: dkvb unlearn roots/mine --method exact --items gone.txt --commit --purge
+
+    Until an exact model is there, the mask; then: dkvb unlearn roots/cifar10 --class cat --method retrain
+
+    A mask now, then all of the root anew without the class: dkvb unlearn roots/cifar10 --class cat --purge
+    """
+    if not classes and items is None and not (commit and method == "exact"):
+        raise click.UsageError("Missing option '--class'.")
+    if not purges:
+        _refuse([*["--workers"] * (workers is not None), *["--serial"] * serial], "--purge")
+    if method in ("exact", "retrain"):
+        masks_only = {"--budget": budget, "--share": share, "--rank": rank, "--seed": seed, "--mask-only": mask_only}
+        _refuse([*(name for name, given in masks_only.items() if given), *["--scope"] * (scope != "global")], "masks")
+        if method == "retrain":
+            _refuse([*["--commit"] * commit, *["--purge"] * purges], "--method exact")
+        if purges and not commit:
+            raise click.UsageError("--purge: destroys what was before, so it needs --commit.")
+    else:
+        _refuse([*["--items"] * (items is not None), *["--commit"] * commit], "--method exact or retrain")
+    purging = None
+    if purges:
+        from jobs.cli.purging import Purging
+
+        purging = Purging(root=root, workers=workers, serial=serial, as_json=as_json)
+    if method in ("exact", "retrain"):
+        from jobs.cli.exact import Words, forget, retrain
+
+        words = Words(classes, items, asker, key_file, as_json)
+        if method == "retrain":
+            retrain(root, experiment, words, measured=measured)
+        else:
+            forget(root, experiment, words, commit=commit, purging=purging)
+        return
+    from jobs.cli.masks import mask
+    from jobs.unlearn import Request
+
+    mask(
+        root,
+        experiment,
+        Request(classes=list(classes), method=method, budget=budget, share=share, scope=scope, rank=rank, seed=seed),
         mask_only=mask_only,
         measured=measured,
-        asker=Asker(by=by, reason=reason, ticket=ticket, command=("dkvb", *sys.argv[1:])),
+        asker=asker,
         key_file=key_file,
+        as_json=as_json,
+        purging=purging,
     )
-    say(json.dumps(done.to_json(), indent=2) if as_json else as_text(done))
 
 
-@click.command(short_help="Check a certificate and every file it names.")
-@click.argument("file", type=place)
-@click.argument("root", type=place, required=False)
-@click.option(
-    "--key",
-    "key_file",
-    metavar="PUB",
-    type=click.Path(path_type=Path),
-    help="Public key that the signature must be made with.",
-)
-@JSON
-def verify(file: Place, root: Place | None, *, key_file: Path | None, as_json: bool) -> None:
-    """Check a certificate: its signature and every file it names.
-
-    ROOT is where these files lie, if not where the certificate lies. PUB is an Ed25519 public key (PEM).
-
-    Example: dkvb verify roots/cifar10/unlearned/3fa2c61b7d90e5a4/certificate.json --key auditor.pub
-    """
-    from jobs.certificate import verify as check
-
-    findings = check(file, root, key_file)
-    if as_json:
-        say(json.dumps([asdict(finding) for finding in findings], indent=2))
-    for finding in () if as_json else findings:
-        say(f"{'holds' if finding.holds else 'FAILS':<6} {shown(finding.what)}: {finding.says}")
-    if not all(finding.holds for finding in findings):
-        sys.exit(1)
-
-
-@click.command(short_help="List the requests to forget; was any changed or removed?")
-@ROOT
-@JSON
-def log(root: Place, *, as_json: bool) -> None:
-    """The requests to forget that were made on a root, the oldest first. Exit code 1 if any was changed or removed.
-
-    Example: dkvb log roots/cifar10
-    """
-    from jobs.evidence import faults
-    from jobs.evidence import log as read
-    from store.artefacts import open_root
-
-    wrong = faults(open_root(root, create=False))
-    rows = read(root)
-    if as_json:
-        say(json.dumps(rows, indent=2))
-    elif not rows:
-        say(f"{root}: no request to forget anything was made yet")
-    for row in () if as_json else rows:
-        who = f"{shown(row['by'] or '-')} {shown(row['ticket'] or '-')}"
-        names = ", ".join(map(shown, row["classes"]))
-        signed = "signed" if row["signed"] else "unsigned"
-        say(f"{row['made']}  {who}  {row['method']} N = {row['budget']}  {names}  {row['unlearned']}  {signed}")
-    for text in wrong.values():
-        say(f"dkvb: {text}", err=True)
-    if wrong:
-        sys.exit(1)
+def _refuse(names: list[str], where: str) -> None:
+    """Refuse options that mean something with other methods alone."""
+    if names:
+        raise click.UsageError(f"{', '.join(names)}: only with {where}; leave it out.")

@@ -1,13 +1,16 @@
 """Experiments: the demo, a plan, a run."""
 
 import json
+import shlex
 import signal
 from typing import TYPE_CHECKING
 
 import click
 
+from jobs.cli.begin import Chosen, check_outside, choose, default_root, forecast, show_begun, show_forecast
 from jobs.cli.ending import end_at_once
-from jobs.cli.options import GPUS, IMAGES, JSON, SERIAL, WORKERS, place
+from jobs.cli.options import GPUS, IMAGES, JSON, SERIAL, SET, SPEC, WORKERS, place
+from jobs.cli.telling import reporter
 from jobs.cli.text import show_summaries
 from jobs.printable import say
 from store.places import Place
@@ -40,56 +43,131 @@ def demo(root: Place, workers: int | None, *, serial: bool, as_json: bool) -> No
   dkvb query {root} keys 7                     which pairs hold the sevens; docs/query.md has more questions
   dkvb report {root}                           one page of all of it, for a browser
   dkvb demo --root {root}                      again: everything is done already
-  dkvb plan cifar10 --images DIR               your own images: see README.md""")
+  dkvb run DIR                                 your own images, in a folder for each class""")
 
 
 @click.command(short_help="Show what a run would do and cost.")
-@click.argument("spec")
+@SPEC
 @IMAGES
 @click.option("--root", type=place, help="Show what is done there already.")
+@click.option("--cpus", type=click.IntRange(1), help="CPUs of all workers together; default: those of this machine.")
+@click.option("--memory", type=click.FloatRange(0.1), help="GiB of memory of a machine; default: those of this one.")
+@SET
 @JSON
-def plan(spec: str, images: str | None, root: Place | None, *, as_json: bool) -> None:
-    """Show the steps of a spec, what is done, and what it will cost. SPEC is a TOML file or the name of a shipped spec.
+def plan(
+    spec: str,
+    images: str | None,
+    root: Place | None,
+    *,
+    cpus: int | None,
+    memory: float | None,
+    changes: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Show the steps of a spec, what is done, what each needs, and how long all of it takes on this machine.
 
-    Example: dkvb plan imagenet1k-clip
+    SPEC is a TOML file, the name of a shipped spec, or a folder of images, for which one is chosen.
+
+    Example: dkvb plan imagenet1k-clip --cpus 16 --memory 12
     """
-    from jobs.plan.cost import describe, describe_text
-    from jobs.spec.reading import load_specs
+    from cluster.machine import machine_memory, usable_cpus
+    from jobs.plan.cost import look_ahead, plans_text
+    from jobs.plan.minutes import words
+    from jobs.run.forgotten import without_forgotten
 
-    about = [describe(each, images, root) for each in load_specs(spec)]
-    whole = about[0] if len(about) == 1 else about
-    say(json.dumps(whole, indent=2) if as_json else describe_text(about))
+    chosen = choose(spec, images, changes)
+    specs = chosen.specs if root is None else [without_forgotten(each, root) for each in chosen.specs]
+    counted = chosen.begun.counted if chosen.begun is not None else None
+    plans = [look_ahead(each, chosen.images, root, counted=counted) for each in specs]
+    size, cpus = memory * 2**30 if memory is not None else machine_memory(), cpus or usable_cpus()
+    found = forecast(plans, cpus=cpus, memory=size)
+    if as_json:
+        about = [planned.to_json() for planned in plans]
+        for one in about:
+            one["minutes"] = None if found is None else found.to_json()
+        say(json.dumps(about, indent=2))
+        return
+    if chosen.begun is not None:
+        show_begun(chosen.begun, err=False)
+        say("")
+    say(plans_text(plans, cpus=cpus, memory=size))
+    if found is not None:
+        say("\n".join(f"  {line}" for line in words(found)))
 
 
 @click.command(short_help="Run or resume an experiment.")
-@click.argument("spec")
-@click.option("--root", type=place, required=True, help="Folder or s3:// address of all artefacts.")
+@SPEC
+@click.option(
+    "--root", type=place, help="Folder or s3:// address of all artefacts.  [of a folder of images: dkvb-NAME here]"
+)
 @IMAGES
 @click.option("--address", metavar="A", help="A Ray cluster (host:port, ray://..., auto); default: here.")
 @WORKERS
 @GPUS
 @SERIAL
+@SET
 @JSON
 def run(
     spec: str,
-    root: Place,
+    root: Place | None,
     *,
     images: str | None,
     address: str | None,
     workers: int | None,
     gpus: float | None,
     serial: bool,
+    changes: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Run or resume an experiment; what is done is skipped. SPEC is a TOML file or the name of a shipped spec.
+    """Run or resume an experiment; what is done is skipped.
+
+    SPEC is a TOML file, the name of a shipped spec, or a folder of images, for which one is chosen.
 
     Example: dkvb run cifar10 --root roots/cifar10 --images data/cifar10
+
+    Example: dkvb run photos
     """
     from jobs.run.execute import Placement
-    from jobs.spec.reading import load_specs
 
+    chosen = choose(spec, images, changes)
+    if root is None and chosen.begun is None:
+        raise click.UsageError("Missing option '--root'.")
+    if chosen.begun is not None:
+        root = default_root(chosen.begun) if root is None else root
+        _announce(chosen, root)
+    assert root is not None
+    check_outside(root, chosen)
     placement = Placement(address=address, workers=workers, gpus=gpus, serial=serial)
-    show_summaries(_run(load_specs(spec), root, images, placement), as_json=as_json)
+    ran = _run(chosen.specs, root, chosen.images, placement)
+    show_summaries(ran, as_json=as_json)
+    if chosen.begun is not None and not as_json:
+        where = shlex.quote(str(root))
+        following = {
+            f"dkvb unlearn {where} --class {shlex.quote(ran[0].classes[0])}": "a mask, a checkpoint without it",
+            f"dkvb table {where} --table classes": "every class, both methods",
+            f"dkvb report {where}": "one page of all of it, for a browser",
+        }
+        width = max(map(len, following))
+        say("\n".join(["\nNext:", *(f"  {words:<{width}}  {about}" for words, about in following.items())]))
+
+
+def _announce(chosen: Chosen, root: Place) -> None:
+    """Say what was found in a folder of images, which spec was chosen for it, and what the run will take."""
+    from jobs.plan.cost import look_ahead
+    from jobs.run.forgotten import without_forgotten
+
+    begun = chosen.begun
+    assert begun is not None
+    show_begun(begun, err=True)
+    specs = [without_forgotten(spec, root) for spec in chosen.specs]
+    plans = [look_ahead(spec, begun.location, root, counted=begun.counted) for spec in specs]
+    if not all(planned.is_done for planned in plans):
+        show_forecast(plans, err=True)
+    say(
+        f"all of it goes to {root}; the same as a spec, to be changed: "
+        f"`dkvb init --images {shlex.quote(begun.location)} -o {begun.name}.toml`\n",
+        err=True,
+    )
 
 
 def _run(specs: "list[Spec]", root: Place, images: str | None, placement: "Placement") -> "list[Experiment]":
@@ -97,15 +175,15 @@ def _run(specs: "list[Spec]", root: Place, images: str | None, placement: "Place
     from jobs.plan.plan import make_plan
     from jobs.results.experiment import find
     from jobs.run.execute import execute
-    from jobs.run.progress import Reporter
+    from jobs.run.forgotten import without_forgotten
 
-    plans = [make_plan(spec, images) for spec in specs]
-    with _second_interrupt_ends():
-        execute(plans, root, placement, Reporter(root=root))
+    plans = [make_plan(without_forgotten(spec, root), images) for spec in specs]
+    with second_interrupt_ends():
+        execute(plans, root, placement, reporter(root))
     return [find(root, spec.name) for spec in specs]
 
 
-class _second_interrupt_ends:
+class second_interrupt_ends:
     """The first Ctrl-C closes the session in order; the second does not wait for that."""
 
     def __enter__(self) -> None:
@@ -116,8 +194,10 @@ class _second_interrupt_ends:
         signal.signal(signal.SIGINT, self.before)
 
     def first(self, *_: object) -> None:
+        """Close in order."""
         signal.signal(signal.SIGINT, self.second)
         raise KeyboardInterrupt
 
     def second(self, *_: object) -> None:
+        """End at once."""
         end_at_once("interrupted twice; ended at once, what was finished is kept", 130)

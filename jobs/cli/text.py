@@ -3,6 +3,7 @@
 import json
 from typing import TYPE_CHECKING
 
+import dkvb_unlearning
 from jobs.errors import BadRequest
 from jobs.printable import say
 
@@ -25,7 +26,7 @@ def show_summaries(experiments: "list[Experiment]", *, as_json: bool) -> None:
             }
             for experiment in experiments
         ]
-        say(json.dumps(summaries[0] if len(summaries) == 1 else summaries, indent=2))
+        say(json.dumps(summaries, indent=2))
         return
     for experiment in experiments:
         _show_summary(experiment)
@@ -47,19 +48,20 @@ def _show_summary(experiment: "Experiment") -> None:
 
 
 def _show_classes(experiment: "Experiment") -> None:
-    from jobs.results.figures import figure
+    from jobs.results.figures import figure, shows
     from jobs.results.formats import markdown, side_by_side
     from jobs.results.headline import by_class, sweep_table
     from jobs.results.heads import for_people
-    from jobs.results.sweep_tables import NOTES, TABLES, headline, left_out_text
+    from jobs.results.sweep_tables import NOTES, TABLES, left_out_text
 
     rows = sweep_table(experiment)
-    say(f"\n{headline(experiment)}\n")
     say(markdown(side_by_side(for_people(TABLES["summary"](experiment)))))
     say("".join(f"{line}\n" for line in left_out_text(by_class(rows))) + NOTES["summary"])
     path = experiment.root / f"{experiment.name}.png"
+    made_of = f"dkvb {dkvb_unlearning.__version__}: sweep/{experiment.steps['sweep']}"
     try:
-        figure(rows, path, title=f"{experiment.name}: forgetting each class by itself")
+        if not shows(path, made_of):
+            figure(rows, path, title=f"{experiment.name}: forgetting each class by itself", made_of=made_of)
         say(f"Figure: {path}")
     except BadRequest as error:
         say(f"No figure: {error}")

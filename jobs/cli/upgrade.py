@@ -2,8 +2,8 @@
 
 import click
 
-from jobs.cli.options import ROOT
-from jobs.printable import say
+from jobs.cli.options import JSON, ROOT
+from jobs.cli.output import Lines
 from store.places import Place
 
 
@@ -17,7 +17,8 @@ def root() -> None:
 
 @root.command()
 @ROOT
-def upgrade(root: Place) -> None:
+@JSON
+def upgrade(root: Place, *, as_json: bool) -> None:
     """Bring a root of an older version up to date in place: names of classes and items beside its arrays.
 
     Every file is checked first; numbers, digests and tables stay as they are. Killed, the same command goes on.
@@ -26,4 +27,5 @@ def upgrade(root: Place) -> None:
     """
     from jobs.upgrade import upgrade as bring_up_to_date
 
-    bring_up_to_date(root, say)
+    with Lines(as_json=as_json) as lines:
+        bring_up_to_date(root, lines.tell)

@@ -15,7 +15,7 @@ from dkvb.descent import descent as begin_descent
 from dkvb.seeds import drawn
 from jobs.comparison.heads import F
 from jobs.comparison.judge import Judge, Model
-from jobs.comparison.methods import COMPARED
+from jobs.comparison.methods import COMPARED, EXACT
 from jobs.step import SPLITS
 
 SHOTS = (1, 5, 10, 50)
@@ -27,7 +27,7 @@ RECOVERED = 0.95
 CAP = 30
 """Updates after which a recovery is given up; it then reads as so many."""
 
-OPENED = frozenset(method.name for method in COMPARED if method.opened)
+OPENED = frozenset(method.name for method in (*COMPARED, EXACT) if method.opened)
 """Methods whose models are probed and taught again; membership is asked of all."""
 
 ITEMS = 1000

@@ -1,7 +1,8 @@
 """Models that have forgotten something, and what is measured of each of them."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Generic
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dkvb import metrics
+from dkvb import controls, metrics
+from jobs.comparison import methods
 from jobs.comparison.accuracies import Accuracies, accuracies
 from jobs.comparison.heads import F, Head
 from jobs.step import SPLITS
@@ -43,6 +45,16 @@ def model(
     """A head with other weights (features, v) float32, or that sees other codes."""
     seen = head.features if features is None else features
     return Model(head, method, seen, weights, {s: head.logits(seen[s], weights) for s in SPLITS}, setting or {})
+
+
+def controlled(before: Model[F], classes: Sequence[int]) -> list[Model[F]]:
+    """What forgets classes by construction, and learns nothing."""
+    gone = list(classes)
+    logits = {split: controls.without_logit(before.logits[split], gone) for split in SPLITS}
+    return [
+        model(before.head, methods.COLUMN.name, controls.without_column(before.weights, gone)),
+        replace(before, method=methods.LOGIT.name, logits=logits),
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +151,12 @@ class Judge:
         """Jensen-Shannon divergence of predictions from an oracle's logits, on the training items to forget."""
         out = torch.from_numpy(self.forget["train"])
         return metrics.js_divergence(model.logits["train"][out], oracle["train"][out])
+
+
+def compare_row(judge: Judge, model: Model[Any]) -> dict[str, Any]:
+    """A model as a row of the comparison: columns of `store.columns` that are its own."""
+    about = {"head": model.head.name, "method": model.method}
+    return {**about, "setting": json.dumps(model.setting, sort_keys=True), **judge.verdict(model).row}
 
 
 def by_class(model: Model[Any], labels: Tensor) -> NDArray[np.float64]:

@@ -103,15 +103,17 @@ class SweptBottleneck:
         ]
         return Items(*(torch.cat(kind) for kind in zip(*parts, strict=True)))
 
-    def predictions(self, orders: Sequence[Budgeted], forget: Sequence[Sequence[int]]) -> Predictions:
-        """Sweep the items.
+    def predictions(
+        self, orders: Sequence[Budgeted], forget: Sequence[Sequence[int]], *, splits: Sequence[str] = SPLITS
+    ) -> Predictions:
+        """Sweep the items of some splits.
 
         forget: the classes of each order, or none. An order with fewer N stays as its last left it.
         """
         budgets = max(len(budgeted.grid) for budgeted in orders)
         table = budget_table([one.order.position for one in orders], [one.grid for one in orders])
         predictions, kept = Predictions({}, {}), self.kept
-        for split in SPLITS:
+        for split in splits:
             parts = [
                 sweep(self.bottleneck, items, table, budgets=budgets, forget=forget) for _, items in self.blocks(split)
             ]

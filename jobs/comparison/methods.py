@@ -142,6 +142,14 @@ COMPARED: tuple[Method, ...] = (
 REACHING = (UVA, UVE)
 """Ways to choose pairs whose reach is looked at: several classes, single items."""
 
+EXACT = Method(
+    name="exact",
+    about="The class leaves the sums that the head is solved for from.",
+    heads=("linear-lda", "values-lda"),
+    opened=True,
+)
+"""On heads that are solved for; on trained ones retraining is what is exact."""
+
 UVA_RECOUNTED = Method(name="uva recounted", about="UvA by the rule, on counts under the mask so far.", heads=VALUES)
 UVE_ALL = Method(name="uve all", about="UvE of every example.", heads=VALUES)
 

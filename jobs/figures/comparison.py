@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-HEADS = {"values": "on the bottleneck's values", "linear": "on a linear head"}
+HEADS = {
+    "values": "on the bottleneck's values",
+    "values-lda": "on values that are solved for",
+    "linear": "on a linear head",
+    "linear-lda": "on a linear head that is solved for",
+}
 
 REFERENCES = ("none", "retrain")
 """The model before, and the oracle: what the others are looked at beside."""
@@ -91,7 +96,7 @@ def costs(experiment: Experiment, choice: Choice) -> "Figure":
 
 def needs(experiment: Experiment) -> None:
     """Raise BadRequest where nothing was compared."""
-    if "tuning" not in experiment.steps:
+    if not {"tuning", "solved"} & {*experiment.steps}:
         raise BadRequest(
             f"{experiment.root}: {experiment.name}: nothing was compared, so there is no table to draw: give its spec "
             f"a [compare] section (docs/format.md) and run it: `dkvb run SPEC --root {experiment.root}`"
@@ -109,6 +114,8 @@ def draw_compare(rows: pl.DataFrame, name: str, *, unknown: int = 0) -> "Figure"
     bands = []
     for head, title in HEADS.items():
         part = rows.filter(pl.col("head") == head)
+        if part.is_empty():
+            continue
         methods = {str(method): own for (method,), own in part.group_by("method", maintain_order=True)}
         bars = {method: {score: bar(own, score) for score in JUDGED} for method, own in methods.items()}
         ranked = sorted(bars.items(), key=lambda item: (item[0] in REFERENCES, -item[1]["tow"].mean))
@@ -196,11 +203,11 @@ def draw_attacks(table: pl.DataFrame, name: str) -> "Figure":
             oracle, spread = row["oracle"], row["low"] is not None
             low, high = (oracle + row[side] if spread else row["value"] for side in ("low", "high"))
             found = Bar(mean=row["value"], low=low, high=high, oracle=oracle)
-            band = "lira" if measure in LIRA else row["head"]
+            band = f"lira {row['head']}" if measure in LIRA else row["head"]
             bars.setdefault(band, {}).setdefault(row["method"], {})[measure] = found
-    titles = {**HEADS, "lira": "U-LiRA, on the bottleneck's values"}
+    titles = {**HEADS, **{f"lira {head}": f"U-LiRA, {title}" for head, title in HEADS.items()}}
     bands = [
-        Band(titles[band], LIRA if band == "lira" else ATTACKED, dict(sorted(bars[band].items(), key=placed)))
+        Band(titles[band], LIRA if band.startswith("lira ") else ATTACKED, dict(sorted(bars[band].items(), key=placed)))
         for band in titles
         if band in bars
     ]

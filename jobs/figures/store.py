@@ -26,6 +26,7 @@ from jobs.figures.style import (
     sheet,
     width,
 )
+from jobs.printable import per_cent
 from jobs.query import pairs
 from jobs.query.stored import Stored
 from jobs.results.experiment import Experiment
@@ -236,7 +237,7 @@ def draw_sharers(table: pl.DataFrame, k: int, title: str) -> "Figure":
     alone = table.filter(pl.col("class") == k, pl.col("other") == k).row(0, named=True)
     own = own.sort("weighted", descending=True, nulls_last=True, maintain_order=True).head(BARS)
     exclusive = alone["exclusive"]
-    words = "" if exclusive is None else f"; {100 * exclusive:.0f} % of its activations are on pairs of its own"
+    words = "" if exclusive is None else f"; {per_cent(exclusive, 0)} of its activations are on pairs of its own"
     figure = sheet(0.4 + 1.35 * LINE * len(own), f"{title}: who shares pairs with {label(alone['name'], 90)}{words}")
     (panel,) = figure.subplots(1, 1, squeeze=False)[0]
     draw_ranking(panel, [label(name, 90) for name in own["sharer"]], 100 * own["weighted"].fill_null(0).to_numpy())

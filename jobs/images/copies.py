@@ -40,6 +40,15 @@ def read(folder: Place, unit: str) -> bytes | None:
         return None
 
 
+def blank(contents: bytes, gone: NDArray[np.bool_]) -> bytes:
+    """The same without some items; gone: (n,), which."""
+    if not gone.any():
+        return contents
+    known = np.frombuffer(contents, np.uint64).copy()
+    known[gone[: len(known)]] = 0
+    return known.tobytes()
+
+
 def within(embeddings: Artefact) -> Copies | None:
     """Items after the first of their content in one split; None where it is not known."""
     known = _known(embeddings)

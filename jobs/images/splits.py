@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
+from dkvb.errors import BadBudget
 from dkvb.orders import budgets
 from jobs.classes import class_indexes
 from jobs.errors import BadRequest, BadSpec
@@ -22,7 +23,12 @@ SHOWN = 5
 
 
 def check_apart(train: Images, test: Images) -> None:
-    """Whether the splits share no file; raises: BadSpec naming some that they share."""
+    """Whether the splits share no file; raises: BadSpec naming some that they share.
+
+    Two parts of one set (images.test_share) may lie in the same files; no item is in both.
+    """
+    if train.source.part is not None:
+        return
     tested = set(test.paths())
     shared = [path for path in train.paths() if path in tested]
     if shared:
@@ -46,15 +52,9 @@ def check_manifests(spec: Spec, steps: Sequence[Step], root: Place) -> list[str]
     for split, manifest in manifests.items():
         _check_expected(manifest, split, spec.images if split in SPLITS or spec.other is None else spec.other)
     train, test = manifests["train"], manifests["test"]
-    _check_classes(train, test, plain=spec.images.kind in ("webdataset", "parquet"))
-    named = spec.sweep.classes
-    if spec.compare is not None:
-        named = [*(named or []), *(spec.compare.classes or []), *(spec.compare.oracle_kv or [])] or None
-        if "other" in manifests:
-            class_indexes(train.classes, list(spec.compare.proxies))
-            class_indexes(manifests["other"].classes, list(spec.compare.proxies.values()))
-    wanted = class_indexes(train.classes, named or [])
-    if empty := [k for k in wanted if not train.histogram[k]]:
+    check_classes(train, test, plain=spec.images.kind in ("webdataset", "parquet"))
+    named = _named(spec, train, manifests.get("other"))
+    if empty := [k for k in class_indexes(train.classes, named) if not train.histogram[k]]:
         raise BadRequest(
             f"class {train.classes[empty[0]]!r} has no training items to forget; take it out of sweep.classes and "
             "compare.classes"
@@ -63,11 +63,40 @@ def check_manifests(spec: Spec, steps: Sequence[Step], root: Place) -> list[str]
     for k in _swept(spec, train):
         if uve is not None and uve.examples is not None:
             what = f"training items of class {train.classes[k]!r}"
-            budgets([*uve.examples], train.histogram[k], shares=False, what=what)
+            try:
+                budgets([*uve.examples], train.histogram[k], shares=False, what=what)
+            except BadBudget as error:
+                raise BadBudget(f"sweep.uve.examples: {error}") from error
     return [
-        *_notes(train, test, all_swept=named is None and spec.sweep.each),
+        *_notes(train, test, all_swept=not named and spec.sweep.each),
         *_unaccounted(manifests, spec.images.kind),
     ]
+
+
+def _named(spec: Spec, train: Manifest, other: Manifest | None) -> list[str]:
+    """The classes that the spec names, to be forgotten; raises: BadRequest for all that are not there, by key."""
+    said = [("sweep.classes", train, spec.sweep.classes or [])]
+    if (compare := spec.compare) is not None:
+        said += [
+            ("compare.classes", train, compare.classes or []),
+            ("compare.oracle_kv", train, compare.oracle_kv or []),
+        ]
+    forgotten = [name for _, _, names in said for name in names]
+    if compare is not None and other is not None:
+        said += [
+            ("compare.proxies", train, [*compare.proxies]),
+            ("compare.proxies", other, [*compare.proxies.values()]),
+        ]
+    wrong = []
+    for key, manifest, names in said:
+        for name in names:
+            try:
+                class_indexes(manifest.classes, [name])
+            except BadRequest as error:
+                wrong.append(f"{key}: {error}")
+    if wrong:
+        raise BadRequest("\n".join(wrong))
+    return forgotten
 
 
 def _swept(spec: Spec, train: Manifest) -> list[int]:
@@ -94,7 +123,7 @@ def _check_expected(manifest: Manifest, split: str, images: ImagesSpec) -> None:
             )
 
 
-def _check_classes(train: Manifest, test: Manifest, *, plain: bool) -> None:
+def check_classes(train: Manifest, test: Manifest, *, plain: bool) -> None:
     """Whether both splits have the same classes, two or more of them with training items.
 
     plain: whether class names may be labels in words, for want of names.

@@ -2,10 +2,12 @@
 
 manifest -> embeddings -> keys -> codes[train] -> codes[test], neighbours, values, counts -> sweep
             embeddings -> linear
+            codes[train] -> sums -> values, where these are not trained but solved for
 
 With [compare], once for each of its seeds: the same model, and
 
 oracles (keys fitted without a class) -> compare <- tuning (of the first seed)
+solved (heads that are solved for, where [compare] names some)
 
 and once, on the first seed's model, lira, costs and scope; scope sees the training images flipped, and those of another
 data set if the spec names one, on which keys are then fitted too.
@@ -14,9 +16,12 @@ data set if the spec names one, on which keys are then fitted too.
 from collections.abc import Mapping
 from pathlib import Path
 
+from dkvb.lda import LdaSettings
 from dkvb.neighbours import NEIGHBOURS
+from jobs.spec.comparison import CompareSpec
+from jobs.spec.heads import BITS, SOLVED, SolvedHeads
 from jobs.spec.images import ImagesSpec
-from jobs.spec.schema import CompareSpec, Spec
+from jobs.spec.schema import Spec
 from jobs.step import SPLITS, Step
 from jobs.steps import (
     STEPS,
@@ -33,6 +38,8 @@ from jobs.steps import (
     oracles,
     scope,
     sets,
+    solved,
+    sums,
     sweep,
     tuning,
     values,
@@ -94,6 +101,7 @@ class Graph:
             backbone=backbone,
             batch=self._spec.embeddings.batch,
             decoding=images.decoding,
+            decode=images.decode,
             seed=self.backbone_seed(),
             weights_file=file_digest(backbone.weights) if Path(backbone.weights).is_file() else None,
             flip=flip,
@@ -125,10 +133,14 @@ class Graph:
             "codes": codes_train,
             "keys": fitted,
         }
-        value_asks = values.Asks(settings=spec.values, seed=seed, selectable=selectable)
-        trained = self.add("values", mark, asks=value_asks, needs=labelled)
+        lda = spec.values.lda
+        summed = {} if lda is None else {"sums": self.add("sums", mark, asks=sums.Asks(), needs=labelled)}
+        value_asks = values.Asks(settings=spec.values.settings, seed=seed, selectable=selectable, lda=lda)
+        trained = self.add("values", mark, asks=value_asks, needs={**labelled, **summed})
         counted = self.add("counts", mark, asks=counts.Asks(), needs=labelled)
-        head = self.add("linear", mark, asks=linear.Asks(settings=spec.linear, seed=seed), needs=embedded)
+        line = spec.linear
+        linear_asks = linear.Asks(settings=line.settings, seed=seed, lda=line.lda, bits=line.whole)
+        head = self.add("linear", mark, asks=linear_asks, needs=embedded)
         lists = neighbours.Asks(r=NEIGHBOURS)
         return {
             **embedded,
@@ -145,7 +157,15 @@ class Graph:
     def key_asks(self, seed: int) -> keys.Asks:
         """How keys are fitted."""
         size, fit = self._spec.bottleneck, self._spec.keys
-        return keys.Asks(c=size.c, m=size.m, d_k=size.d_k, sample=fit.sample, settings=fit.settings, seed=seed)
+        return keys.Asks(
+            c=size.c,
+            m=size.m,
+            d_k=size.d_k,
+            sample=fit.sample,
+            settings=fit.settings,
+            seed=seed,
+            items=fit.method == "items",
+        )
 
     def add_comparison(self, compared: CompareSpec, embedded: Mapping[str, Step], base: Mapping[str, Step]) -> None:
         """What [compare] adds.
@@ -158,16 +178,34 @@ class Graph:
             seed: base if seed == spec.seed else self.add_model(embedded, seed=seed, mark=self.mark(seed))
             for seed in compared.seeds
         }
-        first = compared.seeds[0]
+        never = {
+            seed: {"oracles": self.add_oracles(compared, classes, model=model, seed=seed)}
+            for seed, model in models.items()
+            if compared.oracle_kv != [] and compared.on_codes
+        }
+        if compared.trains:
+            self.add_trained(compared, embedded, models, classes, never)
+        for seed, model in models.items():
+            needs = {**model, **never.get(seed, {})}
+            self.add_solved(compared, classes, model=needs, seed=seed, mark=self.mark(seed))
+
+    def add_trained(
+        self,
+        compared: CompareSpec,
+        embedded: Mapping[str, Step],
+        models: Mapping[int, Mapping[str, Step]],
+        classes: list[str] | None,
+        never: Mapping[int, Mapping[str, Step]],
+    ) -> None:
+        """What is compared on trained heads; models, never (oracles whose keys never saw a class): by seed."""
+        spec, first, beside = self._spec, compared.seeds[0], compared.heads is not None
         tuned = self.add(
             "tuning",
             asks=tuning.Asks(classes=classes, trials=compared.trials, first=compared.tuning_classes, seed=first),
             needs=models[first],
         )
         for seed, model in models.items():
-            needs = {**model, "tuning": tuned}
-            if compared.oracle_kv != []:
-                needs["oracles"] = self.add_oracles(compared, classes, model=model, seed=seed)
+            needs = {**model, "tuning": tuned, **never.get(seed, {})}
             self.add("compare", self.mark(seed), asks=self.compare_asks(compared, classes, seed=seed), needs=needs)
         needs = {**models[first], "tuning": tuned}
         if compared.lira_heads:
@@ -178,10 +216,17 @@ class Graph:
                 heads=compared.lira_heads,
                 items=compared.lira_items,
                 first=compared.lira_classes,
+                every=beside,
             )
             self.add("lira", asks=lira_asks, needs=needs)
         cost_asks = costs.Asks(
-            classes=classes, seed=first, tau=compared.tau, backbone=spec.backbone, drawn=self.backbone_seed()
+            classes=classes,
+            seed=first,
+            tau=compared.tau,
+            backbone=spec.backbone,
+            drawn=self.backbone_seed(),
+            choosing=spec.sweep.grids if beside else None,
+            solved=self.solved_heads(compared),
         )
         self.add("costs", asks=cost_asks, needs=needs)
         train = embedded["manifest"]
@@ -194,8 +239,43 @@ class Graph:
             model = self.add_model(embedded, seed=first, mark="@other keys", init=needs["other"])
             asks = self.compare_asks(compared, classes, seed=first, only=compared.tuning_classes)
             self.add("compare", "@other keys", asks=asks, needs={**model, "tuning": tuned})
-        scope_asks = scope.Asks(classes=classes, seed=first, tau=compared.tau, proxies=compared.proxies)
+            few = compared.tuning_classes
+            self.add_solved(compared, classes, model=model, seed=first, mark="@other keys", only=few)
+        scope_asks = scope.Asks(
+            classes=classes, seed=first, tau=compared.tau, proxies=compared.proxies, held_out=beside
+        )
         self.add("scope", asks=scope_asks, needs=needs)
+
+    def solved_heads(self, compared: CompareSpec) -> SolvedHeads | None:
+        """The heads that are solved for and compared; None: none."""
+        linear_name, values_name = SOLVED
+        named, line = compared.heads or [], self._spec.linear
+        if not {*SOLVED} & {*named}:
+            return None
+        return SolvedHeads(
+            values=(self._spec.values.lda or LdaSettings()) if values_name in named else None,
+            linear=(line.lda or LdaSettings()) if linear_name in named else None,
+            bits=BITS if line.whole is None else line.whole,
+        )
+
+    def add_solved(
+        self,
+        compared: CompareSpec,
+        classes: list[str] | None,
+        *,
+        model: Mapping[str, Step],
+        seed: int,
+        mark: str,
+        only: int | None = None,
+    ) -> None:
+        """The heads that are solved for, of one model, if any are asked for; only: on the first so many classes."""
+        if (heads := self.solved_heads(compared)) is None:
+            return
+        asked = seed == compared.seeds[0] and compared.lira_heads and only is None
+        halves = solved.Halves(heads=compared.lira_heads, items=compared.lira_items, first=compared.lira_classes)
+        asks = solved.Asks(classes=classes, heads=heads, seed=seed, lira=halves if asked else None, first=only)
+        wanted = {*solved.INPUTS.needed, *(solved.INPUTS.optional if heads.values is not None else ())}
+        self.add("solved", mark, asks=asks, needs={name: step for name, step in model.items() if name in wanted})
 
     def add_oracles(
         self, compared: CompareSpec, classes: list[str] | None, *, model: Mapping[str, Step], seed: int
@@ -211,6 +291,9 @@ class Graph:
             seed=seed,
             classes=classes if compared.oracle_kv is None else compared.oracle_kv,
             selectable=self._spec.bottleneck.selectable,
+            items=fit.items,
+            trained=compared.trains,
+            lda=None if (heads := self.solved_heads(compared)) is None else heads.values,
         )
         needs = {name: model[name] for name in ("manifest", "train", "test", "values")}
         return self.add("oracles", self.mark(seed), asks=asks, needs=needs)
@@ -227,6 +310,7 @@ class Graph:
             seed=seed,
             tau=compared.tau,
             first=only,
+            beside=compared.heads is not None,
         )
 
     def mark(self, seed: int) -> str:

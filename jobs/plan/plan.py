@@ -14,7 +14,7 @@ from store.addresses import written_out
 from store.artefacts import digest
 from store.errors import StoreError
 from store.images import Images
-from store.places import Place, is_address
+from store.places import Place, installs, is_address
 
 UNKNOWN = "unknown until the images are seen"
 
@@ -108,5 +108,5 @@ def _listable(location: str) -> Iterator[None]:
     except Exception as error:  # what a remote file system raises has no common base
         raise BadSpec(
             f"{location}: cannot be listed ({type(error).__name__}: {error}); check the address, the credentials, and "
-            "that its file system is installed (pip install 'dkvb-unlearning[s3]' for s3://)"
+            f"that its file system is installed ({installs(location)})"
         ) from error

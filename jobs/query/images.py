@@ -5,6 +5,7 @@ n: images; c: codebooks; m: keys of a codebook.
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,22 +13,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dkvb.bottleneck import Bottleneck, decode
-from dkvb.recorded import backbone_of, embed_half
+from dkvb.recorded import backbone_of
 from jobs.errors import BadRequest
+from jobs.images.decoders import load_by
+from jobs.images.embedded import Passage, embedded
 from jobs.printable import shown
 from jobs.query.measure import Measured, measured
 from jobs.query.outcome import Outcome, judge
 from jobs.query.stored import Stored
-from jobs.steps.embeddings import AHEAD, ahead, batches, make_ready, problems
-from jobs.worker import device, use_cores
+from jobs.step import Facts
+from jobs.worker import device, use_cores, use_one_core
 from store.checksums import checked_on_disk
 from store.decoding import PLAIN, Decoding
-from store.images import Images, Manifest, open_images
+from store.errors import ImageDataError
+from store.images import Images, Manifest, Problem, open_images
 from store.layout import CHECKPOINT
 from store.names import one_form
-
-BATCH = 64
-"""Images of a forward pass."""
 
 SHOWN = 5
 """Names in a message."""
@@ -57,12 +58,7 @@ def measure_images(
     images = open_images("folder", folder, pattern="")
     manifest = images.scan(on_error="skip")
     index = class_of_folders(stored.classes, manifest, folder)
-    if manifest.problems:
-        first = "; ".join(shown(f"{each.item}: {each.reason}") for each in manifest.problems[:SHOWN])
-        raise BadRequest(
-            f"{folder}: {len(manifest.problems)} files or folders are not as expected ({first}): mend them, or take "
-            "them out"
-        )
+    check_problems(manifest.problems, folder)
     items = manifest.histogram
     if not sum(items[place] for place, k in enumerate(index) if k in forget):
         names = ", ".join(shown(stored.classes[k]) for k in forget)
@@ -73,8 +69,8 @@ def measure_images(
     tell(f"{manifest.items} images of {len(index)} of {len(stored.classes)} classes in {shown(folder)}")
     with checked_on_disk(stored.experiment.artefact("values").path / CHECKPOINT) as file:
         model = Bottleneck.load(file)
-    z, labels = embedded(stored, model, images, manifest, weights=weights)
-    labels = np.array(index)[labels]
+    made = embed_images(stored, model, images, manifest, weights=weights)
+    z, labels = made.z, np.array(index)[made.labels]
     before, after = (each.codes(z) for each in (model, model.masked(torch.from_numpy(mask))))
     shares = ((before != after).sum(1) / (before >= 0).sum(1).clamp(min=1)).double().numpy()
 
@@ -98,28 +94,65 @@ def class_of_folders(classes: Sequence[str], manifest: Manifest, folder: str) ->
     return [known[one_form(name)] for name in manifest.classes]
 
 
-def embedded(
-    stored: Stored, model: Bottleneck, images: Images, manifest: Manifest, *, weights: str | None
-) -> tuple[Tensor, NDArray[np.int64]]:
-    """Embed images as the experiment's own were.
+def check_problems(problems: Sequence[Problem], folder: str) -> None:
+    """Whether all in a folder of class folders is as expected; raises: BadRequest naming what is not."""
+    if problems:
+        first = "; ".join(shown(f"{each.item}: {each.reason}") for each in problems[:SHOWN])
+        raise BadRequest(
+            f"{folder}: {len(problems)} files or folders are not as expected ({first}): mend them, or take them out"
+        )
 
-    returns: (n, d_z) float16, and (n,) the place of each image's class in the manifest.
-    raises: ImageDataError for an image that cannot be read; as `dkvb.recorded.backbone_of`.
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddedImages:
+    """Images that were given, embedded."""
+
+    z: Tensor
+    """(n, d_z) float16."""
+    labels: NDArray[np.int64]
+    """(n,) the place of each image's class in the manifest."""
+    backbone: Facts
+    """What embedded them, as the embeddings step records it."""
+
+
+def embed_images(
+    stored: Stored,
+    model: Bottleneck,
+    images: Images,
+    manifest: Manifest,
+    *,
+    weights: str | None,
+    fill: bool = False,
+) -> EmbeddedImages:
+    """Embed images as the experiment's own were: by its backbone, preprocessing and decoder, in batches of its size.
+
+    fill: whether the last batches are filled up, so that the bits of an image depend on no others.
+    raises: ImageDataError naming the images that cannot be read; as `dkvb.recorded.backbone_of`.
     """
-    use_cores()
+    use_one_core()  # as the step does, each of its threads (`jobs.images.embedded`)
     backbone = backbone_of(model.header, weights=weights)
     backbone.module.to(device()).to(memory_format=torch.channels_last)
     spec = stored.of_split("embeddings", "test").spec()["spec"]
-    decoding = Decoding(**spec["decoding"]) if "decoding" in spec else PLAIN
-    ready = (
-        make_ready(items, list(problems(shard, items, skip=False)), backbone.transform)
-        for shard in manifest.shards
-        for items in batches(images.read(shard, decoding), BATCH)
+    decode = spec.get("decode", "pil")
+    how = Passage(
+        backbone=backbone,
+        batch=spec["batch"],
+        decoding=Decoding(**spec["decoding"]) if "decoding" in spec else PLAIN,
+        load=load_by(decode),
+        skip=True,
+        fill=fill,
     )
-    parts, labels = [], list[int]()
-    with closing(ahead(ready, AHEAD)) as stream:
-        for batch in stream:
-            assert batch.pixels is not None, "what is no image was refused"
-            parts.append(embed_half(backbone, batch.pixels.to(device())).cpu())
-            labels += batch.labels
-    return torch.cat(parts), np.array(labels)
+    parts, labels, unread = [], list[int](), list[Facts]()
+    for shard in manifest.shards:
+        with closing(embedded(images, shard, how)) as stream:
+            for batch in stream:
+                unread += batch.left_out
+                labels += batch.labels
+                if batch.z is not None:
+                    parts.append(batch.z.half())
+    use_cores()
+    if unread:
+        first = "; ".join(shown(f"{each['item']}: {each['reason']}") for each in unread[:SHOWN])
+        raise ImageDataError(f"{images}: {len(unread)} images cannot be read ({first}): mend them, or take them out")
+    facts = {**backbone.facts, "device": device().type, **({} if decode == "pil" else {"decode": decode})}
+    return EmbeddedImages(torch.cat(parts), np.array(labels), facts)

@@ -1,6 +1,5 @@
 """Questions about items: why a class suffered when another left, and what one item's votes are."""
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +9,10 @@ from numpy.typing import NDArray
 
 from dkvb.orders import hit_share
 from jobs.errors import BadRequest
-from jobs.query.item_keys import row_of
+from jobs.printable import per_cent, shown
+from jobs.query.item_keys import find_item, item_names
 from jobs.query.masked import Masked
 from jobs.query.stored import Stored, logits
-from jobs.step import SPLITS
 
 SHOWN = 5
 """Items that are named."""
@@ -45,7 +44,8 @@ class Why:
     freed: int
     """Test items that were taken for a class that left, and are right now."""
     lost: pl.DataFrame
-    """These items: row (of the test split), item (where it lies), predicted, votes_redirected."""
+    """These items: row (of the test split), item (what it is called, `jobs.query.item_keys`), predicted,
+    votes_redirected."""
 
     def to_json(self) -> dict[str, Any]:
         """All of it, tables as rows."""
@@ -54,21 +54,22 @@ class Why:
 
     def text(self) -> str:
         """One paragraph for people."""
-        went = ", ".join(f"{row['items']} for {row['predicted']}" for row in self.went.head(3).to_dicts())
-        lost, left = len(self.lost), " and ".join(self.forgot)
+        went = ", ".join(f"{row['items']} for {shown(row['predicted'])}" for row in self.went.head(3).to_dicts())
+        lost, left = len(self.lost), " and ".join(map(shown, self.forgot))
         gained = self.right_after - self.right_before + lost
+        name = shown(self.name)
         lines = [
-            f"{self.name}, when {left} left: {self.right_after} of {self.items} test items right, before "
+            f"{name}, when {left} left: {self.right_after} of {self.items} test items right, before "
             f"{self.right_before} (lost {lost}, gained {gained})",
-            f"  shared pairs   {self.shared_pairs} of the masked pairs are hit by {self.name} too, with "
-            f"{100 * self.hit_share:.2f} % of its training activations",
+            f"  shared pairs   {self.shared_pairs} of the masked pairs are hit by {name} too, with "
+            f"{per_cent(self.hit_share)} of its training activations",
             f"  redirected     {self.redirected} of {self.items} test items, on average "
-            f"{100 * self.votes_redirected:.2f} % of their votes",
+            f"{per_cent(self.votes_redirected)} of their votes",
             f"  lost           {f'{lost} that were right; now taken {went}' if lost else 'none'}",
             f"  gained         {gained} that were wrong; {self.freed} of them were taken for {left}",
         ]
         if lost:
-            lines.append("  lost items     " + ", ".join(self.lost["item"].head(SHOWN).to_list()))
+            lines.append("  lost items     " + ", ".join(map(shown, self.lost["item"].head(SHOWN))))
         return "\n".join(lines)
 
 
@@ -125,7 +126,7 @@ def why(stored: Stored, k: int, forgot: list[int], mask: NDArray[np.bool_] | Non
         lost=pl.DataFrame(
             {
                 "row": rows[lost],
-                "item": pl.Series(stored.item_names("test", rows[lost].tolist()), dtype=pl.String),
+                "item": pl.Series(item_names(stored, "test", rows[lost].tolist()), dtype=pl.String),
                 "predicted": pl.Series(named[now[lost]], dtype=pl.String),
                 "votes_redirected": share[lost],
             }
@@ -154,6 +155,14 @@ def item(stored: Stored, name: str, mask: NDArray[np.bool_] | None = None) -> pl
     return table.sort("value", descending=True, nulls_last=True, maintain_order=True)
 
 
+def item_text(stored: Stored, name: str) -> str:
+    """Which item a name means, for people: what it is called, its row, its class; name: as of `item`."""
+    split, row = find_item(stored, name)
+    label, (called,) = int(stored.labels(split)[row]), item_names(stored, split, [row])
+    of = "skipped" if label < 0 else f"class {shown(stored.classes[label])}"
+    return f"{split}:{shown(called)}, row {row} of {split}, {of}"
+
+
 def votes(
     stored: Stored, codes: NDArray[np.int16], values: NDArray[np.float32], label: int, suffix: str
 ) -> dict[str, pl.Series]:
@@ -166,30 +175,3 @@ def votes(
         "favours": [None if k is None else stored.classes[k] for k in best],
     }
     return {f"{name}{suffix}": pl.Series(column) for name, column in columns.items()}
-
-
-NUMBER = re.compile("[0-9]{1,18}")
-"""Of an item: more digits are no row of any split."""
-
-
-def find_item(stored: Stored, name: str) -> tuple[str, int]:
-    """Split and row of an item; raises: BadRequest."""
-    split, _, place = name.partition(":")
-    if split not in SPLITS or not place:
-        raise BadRequest(
-            f"item {name!r}: write it as test:17 or train:17 (a row), test:SHARD#17 (a place in a shard), or test:KEY"
-        )
-    shards = stored.manifest(split).shards
-    shard, hash_, number = place.rpartition("#")
-    if not NUMBER.fullmatch(number) or (not hash_ and number != str(int(number))):  # names in tars are often 000017
-        return split, row_of(stored, split, place)
-    row, start = int(number), 0
-    if hash_:
-        for one in shards:
-            if one.name == shard and row < one.items:
-                return split, start + row
-            start += one.items
-        return split, row_of(stored, split, place)
-    if row >= (items := sum(one.items for one in shards)):
-        raise BadRequest(f"item {name!r}: {split} has {items} items, rows 0 to {items - 1}")
-    return split, row

@@ -18,13 +18,16 @@ from jobs.query.stored import Stored
 from store import arrays
 from store.errors import NotARoot
 from store.files import on_disk
-from store.layout import CHECKPOINT
+from store.layout import ARRAYS, CHECKPOINT
 
 if TYPE_CHECKING:
     from dkvb.remaining import RemainingKeys
 
 COMPILED = 2048
 """Items for which compiled kernels are worth being loaded."""
+
+LISTS = ARRAYS["neighbours"].chunk["item"]
+"""Items of a chunk of lists."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,16 @@ class Masked:
         before = self._rows(self.stored.codes(split), rows)
         after = before.copy()
         lost = self.mask[np.arange(before.shape[1]), np.maximum(before, 0)] & (before >= 0)
-        if len(touched := np.flatnonzero(lost.any(1))):
-            lists = self._rows(self.stored.neighbours(split), rows[touched])
-            found = self._redirect(len(touched))(before[touched], lists, self.mask)
-            if len(beyond := np.flatnonzero((found == BEYOND).any(1))):
-                found[beyond] = self._searched(split, rows[touched[beyond]], found[beyond])
-            after[touched] = found
+        touched = np.flatnonzero(lost.any(1))
+        redirect, parts = self._redirect(len(touched)), [touched]
+        if len(touched) >= COMPILED:  # chunk by chunk: lists are walked while they lie in the cache
+            parts = np.split(touched, 1 + np.flatnonzero(np.diff(rows[touched] // LISTS)))
+        for some in parts if len(touched) else []:
+            lists = self._rows(self.stored.neighbours(split), rows[some])
+            after[some] = redirect(before[some], lists, self.mask)
+        if len(beyond := np.flatnonzero((after == BEYOND).any(1))):
+            reach = slice(int(beyond[0]), int(beyond[-1]) + 1)
+            self._search(split, rows[reach], after[reach])
         return before, after
 
     def _redirect(self, items: int) -> Callable[..., NDArray[np.int16]]:
@@ -79,14 +86,13 @@ class Masked:
             raise NotARoot(f"{array.path}: names key {found.max()} of {m}: it was changed")
         return found
 
-    def _searched(self, split: str, rows: NDArray[np.int64], codes: NDArray[np.int16]) -> NDArray[np.int16]:
-        """Codes (k, c) of some items, with each BEYOND found."""
+    def _search(self, split: str, rows: NDArray[np.int64], codes: NDArray[np.int16]) -> None:
+        """Find each BEYOND among the codes (k, c) of some items, in place."""
         data, first, last = self.stored.of_split("embeddings", split).data, int(rows[0]), int(rows[-1])
         z = arrays.read_shards(data, "embeddings", start=first, stop=last + 1)
         with self._once:
             remaining = self._remaining
         remaining.search(z if len(z) == len(rows) else z[rows - first], codes)
-        return codes
 
     @cached_property
     def _remaining(self) -> "RemainingKeys":

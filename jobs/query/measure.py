@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dkvb.roc import auc
 from dkvb.statistics import clopper_pearson
 from jobs.errors import BadRequest
-from jobs.printable import shown
+from jobs.printable import per_cent, shown
 from jobs.query.oracle import Oracle, oracles
 from jobs.query.outcome import Outcome
 from jobs.query.stored import Stored
@@ -47,7 +47,7 @@ class Known:
             return "none of 0"
         said = self.to_json()
         bounds = f"95 % interval {100 * said['low']:.2f} to {100 * said['high']:.2f}"
-        return f"{self.right} of {self.items} ({100 * self.accuracy:.2f} %, {bounds})"
+        return f"{self.right} of {self.items} ({per_cent(self.accuracy)}, {bounds})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,18 +148,25 @@ class Measured:
 
 def counted(known: Known) -> str:
     """An accuracy in per cent, and the counts behind it."""
-    return "none of 0" if known.accuracy is None else f"{100 * known.accuracy:.2f} % ({known.right} of {known.items})"
+    return "none of 0" if known.accuracy is None else f"{per_cent(known.accuracy)} ({known.right} of {known.items})"
 
 
-def measure(stored: Stored, mask: NDArray[np.bool_], forget: Sequence[int]) -> Measured:
+def measure(
+    stored: Stored,
+    mask: NDArray[np.bool_],
+    forget: Sequence[int],
+    *,
+    retrained: NDArray[np.float32] | None = None,
+) -> Measured:
     """What a mask did, from stored codes.
 
     mask: (c, m) bool; forget: indexes of the classes that it is to forget, one or more.
+    retrained: (c, m, v) values that take the place of the model's under the mask.
     raises: BadRequest without a class.
     """
     if not len(forget):
         raise BadRequest("measure: the mask does not say which class it forgets; give --class NAME")
-    outcomes = {split: Outcome.both(stored, split, mask, forget=forget) for split in SPLITS}
+    outcomes = {split: Outcome.both(stored, split, mask, forget=forget, retrained=retrained) for split in SPLITS}
     gone = {split: np.isin(before.labels, list(forget)) for split, (before, _) in outcomes.items()}
     membership = {
         name: told_apart(*(outcomes[split][i].score[gone[split]] for split in SPLITS))

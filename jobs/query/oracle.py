@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from jobs.errors import BadRequest
+from jobs.printable import per_cent
 from jobs.results.compare_tables import rows_of
 from jobs.results.experiment import Experiment
 from jobs.step import SPLITS
@@ -63,8 +64,3 @@ def of_rows(name: str, rows: pl.DataFrame, suffix: str) -> Oracle:
         return columns.row(0, named=True)
 
     return Oracle(name=name, seeds=len(rows), forget=means("forget"), retain=means("retain"))
-
-
-def per_cent(share: float | None) -> str:
-    """A share in per cent."""
-    return "none" if share is None else f"{100 * share:.2f} %"

@@ -52,12 +52,18 @@ class Outcome:
 
     @staticmethod
     def both(
-        stored: Stored, split: str, mask: NDArray[np.bool_] | None, *, forget: Sequence[int] = ()
+        stored: Stored,
+        split: str,
+        mask: NDArray[np.bool_] | None,
+        *,
+        forget: Sequence[int] = (),
+        retrained: NDArray[np.float32] | None = None,
     ) -> tuple["Outcome", "Outcome"]:
         """What the model says of a split before a mask and under it; what is stored is read once.
 
         mask: (c, m) bool; None masks nothing.
         forget: classes that are not among the retain classes.
+        retrained: (c, m, v) values that take the place of the model's under the mask.
         """
         every = stored.labels(split)
         rows = np.flatnonzero(every >= 0)
@@ -71,9 +77,10 @@ class Outcome:
                 outputs = logits(before, values)
                 then = judge(rows[at], labels[at], outputs, forget, np.zeros(len(before)))
                 changed = before != after
-                if not len(moved := np.flatnonzero(changed.any(1))):
+                moved = np.flatnonzero(changed.any(1)) if retrained is None else np.arange(len(before))
+                if not len(moved):
                     return then, then
-                outputs[moved] = logits(after[moved], values)
+                outputs[moved] = logits(after[moved], values if retrained is None else retrained)
                 shares = changed.sum(1) / np.maximum((before >= 0).sum(1), 1)
                 return then, judge(rows[at], labels[at], outputs, forget, shares)
 

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from jobs.errors import BadRequest
+from jobs.query.item_keys import item_keys
 from jobs.query.stored import Stored
 from jobs.results import compare_tables, sets_tables, sweep_tables
 from jobs.step import SPLITS
@@ -49,16 +50,24 @@ def names(stored: Stored) -> pl.DataFrame:
 
 
 def items(stored: Stored) -> pl.DataFrame:
-    """One row for each item: split, row (as the manifest counts), class (null for a skipped item), shard."""
+    """One row for each item: split, row (as the manifest counts), class (null for a skipped item), shard, item_key.
+
+    Keys are null where the version that read the images recorded none.
+    """
     parts = []
     for split in SPLITS:
-        shards = [shard.name for shard in stored.manifest(split).shards for _ in range(shard.items)]
+        shards = stored.manifest(split).shards
+        names = [shard.name for shard in shards for _ in range(shard.items)]
+        keys = item_keys(stored, split, shards)
         parts.append(
-            pl.DataFrame({"class": stored.labels(split), "shard": shards})
+            pl.DataFrame({"class": stored.labels(split), "shard": names})
+            .with_columns(
+                pl.lit(None if keys is None else pl.Series(keys, dtype=pl.String), pl.String).alias("item_key")
+            )
             .with_row_index("row")
             .with_columns(pl.lit(split).alias("split"), pl.when(pl.col("class") >= 0).then(pl.col("class")))
         )
-    return pl.concat(parts).select("split", "row", "class", "shard")
+    return pl.concat(parts).select("split", "row", "class", "shard", "item_key")
 
 
 def tables() -> dict[str, Callable[[Stored], pl.DataFrame]]:

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from dkvb.checkpoint import mapped, read_mask_header
 from dkvb.decoding import add_votes
 from dkvb.errors import BadCheckpoint
-from dkvb.orders import TAU, by_activation
-from jobs.classes import class_indexes
+from dkvb.orders import TAU, RemovalOrder
+from jobs.classes import class_indexes, ranked_order, votes_of
 from jobs.errors import BadRequest
 from jobs.results.experiment import Experiment
 from jobs.step import SPLITS
 from store import arrays
 from store.artefacts import Artefact, read_json
 from store.checksums import ledger_of
-from store.files import names, on_disk
+from store.files import exists, names, on_disk
 from store.layout import CHECKPOINT, MANIFEST, MASK
 from store.manifest import Manifest
 from store.places import Place
@@ -97,17 +97,22 @@ class Stored:
         with on_disk(path) as file:
             yield mapped(file, "values")
 
-    def item_names(self, split: str, rows: Sequence[int]) -> list[str]:
-        """Where items lie: their shards and their places there."""
-        shards = self.manifest(split).shards
-        ends = np.cumsum([shard.items for shard in shards])
-        of = np.searchsorted(ends, rows, side="right")
-        return [f"{shards[i].name}#{row - (ends[i] - shards[i].items)}" for i, row in zip(of, rows, strict=True)]
-
     def rule_mask(self, classes: Sequence[int]) -> NDArray[np.bool_]:
         """(c, m) the mask of Unlearning via Activations at the rule's N, for some classes together."""
-        order = by_activation(sum((self.activations.of_class(k) for k in classes), np.zeros(self.size, np.int64)))
+        order = self.removal_order(classes)
         return order.mask(order.smallest(TAU))
+
+    def removal_order(self, classes: Sequence[int], *, scope: str = "global") -> RemovalOrder:
+        """The order in which Unlearning via Activations takes pairs from some classes together, by the sweep's rank."""
+        counts, hits = self.activations.counts, np.zeros(self.size, np.int64)
+
+        def all_votes() -> NDArray[np.float64]:
+            with self.values() as values:
+                return votes_of(counts, classes, values)
+
+        for k in classes:
+            hits += self.activations.of_class(k)
+        return ranked_order(self.experiment.rank, counts, hits, scope=scope, votes=all_votes)
 
     def read_mask(self, text: str) -> tuple[NDArray[np.bool_], dict[str, Any]]:
         """A mask of this model, and its header.
@@ -134,6 +139,13 @@ class Stored:
             return file
         if file.is_dir():
             return file / MASK
+        folder = self.request_folder(text)
+        if not exists(folder / MASK):
+            raise BadRequest(f"{folder}: holds no mask; name a request of method uva or uve")
+        return folder / MASK
+
+    def request_folder(self, text: str) -> Place:
+        """The folder of a request, by the first letters of its name; raises: BadRequest."""
         folder = self.experiment.root / "unlearned"
         known = [name for name in names(folder) if name.startswith(text)]
         if len(known) != 1:
@@ -142,7 +154,7 @@ class Stored:
             )
             what = "names several" if known else "is neither a mask file nor a folder of"
             raise BadRequest(f"{text!r} {what} {folder} ({there})")
-        return folder / known[0] / MASK
+        return folder / known[0]
 
 
 def logits(codes: NDArray[np.int16], values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,10 +7,12 @@ from pathlib import Path
 from cluster.submit import ray_jobs
 from jobs.errors import BadRequest, BadSpec
 from jobs.provenance import commit
-from jobs.queue.files import add, add_command, read_queue
+from jobs.queue.clusters import Clusters
+from jobs.queue.files import add, add_command, end, find_job, read_queue
 from jobs.queue.job import Job, StateName
-from jobs.queue.reconcile import Clusters, reconcile, settle
-from jobs.queue.records import Assignment, Command, CommandKind
+from jobs.queue.look import see
+from jobs.queue.reconcile import reconcile, settle
+from jobs.queue.records import Assignment, Command, CommandKind, is_python
 from jobs.spec.reading import as_table
 from jobs.spec.schema import Spec, check_name
 from store.addresses import written_out
@@ -33,6 +35,7 @@ def submit(
     attempts: int = 3,
     workers: int | None = None,
     gpus: float | None = None,
+    python: str | None = None,
 ) -> Job:
     """Put a job into the queue, and start it at once if nothing else runs there.
 
@@ -40,10 +43,17 @@ def submit(
     queue: None for the folder `dkvb-queue` beside the root.
     name: of the job; None for that of the first spec.
     images: a folder or an address; None for bundled ones.
-    raises: BadSpec; BadRequest for a folder that cannot be the queue; ClusterError for a cluster that cannot be used.
+    python: interpreter of driver and workers, as the cluster's machines find it; None for theirs.
+    raises: BadSpec; BadRequest for a folder that cannot be the queue, or a `python` that names no interpreter;
+        ClusterError for a cluster that cannot be used.
     """
     name = name or specs[0].name
     check_name("--name", name)
+    if python is not None and not is_python(python):
+        raise BadRequest(
+            f"--python: found {python!r}, expected a path that begins with / or a name such as python3.12, "
+            "as the cluster's machines have it"
+        )
     if not images and any(spec.images.kind != "digits" for spec in specs):
         raise BadSpec(
             f"{name}: images of kind {specs[0].images.kind!r} have to be read from somewhere: give --images DIR"
@@ -66,6 +76,7 @@ def submit(
         attempts=attempts,
         workers=workers,
         gpus=gpus,
+        python=python,
         commit=commit(),
     )
     job = add(queue, assignment)
@@ -87,23 +98,28 @@ def stop(job: Job, tell: Callable[[str], None]) -> None:
 
     raises: BadRequest for a job that has ended.
     """
-    state = job.state(time.time())
+    clusters = Clusters(tell)
+    state = see(job, clusters).job.state(time.time())
     if state.name.has_ended:
         raise BadRequest(f"{job.id}: has {state.name} already")
     add_command(job, Command(kind=CommandKind.STOP))
     tell(f"{job.id}: told to stop")
     if job.open_attempt is not None:
-        settle(job, Clusters(tell), tell)
+        settle(find_job(job.place.parent, job.id), clusters, tell)
 
 
-def retry(job: Job) -> None:
+def retry(job: Job, tell: Callable[[str], None]) -> None:
     """Ask for a job to be tried again, with as many attempts as it had at first.
 
+    tell: is given a line where its cluster does not answer.
     raises: BadRequest for a job that has not ended, or has succeeded.
     """
-    state = job.state(time.time())
+    seen = see(job, Clusters(tell))
+    job, state = seen.job, seen.job.state(time.time())
     if state.name not in (StateName.FAILED, StateName.STOPPED):
         raise BadRequest(f"{job.id}: is {state.name}; only a failed or a stopped job can be tried again")
+    if seen.ending is not None:
+        end(job.attempts[-1], seen.ending)
     add_command(job, Command(kind=CommandKind.RETRY, attempts=len(job.attempts)))
 
 

@@ -1,6 +1,7 @@
 """The driver of one attempt, on a cluster: ``python -m jobs.queue.driver QUEUE JOB ATTEMPT``.
 
-It runs the job's specs as `dkvb run` does, says every few seconds that it lives, and writes down how it ended.
+It runs the job's specs as `dkvb run` does, says every few seconds that it lives, and writes down how it ended. Where it
+cannot even begin, its exit code and the last line that it prints are all that anybody learns (`jobs.queue.verdict`).
 """
 
 from dkvb_unlearning import begin
@@ -10,14 +11,16 @@ if __name__ == "__main__":
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 import traceback
 from contextlib import suppress
+from typing import NoReturn
 
 from cluster import metrics
-from cluster.errors import ClusterError
+from cluster.errors import ClusterError, NoWorkers
 from dkvb.errors import DkvbError
 from jobs.errors import JobsError
 from jobs.plan.plan import make_plan
@@ -33,7 +36,9 @@ from jobs.queue.files import (
 )
 from jobs.queue.job import Attempt, Job
 from jobs.queue.records import End, EndState, Heartbeat, Outputs
+from jobs.queue.verdict import AGAIN
 from jobs.run.execute import Placement, execute
+from jobs.run.forgotten import without_forgotten
 from jobs.run.progress import LogEvent, LogLine, Reporter
 from jobs.spec.reading import build
 from jobs.spec.schema import Spec
@@ -73,9 +78,11 @@ class Log:
 class Beat(threading.Thread):
     """The heartbeat; it also looks for a command to stop, or for somebody who has said that this attempt ended."""
 
-    def __init__(self, job: Job, attempt: Attempt, reporter: Reporter, log: Log) -> None:
+    def __init__(self, job: Job, attempt: Attempt, log: Log) -> None:
         super().__init__(name="beat", daemon=True)
-        self._job, self._attempt, self._reporter, self._log = job, attempt, reporter, log
+        self._job, self._attempt, self._log = job, attempt, log
+        self.reporter: Reporter | None = None
+        """Whose tally the heartbeat tells, once there is one: a root may be slow to answer, or not do it."""
         self._over = threading.Event()
         self._looked = 0.0
         self._reason = ""
@@ -100,7 +107,7 @@ class Beat(threading.Thread):
 
     def beat(self) -> None:
         """Say that the driver lives, and look for what was said meanwhile."""
-        write_heartbeat(self._attempt, Heartbeat(tally=self._reporter.tally()))
+        write_heartbeat(self._attempt, Heartbeat(tally=self.reporter.tally() if self.reporter is not None else None))
         self._log.flush()
         if not self._reason:
             self._reason = self._look()
@@ -130,10 +137,10 @@ def drive(job: Job, attempt: Attempt) -> int:
         print(f"{job.id}: attempt {attempt.number} is another's, has ended or was stopped; nothing to do")
         return 0
     log = Log(job, attempt)
-    reporter = Reporter(root=place(job.assignment.root), terminal=False, log=log.write)
     signal.signal(signal.SIGTERM, _leave)
-    with Beat(job, attempt, reporter, log) as beat:
+    with Beat(job, attempt, log) as beat:
         try:
+            beat.reporter = reporter = Reporter(root=place(job.assignment.root), terminal=False, log=log.write)
             log.write(LogLine(event=LogEvent.ATTEMPT, text=f"begins on {job.assignment.address}"))
             work(job, attempt, reporter)
             ending = End(state=EndState.SUCCEEDED, why="", final=True)
@@ -142,7 +149,8 @@ def drive(job: Job, attempt: Attempt) -> int:
             stopped = why == AS_ORDERED
             ending = End(state=EndState.STOPPED if stopped else EndState.LOST, why=why, final=stopped)
         except (ClusterError, DkvbError, JobsError, StoreError) as error:
-            ending = End(state=EndState.FAILED, why=str(error), final=error.final)
+            why = f"{error}{_of_workers(job, error)}"
+            ending = End(state=EndState.FAILED, why=why, final=error.final)
         except OSError as error:
             ending = End(state=EndState.FAILED, why=f"{type(error).__name__}: {error}")
         except Exception as error:  # a bug of ours, or of a library
@@ -157,12 +165,20 @@ def drive(job: Job, attempt: Attempt) -> int:
 def work(job: Job, attempt: Attempt, reporter: Reporter) -> None:
     """What `dkvb run` does, on the cluster that this process is part of."""
     assignment = job.assignment
-    plans = [make_plan(build(Spec, spec, ""), assignment.images) for spec in assignment.specs]
     root = place(assignment.root)
+    specs = [without_forgotten(build(Spec, spec, ""), root) for spec in assignment.specs]
+    plans = [make_plan(spec, assignment.images) for spec in specs]
     steps = sorted({f"{step.kind}/{step.digest}" for plan in plans for step in plan.steps})
     write_outputs(attempt, Outputs(root=str(root), steps=steps))
-    placement = Placement(address="auto", workers=assignment.workers, gpus=assignment.gpus)
+    placement = Placement(address="auto", workers=assignment.workers, gpus=assignment.gpus, python=assignment.python)
     execute(plans, root, placement, reporter)
+
+
+def _of_workers(job: Job, error: Exception) -> str:
+    """What else may be the reason that no worker came, where the interpreter of workers was named."""
+    if not isinstance(error, NoWorkers) or error.final or job.assignment.python is None:
+        return ""
+    return f"; or machines of the cluster have no {job.assignment.python} that its Ray can start workers with"
 
 
 def _leave(number: int, _frame: object) -> None:
@@ -172,8 +188,23 @@ def _leave(number: int, _frame: object) -> None:
 def main() -> None:
     """Drive the attempt that the command line names."""
     queue, name, number = sys.argv[1:]
-    job = find_job(place(queue), name)
-    sys.exit(drive(job, job.attempts[int(number) - 1]))
+    try:
+        job = find_job(place(queue), name)
+        attempt = job.attempts[int(number) - 1]
+    except (JobsError, StoreError) as error:
+        _cannot_begin(str(error), final=error.final)
+    except IndexError:
+        _cannot_begin(f"{queue}: {name} has no attempt {number}", final=True)
+    except OSError as error:
+        _cannot_begin(f"{queue}: {error.strerror or error}", final=False)
+    sys.exit(drive(job, attempt))
+
+
+def _cannot_begin(why: str, *, final: bool) -> NoReturn:
+    """End before anything is written: the queue cannot be read from here."""
+    here = f"as seen from {socket.gethostname()}, where the driver runs: you and the cluster must both reach the queue"
+    print(f"dkvb: {' '.join(why.split())} ({here})", file=sys.stderr, flush=True)
+    sys.exit(1 if final else AGAIN)
 
 
 if __name__ == "__main__":

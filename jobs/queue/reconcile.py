@@ -9,47 +9,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from cluster.errors import ClusterError
-from cluster.submit import Phase, RayJobs, ray_jobs
+from cluster.errors import ClusterError, SubmissionRefused
+from cluster.submit import Phase
 from jobs.errors import JobsError
+from jobs.queue.clusters import Clusters
 from jobs.queue.files import decide, end, find_job, read_queue
 from jobs.queue.job import STALE_S, Attempt, Job, StateName
 from jobs.queue.records import End, EndState
-from store.artefacts import Artefact
+from jobs.queue.verdict import lost, verdict, with_output
 from store.errors import StoreError
-from store.places import Place, place
-
-OUTPUT_LINES = 20
-"""Lines of a dead driver's output that are kept."""
+from store.places import Place
 
 REMEMBERED = 20
 """Lines that are remembered and not told again."""
 
 LOOK_S = 15.0
 """Seconds in which a living driver's heartbeat changes, whatever its clock says."""
-
-
-class Clusters:
-    """The job servers of one pass, by address; one that does not answer is told of once and left alone."""
-
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
-        self._servers: dict[str, RayJobs | None] = {}
-
-    def get(self, address: str) -> RayJobs | None:
-        """The job server at an address, or None."""
-        if address not in self._servers:
-            try:
-                self._servers[address] = ray_jobs(address)
-            except ClusterError as error:
-                self._tell(str(error))
-                self._servers[address] = None
-        return self._servers[address]
-
-    def lost(self, address: str, error: ClusterError) -> None:
-        """Leave alone one that answered before and does not now."""
-        self._tell(str(error))
-        self._servers[address] = None
 
 
 def reconcile(queue: Place, *, max_running: int, tell: Callable[[str], None]) -> dict[StateName, int]:
@@ -112,23 +87,34 @@ def start(job: Job, clusters: Clusters, tell: Callable[[str], None]) -> bool:
 
 
 def submit(job: Job, attempt: Attempt, clusters: Clusters, tell: Callable[[str], None]) -> None:
-    """Hand an attempt to its cluster; harmless where that was done already."""
-    address = attempt.decision.address
+    """Hand an attempt to its cluster; harmless where that was done already. One that it does not take has failed."""
+    asked, address = job.assignment, attempt.decision.address
     if (cluster := clusters.get(address)) is None:
         return
-    words = ["jobs.queue.driver", str(job.place.parent), job.id, str(attempt.number)]
+    queue = str(job.place.parent)
     try:
-        if cluster.submit(attempt.submission, words, variables={"DKVB_COMMIT": job.assignment.commit or ""}):
-            tell(f"{job.id}: attempt {attempt.number} submitted to {address}")
+        submitted = cluster.submit(
+            attempt.submission,
+            ["jobs.queue.driver", queue, job.id, str(attempt.number)],
+            # Ray remembers for minutes that an environment could not be set up; each attempt has one of its own.
+            variables={"DKVB_COMMIT": asked.commit or "", "DKVB_ATTEMPT": attempt.submission},
+            metadata={"job_name": asked.name, "root": asked.root, "queue": queue},
+            python=asked.python,
+        )
+    except SubmissionRefused as error:
+        conclude(job, attempt, End(state=EndState.FAILED, why=str(error), final=error.final), tell)
     except ClusterError as error:
         clusters.lost(address, error)  # the next pass submits it
+    else:
+        if submitted:
+            tell(f"{job.id}: attempt {attempt.number} submitted to {address}")
 
 
 def settle(job: Job, clusters: Clusters, tell: Callable[[str], None]) -> None:
     """See what became of the open attempt of a job: let it run, submit it, stop it, or say that it is dead."""
     attempt = job.open_attempt
     assert attempt is not None, "only an open attempt can be settled"
-    cluster, phase = ask(attempt, clusters, stop=job.is_to_stop)
+    cluster, phase = clusters.ask(attempt, stop=job.is_to_stop)
     job = find_job(job.place.parent, job.id)  # read after the cluster was asked: a driver says its end, then ends
     if (attempt := job.open_attempt) is None:
         return
@@ -137,42 +123,18 @@ def settle(job: Job, clusters: Clusters, tell: Callable[[str], None]) -> None:
         conclude(job, attempt, End(state=EndState.STOPPED, why="it had not started"), tell)
     elif cluster is not None and phase is None and attempt.start is None:
         submit(job, attempt, clusters, tell)
-    elif dead := why_dead(job, attempt, phase, answered=cluster is not None):
-        ask(attempt, clusters, stop=True)
-        if outputs_done(attempt):
-            ending = End(state=EndState.SUCCEEDED, why=f"its outputs stand, though {dead}")
-        elif job.is_to_stop:
-            ending = End(state=EndState.STOPPED, why=dead)
-        else:
-            ending = End(state=EndState.LOST, why=dead, output=last_output(cluster, attempt))
-        conclude(job, attempt, ending, tell)
-
-
-def ask(attempt: Attempt, clusters: Clusters, *, stop: bool) -> tuple[RayJobs | None, Phase | None]:
-    """Ask the cluster of an attempt; returns it and what it says, None for both where it does not answer.
-
-    stop: have the attempt ended there, unless it has.
-    """
-    address = attempt.decision.address
-    if (cluster := clusters.get(address)) is None:
-        return None, None
-    try:
-        phase = cluster.phase(attempt.submission)
-        if stop and phase is not None and phase.state != "ended":
-            cluster.stop(attempt.submission)
-    except ClusterError as error:
-        clusters.lost(address, error)
-        return None, None
-    return cluster, phase
+    elif phase is not None and phase.state == "ended":
+        conclude(job, attempt, with_output(verdict(job, attempt, phase), cluster, attempt), tell)
+    elif why := why_dead(job, attempt, phase, answered=cluster is not None):
+        clusters.ask(attempt, stop=True)
+        conclude(job, attempt, with_output(lost(job, attempt, why), cluster, attempt), tell)
 
 
 def why_dead(job: Job, attempt: Attempt, phase: Phase | None, *, answered: bool) -> str | None:
-    """Why an attempt without an end must be dead; None if it may live.
+    """Why an attempt must be dead whose end nobody has told of; None if it may live.
 
     phase: what its cluster says; answered: whether it says anything.
     """
-    if phase is not None and phase.state == "ended":
-        return f"its driver is gone ({phase.text})"
     beyond = attempt.silence(time.time())
     if beyond > 0:
         why = f"no heartbeat came ({beyond:.0f} s too long)"
@@ -196,26 +158,6 @@ def conclude(job: Job, attempt: Attempt, ending: End, tell: Callable[[str], None
     """Write the end of an attempt, unless its driver did so meanwhile."""
     if end(attempt, ending):
         tell(f"{job.id}: attempt {attempt.number} {ending.state}: {ending.why}")
-
-
-def outputs_done(attempt: Attempt) -> bool:
-    """Whether everything that an attempt was to make is done, as far as that can be seen from here."""
-    if attempt.outputs is None or not attempt.outputs.steps:
-        return False
-    try:
-        root = place(attempt.outputs.root)
-        return all(Artefact(root, *step.split("/")).done for step in attempt.outputs.steps)
-    except (OSError, StoreError):  # the next attempt sees
-        return False
-
-
-def last_output(cluster: RayJobs | None, attempt: Attempt) -> str:
-    """The last lines that a driver printed, where its cluster still has them: what it says before it has a log."""
-    try:
-        lines = cluster.output(attempt.submission).splitlines() if cluster is not None else []
-    except ClusterError:
-        lines = []
-    return "\n".join(lines[-OUTPUT_LINES:])
 
 
 def without_repeats(tell: Callable[[str], None]) -> Callable[[str], None]:

@@ -1,6 +1,7 @@
 """The files of a queue as records: anybody on a shared disk may have changed them, so each is checked as it is read."""
 
 import math
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -87,6 +88,8 @@ class Assignment(Signed):
     workers: int | None = None
     gpus: float | None = None
     """That each worker holds."""
+    python: str | None = None
+    """The interpreter of driver and workers, as the cluster's machines find it; None for theirs."""
     commit: str | None = None
     """Of the code that submitted it."""
 
@@ -105,6 +108,7 @@ class Assignment(Signed):
             "commit": content["commit"] is None or is_text(content["commit"]),
             "workers": content.get("workers") is None or is_whole(content["workers"], 1),
             "gpus": gpus is None or (isinstance(gpus, int | float) and math.isfinite(gpus) and gpus >= 0),
+            "python": content.get("python") is None or is_python(content["python"]),
             "time": is_time(content["time"]),
             "by": is_text(content["by"]),
         }
@@ -119,6 +123,7 @@ class Assignment(Signed):
             attempts=content["attempts"],
             workers=content.get("workers"),
             gpus=gpus,
+            python=content.get("python"),
             commit=content["commit"],
             time=content["time"],
             by=content["by"],
@@ -138,6 +143,7 @@ class Assignment(Signed):
             "attempts": self.attempts,
             "workers": self.workers,
             "gpus": self.gpus,
+            "python": self.python,
             "commit": self.commit,
         }
 
@@ -308,6 +314,11 @@ def is_whole(value: object, least: int = -(2**31)) -> bool:
 def is_text(value: object) -> bool:
     """Whether this is a text."""
     return isinstance(value, str)
+
+
+def is_python(value: object) -> bool:
+    """Whether this names an interpreter the same way wherever a process is started: a path from /, or a bare name."""
+    return isinstance(value, str) and value.isprintable() and re.fullmatch(r"/.*[^/]|[\w.+][\w.+-]*", value) is not None
 
 
 def is_step(value: object) -> bool:

@@ -1,13 +1,15 @@
 """The queue shown: one line per job, all of one job, and its log."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from jobs.queue.files import find_job, read_log
 from jobs.queue.job import Attempt, Job, StateName
+from jobs.queue.look import Seen, look
+from jobs.queue.reconcile import without_repeats
 from jobs.queue.records import Json
 from jobs.run.progress import Tally
 from store.artefacts import as_written
@@ -25,6 +27,9 @@ ORDER = (
 
 FOLLOW_S = 2.0
 """Seconds between two looks at a log that is followed."""
+
+ASK_S = 10.0
+"""Seconds between two questions to its cluster meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +55,14 @@ class Row:
         return {**asdict(self), "progress": {} if self.progress is None else asdict(self.progress)}
 
 
-def row(job: Job) -> Row:
+def row(seen: Seen) -> Row:
     """One job as a row."""
+    job = seen.job
     state, last = job.state(time.time()), job.attempts[-1] if job.attempts else None
     return Row(
         job=job.id,
         state=state.name,
-        why=state.why,
+        why=seen.note or state.why,
         priority=job.priority,
         attempts=len(job.attempts),
         submitted=_when(job.assignment.time),
@@ -66,7 +72,7 @@ def row(job: Job) -> Row:
     )
 
 
-def rows(jobs: list[Job]) -> list[Row]:
+def rows(jobs: Iterable[Seen]) -> list[Row]:
     """All jobs: those that run, then those that wait in the order they will start, then those that ended."""
     return sorted(map(row, jobs), key=lambda listed: ORDER.index(listed.state))
 
@@ -76,7 +82,7 @@ def as_text(table: list[Row]) -> str:
     width = max((len(each.job) for each in table), default=0)
     lines = []
     for each in table:
-        reason = _plain(each.why.partition("\n")[0])
+        reason = plain(each.why.partition("\n")[0])
         lines.append(
             f"{each.job:<{width}}  {each.state:<9}  priority {each.priority:>3}  attempts {each.attempts}  "
             f"{each.submitted}  {_progress(each) or reason}".rstrip()
@@ -90,26 +96,28 @@ def _progress(job: Row) -> str:
     return f"{job.progress.step} {job.progress.ended}/{job.progress.units}"
 
 
-def show(job: Job) -> dict[str, Any]:
-    """All that the files say of a job, as JSON."""
+def show(seen: Seen) -> dict[str, Any]:
+    """All that is known of a job, as JSON."""
+    job = seen.job
     return {
-        **row(job).to_json(),
+        **row(seen).to_json(),
         "asked": job.assignment.to_json(),
         "orders": [command.to_json() for command in job.commands],
         "tries": [_attempt(attempt) for attempt in job.attempts],
     }
 
 
-def show_text(job: Job) -> str:
-    """All that the files say of a job, for people; raises: NotARoot for a spec without a name."""
-    state, assignment = job.state(time.time()), job.assignment
+def show_text(seen: Seen) -> str:
+    """All that is known of a job, for people; raises: NotARoot for a spec without a name."""
+    job, assignment, about = seen.job, seen.job.assignment, row(seen)
     with as_written(job.place):
         specs = ", ".join(spec["name"] for spec in assignment.specs)
     lines = [
-        f"{job.id}: {state.name}{f', {_plain(state.why)}' if state.why else ''}",
+        f"{job.id}: {about.state}{f', {plain(about.why)}' if about.why else ''}",
         f"  root       {assignment.root}",
         f"  images     {assignment.images or 'bundled'}",
         f"  cluster    {assignment.address}",
+        *([f"  python     {assignment.python}"] if assignment.python else []),
         f"  specs      {specs}",
         f"  priority   {job.priority}",
         f"  submitted  {_when(assignment.time)} by {assignment.by}",
@@ -118,7 +126,7 @@ def show_text(job: Job) -> str:
     for attempt in job.attempts:
         lines.append(f"  attempt {attempt.number}  {_attempt_line(attempt)}")
         output = (attempt.end.output if attempt.end is not None else None) or ""
-        lines += [f"    | {_plain(line)}" for line in output.splitlines()]
+        lines += [f"    | {plain(line)}" for line in output.splitlines()]
     return "\n".join(lines)
 
 
@@ -128,16 +136,26 @@ def log_lines(job: Job) -> Iterator[Json]:
         yield from read_log(attempt)
 
 
-def follow(queue: Place, name: str) -> Iterator[Json]:
-    """The log as it grows, until the job has ended."""
-    shown = 0
+def follow(queue: Place, name: str, tell: Callable[[str], None]) -> Iterator[Json]:
+    """The log as it grows, until the job has ended, by its files or by what its cluster knows.
+
+    tell: is given a line, once, where the cluster does not answer, and one where a driver said no word of its end.
+    """
+    shown, tell = 0, without_repeats(tell)
+    asked = time.monotonic()
     while True:
-        job = find_job(queue, name)
-        ended = job.state(time.time()).name.has_ended  # before the log is read for good
+        seen = Seen(job=find_job(queue, name))
+        if time.monotonic() - asked > ASK_S:
+            (seen,) = look([seen.job], tell)
+            asked = time.monotonic()
+        job, state = seen.job, seen.job.state(time.time())
+        ended = state.name.has_ended  # before the log is read for good
         lines = list(log_lines(job))
         yield from lines[shown:]
         shown = len(lines)
         if ended:
+            if seen.ending is not None:
+                tell(f"{job.id}: {state.name}: {plain(state.why)}")
             return
         time.sleep(FOLLOW_S)
 
@@ -154,7 +172,7 @@ def _log_text(line: Json) -> str:
     numbers = {key: line[key] for key in ("unit", "seconds", "worker", "units", "standing") if key in line}
     parts = " ".join(f"{key}={value}" for key, value in numbers.items())
     head = f"{_when(line['time'])} {line['attempt']} {line['event']:<11}"
-    return " ".join(part for part in (head, line.get("step", ""), parts, _plain(line.get("text", ""))) if part)
+    return " ".join(part for part in (head, line.get("step", ""), parts, plain(line.get("text", ""))) if part)
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:
@@ -175,11 +193,11 @@ def _attempt_line(attempt: Attempt) -> str:
         text += f", run by {attempt.start.by}"
     if attempt.end is not None:
         text += f", {attempt.end.state} {_when(attempt.end.time)}"
-        text += f": {_plain(attempt.end.why)}" if attempt.end.why else ""
+        text += f": {plain(attempt.end.why)}" if attempt.end.why else ""
     return text
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Words from files and clusters for a terminal: no control characters, lines below the first indented."""
     lines = ["".join(char for char in line if char.isprintable()) for line in text.splitlines()]
     return "\n      ".join(lines)

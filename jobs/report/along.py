@@ -81,12 +81,12 @@ def has_nulls(rows: pl.DataFrame, columns: Sequence[str]) -> bool:
 def explored(
     swept: Swept,
     alike: Mapping[int, Sequence[tuple[int, int]]],
-    losers: Mapping[tuple[str, int], Sequence[Hit]] = MappingProxyType({}),
+    losers: Mapping[tuple[str, int], Sequence[Sequence[Hit]]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """What the script of the page reads: every class along N, as counts.
 
     alike: class -> the classes that share most activations with it, in per cent.
-    losers: method and class -> the classes that lose most at the N of the rule (`jobs.report.hit.hit`).
+    losers: method and class -> for each N the classes that lose most (`jobs.report.hit.hit`).
     """
     others = sum(swept.items["test"])
     return {
@@ -108,7 +108,9 @@ def kept(budgets: int, rule: int | None, most: int) -> list[int]:
     return sorted({*places, *([] if rule is None else [rule])})
 
 
-def explored_rows(swept: Swept, method: str, losers: Mapping[tuple[str, int], Sequence[Hit]]) -> list[dict[str, Any]]:
+def explored_rows(
+    swept: Swept, method: str, losers: Mapping[tuple[str, int], Sequence[Sequence[Hit]]]
+) -> list[dict[str, Any]]:
     """One row a class, of the first seed."""
     most = max(3, POINTS // (len(swept.names) * len(swept.methods)) - 1)
     rows = swept.rows.filter(pl.col("method") == method)
@@ -136,7 +138,7 @@ def explored_rows(swept: Swept, method: str, losers: Mapping[tuple[str, int], Se
                     None if lost is None else other for other, lost in zip(part["worst_neighbour"], damage, strict=True)
                 ],
                 "damage": [max(lost or 0, 0) for lost in damage],
-                **({"hit": [list(one) for one in losers[method, k]]} if (method, k) in losers else {}),
+                **({"hit": [losers[method, k][place] for place in places]} if (method, k) in losers else {}),
             }
         )
     return made

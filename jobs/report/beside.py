@@ -21,8 +21,9 @@ from jobs.report.records import (
     number_cell,
     text_cell,
 )
-from jobs.results.compare_tables import FEW_SEEDS, OTHER_KEYS, attacks_table, compare_table, costs_table
+from jobs.results.compare_tables import FEW_SEEDS, attacks_table, compare_table, costs_table, labels_of
 from jobs.results.experiment import Experiment
+from jobs.results.sweep_tables import percent
 from store.artefacts import Artefact
 
 MASKS = ("uva by tau", "uva", "uve")
@@ -35,7 +36,7 @@ METHODS = {"none": "none (the model before)", "retrain": "retrained without the 
 
 def done(experiment: Experiment, kind: str) -> bool:
     """Whether every step of a kind is in the plan and finished."""
-    labels = [label for label in experiment.steps if label.partition("[")[0] == kind and label != OTHER_KEYS]
+    labels = labels_of(experiment, kind)
     return bool(labels) and all(Artefact(experiment.root, kind, experiment.steps[label]).done for label in labels)
 
 
@@ -96,17 +97,12 @@ def probe_rows(attacks: pl.DataFrame) -> list[list[Cell]]:
         rows.append(
             [
                 text_cell(reads),
-                number_cell(per_cent(was), 1),
-                number_cell(per_cent(masked["value"]), 1, detail=by),
-                number_cell(per_cent(masked["oracle"]), 1),
+                number_cell(percent(was), 1),
+                number_cell(percent(masked["value"]), 1, detail=by),
+                number_cell(percent(masked["oracle"]), 1),
             ]
         )
     return rows
-
-
-def per_cent(share: float | None) -> float | None:
-    """A share in per cent."""
-    return None if share is None else 100 * share
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,5 +257,5 @@ def attack_table(id: str, caption: str, attacks: pl.DataFrame, *, folded: bool) 
 
 def read_attacks(experiment: Experiment) -> pl.DataFrame | None:
     """The table of attacks, where everything it is made of is finished."""
-    kinds = ["compare", *(["lira"] if "lira" in experiment.steps else [])]
-    return attacks_table(experiment) if all(done(experiment, kind) for kind in kinds) else None
+    kinds = [kind for kind in ("compare", "solved", "lira") if labels_of(experiment, kind)]
+    return attacks_table(experiment) if kinds and all(done(experiment, kind) for kind in kinds) else None

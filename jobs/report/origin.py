@@ -167,10 +167,11 @@ def seconds(made: Sequence[Made], swept: Swept | None) -> list[Taken]:
         "embeddings": "images through the backbone",
         "keys": "keys fitted",
         "codes": "codes",
-        "values": "values trained",
+        "sums": "sums over the training items",
+        "values": "values trained, or solved for",
         "counts": "counts",
         "neighbours": "nearest keys in order",
-        "linear": "linear head trained",
+        "linear": "linear head trained, or solved for",
         "sweep": "sweep: every class at every N of the grid",
         "sets": "sweep: sets of classes at every N of the grid",
     }

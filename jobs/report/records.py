@@ -203,7 +203,7 @@ def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
 
 
 def percent(value: float | None, digits: int = 2) -> str:
-    """The same with its sign, on one line."""
+    """A number that is one of per cent already, with its sign, on one line of a page."""
     return NOTHING if value is None else f"{number(value, digits)}\N{NO-BREAK SPACE}%"
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.printable import per_cent
+
 WIDTH = 360
 """Of every drawing: a phone's, so that texts keep their size there."""
 ROW = 24
@@ -261,8 +263,8 @@ def heat(*, id: str, title: str, description: str, names: Sequence[str], shares:
                 pen.shapes.append(Shape("rect", box | {"class": "empty"}))
                 continue
             shade = round(0.06 + 0.94 * float(shares[a, b]) / (most or 1), 2)
-            tip = f"{names[a]} and {names[b]}: {100 * shares[a, b]:.1f} %"
+            tip = f"{names[a]} and {names[b]}: {per_cent(shares[a, b], 1)}"
             pen.shapes.append(Shape("rect", box | {"class": "heat a", "fill-opacity": shade}, tip=tip))
     bottom = place(4 + side * v)
-    pen.text(LABELS, bottom + 14, f"in the order of the rows; darkest: {100 * most:.1f} %")
+    pen.text(LABELS, bottom + 14, f"in the order of the rows; darkest: {per_cent(most, 1)}")
     return Drawing(id=id, title=title, description=description, height=bottom + 22, shapes=pen.shapes)

@@ -82,6 +82,11 @@ class Swept:
         """Rows of `classes` of one method."""
         return self.classes.filter(pl.col("method") == method).to_dicts()
 
+    def grid(self, method: str, k: int) -> list[int]:
+        """Every N that a class was swept at, increasing, by the lowest seed."""
+        rows = self.rows.filter(pl.col("method") == method, pl.col("class") == k)
+        return rows.filter(pl.col("seed") == rows["seed"].min())["budget"].sort().to_list()
+
     def total(self, method: str) -> dict[str, Any]:
         """The row of `summary`."""
         return self.summary.filter(pl.col("method") == method).row(0, named=True)

@@ -20,28 +20,61 @@ from jobs.results.formats import note
 from jobs.results.headline import before as of_model
 from jobs.rows import read_rows
 from jobs.step import SPLITS
-from store.columns import ATTACKS, COMPARE_TABLES, COSTS, SCOPE
+from store.artefacts import as_written
+from store.columns import ATTACKS, BESIDE, COMPARE_TABLES, COSTS, SCOPE
 
-OTHER_KEYS = "compare[@other keys]"
-"""Label of the comparison on keys that were fitted on another data set."""
+OTHER_KEYS = "[@other keys]"
+"""End of the labels of comparisons on keys that were fitted on another data set."""
 
 NOT_RANKED = ("none", "retrain")
 """The model before, and the oracle that the others are measured by."""
 
+KINDS = dict.fromkeys(("compare", "attacks", "beside"), ("compare", "solved"))
+"""Steps that write a table; the others are of the compare step alone."""
 
-def budget_indexes(experiment: Experiment, kind: str) -> list[str]:
-    """Labels of a kind of step; raises: BadRequest where the spec asked for none."""
-    labels = [label for label in experiment.steps if label.partition("[")[0] == kind and label != OTHER_KEYS]
-    if not labels:
-        raise BadRequest(f"{experiment.name}: nothing was compared: its spec has no [compare] (docs/format.md)")
-    return labels
+ITS_OWN, OTHERS, RULE = "the class's training items", "other classes", "a rule without labels"
+
+CHOSEN_BY: dict[str, str] = {
+    **dict.fromkeys(("scrub", "neggrad+", "finetune", "ssd"), f"{OTHERS}, epoch by {ITS_OWN}"),
+    "scrub+r": f"{OTHERS}, epoch by its test items",
+    **dict.fromkeys(("uva", "uva per codebook", "uve", "uva zero", "uva drop", "random"), ITS_OWN),
+    "uva by tau": RULE,
+}
+"""What chose N or settings; of methods that are not named there is nothing to choose."""
+
+
+def labels_of(experiment: Experiment, kind: str) -> list[str]:
+    """Labels of a kind of step, those on keys of another data set left out; none where the spec asked for none."""
+    return [label for label in experiment.steps if label.partition("[")[0] == kind and not label.endswith(OTHER_KEYS)]
+
+
+def asked_labels(experiment: Experiment, *kinds: str) -> list[str]:
+    """Labels of some kinds of step; raises: BadRequest where the spec asked for none."""
+    if labels := [label for kind in kinds for label in labels_of(experiment, kind)]:
+        return labels
+    if labels_of(experiment, "solved"):
+        raise BadRequest(
+            f"{experiment.name}: [compare] names no trained heads, and only these have this table; "
+            'add "linear" and "values" to compare.heads, and run it again'
+        )
+    raise BadRequest(f"{experiment.name}: nothing was compared: its spec has no [compare] (docs/format.md)")
 
 
 def rows_of(experiment: Experiment, table: str) -> pl.DataFrame:
-    """All rows of one of the compare step's tables, of all seeds."""
-    schema = COMPARE_TABLES[table]
-    parts = [experiment.artefact(label).path / f"{table}.parquet" for label in budget_indexes(experiment, "compare")]
-    return pl.concat([read_rows(part, schema) for part in parts])
+    """All rows of one of the tables of comparisons (`store.columns`), of all seeds and heads."""
+    schema = BESIDE if table == "beside" else COMPARE_TABLES[table]
+    labels = asked_labels(experiment, *KINDS.get(table, ("compare",)))
+    paths = [experiment.artefact(label).path / f"{table}.parquet" for label in labels]
+    if table == "beside" and not says_heads(experiment):
+        return pl.DataFrame(schema=schema)
+    return pl.concat([read_rows(path, schema) for path in paths])
+
+
+def says_heads(experiment: Experiment) -> bool:
+    """Whether the spec names the heads that are compared, so that more is measured of them (docs/comparison.md)."""
+    with as_written(experiment.path):
+        compared = experiment.spec.get("compare")
+        return compared is not None and compared.get("heads") is not None
 
 
 def attack_rows(experiment: Experiment) -> pl.DataFrame:
@@ -61,6 +94,9 @@ def compare_table(experiment: Experiment) -> pl.DataFrame:
     rows = rows.join(before, on=["class", "seed", "head"])
     sizes = items_of(experiment)
     rows = rows.join(sizes, on="class", how="left", maintain_order="left")
+    keys = ["class", "seed", "head", "method"]
+    more = rows_of(experiment, "beside").select(*keys, "tow_test", "ece", "member_auc")
+    rows = rows.join(more, on=keys, how="left", maintain_order="left")
     change = 100 * (pl.col("test_retain") - pl.col("retain_before"))
     table = rows.group_by("head", "method", maintain_order=True).agg(
         pl.len().alias("runs"),
@@ -82,8 +118,12 @@ def compare_table(experiment: Experiment) -> pl.DataFrame:
         pl.col("aus").mean().alias("AUS"),
         pl.col("js_forget").mean().alias("JS"),
         pl.col("tow_kv").mean().alias("ToW to KV"),
+        pl.col("tow_test").mean().alias("ToW on test"),
+        pl.col("ece").mean().alias("ECE"),
+        pl.col("member_auc").mean().alias("membership AUC"),
         pl.col("tow").mean().alias("ToW"),
     )
+    table = table.insert_column(2, table["method"].replace_strict(CHOSEN_BY, default="").alias("chosen by"))
     bounds = ranked(rows, "tow").rename({"low": "ToW low", "high": "ToW high"})
     return table.join(bounds, on=["head", "method"], maintain_order="left").sort("head", maintain_order=True)
 
@@ -183,19 +223,26 @@ def selection_table(experiment: Experiment) -> pl.DataFrame:
 
 
 def costs_table(experiment: Experiment) -> pl.DataFrame:
-    """One row per head and method: what one request cost."""
-    budget_indexes(experiment, "costs")
-    return read_rows(experiment.artefact("costs").path / "costs.parquet", COSTS)
+    """One row per head and method: what one request cost, and beside it what retraining the same head costs."""
+    asked_labels(experiment, "costs")
+    rows = read_rows(experiment.artefact("costs").path / "costs.parquet", COSTS)
+    place = rows.columns.index("retrain_ratio")
+    return rows.insert_column(place, (rows["seconds"] * rows["retrain_ratio"]).alias("retrain_seconds"))
 
 
 def scope_table(experiment: Experiment) -> pl.DataFrame:
     """One row per forget set, head and method; keys fitted on another data set are of kind "keys other"."""
-    budget_indexes(experiment, "scope")
+    asked_labels(experiment, "scope")
     rows = read_rows(experiment.artefact("scope").path / "scope.parquet", SCOPE)
-    if OTHER_KEYS not in experiment.steps:
+    others = [f"{kind}{OTHER_KEYS}" for kind in ("compare", "solved")]
+    parts = [
+        read_rows(experiment.artefact(label).path / "compare.parquet", COMPARE_TABLES["compare"])
+        for label in others
+        if label in experiment.steps
+    ]
+    if not parts:
         return rows
-    path = experiment.artefact(OTHER_KEYS).path / "compare.parquet"
-    other = read_rows(path, COMPARE_TABLES["compare"]).filter(pl.col("head") == "values")
+    other = pl.concat(parts).filter(pl.col("head").str.starts_with("values"))
     other = other.with_columns(
         pl.lit("keys other").alias("kind"), pl.lit(1.0).alias("size"), pl.col("name").alias("names")
     )
@@ -210,6 +257,7 @@ TABLES: dict[str, Callable[[Experiment], pl.DataFrame]] = {
     "costs": costs_table,
     "scope": scope_table,
     "compare_rows": lambda experiment: rows_of(experiment, "compare"),
+    "beside_rows": lambda experiment: rows_of(experiment, "beside"),
     "attacks_rows": attack_rows,
     "selection_rows": lambda experiment: rows_of(experiment, "selection"),
 }
@@ -229,9 +277,13 @@ NOTES = {
         FEW_SEEDS,
         "ToW low, ToW high: of the mean. behind, at least: difference from the best mean of the head and its lower "
         "bound, paired by class and seed; best: that bound is not above 0. Masks have tried every N of their grid on "
-        "the class's training items, but for uva by tau. runs: a class and a seed each. Classes that a model never "
-        "knew (no test item right before) are left out. ToW, JS: nearness to the head that was trained without the "
-        "class (docs/format.md); KV: whose keys never saw it either.",
+        "the class's training items, but for uva by tau: read what was chosen by the same side by side. runs: a class "
+        "and a seed each. Classes that a model never knew (no test item right before) are left out. ToW, JS: nearness "
+        "to the head of the same kind that never saw the class (docs/format.md); KV: whose keys never saw it either; "
+        "on test: of test items alone. ECE: calibration on the other classes' test items. membership AUC: loss of all "
+        "training items against all test items; that of none is what the head leaks before anything is forgotten. "
+        "exact: the class leaves the sums. uve all on values-lda: all its pairs are masked, which does not make these "
+        "values forget: masks are refused there.",
     ),
     "oracle_gap": note(
         WORDS, "oracle V: trained without the class on the same keys; oracle KV: with keys that never saw it either."
@@ -242,6 +294,12 @@ NOTES = {
         FEW_SEEDS,
         "low, high: of the difference, paired by class and seed.",
     ),
+    "costs": note(
+        "seconds: of one request, median of warm runs; retrain_seconds: of retraining the same head, or of solving for "
+        "it from new sums. uva takes N by a rule, uve all examples; those by sweep choose N on the class's "
+        "training items, and that time is counted. Tuning of baselines on other classes comes before a "
+        "request, and is not counted.",
+    ),
     "selection": note(
         WORDS,
         "weight, tau: the rule takes pairs by hits of the class less weight times hits of the others, up to the share "
@@ -250,7 +308,8 @@ NOTES = {
     "scope": note(
         WORDS,
         "Instances are stopped where AUS is best, which drives the forgotten items towards 0, where the oracle still "
-        "knows many of them: no claim on instances can be read off these rows.",
+        "knows many of them: no claim on instances can be read off these rows. Those to held-out are stopped where the "
+        "accuracy on forgotten items meets that on half of the class's test items, which are in none of their figures.",
     ),
 }
 """Printed below a table in Markdown."""

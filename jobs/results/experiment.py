@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dkvb.checkpoint import identity, read_header
+from dkvb.orders import RANKS
 from jobs.errors import BadRequest, nearest
 from store.artefacts import Artefact, as_written, open_root, read_record, write_record
 from store.files import names
@@ -48,6 +49,12 @@ class Experiment:
                 f"(`dkvb status {self.root}` shows how far it is)"
             )
         return artefact
+
+    @property
+    def rank(self) -> str:
+        """What the sweep ranks pairs by in Unlearning via Activations, one of `dkvb.orders.RANKS`."""
+        with as_written(self.path):
+            return str((self.spec["sweep"].get("uva") or {}).get("rank") or RANKS[0])
 
     @property
     def classes(self) -> list[str]:

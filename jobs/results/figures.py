@@ -10,20 +10,26 @@ from jobs.errors import BadRequest
 from jobs.printable import shown
 from jobs.results.headline import at_rule
 from jobs.results.words import ITEMS, METHODS
-from store.files import write_atomic
+from store.files import exists, read_bytes, write_atomic
 from store.places import Place
 
 LEGEND = 10
 """Most classes that get a colour and a name of their own."""
 
 
-def figure(rows: pl.DataFrame, path: Place, *, title: str) -> None:
+def shows(path: Place, made_of: str) -> bool:
+    """Whether a figure is there, and was drawn of this."""
+    return exists(path) and made_of.encode() in read_bytes(path)
+
+
+def figure(rows: pl.DataFrame, path: Place, *, title: str, made_of: str = "") -> None:
     """Retain against forget accuracy along N: one line per class, one column per method, the class's test items above.
 
     Below are its training items, which a request is about; the retain accuracy is that of test items in both. A ring
     marks each class at the N of the rule, which no test item chooses.
 
     rows: the sweep's table; of several seeds the first is drawn.
+    made_of: is kept in the file (a PNG), for `shows`.
     raises: BadRequest when matplotlib is not installed.
     """
     try:
@@ -60,7 +66,8 @@ def figure(rows: pl.DataFrame, path: Place, *, title: str) -> None:
     held = f"ring: the smallest N that holds {100 * TAU:g} % of the class's training activations"
     drawn.suptitle(f"{title}\n{held}", fontsize=10)
     buffer = io.BytesIO()
-    drawn.savefig(buffer, format=path.suffix[1:] or "png", dpi=160)
+    form = path.suffix[1:] or "png"
+    drawn.savefig(buffer, format=form, dpi=160, metadata={"Comment": made_of} if made_of else None)
     write_atomic(path, buffer.getvalue())
 
 

@@ -109,6 +109,9 @@ WORDS: dict[str, Head] = {
     "retain after": Head("others after %"),
     "retain change": Head("others change"),
     "retain change worst": Head("others change, worst"),
+    # Beside the change of the others.
+    "change sd": Head("± sd"),
+    "change worst": Head("worst"),
     "retain change sd": Head("others change, sd"),
     "retain change ± 95 % over items": Head("others change ± 95 % over test items"),
     "retain change ± 95 % over classes": Head("others change ± 95 % over classes"),

@@ -8,6 +8,6 @@ SETS_TABLES = ["sets", "sets_rows"]
 
 COMPARE_TABLES = [
     *("compare", "oracle_gap", "attacks", "selection", "costs", "scope"),
-    *("compare_rows", "attacks_rows", "selection_rows"),
+    *("compare_rows", "beside_rows", "attacks_rows", "selection_rows"),
 ]
 """Of `jobs.results.compare_tables`."""

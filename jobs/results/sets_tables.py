@@ -152,12 +152,48 @@ TABLES: dict[str, Callable[[Experiment], pl.DataFrame]] = {
 }
 """The tables there are, by name; `sets_rows` as they are stored, each row with the members of its set."""
 
+LONGEST = 20
+"""Characters of the names of a set in the table for people."""
+
+
+def set_text(draws: int, named: str | None) -> str:
+    """Which sets a row is of, for people."""
+    if named is None:
+        return f"{draws} random"
+    return named if len(named) <= LONGEST else f"{named[: LONGEST - 1]}…"
+
+
+def for_readers(table: pl.DataFrame) -> pl.DataFrame:
+    """What people read of the table `sets`, in the width of a page: what was forgotten, and what it cost.
+
+    table: as of `by_size`.
+    returns: method, size, set, forgotten (how many of those that were known), never known (where any were not), train
+    after, test before, test after, retain change, change sd, change worst.
+    """
+    rows = table.select("draws", "named set", "forgotten", "sweeps", "never known").iter_rows()
+    cells = [(set_text(draws, named), f"{gone} of {runs - never}") for draws, named, gone, runs, never in rows]
+    sets, forgotten = zip(*cells, strict=True) if cells else ((), ())
+    return table.select(
+        "method",
+        "size",
+        pl.Series("set", sets, pl.String),
+        pl.Series("forgotten", forgotten, pl.String),
+        *(["never known"] if table["never known"].sum() else []),
+        *("train after", "test before", "test after", "retain change"),
+        pl.col("retain change sd").alias("change sd"),
+        pl.col("retain change worst").alias("change worst"),
+    )
+
+
+FOR_READERS = {"sets": for_readers}
+"""Tables of which people are shown a part; programs get all of it."""
+
 NOTES = {
     "sets": f"""The classes of a set are forgotten together, at the smallest N whose masked pairs hold {100 * TAU:g} %
 of the set's training activations (uve: N examples of each class): no test item and no prediction chooses it. Percent;
-changes in points. A row without names of classes is of all random sets of its size: means; sd is over draws, seeds of
-uve averaged; worst: of a set. Within a draw larger sets hold the smaller. right, items: of all these sets together, so
-an item counts once for each set that it is in. forgotten: at most 0.5 % left on training and on test items. Sets of
-which nothing was known before are counted apart. `--table sets_rows` has every N, and the members of each set.""",
+changes in points. A row of random sets has their means; sd is over draws, seeds of uve averaged; worst: of a set. In a
+draw larger sets hold the smaller. forgotten: at most 0.5 % left on training and on test items. Sets of which nothing
+was known before are counted apart. `--json` has more columns: counts, worst sets, all that is told of the others, N;
+`--table sets_rows` has every N, and the members of each set.""",
 }
 """Printed below a table in Markdown."""

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from dkvb.orders import CONTRAST
+
 
 @dataclass(frozen=True, slots=True)
 class Method:
@@ -17,6 +19,18 @@ class Method:
 
 METHODS = {
     "uva": Method("via Activations", "the most activated pairs of the class go first", "pairs", "activated pairs"),
+    "uva-values": Method(
+        "via Activations, by votes",
+        "the pairs that vote most for the class go first",
+        "pairs",
+        "pairs that vote for it",
+    ),
+    "uva-contrast": Method(
+        "via Activations, by contrast",
+        f"the most activated pairs go first, each hit of another class counted as -{CONTRAST:g}",
+        "pairs",
+        "pairs of positive contrast",
+    ),
     "uve": Method("via Examples", "the pairs of one example after another go", "examples", "training items"),
 }
 

@@ -19,13 +19,18 @@ class Placement:
     workers: int | None = None
     gpus: float | None = None
     """Held by each worker of a step that computes on GPUs."""
+    python: str | None = None
+    """The interpreter of the workers; None for that of the cluster."""
     serial: bool = False
     """In this process, without Ray."""
 
 
-def execute(plans: Sequence[Plan], root: Place, placement: Placement, progress: Progress) -> None:
+def execute(
+    plans: Sequence[Plan], root: Place, placement: Placement, progress: Progress, *, recorded: bool = True
+) -> None:
     """Run or resume experiments in a session of their own; where all is done, no cluster is started for it.
 
+    recorded: as of `run`.
     raises: as `run` and `session`.
     """
     root = open_root(root, create=True)
@@ -34,6 +39,7 @@ def execute(plans: Sequence[Plan], root: Place, placement: Placement, progress: 
         address=placement.address,
         workers=placement.workers,
         gpus=placement.gpus,
+        python=placement.python,
         serial=placement.serial or done,
     ) as executor:
-        run(plans, root, executor, progress)
+        run(plans, root, executor, progress, recorded=recorded)

@@ -16,9 +16,10 @@ from typing import Any
 
 from cluster.unit_map import Event, Executor, Outcome, Policy
 from dkvb.errors import DkvbError
-from jobs import coordinates
+from jobs import coordinates, destroying
 from jobs.errors import BadRequest, BadSpec, StepFailed
 from jobs.images.splits import check_manifests
+from jobs.memory import sizes_of
 from jobs.plan.plan import Plan, waves
 from jobs.printable import shown
 from jobs.provenance import surroundings
@@ -45,15 +46,20 @@ REFUSALS = (BadSpec, BadRequest, DkvbError, ImageDataError)
 """Errors of a spec that asks for what cannot be: they end one experiment or one step, and hold up no other."""
 
 
-def run(plans: Sequence[Plan], root: Place, executor: Executor, progress: Progress) -> None:
+def run(plans: Sequence[Plan], root: Place, executor: Executor, progress: Progress, *, recorded: bool = True) -> None:
     """Run or resume experiments; what they share is done once.
 
+    recorded: write down first which artefacts make up each experiment; otherwise what stands there stays.
     raises: StepFailed when units failed, after all others that could be done were done; StoreError; ClusterError.
     """
     root = absolute(open_root(root, create=True))  # Workers have working directories of their own.
-    for plan in plans:
+    destroying.finish(root)
+    for plan in plans if recorded else ():
         if changed := record(plan, root):
             progress.note(f"{plan.spec.name} ran here before with another spec or other images: {', '.join(changed)}")
+        steps = plan.digests()
+        if forgot := destroying.forgot(root, steps.get("manifest[train]", ""), steps.get("values", "")):
+            progress.note(f"{plan.spec.name}: {forgot}")
     run_steps(waves(plans)[0], root, executor, progress)  # the manifests, and nothing else: nothing waits for less
     sound: list[Plan] = []
     refused: list[Exception] = []
@@ -168,17 +174,18 @@ def run_steps(steps: Mapping[str, Step], root: Place, executor: Executor, progre
         for open_step in open_steps.values():
             if not open_step.open:
                 close(open_step, progress, notes)
+        split = any(each.open for each in open_steps.values()) and executor.holds_gpus()
         for on_gpu in (True, False):  # GPU workers, and the nodes that they are on, can go before the others begin
-            alike = {label: each for label, each in open_steps.items() if STEPS[each.step.kind].ON_GPU is on_gpu}
+            alike = {
+                label: each for label, each in open_steps.items() if (split and STEPS[each.step.kind].ON_GPU) is on_gpu
+            }
             for open_step in map_units(alike, executor, progress, apart=shared, on_gpu=on_gpu):
                 close(open_step, progress, notes)
     failed = [open_step for open_step in open_steps.values() if open_step.failed]
     if failed:
         causes = [outcome.exception for open_step in failed for outcome in open_step.failed]
         raise StepFailed(
-            "\n".join(
-                [*map(report, failed), "what was finished is kept; fix the cause and run the same command again"]
-            ),
+            "\n".join([*reports(failed), "what was finished is kept; fix the cause and run the same command again"]),
             unreachable=all(isinstance(cause, ConnectionError) for cause in causes),
         )
     if refused:
@@ -193,7 +200,10 @@ def begin(label: str, step: Step, task: Task[Any], progress: Progress) -> OpenSt
         total = len(output.units() or [])
         progress.step(label, total, total)
         progress.done(label, 0.0)
+        if text := destroying.destroyed(output):
+            progress.note(f"{label}: {text}")
         return None
+    destroying.check_not_destroyed(output)
     output.prepare(step.identity)
     if (units := output.units()) is None:
         units = list(STEPS[step.kind].prepare(task))
@@ -222,6 +232,7 @@ def map_units(
     todo = sorted((each for each in open_steps.values() if each.open), key=lambda each: len(each.open))
     if not todo:
         return
+    root = todo[0].task.output.root
     leases = {
         f"{each.label}/{unit}": STEPS[each.step.kind].LEASE_S
         for each in todo
@@ -235,7 +246,9 @@ def map_units(
 
     factory = partial(open_units, {each.label: (each.step.kind, each.task) for each in todo})
     policy = Policy(leases=leases, deadline_s=DEADLINE_S)
-    for outcome in executor.map(factory, list(leases), policy=policy, on_event=log, on_gpu=on_gpu):
+    memory = max(STEPS[each.step.kind].memory(each.step.asks, sizes_of(each.step, root)) for each in todo)
+    mapped = executor.map(factory, list(leases), policy=policy, on_event=log, on_gpu=on_gpu, memory=memory)
+    for outcome in mapped:
         label, _, unit = outcome.unit.rpartition("/")
         open_step, outcome.unit = open_steps[label], unit
         open_step.open.discard(unit)
@@ -326,10 +339,25 @@ def unit_event(outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def reports(failed: Sequence[OpenStep]) -> list[str]:
+    """What failed, and why; steps of a single unit are told by their cause alone, once where several have the same."""
+    alone: dict[str, list[str]] = {}
+    for one in failed:
+        if len(one.units) == 1:
+            alone.setdefault(reason(one.failed[0]), []).append(one.label)
+    told = [f"{' and '.join(labels)}: {text}" for text, labels in alone.items()]
+    return [*told, *(report(one) for one in failed if len(one.units) > 1)]
+
+
 def report(open_step: OpenStep) -> str:
-    """Which units of a step failed, and why."""
+    """Which units of a step failed, and why; of a step of one unit that alone."""
     failed = open_step.failed
-    lines = [f"  {outcome.unit}: {outcome.error} (attempts: {outcome.attempts})" for outcome in failed[:SHOWN]]
+    lines = [f"  {outcome.unit}: {reason(outcome)}" for outcome in failed[:SHOWN]]
     if len(failed) > SHOWN:
         lines.append(f"  and {len(failed) - SHOWN} more")
     return "\n".join([f"{open_step.label}: {len(failed)} of {len(open_step.units)} units failed", *lines])
+
+
+def reason(outcome: Outcome) -> str:
+    """Why a unit failed, and how often it was tried if more than once."""
+    return f"{outcome.error} (attempts: {outcome.attempts})" if outcome.attempts > 1 else str(outcome.error)

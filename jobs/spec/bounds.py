@@ -1,6 +1,7 @@
-"""Checks of what a spec says, in one form: which key, what was found, what was expected."""
+"""Bounds of what a spec says: whole numbers that tables can hold, and keys of a table that do not go together."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from jobs.errors import BadSpec
 
@@ -14,20 +15,29 @@ def check(holds: bool, message: str) -> None:  # noqa: FBT001 - reads as a sente
         raise BadSpec(message)
 
 
-def check_range(where: str, found: int, *, least: int, most: int = MOST) -> None:
-    """Whether a whole number lies in its range; raises: BadSpec."""
-    if not least <= found <= most:
-        expected = f"{least} or more" if most == MOST and found < least else f"a whole number from {least} to {most}"
-        raise BadSpec(f"{where}: found {whole(found)}, expected {expected}")
+class Wrong(NamedTuple):
+    """Something wrong with a table whose keys are right each by itself."""
+
+    text: str
+    """What was found, what was expected, and what to do."""
+    keys: tuple[str, ...] = ()
+    """Those that it is about, dotted from the table on; none: the table as a whole."""
 
 
-def check_choice(where: str, found: Any, choices: tuple[str, ...]) -> None:
-    """Whether a text is one of a few; raises: BadSpec."""
-    *first, last = (f'"{choice}"' for choice in choices)
-    expected = f"{', '.join(first)} or {last}"
-    check(found in choices, f"{where}: found {found!r}, expected {expected}")
+class Disagree(BadSpec):
+    """Keys of a table that do not go together."""
+
+    def __init__(self, wrong: list[Wrong]) -> None:
+        super().__init__("; ".join(f"{' and '.join(one.keys)}: {one.text}" for one in wrong))
+        self.wrong = wrong
 
 
-def whole(number: int) -> str:
+def refuse(wrong: Iterable[Wrong]) -> None:
+    """Raise: Disagree with all that is wrong, if anything is."""
+    if found := [*wrong]:
+        raise Disagree(found)
+
+
+def in_words(number: int) -> str:
     """A whole number for a message; Python prints none of many thousand digits."""
     return str(number) if number.bit_length() < 128 else f"a number of {number.bit_length()} bits"

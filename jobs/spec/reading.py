@@ -1,40 +1,54 @@
-"""Reading specs: TOML into `Spec`, every key and type checked."""
+"""Reading specs: TOML into `Spec`, by pydantic, which is imported only then; all mistakes are told at once."""
 
-import math
+import json
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import MISSING, asdict, fields, is_dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cache
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
-from dkvb.errors import DkvbError
 from jobs.errors import BadSpec, nearest
-from jobs.spec.bounds import LEAST, MOST, check, whole
+from jobs.spec.bounds import check
+from jobs.spec.library import SHIPPED, shipped
+from jobs.spec.lines import line_of, lines_of
+from jobs.spec.mistakes import Mistake, Mistakes, plain, told
+from jobs.spec.overlay import overlaid
 from jobs.spec.schema import Spec
-from store.places import has_password
 
-SHIPPED = Path(__file__).parent / "shipped"
+SHOWN = 30
+"""Mistakes of a file that are told."""
+
+T = TypeVar("T")
 
 
-def build(cls: Any, table: Any, where: str) -> Any:
-    """Make a spec dataclass of a TOML table, every key and type checked; where names the table in errors."""
-    if not isinstance(table, dict):
-        raise BadSpec(f"{where}: found {table!r}, expected a table")
-    hints, at = get_type_hints(cls), f"{where}: " if where else ""
-    for key in table:
-        if key not in hints:
-            raise BadSpec(f"{at}unknown key {key!r}{nearest(key, hints)} (known: {', '.join(hints)})")
-    for spec_field in fields(cls):
-        required = spec_field.default is MISSING and spec_field.default_factory is MISSING
-        if required and spec_field.name not in table:
-            raise BadSpec(f"{at}key {spec_field.name!r} is missing")
-    made = {key: convert(hints[key], value, f"{where}.{key}" if where else key) for key, value in table.items()}
+def build(cls: type[T], table: Any, where: str = "") -> T:
+    """Make a spec of a TOML table, whose values are taken as strictly as JSON's; a whole number does for a float.
+
+    where: names the table in messages.
+    raises: Mistakes, all of them.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    asked: Any = cls
+    adapter: TypeAdapter[T] = _adapter(asked)
     try:
-        return cls(**made)
-    except DkvbError as error:
-        raise BadSpec(f"{at}{error}") from error
+        made = adapter.validate_json(json.dumps(plain(table)), strict=True)
+        mistakes = told([], table)
+    except ValidationError as error:
+        mistakes = told(error.errors(include_url=False), table)
+    if mistakes:
+        raise Mistakes(mistakes, where)
+    return made
+
+
+@cache
+def _adapter(cls: Any) -> Any:
+    """Made once: it takes longer than all that it reads."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
 
 
 def as_table(spec: Spec | dict[str, Any]) -> dict[str, Any]:
@@ -46,61 +60,27 @@ def _set(table: dict[str, Any]) -> dict[str, Any]:
     return {key: _set(value) if isinstance(value, dict) else value for key, value in table.items() if value is not None}
 
 
-def convert(hint: Any, value: Any, where: str) -> Any:
-    """Check one value against its type; a whole number does for a float."""
-    if get_origin(hint) is UnionType:
-        kinds = [part for part in get_args(hint) if part is not NoneType]
-        if len(kinds) == 1:
-            return convert(kinds[0], value, where)
-        kind = next((kind for kind in kinds if type(value) is kind), None)
-        if kind is None:
-            raise BadSpec(f"{where}: found {value!r}, expected {describe(hint)}")
-        return convert(kind, value, where)
-    if is_dataclass(hint):
-        return build(hint, value, where)
-    if get_origin(hint) is list and isinstance(value, list):
-        return [convert(get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(value)]
-    if get_origin(hint) is dict and isinstance(value, dict):
-        return {key: convert(get_args(hint)[1], item, f"{where}.{key}") for key, item in value.items()}
-    if hint in (int, float) and type(value) is int and not LEAST <= value <= MOST:
-        raise BadSpec(f"{where}: found {whole(value)}, expected a number from {LEAST} to {MOST}")
-    if hint is float and type(value) is int:
-        return float(value)
-    if type(value) is float and not math.isfinite(value):
-        raise BadSpec(f"{where}: found {value}, expected a finite number")
-    if isinstance(value, str) and has_password(value):
-        raise BadSpec(f"{where}: an address with a password in it; a spec is kept and shown, credentials are neither")
-    if type(value) is not hint:
-        raise BadSpec(f"{where}: found {value!r}, expected {describe(hint)}")
-    return value
-
-
-def describe(hint: Any) -> str:
-    """A type in words."""
-    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-    if get_origin(hint) is list:
-        return f"a list, each {describe(get_args(hint)[0])}"
-    if get_origin(hint) is UnionType:
-        return " or ".join(describe(kind) for kind in get_args(hint))
-    return words.get(hint, "a table")
-
-
-def shipped() -> list[str]:
-    """Names of the specs that come with the package."""
-    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
-
-
-def load_specs(name: str) -> list[Spec]:
+def load_specs(name: str, changes: Sequence[str] = ()) -> list[Spec]:
     """Read the experiments of a spec: a TOML file, or the name of a shipped one.
 
+    changes: keys that are set anew, as of `jobs.spec.overlay.overlaid`.
     raises: BadSpec naming file, table and key.
     """
     path = SHIPPED / f"{name}.toml" if name in shipped() else Path(name)
+    if path.is_dir():
+        raise BadSpec(
+            f"{name}: neither a file nor a shipped spec, but a folder; if images lie there, `dkvb init --images {name} "
+            "-o spec.toml` writes a spec for them"
+        )
     if not path.is_file():
         known = f"{nearest(name, shipped())} (shipped: {', '.join(shipped())})"
         raise BadSpec(f"{name}: neither a file nor a shipped spec{known}")
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        table = tomllib.loads(text)
+        table = overlaid(table, changes) if changes else table
+    except BadSpec:
+        raise
     except UnicodeDecodeError as error:
         raise BadSpec(f"{path}: cannot be read: {error}; write it as UTF-8") from error
     except OSError as error:
@@ -110,22 +90,44 @@ def load_specs(name: str) -> list[Spec]:
     except RecursionError as error:
         raise BadSpec(f"{path}: not a spec: nested too deeply") from error
     try:
-        made = []
-        for i, experiment in enumerate(experiments(table)):
-            with _within(f"experiments[{i}]" if "experiments" in table else ""):
-                made.append(build(Spec, experiment, ""))
+        return build_all(table, "" if changes else text)  # a key that was changed is on no line of the file
     except BadSpec as error:
-        raise BadSpec(f"{path}: {error}") from error
+        raise BadSpec(f"{path}{''.join(f' with --set {change}' for change in changes)}: {error}") from error
+    except RecursionError as error:  # tables within each other that experiments set anew
+        raise BadSpec(f"{path}: not a spec: nested too deeply") from error
+
+
+def build_all(table: dict[str, Any], text: str = "") -> list[Spec]:
+    """The experiments that a spec's table stands for; text: that of its file, for lines; raises: BadSpec."""
+    made: list[Spec] = []
+    wrong: list[tuple[int, Mistake]] = []
+    tables = experiments(table)
+    for i, one in enumerate(tables):
+        try:
+            made.append(build(Spec, one))
+        except Mistakes as error:
+            wrong += [(i, mistake) for mistake in error.mistakes]
+    if wrong:
+        raise BadSpec(_by_line(wrong, text, of=len(tables) if "experiments" in table else 0))
     return made
 
 
-@contextmanager
-def _within(where: str) -> Iterator[None]:
-    """A mistake that is found within says where, if that is not plain."""
-    try:
-        yield
-    except BadSpec as error:
-        raise BadSpec(f"{where}: {error}" if where else str(error)) from error
+def _by_line(wrong: list[tuple[int, Mistake]], text: str, *, of: int) -> str:
+    """Mistakes as the file has them, line by line; what all of its several experiments have wrong is told once.
+
+    wrong: number of the experiment, and a mistake of it; of: the number of `[[experiments]]`.
+    """
+    lines, times = lines_of(text), Counter(mistake for _, mistake in wrong)
+    said = set()
+    for i, mistake in wrong:
+        where = f"experiments[{i}]: " if of == 1 or times[mistake] < of else ""
+        line = line_of(lines, mistake.keys, i) or (lines.get(("experiments", i), 0) if where else 0)
+        said.add((line, f"{where}{mistake.text}"))
+    told = [f"line {line}: {one}" if line else one for line, one in sorted(said)]
+    if len(told) == 1:
+        return told[0]
+    more = [f"and {len(told) - SHOWN} more"] if len(told) > SHOWN else []
+    return "\n  ".join([f"{len(told)} mistakes", *told[:SHOWN], *more])
 
 
 def experiments(table: dict[str, Any]) -> list[dict[str, Any]]:
@@ -139,7 +141,7 @@ def experiments(table: dict[str, Any]) -> list[dict[str, Any]]:
     check(isinstance(found, list) and len(found) > 0, "experiments: expected tables, each headed [[experiments]]")
     made = []
     for i, one in enumerate(found):
-        check(isinstance(one, dict), f"experiments[{i}]: found {one!r}, expected a table")
+        check(isinstance(one, dict), f"experiments[{i}]: expected a table, headed [[experiments]]")
         if "experiments" in table:
             check(isinstance(one.get("name"), str), f"experiments[{i}]: key 'name' is missing, expected a text")
             one = {**one, "name": f"{base.get('name', '')}-{one['name']}"}

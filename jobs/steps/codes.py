@@ -5,8 +5,9 @@ With a "seen" input (the training codes), only keys used in training are selecta
 
 from dataclasses import dataclass
 
-from dkvb.codes import encode
 from jobs import inputs
+from jobs.gpu import codes_of
+from jobs.memory import PROCESS, Sizes
 from jobs.step import Facts, Inputs, Task, Work
 from jobs.worker import blocks, use_cores
 from store import arrays
@@ -14,13 +15,18 @@ from store.layout import BLOCK
 
 VERSION = 2
 LEASE_S = 3600
-ON_GPU = False
+ON_GPU = True
 INPUTS = Inputs(["embeddings", "keys"], optional=["seen"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asks:
     """Nothing: codes follow from the inputs."""
+
+
+def memory(asks: Asks, sizes: Sizes) -> int:
+    """Projections and keys twice, the training codes, and a block of items."""
+    return PROCESS + 2 * sizes.bottleneck + sizes.codes + BLOCK * (4 * sizes.d_z + 8 * sizes.c)
 
 
 def prepare(task: Task[Asks]) -> list[str]:
@@ -40,7 +46,7 @@ def open_work(task: Task[Asks]) -> Work:
     def encode_block(unit: str) -> Facts:
         start = int(unit) * BLOCK
         z = inputs.embeddings(task, "embeddings", start=start, stop=start + BLOCK)
-        codes = encode(z, projection, keys, selectable=selectable)
+        codes = codes_of(z, projection, keys, selectable=selectable)
         codes[labels[start : start + BLOCK] < 0] = -1
         arrays.write(task.output.data, "codes", codes.numpy(), start=start)
         return {"rows": len(z)}

@@ -4,11 +4,10 @@ Every method is stopped by the training items alone (`dkvb.stopping`, masks by t
 looked at once it has ended. `jobs.comparison.methods` lists the methods.
 """
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -16,23 +15,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dkvb import baselines, controls, metrics, stopping
+from dkvb import baselines, metrics, stopping
 from dkvb.values import CodeFeatures
 from jobs import inputs
 from jobs.classes import class_hits, total_hits
 from jobs.comparison import methods
 from jobs.comparison.attacks import Attacked, attacks
+from jobs.comparison.beside import Beside, beside
+from jobs.comparison.file_attacks import file_attacks, missing_pairs
 from jobs.comparison.heads import Head, LinearHead, ValuesHead
-from jobs.comparison.judge import Judge, Model, OracleGap, model
+from jobs.comparison.judge import Judge, Model, OracleGap, compare_row, controlled, model
 from jobs.comparison.masked_class import MaskedClass, Regret
 from jobs.comparison.masks import SweptBottleneck
 from jobs.comparison.methods import GradientMethod, tuned
+from jobs.memory import PROCESS, Sizes
 from jobs.rows import without_nan
 from jobs.spec.schema import Grids
 from jobs.step import IF_SET, SPLITS, Facts, Inputs, Task, Work
 from jobs.worker import use_one_core
 from store import arrays
-from store.columns import COMPARE_TABLES
+from store.columns import BESIDE, COMPARE_TABLES
 from store.tables import compact, write_rows
 
 VERSION = 1
@@ -57,10 +59,22 @@ class Asks:
     """The share that the mask by the label-free rule holds."""
     first: int | None = field(default=None, metadata=IF_SET)
     """Of the classes only the first so many."""
+    beside: bool = field(default=False, metadata=IF_SET)
+    """Whether calibration and the like are measured, and files attacked."""
+
+    @property
+    def tables(self) -> Mapping[str, Mapping[str, Any]]:
+        """Schemas of what is written, by name."""
+        return {**COMPARE_TABLES, "beside": BESIDE} if self.beside else COMPARE_TABLES
 
 
 Row = Mapping[str, Any]
 """Of a table of `store.columns`, without what all rows of a class say alike."""
+
+
+def memory(asks: Asks, sizes: Sizes) -> int:
+    """Both heads, and what is masked of one."""
+    return PROCESS + sizes.heads + sizes.table
 
 
 def prepare(task: Task[Asks]) -> list[str]:
@@ -116,9 +130,10 @@ def open_work(task: Task[Asks]) -> Work:
         k = int(unit)
         compared = Comparison(shared, k).run()
         about = {"class": k, "name": shared.names[k], "seed": task.asks.seed}
-        for table, rows in compared.tables().items():
-            full = [without_nan({**about, **row, "digest": task.output.digest}) for row in rows]
-            write_rows(task.output.path / table / f"{unit}.parquet", full, COMPARE_TABLES[table])
+        found = compared.tables()
+        for table, schema in task.asks.tables.items():
+            full = [without_nan({**about, **row, "digest": task.output.digest}) for row in found[table]]
+            write_rows(task.output.path / table / f"{unit}.parquet", full, schema)
         return {"class": k, "seconds": compared.seconds, "best setting at an edge": compared.edges}
 
     return compare_class
@@ -141,6 +156,8 @@ class Judged:
     attacked: list[Attacked]
     edges: list[str]
     """Models whose best trial was the first or last."""
+    beside: list[Beside] = field(default_factory=list)
+    """What stands beside them, where it is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +177,14 @@ class Compared:
         return self.linear.edges + self.values.edges
 
     def tables(self) -> dict[str, list[Row]]:
-        """Rows by table of `store.columns.COMPARE_TABLES`."""
+        """Rows by table of `store.columns.COMPARE_TABLES`, and of those beside."""
         attacked = [*self.linear.attacked, *self.masked.restored, *self.values.attacked]
         return {
             "compare": self.linear.rows + self.values.rows,
             "oracle_gap": [] if self.gap is None else [self.gap.row],
             "attacks": [asdict(row) for row in attacked],
             "selection": [asdict(row) for row in self.masked.regrets],
+            "beside": [asdict(row) for row in (*self.linear.beside, *self.values.beside)],
         }
 
 
@@ -194,18 +212,13 @@ class Comparison:
     def judged(self, judge: Judge, models: Sequence[Model[Any]]) -> Judged:
         """Judge and attack the models of one head."""
         with self.timed("judging"):
-            rows: list[Row] = [
-                {
-                    "head": one.head.name,
-                    "method": one.method,
-                    "setting": json.dumps(one.setting, sort_keys=True),
-                    **judge.verdict(one).row,
-                }
-                for one in models
-            ]
+            rows: list[Row] = [compare_row(judge, one) for one in models]
+            more = [beside(judge, one) for one in models] if self.asks.beside else []
         with self.timed("attacks"):
             attacked = attacks(judge, models, self.k, seed=self.asks.seed)
-        return Judged(rows, attacked, [f"{m.head.name}/{m.method}" for m in models if m.setting.get("edge")])
+            if self.asks.beside:
+                attacked += file_attacks(judge, models, self.k, seed=self.asks.seed)
+        return Judged(rows, attacked, [f"{m.head.name}/{m.method}" for m in models if m.setting.get("edge")], more)
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
@@ -231,7 +244,7 @@ class Comparison:
     def models(self, head: Head[Any], judge: Judge) -> list[Model[Any]]:
         """The head before, after each baseline and each control, and its oracle."""
         after = [one for method in methods.GRADIENT for one in self.unlearned(head, method)]
-        return [judge.before, *after, *self.controls(judge.before), judge.oracle]
+        return [judge.before, *after, *controlled(judge.before, [self.k]), judge.oracle]
 
     def unlearned(self, head: Head[Any], method: GradientMethod) -> list[Model[Any]]:
         """A baseline with the settings that were best on other classes; SCRUB rewound as well."""
@@ -253,15 +266,6 @@ class Comparison:
         last = test.forward(epochs[-1]).argmax(1)
         place = baselines.rewind(errors, 1 - metrics.accuracy(last, head.labels["test"][held_out]))
         return model(head, methods.SCRUB_R.name, epochs[place], setting={**setting, "epoch": place + 1})
-
-    def controls(self, before: Model[Any]) -> list[Model[Any]]:
-        """What forgets by construction, and learns nothing."""
-        weights = controls.without_column(before.weights, [self.k])
-        logits = {split: controls.without_logit(before.logits[split], [self.k]) for split in SPLITS}
-        return [
-            model(before.head, methods.COLUMN.name, weights),
-            replace(before, method=methods.LOGIT.name, logits=logits),
-        ]
 
     def masked(self, judge: Judge) -> Masked:
         """Masks, each at the N that is best on the training items, and at that of the rule."""
@@ -285,21 +289,23 @@ class Comparison:
         with self.timed("values/masked codes"):
             models = [*masks.models(chosen), *masks.erased(orders[methods.UVA.name].budgeted)]
             unmasked = [method.name for method in methods.COMPARED if method.unmasked]
-            return Masked(models, regrets, [masks.restored(judge, name, chosen[name].pairs) for name in unmasked])
+            restored = [masks.restored(judge, name, chosen[name].pairs) for name in unmasked]
+            if self.asks.beside:
+                codes = self.shared.values.codes
+                for name, mask in chosen.items():
+                    restored += missing_pairs(judge, codes, name, mask.pairs, self.k)
+            return Masked(models, regrets, restored)
 
     def never(self) -> dict[str, Tensor] | None:
         """Logits of the oracle whose keys never saw the class, by split."""
-        if self.k not in self.shared.oracle_kv:
-            return None
-        index, path = self.shared.oracle_kv.index(self.k), self.shared.task.path("oracles")
-        logits = {split: arrays.open_array(path, f"oracle_logits_{split}")[index] for split in SPLITS}
-        return {split: torch.from_numpy(of_class) for split, of_class in logits.items()}
+        shared = self.shared
+        return inputs.oracle_logits(shared.task, "oracle_logits", classes=shared.oracle_kv, k=self.k)
 
 
 def finish(task: Task[Asks]) -> Facts:
     """One table of all units for each kind."""
     marks = task.output.marks()
-    for table in COMPARE_TABLES:
+    for table in task.asks.tables:
         parts = [task.output.path / table / f"{unit}.parquet" for unit in marks]
         compact(parts, task.output.path / f"{table}.parquet")
     return {"classes": [mark["class"] for mark in marks.values()], "units": list(marks.values())}

@@ -9,6 +9,8 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from dkvb import baselines, costs, flops, orders, stopping
@@ -16,10 +18,16 @@ from dkvb.backbones import BackboneSpec, load_backbone
 from dkvb.baselines import Baseline, ForgetTask
 from dkvb.flops import Flops
 from jobs import inputs
-from jobs.classes import class_hits
+from jobs.classes import class_hits, total_hits
 from jobs.comparison import methods
 from jobs.comparison.heads import Head, LinearHead, ValuesHead, read_bottleneck
-from jobs.comparison.methods import tuned
+from jobs.comparison.masked_class import MaskedClass
+from jobs.comparison.masks import SweptBottleneck
+from jobs.comparison.methods import ForgetItems, tuned
+from jobs.comparison.solved import SolvedHead, read_solved
+from jobs.memory import PROCESS, WEIGHTS, Sizes
+from jobs.spec.heads import SolvedHeads
+from jobs.spec.schema import Grids
 from jobs.step import IF_SET, Facts, Inputs, Task, Work
 from jobs.worker import use_cores
 from store import arrays
@@ -46,7 +54,14 @@ class Asks:
     """The seed of random weights; None for others."""
     first: int | None = field(default=None, metadata=IF_SET)
     """Of the classes only the first so many."""
+    choosing: Grids | None = field(default=None, metadata=IF_SET)
+    """Grids from which masks choose N by a sweep, which is timed too; None: it is not."""
+    solved: SolvedHeads | None = field(default=None, metadata=IF_SET)
+    """Heads that are solved for, whose requests cost something too; None: there are none."""
 
+
+SOLVED_FOR = "-lda"
+"""End of the names of heads that are solved for."""
 
 MASKS = (methods.UVA.name, methods.UVE.name)
 """Methods for whose sake there is a bottleneck."""
@@ -59,12 +74,18 @@ class Cost:
     head: str
     method: str
     work: Callable[[], object]
-    flops: Flops
-    """On cached codes or embeddings."""
+    flops: Flops | None
+    """On cached codes or embeddings; None where they are not counted."""
     images: int
     """Passes of an image through backbone and coding that it needs where nothing is cached."""
     bytes_read: int
     """Of the arrays it reads, as they lie in memory."""
+
+
+def memory(asks: Asks, sizes: Sizes) -> int:
+    """Both heads, and the backbone; or a head that is solved for."""
+    solve = 0 if asks.solved is None else 2 * max(sizes.solve, 32 * sizes.d_z**2)
+    return PROCESS + WEIGHTS + sizes.heads + solve
 
 
 def prepare(task: Task[Asks]) -> list[str]:
@@ -92,13 +113,16 @@ def open_work(task: Task[Asks]) -> Work:
             *gradient_costs(task, linear_head, out),
             *gradient_costs(task, values_head, out),
             *mask_costs(task, values_head, out, k),
+            *choosing_costs(task, values_head, k),
+            *solved_costs(task, out),
         ]
         took = {(cost.head, cost.method): costs.measure(cost.work) for cost in requests}
         retrain = methods.RETRAIN.name
-        again = {cost.head: cost.flops.total for cost in requests if cost.method == retrain}
+        again = {cost.head: cost.flops.total for cost in requests if cost.method == retrain and cost.flops}
         rows = []
         for cost in requests:
             taken, linear = took[cost.head, cost.method], took[LinearHead.name, retrain]
+            counted, pass_of_image = cost.flops, image[cost.head.removesuffix(SOLVED_FOR)]
             masks_pay = costs.break_even(
                 train_seconds=bottleneck_seconds(task), retrain_seconds=linear.median, unlearn_seconds=taken.median
             )
@@ -109,11 +133,11 @@ def open_work(task: Task[Asks]) -> Work:
                     "seed": task.asks.seed,
                     "head": cost.head,
                     "method": cost.method,
-                    "flops_forward": cost.flops.forward,
-                    "flops_backward": cost.flops.backward,
-                    "flops_uncached": cost.flops.total + cost.images * image[cost.head],
+                    "flops_forward": counted and counted.forward,
+                    "flops_backward": counted and counted.backward,
+                    "flops_uncached": counted and counted.total + cost.images * pass_of_image,
                     "bytes_read": cost.bytes_read,
-                    "flops_ratio": ratio(again[cost.head], cost.flops.total),
+                    "flops_ratio": counted and ratio(again[cost.head], counted.total),
                     "digest": task.output.digest,
                     "seconds": taken.median,
                     "seconds_least": taken.least,
@@ -193,6 +217,75 @@ def mask_costs(task: Task[Asks], head: ValuesHead, out: Tensor, k: int) -> Itera
     by_counts, by_codes = MASKS
     yield Cost(head=head.name, method=by_counts, work=uva, flops=nothing, images=0, bytes_read=hits.nbytes)
     yield Cost(head=head.name, method=by_codes, work=uve, flops=nothing, images=len(codes), bytes_read=codes.nbytes)
+
+
+def choosing_costs(task: Task[Asks], head: ValuesHead, k: int) -> Iterator[Cost]:
+    """A mask by either method at the N that is best on the training items: the sweep that finds it is part of it."""
+    if task.asks.choosing is None:
+        return
+    counts, items = arrays.open_array(task.path("counts"), "counts"), SweptBottleneck.of(task)
+    hits, labels = class_hits(counts, k), head.labels["train"].numpy()
+    own = labels == k
+    masks = MaskedClass(
+        head=head,
+        items=items,
+        k=k,
+        forget={"train": own},
+        hits=hits,
+        others=total_hits(counts) - hits,
+        grids=task.asks.choosing,
+        weights=(),
+        taus=(),
+        tau=task.asks.tau,
+        seed=task.asks.seed,
+    )
+    codes = head.codes["train"][torch.from_numpy(np.flatnonzero(own))].numpy()
+    forget = ForgetItems(codes=codes, hits=hits, others=masks.others, seed=task.asks.choosing.example_seed)
+
+    def sweep(method: methods.MaskMethod) -> object:
+        budgeted = masks.budgeted(method, method.order(forget))
+        (predicted,) = items.predictions([budgeted], [[k]], splits=["train"]).every["train"]
+        right = predicted == labels
+        best = stopping.best_model(right[:, own].mean(1).tolist(), right[:, ~own].mean(1).tolist())
+        return budgeted.order.mask(budgeted.grid[best])
+
+    for method in (methods.UVA, methods.UVE):
+        yield Cost(
+            head=head.name,
+            method=f"{method.name} by sweep",
+            work=partial(sweep, method),
+            flops=None,
+            images=len(labels),
+            bytes_read=hits.nbytes + head.train_bytes,
+        )
+
+
+def solved_costs(task: Task[Asks], out: Tensor) -> Iterator[Cost]:
+    """Subtraction, and new sums, on heads that are solved for; out: (n_f,) int64, rows of the class."""
+    if task.asks.solved is None:
+        return
+    for name, solved in read_solved(task, task.asks.solved).items():
+        head = solved.head
+        rest = head.forget_task(out).retain
+        item = head.train_bytes // len(head.labels["train"])
+        held = 8 * solved.sums.moments.numel()
+        kinds = ((methods.EXACT, solved.without, out, held), (methods.RETRAIN, solved.anew, rest, 0))
+        for method, solve, rows, sums in kinds:
+            yield Cost(
+                head=name,
+                method=method.name,
+                work=partial(solve, rows),
+                flops=solve_flops(solved, len(rows)),
+                images=len(rows),
+                bytes_read=item * len(rows) + sums,
+            )
+
+
+def solve_flops(solved: SolvedHead[Any], items: int) -> Flops:
+    """By formula, as torch's counter knows no Cholesky factor: products of the items, the factor, all weights."""
+    d, (features, v) = len(solved.sums.moments), solved.head.weights.shape
+    width = 1 if solved.head.codebooks == 1 else d // solved.head.codebooks
+    return Flops(2 * items * d * d + d**3 // 3 + 2 * features * width * v, 0)
 
 
 def finish(task: Task[Asks]) -> Facts:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from dkvb.counts import class_counts
 from jobs import inputs
+from jobs.memory import PROCESS, Sizes
 from jobs.step import Facts, Inputs, Task, Work
 from store import arrays
 
@@ -16,6 +17,11 @@ INPUTS = Inputs(["manifest", "embeddings", "codes", "keys"])
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asks:
     """Nothing: counts follow from the inputs."""
+
+
+def memory(asks: Asks, sizes: Sizes) -> int:
+    """The codes, and counts in two widths."""
+    return PROCESS + 3 * sizes.codes + sizes.table + sizes.table // 2
 
 
 def prepare(task: Task[Asks]) -> list[str]:

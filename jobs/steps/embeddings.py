@@ -1,24 +1,24 @@
 """Step: embeddings of one split: images through the frozen backbone, one image shard a unit.
 
-A thread reads, decodes and transforms the next batches while the backbone computes the present one.
+Threads read and decode while others compute (`jobs.images.embedded`); what a unit gives depends on no number of them.
 """
 
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
-from torch import Tensor
 
-from dkvb.backbones import BackboneSpec, embed, embedding_width, load_backbone
+from dkvb.backbones import BackboneSpec, embedding_width, load_backbone
 from jobs import inputs
+from jobs.excluded import forgotten_rows
 from jobs.images import copies, reuse
+from jobs.images.decoders import load_by
+from jobs.images.embedded import AHEAD, Passage, embedded
+from jobs.memory import PROCESS, WEIGHTS, Sizes
 from jobs.printable import shown
 from jobs.spec.images import SplitImages
 from jobs.step import IF_SET, Facts, Inputs, Task, Work
@@ -26,7 +26,7 @@ from jobs.worker import blocks, device, use_one_core
 from store import arrays
 from store.decoding import PLAIN, Decoding
 from store.errors import ImageDataError
-from store.images import Item, Manifest, Shard
+from store.images import Manifest
 
 VERSION = 1
 LEASE_S = 3600
@@ -44,6 +44,8 @@ class Asks:
     batch: int
     """Images of a forward pass."""
     decoding: Decoding = field(default=PLAIN, metadata=IF_SET)
+    decode: str = field(default="pil", metadata=IF_SET)
+    """By what pixels are read: "pil" or "torchvision"."""
     seed: int | None
     """Of random weights; None for others."""
     weights_file: str | None = field(default=None, metadata=IF_SET)
@@ -52,8 +54,8 @@ class Asks:
     """Whether every image is mirrored."""
 
 
-AHEAD = 2
-"""Batches made ready while the backbone is busy: the next one, and one more because some take longer."""
+EDGE = 256
+"""Pixels of an image's edge, of a backbone that has its own."""
 
 LOST = {
     "orientation": 'EXIF says that {n} are to be turned, and they were not (images.orientation = "apply" does)',
@@ -63,24 +65,15 @@ LOST = {
 }
 """What people are told of images that lost something in decoding, by the word for it in `store.decoding.Decoded`."""
 
-T = TypeVar("T")
 
+def memory(asks: Asks, sizes: Sizes) -> int:
+    """Weights twice while they are loaded, batches that wait, and a forward pass: 28 times its pixels.
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Some items of a shard as the backbone takes them."""
-
-    rows: list[int]
-    """Positions in the shard of the good items."""
-    labels: list[int]
-    pixels: Tensor | None
-    """(rows, 3, h, w) float32, channels last, pinned where there is a GPU; None without a good item."""
-    left_out: list[Facts]
-    """The items with a problem."""
-    contents: bytes
-    """8 bytes an item, by which copies are known."""
-    lost: list[str]
-    """What decoding lost, a word for each item that lost it."""
+    That is a worker of one CPU, or of a GPU: on every further CPU it holds one more batch passes through.
+    """
+    edge = asks.backbone.image_size or EDGE
+    shard = 2 * sizes.d_z * min(sizes.items, 1 << 16)
+    return PROCESS + WEIGHTS + (28 + 2 + AHEAD) * 12 * asks.batch * edge**2 + shard
 
 
 def prepare(task: Task[Asks]) -> list[str]:
@@ -95,48 +88,27 @@ def prepare(task: Task[Asks]) -> list[str]:
     return units
 
 
-def batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
-    """Cut a stream into lists."""
-    while batch := list(islice(items, size)):
-        yield batch
-
-
-def ahead(items: Iterator[T], count: int) -> Generator[T, None, None]:
-    """The same items; a thread makes up to ``count`` of them ahead, and ends with this generator.
-
-    raises: what ``items`` raises, in its place. Leave before the end by ``close``: the item being made is waited for.
-    """
-    thread = ThreadPoolExecutor(1, thread_name_prefix="ahead")
-
-    def next_one() -> list[T]:
-        return list(islice(items, 1))  # empty past the last
-
-    try:
-        coming = deque(thread.submit(next_one) for _ in range(count))
-        while item := coming.popleft().result():
-            coming.append(thread.submit(next_one))
-            yield item[0]
-    finally:
-        thread.shutdown(cancel_futures=True)
-
-
 def open_work(task: Task[Asks]) -> Work:
     """Hold the backbone; embed one shard at a time."""
     use_one_core()
-    asks = task.asks
+    asks, manifest = task.asks, inputs.read_manifest(task)
+    if (copy := reuse.all_taken(task, VERSION, manifest)) is not None:
+        return copy
     backbone = load_backbone(asks.backbone, seed=asks.seed or 0)
     backbone.module.to(device()).to(memory_format=torch.channels_last)
-    images, manifest = inputs.images_of(task), inputs.read_manifest(task)
+    images = inputs.images_of(task)
     facts = {**backbone.facts, "device": device().type}
+    if asks.decode != "pil":
+        facts["decode"] = asks.decode
     donors = reuse.donors(task, VERSION, manifest)
-
-    def transform(image: Image.Image) -> Tensor:
-        return backbone.transform(ImageOps.mirror(image) if asks.flip else image)
-
-    def ready_batches(shard: Shard) -> Iterator[Batch]:
-        for items in batches(images.read(shard, asks.decoding), asks.batch):
-            left_out = problems(shard, items, skip=asks.images.skip)
-            yield make_ready(items, left_out, transform)
+    how = Passage(
+        backbone=backbone,
+        batch=asks.batch,
+        decoding=asks.decoding,
+        load=load_by(asks.decode),
+        skip=asks.images.skip,
+        flip=asks.flip,
+    )
 
     def embed_shard(unit: str) -> Facts:
         shard = manifest.shards[int(unit)]
@@ -146,52 +118,24 @@ def open_work(task: Task[Asks]) -> Work:
         z = np.zeros((shard.items, backbone.d_z), np.float16)
         labels = np.full(shard.items, -1, np.int32)
         left_out, seen, contents, lost = list[Facts](), 0, bytearray(), Counter[str]()
-        with closing(ahead(ready_batches(shard), AHEAD)) as stream:
+        with closing(embedded(images, shard, how)) as stream:
             for batch in stream:
                 seen += len(batch.rows) + len(batch.left_out)
                 left_out += batch.left_out
                 contents += batch.contents
                 lost.update(batch.lost)
-                if batch.pixels is not None:
-                    # No autocast: bfloat16 would change 8 % of the codes, so the backbone stays in float32.
-                    z[batch.rows] = embed(backbone, batch.pixels.to(device(), non_blocking=True)).cpu().numpy()
+                if batch.z is not None:
+                    z[batch.rows] = batch.z.numpy()
                     labels[batch.rows] = batch.labels
         assert seen == shard.items, "the reader promises every item of the shard"
+        gone = forgotten_rows(shard)
+        z[gone], labels[gone] = 0, -1  # read, as the shard is recognised by all of its items
         arrays.write(task.output.data, f"embeddings/{unit}", z)
         arrays.write(task.output.data, f"labels/{unit}", labels)
-        copies.write(task.output.path, unit, bytes(contents))
+        copies.write(task.output.path, unit, copies.blank(bytes(contents), gone))
         return {"items": shard.items, "left_out": left_out, "lost": dict(lost), "backbone": facts}
 
     return embed_shard
-
-
-def problems(shard: Shard, items: list[Item], *, skip: bool) -> list[Facts]:
-    """The items to leave out; raises: ImageDataError for the first one unless they are to be skipped."""
-    bad = [item for item in items if item.problem is not None]
-    if bad and not skip:
-        raise ImageDataError(
-            f"{shard.name}: {bad[0].key}: {bad[0].problem}; repair it, or set images.on_error = "
-            '"skip" in the spec to leave such items out'
-        )
-    return [{"shard": shard.name, "item": item.key, "reason": item.problem} for item in bad]
-
-
-def make_ready(items: list[Item], left_out: list[Facts], transform: Callable[[Image.Image], Tensor]) -> Batch:
-    """Transform and stack the good items."""
-    good = [(item, item.image) for item in items if item.problem is None and item.image is not None]
-    pixels = None
-    if good:
-        pixels = torch.stack([transform(image) for _, image in good]).contiguous(memory_format=torch.channels_last)
-        if device().type == "cuda":
-            pixels = pixels.pin_memory()  # only then does the copy to the GPU not hold up this process
-    return Batch(
-        rows=[item.index for item, _ in good],
-        labels=[item.label for item, _ in good],
-        pixels=pixels,
-        left_out=left_out,
-        contents=b"".join(item.content.ljust(copies.WIDTH, b"\0") for item in items),
-        lost=[word for item, _ in good for word in item.lost],
-    )
 
 
 def finish(task: Task[Asks]) -> Facts:

@@ -1,17 +1,19 @@
 """Step: projections and keys, a block of codebooks a unit; codebooks are independent, so blocks run in parallel."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from dkvb.keys import KeySettings, fit_codebooks, sampled
+from dkvb.keys import KeySettings, item_codebooks, sampled
 from jobs import inputs
-from jobs.step import Facts, Inputs, Task, Work
+from jobs.gpu import keys_of
+from jobs.memory import PROCESS, Sizes
+from jobs.step import IF_SET, Facts, Inputs, Task, Work
 from jobs.worker import blocks, use_cores
 from store import arrays
 from store.layout import CODEBOOKS
 
 VERSION = 2
 LEASE_S = 86400
-ON_GPU = False
+ON_GPU = True
 INPUTS = Inputs(["train"])
 
 
@@ -29,6 +31,14 @@ class Asks:
     """Training items that the keys see; None: all."""
     settings: KeySettings
     seed: int
+    items: bool = field(default=False, metadata=IF_SET)
+    """Whether keys are random items, and none is fitted."""
+
+
+def memory(asks: Asks, sizes: Sizes) -> int:
+    """The items that are fitted on, and their projections, codebook by codebook."""
+    items = min(asks.sample or sizes.items, sizes.items)
+    return PROCESS + 2 * items * sizes.d_z + CODEBOOKS * items * (4 * asks.d_k + 8)
 
 
 def prepare(task: Task[Asks]) -> list[str]:
@@ -43,13 +53,17 @@ def open_work(task: Task[Asks]) -> Work:
     """Hold the init data; fit a block of codebooks at a time."""
     use_cores()
     asks = task.asks
-    z = inputs.embeddings(task, "train")[inputs.labels(task, "train") >= 0]
-    z = z[sampled(len(z), asks.sample, seed=asks.seed)]
+    kept = (inputs.labels(task, "train") >= 0).nonzero().flatten()
+    z = inputs.some_embeddings(task, "train", kept[sampled(len(kept), asks.sample, seed=asks.seed)])
 
     def fit_block(unit: str) -> Facts:
         start = int(unit) * CODEBOOKS
         codebooks = range(start, min(start + CODEBOOKS, asks.c))
-        projection, keys = fit_codebooks(z, codebooks, (asks.m, asks.d_k), seed=asks.seed, settings=asks.settings)
+        size = asks.m, asks.d_k
+        if asks.items:
+            projection, keys = item_codebooks(z, codebooks, size, seed=asks.seed)
+        else:
+            projection, keys = keys_of(z, codebooks, size, seed=asks.seed, settings=asks.settings)
         arrays.write(task.output.data, "projection", projection.numpy(), start=start)
         arrays.write(task.output.data, "keys", keys.numpy(), start=start)
         return {"codebooks": len(codebooks), "items": len(z)}

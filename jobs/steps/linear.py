@@ -1,18 +1,23 @@
-"""Step: the linear head on the same embeddings, with its accuracies."""
+"""Step: the linear head on the same embeddings, trained or solved for, with its accuracies."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from safetensors.torch import save
+from torch import Tensor
 
+from dkvb.lda import LdaSettings, discriminants, lda_linear
 from dkvb.linear import fit_linear, linear_logits
 from dkvb.metrics import accuracy
+from dkvb.sums import Sums, WholeEmbeddings
 from dkvb.training import TrainSettings
 from jobs import inputs
 from jobs.images import copies
-from jobs.step import SPLITS, Facts, Inputs, Task, Work
+from jobs.memory import PROCESS, Sizes
+from jobs.saves import TrainingSaves, drop
+from jobs.step import IF_SET, SPLITS, Facts, Inputs, Task, Work
 from jobs.worker import use_one_core
 from store.files import write_atomic
-from store.layout import LINEAR
+from store.layout import LINEAR, SUMS
 
 VERSION = 1
 LEASE_S = 86400
@@ -22,10 +27,21 @@ INPUTS = Inputs(["manifest", "train", "test"])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asks:
-    """How the head is trained."""
+    """How the head is made: trained, or solved for from sums."""
 
-    settings: TrainSettings
+    settings: TrainSettings | None
+    """None: it is not trained."""
     seed: int
+    lda: LdaSettings | None = field(default=None, metadata=IF_SET)
+    """None: it is trained."""
+    bits: int | None = field(default=None, metadata=IF_SET)
+    """Bits after the point of the embeddings that are summed up."""
+
+
+def memory(asks: Asks, sizes: Sizes) -> int:
+    """Embeddings in both precisions, those of the search beside all, and errors twice."""
+    items = sizes.train + sizes.test
+    return PROCESS + 2 * items * sizes.d_z + 8 * sizes.train * sizes.d_z + 8 * sizes.train * sizes.v
 
 
 def prepare(task: Task[Asks]) -> list[str]:
@@ -34,7 +50,7 @@ def prepare(task: Task[Asks]) -> list[str]:
 
 
 def open_work(task: Task[Asks]) -> Work:
-    """Train on the embeddings, then look at both splits."""
+    """Make the head of the embeddings, then look at both splits."""
     use_one_core()
 
     def fit(unit: str) -> Facts:
@@ -43,16 +59,36 @@ def open_work(task: Task[Asks]) -> Work:
             labels = inputs.labels(task, split)
             splits[split] = inputs.embeddings(task, split)[labels >= 0], labels[labels >= 0]
         v = len(inputs.read_manifest(task).classes)
-        trained = fit_linear(*splits["train"], task.asks.settings, v=v, seed=task.asks.seed)
-        tensors = {"weight": trained.weights[:-1].contiguous(), "bias": trained.weights[-1].contiguous()}
+        make = solve if task.asks.lda else train
+        weights, fitted = make(task, *splits["train"], v)
+        tensors = {"weight": weights[:-1].contiguous(), "bias": weights[-1].contiguous()}
         write_atomic(task.output.path / LINEAR, save(tensors))
         accuracies = {
-            split: accuracy(linear_logits(z, trained.weights).argmax(1), labels)
-            for split, (z, labels) in splits.items()
+            split: accuracy(linear_logits(z, weights).argmax(1), labels) for split, (z, labels) in splits.items()
         }
-        return {"epochs": trained.epochs, "validation": trained.validation, "accuracy": accuracies}
+        return {**fitted, "accuracy": accuracies}
 
     return fit
+
+
+def train(task: Task[Asks], z: Tensor, labels: Tensor, v: int) -> tuple[Tensor, Facts]:
+    """Weights (d_z + 1, v) of a trained head, and how it was trained."""
+    settings = task.asks.settings
+    assert settings is not None, "the plan gives one of both"
+    saves = TrainingSaves(task.output, "linear")
+    trained = fit_linear(z, labels, settings, v=v, seed=task.asks.seed, saves=saves)
+    notes = {"notes": saves.notes} if saves.notes else {}
+    return trained.weights, {"epochs": trained.epochs, "validation": trained.validation, **notes}
+
+
+def solve(task: Task[Asks], z: Tensor, labels: Tensor, v: int) -> tuple[Tensor, Facts]:
+    """Weights (d_z + 1, v) of a head by linear discriminant analysis; its sums are kept beside it."""
+    settings, bits = task.asks.lda, task.asks.bits
+    assert settings is not None
+    assert bits is not None, "the plan gives it with the settings"
+    sums = Sums.of(WholeEmbeddings.of(z, bits), labels, v=v)
+    write_atomic(task.output.path / SUMS, sums.to_bytes())
+    return lda_linear(discriminants(sums, settings), bits), {"items": sums.items.tolist()}
 
 
 def finish(task: Task[Asks]) -> Facts:
@@ -63,5 +99,7 @@ def finish(task: Task[Asks]) -> Facts:
         notes.append(
             f"{shared.items} test images are copies of training images, byte for byte{labels}: they flatter accuracy"
         )
+    drop(task.output)
     facts = dict(task.output.marks()["linear"])
+    notes += facts.get("notes", [])
     return {**facts, "copies": None if shared is None else shared.items, "notes": notes}

@@ -4,25 +4,28 @@ A head learns from the class and a random half of the other items; its oracle fr
 forgets the class by every method, and what it says of the class's items is kept.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from dkvb import metrics, orders, stopping, ulira
+from dkvb import controls, metrics, orders, stopping
 from dkvb.baselines import ForgetTask
 from dkvb.bottleneck import decode
 from dkvb.counts import count_codes
-from dkvb.seeds import drawn
 from dkvb.values import CodeFeatures, fit_many_values
 from jobs import inputs
 from jobs.comparison import methods
+from jobs.comparison.halves import U_LIRA, attack_rows, half, members
 from jobs.comparison.heads import ValuesHead
+from jobs.comparison.masked_class import emptied, without
 from jobs.comparison.masks import SweptBottleneck
 from jobs.comparison.methods import tuned
-from jobs.rows import without_nan
-from jobs.step import Facts, Inputs, Task, Work
+from jobs.memory import PROCESS, Sizes
+from jobs.step import IF_SET, Facts, Inputs, Task, Work
 from jobs.worker import use_one_core
 from store import arrays
 from store.columns import ATTACKS
@@ -50,10 +53,34 @@ class Asks:
     """Training items that they are trained on, drawn by the seed."""
     first: int
     """Of the classes only the first so many."""
+    every: bool = field(default=False, metadata=IF_SET)
+    """Whether heads forget by every method, and AUCs have intervals; or by a mask and SCRUB alone."""
 
 
 METHODS = tuple(method.name for method in (methods.NONE, methods.UVA_RULE, methods.SCRUB, methods.RETRAIN))
 """What is done with a head; the last stands for its oracle."""
+
+MASKS = (methods.UVA_RULE, methods.UVE_ALL, methods.RANDOM)
+"""Masks whose items fall to their next-nearest keys; UvA's is that of the rule, and the random one is as large."""
+
+EVERY = (
+    methods.NONE.name,
+    *(method.name for method in (*MASKS, methods.UVA_ZERO, methods.UVA_DROP, methods.COLUMN, methods.LOGIT)),
+    *(method.name for method in methods.GRADIENT),
+    methods.RETRAIN.name,
+)
+"""The same where every method is asked for. The other masks are UvA's by the rule; none is chosen on a head's items."""
+
+
+def methods_of(*, every: bool) -> tuple[str, ...]:
+    """What is done with a head, in the order of the margins."""
+    return EVERY if every else METHODS
+
+
+def memory(asks: Asks, sizes: Sizes) -> int:
+    """Both heads' items, and a batch of heads trained twice."""
+    items = min(asks.items, sizes.train)
+    return PROCESS + sizes.heads + LIRA_HEADS * (4 * sizes.table + 4 * items * sizes.v)
 
 
 def prepare(task: Task[Asks]) -> list[str]:
@@ -62,15 +89,8 @@ def prepare(task: Task[Asks]) -> list[str]:
     labels = inputs.labels(task, "train")
     for k in wanted:
         items = len(members(labels[labels >= 0], k, items=task.asks.items, seed=task.asks.seed)[0])
-        arrays.create(task.output.data, f"margins/{k:05d}", (heads, len(METHODS), items))
+        arrays.create(task.output.data, f"margins/{k:05d}", (heads, len(methods_of(every=task.asks.every)), items))
     return [f"{k:05d}-{start:05d}" for k in wanted for start in range(0, heads, LIRA_HEADS)]
-
-
-def members(labels: Tensor, k: int, *, items: int, seed: int) -> tuple[Tensor, Tensor]:
-    """The items that heads are trained on: rows of the class, rows of the others; drawn by the seed."""
-    rows = drawn(len(labels), items, seed, "lira items")
-    of_class = labels[rows] == k
-    return rows[of_class], rows[~of_class]
 
 
 def open_work(task: Task[Asks]) -> Work:
@@ -90,60 +110,67 @@ def open_work(task: Task[Asks]) -> Work:
         for kind in ("none", "retrain"):
             learns = torch.cat([torch.full((len(out), count), kind == "none"), halves])
             trained[kind] = fit_many_values(codes[rows], labels[rows], learns, head.settings, m=m, v=v)
-        baseline, _ = tuned(marks, head, methods.SCRUB, forget=k)
-        order = orders.by_activation(count_codes(codes[out], m).numpy())
-        mask = order.mask(order.smallest(asks.tau))
-        masked = items.codes([mask], splits=["train"])[0]["train"][out]
-        margins = np.empty((count, len(METHODS), len(out)), np.float32)
+        names = methods_of(every=asks.every)
+        baselines = {
+            method.name: tuned(marks, head, method, forget=k)[0] for method in methods.GRADIENT if method.name in names
+        }
+        masks = masks_of(codes[out], items, asks)
+        codes_under = items.codes([*masks.values()], splits=["train"])
+        masked = {name: under["train"][out] for name, under in zip(masks, codes_under, strict=True)}
+        margins = np.empty((count, len(names), len(out)), np.float32)
         for i in range(count):
             weights = trained["none"][i].reshape(-1, v)
             used = torch.cat([torch.arange(len(out)), len(out) + halves[:, i].nonzero().flatten()])
             features = CodeFeatures(codes[rows[used]], m)
             request = ForgetTask(features, labels[rows[used]], weights, torch.arange(len(out)))
-            scrubbed = stopping.best_epoch(request, baseline.unlearn(request, seed=asks.seed)).weights
-            models = (codes[out], trained["none"][i]), (masked, trained["none"][i]), (codes[out], scrubbed)
-            for j, (selected, values) in enumerate((*models, (codes[out], trained["retrain"][i]))):
-                logits = decode(selected, values.reshape(codes.shape[1], m, v))
-                margins[i, j] = metrics.margins(logits, labels[out]).numpy()
+            models = {methods.NONE.name: (codes[out], weights)} | {name: (own, weights) for name, own in masked.items()}
+            for name, baseline in baselines.items():
+                kept = stopping.best_epoch(request, baseline.unlearn(request, seed=asks.seed))
+                models[name] = codes[out], kept.weights
+            models[methods.RETRAIN.name] = codes[out], trained["retrain"][i].reshape(-1, v)
+            if asks.every:
+                mask = masks[methods.UVA_RULE.name]
+                models[methods.UVA_ZERO.name] = codes[out], emptied(weights, mask)
+                models[methods.UVA_DROP.name] = without(codes[out], mask), weights
+                models[methods.COLUMN.name] = codes[out], controls.without_column(weights, [k])
+            logits = {
+                name: decode(selected, values.reshape(codes.shape[1], m, v))
+                for name, (selected, values) in models.items()
+            }
+            if asks.every:
+                logits[methods.LOGIT.name] = controls.without_logit(logits[methods.NONE.name], [k])
+            for j, name in enumerate(names):
+                margins[i, j] = metrics.margins(logits[name], labels[out]).numpy()
         arrays.write(task.output.data, f"margins/{k:05d}", margins, start=start)
         return {"class": k, "heads": count, "items": len(out), "others": len(others)}
 
     return unlearn_batch
 
 
-def half(n: int, seed: int, k: int, head: int) -> Tensor:
-    """(n,) bool, a random half."""
-    chosen_rows = torch.zeros(n, dtype=torch.bool)
-    chosen_rows[drawn(n, n // 2, seed, "lira half", k, head)] = True
-    return chosen_rows
+def masks_of(codes: Tensor, items: SweptBottleneck, asks: Asks) -> Mapping[str, NDArray[np.bool_]]:
+    """Masks (c, m) by method; UvA's by the rule alone unless every method is asked for.
+
+    codes: (n_f, c) of the class's items.
+    """
+    selectable = items.bottleneck.selectable
+    hits = count_codes(codes, selectable.shape[1]).numpy()
+    order = orders.by_activation(hits)
+    rule = order.mask(order.smallest(asks.tau))
+    if not asks.every:
+        return {methods.UVA_RULE.name: rule}
+    like = controls.random_mask(torch.from_numpy(rule), selectable, seed=asks.seed)
+    return dict(zip((method.name for method in MASKS), (rule, hits > 0, like.numpy()), strict=True))
 
 
 def finish(task: Task[Asks]) -> Facts:
     """The attack on every method, and on oracles against oracles: what no attack can tell apart."""
     rows = []
-    names = inputs.read_manifest(task).classes
+    names, asks = inputs.read_manifest(task).classes, task.asks
     for k in inputs.wanted_classes(task):
         margins = torch.from_numpy(arrays.read(task.output.data, f"margins/{k:05d}"))
-        by_method = dict(zip(METHODS, margins.unbind(1), strict=True))
-        oracle = by_method.pop(methods.RETRAIN.name)
-        one, other = oracle[0::2], oracle[1::2]
-        beside = measured(one, other)
-        scores = {method: measured(unlearned, oracle) for method, unlearned in by_method.items()}
-        about = {"class": k, "name": names[k], "seed": task.asks.seed, "head": ValuesHead.name}
-        for method, by_measure in {**scores, methods.RETRAIN.name: beside}.items():
-            for measure, value in by_measure.items():
-                attack = {"method": method, "attack": "u-lira", "measure": measure}
-                values = {"value": value, "oracle": beside[measure], "digest": task.output.digest}
-                rows.append(without_nan({**about, **attack, **values}))
+        by_method = dict(zip(methods_of(every=asks.every), margins.unbind(1), strict=True))
+        about = {"class": k, "name": names[k], "seed": asks.seed, "head": ValuesHead.name, "attack": U_LIRA}
+        about["digest"] = task.output.digest
+        rows += attack_rows(about, by_method, interval=asks.every, paired=True)
     write_rows(task.output.path / "attacks.parquet", rows, ATTACKS)
     return {"rows": len(rows), "heads": task.asks.heads, "items": task.asks.items}
-
-
-def measured(unlearned: Tensor, oracle: Tensor) -> dict[str, float]:
-    """What tells unlearned heads from oracles, on margins (heads, items)."""
-    attack = ulira.ulira(unlearned, oracle)
-    return {
-        "auc": attack.auc,
-        "tpr at 0.1 % fpr": attack.tpr,
-        "klom": float(metrics.klom(unlearned, oracle).mean()),
-    }

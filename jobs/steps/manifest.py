@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from jobs import inputs
+from jobs.excluded import left_out, scanned_before
+from jobs.memory import PROCESS, Sizes
 from jobs.printable import shown
 from jobs.spec.images import SplitImages
 from jobs.step import Facts, Inputs, Task, Work
@@ -14,6 +16,7 @@ from store import arrays
 from store.artefacts import write_json
 from store.coordinates import storable
 from store.layout import MANIFEST
+from store.manifest import Manifest
 
 VERSION = 1
 LEASE_S = 7200
@@ -30,6 +33,11 @@ class Asks:
     """Digest of the names and sizes of the files."""
 
 
+def memory(asks: Asks, sizes: Sizes) -> int:
+    """Its keys and labels, item by item."""
+    return PROCESS
+
+
 def prepare(task: Task[Asks]) -> list[str]:
     """One unit: reading the headers of one split is one pass."""
     return ["manifest"]
@@ -40,9 +48,9 @@ def open_work(task: Task[Asks]) -> Work:
     arrays.group(task.output.data)  # not by the unit: its metadata are written anew when the step is closed
 
     def scan(unit: str) -> Facts:
-        manifest = inputs.images_of(task).scan(on_error="skip" if task.asks.images.skip else "fail")
+        manifest, names = counted(task)
         write_json(task.output.path / MANIFEST, manifest.to_json())
-        keys = np.array([key for shard in manifest.shards for key in shard.item_keys], object)
+        keys = np.array(names, object)
         arrays.create(task.output.data, "item_key", keys.shape)
         arrays.write(task.output.data, "item_key", storable(keys))
         return {
@@ -54,6 +62,17 @@ def open_work(task: Task[Asks]) -> Work:
         }
 
     return scan
+
+
+def counted(task: Task[Asks]) -> tuple[Manifest, list[str]]:
+    """The manifest, and the key of every item; items that are left out for good are blank."""
+    without = task.asks.images.without
+    before = scanned_before(task.output, VERSION, task.asks) if without else None
+    if before is not None:
+        return left_out(*before, without or ())
+    manifest = inputs.images_of(task).scan(on_error="skip" if task.asks.images.skip else "fail")
+    keys = [key for shard in manifest.shards for key in shard.item_keys]
+    return left_out(manifest, keys, without) if without else (manifest, keys)
 
 
 def finish(task: Task[Asks]) -> Facts:

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from dkvb.neighbours import neighbours
 from jobs import inputs
+from jobs.gpu import lists_of
+from jobs.memory import PROCESS, Sizes
 from jobs.step import Facts, Inputs, Task, Work
 from jobs.worker import blocks, use_cores
 from store import arrays
@@ -11,7 +12,7 @@ from store.layout import BLOCK
 
 VERSION = 1
 LEASE_S = 7200
-ON_GPU = False
+ON_GPU = True
 INPUTS = Inputs(["embeddings", "keys"], optional=["seen"])
 
 
@@ -21,6 +22,11 @@ class Asks:
 
     r: int
     """Neighbours of an item in a codebook."""
+
+
+def memory(asks: Asks, sizes: Sizes) -> int:
+    """Projections and keys twice, the training codes, and the lists of a block of items."""
+    return PROCESS + 2 * sizes.bottleneck + sizes.codes + BLOCK * (4 * sizes.d_z + 8 * sizes.c * asks.r)
 
 
 def prepare(task: Task[Asks]) -> list[str]:
@@ -39,7 +45,7 @@ def open_work(task: Task[Asks]) -> Work:
     def list_block(unit: str) -> Facts:
         start = int(unit) * BLOCK
         z = inputs.embeddings(task, "embeddings", start=start, stop=start + BLOCK)
-        lists = neighbours(z, projection, keys, selectable=selectable, r=task.asks.r)
+        lists = lists_of(z, projection, keys, selectable=selectable, r=task.asks.r)
         arrays.write(task.output.data, "neighbours", lists.numpy(), start=start)
         return {"rows": len(z)}
 

@@ -23,9 +23,11 @@ from jobs.classes import class_indexes
 from jobs.comparison import methods
 from jobs.comparison.attacks import loss_auc
 from jobs.comparison.heads import F, Head, LinearHead, ValuesHead
+from jobs.comparison.held_out import stopped_at_held_out
 from jobs.comparison.judge import Judge, Model, model
 from jobs.comparison.masks import Budgeted, Mask, SweptBottleneck
 from jobs.comparison.methods import ForgetItems, tuned
+from jobs.memory import PROCESS, Sizes
 from jobs.rows import without_nan
 from jobs.step import IF_SET, SPLITS, Facts, Inputs, Task, Work
 from jobs.worker import use_one_core
@@ -52,6 +54,8 @@ class Asks:
     """Class -> class of the other data set whose images stand for it."""
     first: int | None = field(default=None, metadata=IF_SET)
     """Of the classes only the first so many."""
+    held_out: bool = field(default=False, metadata=IF_SET)
+    """Whether masks for single items are also stopped where held-out items are."""
 
 
 SIZES = (1, 2, 5, 10, 20)
@@ -62,6 +66,11 @@ INSTANCES = (1, 10, 50)
 
 SHARES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0]
 """Grid of N, as a share of what there is."""
+
+
+def memory(asks: Asks, sizes: Sizes) -> int:
+    """Both heads, and what is masked of one."""
+    return PROCESS + sizes.heads + sizes.table
 
 
 def prepare(task: Task[Asks]) -> list[str]:
@@ -182,8 +191,6 @@ class Shared:
             "digest": self.task.output.digest,
         }
 
-    # Judging.
-
     def judge(
         self, head: Head[Any], rows: Tensor, classes: Sequence[int], test: NDArray[np.bool_] | None = None
     ) -> Judge:
@@ -212,8 +219,6 @@ class Shared:
             self.oracles[key] = baselines.retrain(head.forget_task(rows), head.settings, seed=self.seed)
         return self.oracles[key]
 
-    # Methods.
-
     def rows_of(self, classes: Sequence[int]) -> Tensor:
         """Training items of some classes: (n,) int64 rows."""
         return torch.from_numpy(np.flatnonzero(np.isin(self.labels["train"].numpy(), list(classes))))
@@ -228,10 +233,8 @@ class Shared:
         hits = self.hits(codes)
         items = ForgetItems(codes=codes.numpy(), hits=hits, others=self.total - hits, seed=self.seed)
         orders = {method.name: method.order(items) for method in methods.REACHING}
-        return {
-            name: Budgeted(order, sorted({0, *order.budgets(SHARES, shares=True, what="pairs or items")}))
-            for name, order in orders.items()
-        }
+        grids = {name: order.budgets(SHARES, shares=True, what="pairs or items") for name, order in orders.items()}
+        return {name: Budgeted(order, sorted({0, *grids[name]})) for name, order in orders.items()}
 
     def best_mask(self, budgeted: Budgeted, classes: Sequence[int], judge: Judge) -> Mask:
         """At the N that is best on the training items."""
@@ -242,8 +245,7 @@ class Shared:
 
     def rule(self, hits: NDArray[np.int64]) -> NDArray[np.bool_]:
         """UvA's mask (c, m) by the label-free rule."""
-        order = by_activation(hits)
-        return order.mask(order.smallest(self.task.asks.tau))
+        return (order := by_activation(hits)).mask(order.smallest(self.task.asks.tau))
 
     def masked(self, method: str, mask: NDArray[np.bool_], setting: Mapping[str, Any]) -> Model[CodeFeatures]:
         """The bottleneck under a mask (c, m)."""
@@ -322,16 +324,22 @@ def instances(shared: Shared, percent: str) -> Iterator[Reach]:
     count = max(2, round(share * len(items)))
     rows = items[drawn(len(items), count, shared.seed, "instances")]
     others = (shared.labels["test"] == k).nonzero().flatten()
-    nobody = np.zeros(len(shared.labels["test"]), bool)
     for head in (shared.linear, shared.values):
-        judge = shared.judge(head, rows, [], nobody)
+        judge = shared.judge(head, rows, [], np.zeros(len(shared.labels["test"]), bool))
         models: list[Model[Any]] = [judge.before, judge.oracle, shared.scrubbed(head, rows)]
         if head is shared.values:
-            everything = shared.hits(shared.values.codes["train"][rows]) > 0
+            hit = shared.hits(shared.values.codes["train"][rows]) > 0
             models += shared.best_masked(rows, [], judge)
-            models.append(shared.masked(methods.UVE_ALL.name, everything, {"pairs": int(everything.sum())}))
+            models.append(shared.masked(methods.UVE_ALL.name, hit, {"pairs": int(hit.sum())}))
         for one in models:
             yield Reach(judge, one, "instances", share, mia_auc=loss_auc(judge, one, rows, others, seed=shared.seed))
+    if shared.task.asks.held_out:  # the last judge is that of the values
+        judge, models = stopped_at_held_out(
+            judge, shared.items, orders=shared.orders(rows), masked=shared.masked, k=k, seed=shared.seed
+        )
+        left = (judge.labels["test"] == k).nonzero().flatten()
+        for one in models:
+            yield Reach(judge, one, "instances", share, mia_auc=loss_auc(judge, one, rows, left, seed=shared.seed))
 
 
 def proxy(shared: Shared, images: str) -> Iterator[Reach]:
@@ -343,8 +351,7 @@ def proxy(shared: Shared, images: str) -> Iterator[Reach]:
         own = shared.rule(shared.hits(shared.values.codes["train"][rows]))
         other = shared.rule(shared.hits(counted.codes))
         for method, mask in ((methods.UVA, own), (methods.by_proxy(images), other)):
-            setting = {"pairs": int(mask.sum()), "items": len(counted.codes)}
-            masked = shared.masked(method.name, mask, setting)
+            masked = shared.masked(method.name, mask, {"pairs": int(mask.sum()), "items": len(counted.codes)})
             yield Reach(judge, masked, f"proxy {images}", len(counted.codes), jaccard=jaccard(own, mask))
 
 
@@ -352,7 +359,6 @@ def proxies(shared: Shared, images: str) -> Iterator[Proxy]:
     """Other images of each class: half of its test images ("split"), or those of another input."""
     wanted = inputs.wanted_classes(shared.task)
     labels = shared.labels["test"]
-    everything = np.ones(len(labels), bool)
     if images == "split":
         half = (torch.rand(len(labels), generator=generator(shared.seed, "half of the test items")) < 0.5).numpy()
         for k in wanted:
@@ -364,7 +370,7 @@ def proxies(shared: Shared, images: str) -> Iterator[Proxy]:
         for k, other in stands_for.items():
             selectable = bottleneck.selectable
             codes = encode(z[of_images == other], bottleneck.projection, bottleneck.keys, selectable=selectable)
-            yield Proxy(k, codes, everything)
+            yield Proxy(k, codes, np.ones(len(labels), bool))
 
 
 def others(shared: Shared, wanted: Sequence[int]) -> dict[int, int]:

@@ -17,14 +17,16 @@ from dkvb.compilation import warm
 from jobs import inputs
 from jobs.classes import class_hits
 from jobs.forget_sets import ForgetSet, forget_sets
+from jobs.memory import PROCESS, Sizes
 from jobs.rows import without_nan
 from jobs.spec.schema import Grids, SetAsks, UvaGrid
 from jobs.step import Facts, Inputs, Task, Work
-from jobs.sweeping import MethodSweep, Shared, available_in_words, block_size, check_grids, method_sweeps
+from jobs.sweeping import SETS as BLOCK_OF_SETS
+from jobs.sweeping import MethodSweep, Shared, available_in_words, block_size, check_budgets, check_grids, method_sweeps
 from jobs.worker import blocks, use_cores
 from store import arrays
 from store.columns import SETS
-from store.layout import SETS_TABLE
+from store.layout import BLOCK, SETS_TABLE
 from store.tables import compact, write_rows
 
 VERSION = 1
@@ -48,6 +50,12 @@ def read_sets(task: Task[Asks]) -> list[ForgetSet]:
     return forget_sets(task.asks.sets, names, items.tolist())
 
 
+def memory(asks: Asks, sizes: Sizes) -> int:
+    """The model, the training codes, a block of items, and the tables of a block of sets."""
+    tables = 16 * BLOCK_OF_SETS * sizes.c * sizes.m
+    return PROCESS + 2 * sizes.table + sizes.codes + 128 * BLOCK * sizes.c + tables
+
+
 def prepare(task: Task[Asks]) -> list[str]:
     """Blocks of the sets; refuses a grid that asks for more pairs than a set activates."""
     inputs.check_alike(task)
@@ -64,11 +72,8 @@ def check_pairs(task: Task[Asks], sets: list[ForgetSet], grid: UvaGrid) -> None:
     activated = {k: np.packbits(class_hits(counts, k) > 0, axis=1) for one in sets for k in one.classes}
     for one in sets:
         together = np.unpackbits(np.bitwise_or.reduce([activated[k] for k in one.classes]), axis=1)
-        available, what = (
-            orders.activated_pairs(together, scope=grid.scope),
-            available_in_words(grid, [names[k] for k in one.classes]),
-        )
-        orders.budgets(grid.grid, available, shares=False, what=what)
+        available = orders.activated_pairs(together, scope=grid.scope)
+        check_budgets(grid, available, available_in_words(grid, [names[k] for k in one.classes]))
 
 
 def open_work(task: Task[Asks]) -> Work:

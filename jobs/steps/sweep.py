@@ -25,14 +25,15 @@ from jobs import inputs
 from jobs.classes import class_hits
 from jobs.comparison.heads import logits_of
 from jobs.errors import BadRequest
+from jobs.memory import PROCESS, Sizes
 from jobs.rows import without_nan
 from jobs.spec.schema import Grids, UvaGrid
 from jobs.step import IF_SET, SPLITS, Facts, Inputs, Task, Work
-from jobs.sweeping import MethodSweep, Shared, available_in_words, block_size, check_grids, method_sweeps
+from jobs.sweeping import MethodSweep, Shared, available_in_words, block_size, check_budgets, check_grids, method_sweeps
 from jobs.worker import blocks, use_cores
 from store import arrays
 from store.columns import SWEEP, SWEEP_ITEMS
-from store.layout import SWEEP_ITEMS_TABLE, SWEEP_TABLE
+from store.layout import BLOCK, SWEEP_ITEMS_TABLE, SWEEP_TABLE
 from store.tables import compact, write_rows
 
 VERSION = 4
@@ -56,6 +57,12 @@ BEFORE = "before"
 """The unit of the model before anything is forgotten."""
 
 
+def memory(asks: Asks, sizes: Sizes) -> int:
+    """The model, the training codes, a block of items, and the tables of a block of classes."""
+    tables = 16 * block_size(sizes.v) * sizes.c * sizes.m
+    return PROCESS + 2 * sizes.table + sizes.codes + 128 * BLOCK * sizes.c + tables
+
+
 def prepare(task: Task[Asks]) -> list[str]:
     """Blocks of the classes asked for, and the model before; refuses a grid that asks for more than a class has."""
     names, wanted = inputs.read_manifest(task).classes, inputs.wanted_classes(task)
@@ -70,8 +77,7 @@ def prepare(task: Task[Asks]) -> list[str]:
         hits = class_hits(counts, k)
         for grid in task.asks.methods:
             available = orders.activated_pairs(hits, scope=grid.scope) if isinstance(grid, UvaGrid) else items
-            what = available_in_words(grid, [names[k]])
-            orders.budgets(grid.grid, available, shares=grid.unit == "shares", what=what)
+            check_budgets(grid, available, available_in_words(grid, [names[k]]))
     return [*blocks(len(wanted), block_size(len(wanted))), BEFORE]
 
 

@@ -10,6 +10,7 @@ from dkvb import stopping
 from jobs import inputs
 from jobs.comparison.heads import HEADS, Head
 from jobs.comparison.methods import GRADIENT, SSD
+from jobs.memory import PROCESS, Sizes
 from jobs.step import Facts, Inputs, Task, Work
 from jobs.worker import use_one_core
 
@@ -30,6 +31,11 @@ class Asks:
     first: int
     """Of the classes only the first so many."""
     seed: int
+
+
+def memory(asks: Asks, sizes: Sizes) -> int:
+    """Both heads."""
+    return PROCESS + sizes.heads
 
 
 def prepare(task: Task[Asks]) -> list[str]:

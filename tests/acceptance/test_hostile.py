@@ -259,7 +259,7 @@ def test_a_job_holds_nothing_of_the_environment(tmp_path, make_spec, monkeypatch
     add(tmp_path, Assignment(name="tiny", specs=[as_table(make_spec())], **asked))
     (path,) = tmp_path.rglob("job.json")
     assert "s3cr3t" not in path.read_text()
-    known = {"format", "name", "specs", "commit", "gpus", *asked, "time", "by", "token"}
+    known = {"format", "name", "specs", "commit", "gpus", "python", *asked, "time", "by", "token"}
     assert json.loads(path.read_text()).keys() <= known
 
 

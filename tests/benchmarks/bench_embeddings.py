@@ -3,10 +3,15 @@
 Both read, decode, transform and embed the same JPEG files (scikit-learn's digits, enlarged and repeated) through the
 same pretrained network, in turns, with the same batch, number of processes, environment and niceness. Start-up is left
 out: the clock runs from when every process has done one shard. Read `ratio` as the actors' images a second over those
-of the bare loop, which writes nothing and does one thing after the other; `of limit` as the actors' share of the
-forward passes alone, on pixels made beforehand: where every core holds a process, the rest is decoding and
-transforming. `equal` is the share of shards that came out alike bit for bit. All of it yields to whatever else the
-machine does (niceness 15), so `seconds` has every round: they must be near each other to mean anything.
+of the bare loop with the same decoders (`jobs.images.embedded`), which writes nothing; `plain` is a loop that does one
+thing after the other, without threads; `of limit` is the actors' share of the forward passes alone, on pixels made
+beforehand: where every core holds a process, the rest is decoding and transforming. `equal` is the share of shards that
+came out alike bit for bit. All of it yields to whatever else the machine does (niceness 15), so `seconds` has every
+round: they must be near each other to mean anything.
+
+`decoded by 1` and `by 2`: images a second of one process that decodes and transforms photographs (the digits at 500 x
+375 pixels, for a backbone of 224) by one thread and by two, in turns; `decoding x2` is the median of the ratios of
+neighbouring turns. On a machine with one core these are left out.
 """
 
 import multiprocessing
@@ -16,6 +21,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from io import BytesIO
@@ -31,8 +37,10 @@ from torch import Tensor
 
 from cluster.session import session
 from cluster.unit_map import Policy, RayExecutor, SerialExecutor
-from dkvb.backbones import Backbone, embed, load_backbone
+from dkvb.backbones import Backbone, BackboneSpec, embed, load_backbone
 from jobs import inputs
+from jobs.images.ahead import ahead, batches
+from jobs.images.embedded import PART, Passage, decoded, embedded
 from jobs.plan.plan import make_plan
 from jobs.run.progress import Reporter
 from jobs.run.run import run_steps
@@ -42,11 +50,16 @@ from jobs.step import Task, Work
 from jobs.steps import embeddings
 from store import arrays
 from store.artefacts import open_root
+from store.images import open_images
 
 ROUNDS = 5
 SHARDS = 10
 EDGE = 256
 """Pixels of a file's edge: about what a loader of photographs decodes."""
+PHOTO = (500, 375)
+"""Pixels of a photograph: about the median of ImageNet-1k."""
+DECODED = 400
+DECODING_ROUNDS = 10
 NICE = 15
 """Of Ray's workers, and so of the plain processes."""
 PATIENCE_S = 600
@@ -54,13 +67,13 @@ HELD: dict[str, Callable[[str], int | None]] = {}
 """In a plain process: what it can do, by name."""
 
 
-def write_images(folder: Path, n: int) -> None:
-    """n digits as class folders; a test split of one image a class beside them."""
+def write_images(folder: Path, n: int, edges: tuple[int, int] = (EDGE, EDGE)) -> None:
+    """n digits of so many pixels as class folders; a test split of one image a class beside them."""
     digits = load_digits()
     files = []
     for pixels in digits.images[:n]:
         grey = Image.fromarray((pixels * 15.9375).astype(np.uint8))
-        grey.convert("RGB").resize((EDGE, EDGE)).save(file := BytesIO(), "JPEG", quality=95)
+        grey.convert("RGB").resize(edges).save(file := BytesIO(), "JPEG", quality=95)
         files.append(file.getvalue())
     for split, count in (("train", n), ("test", 10)):
         for number in range(count):
@@ -125,7 +138,7 @@ def through_actors(task: Task[embeddings.Asks], units: list[str], executor: RayE
 def stacked(task: Task[embeddings.Asks], backbone: Backbone, unit: str) -> Iterator[Tensor]:
     """The batches of a shard as the backbone takes them."""
     shard = inputs.read_manifest(task).shards[int(unit)]
-    for items in embeddings.batches(inputs.images_of(task).read(shard), task.asks.batch):
+    for items in batches(inputs.images_of(task).read(shard), task.asks.batch):
         pixels = torch.stack([backbone.transform(item.image) for item in items if item.image is not None])
         yield pixels.contiguous(memory_format=torch.channels_last)
 
@@ -138,7 +151,15 @@ def hold(task: Task[embeddings.Asks], unit: str, ready: Barrier) -> None:
     backbone.module.to(memory_format=torch.channels_last)
     pixels = list(stacked(task, backbone, unit))
 
+    images, shards = inputs.images_of(task), inputs.read_manifest(task).shards
+    how = Passage(backbone=backbone, batch=task.asks.batch)
+
     def bare_loop(unit: str) -> int:
+        with closing(embedded(images, shards[int(unit)], how)) as stream:
+            z = [batch.z.numpy().astype(np.float16) for batch in stream if batch.z is not None]
+        return zlib.crc32(np.concatenate(z).tobytes())
+
+    def plain(unit: str) -> int:
         z = [embed(backbone, pixels).numpy().astype(np.float16) for pixels in stacked(task, backbone, unit)]
         return zlib.crc32(np.concatenate(z).tobytes())
 
@@ -146,7 +167,7 @@ def hold(task: Task[embeddings.Asks], unit: str, ready: Barrier) -> None:
         for batch in pixels:
             embed(backbone, batch)
 
-    HELD.update(bare_loop=bare_loop, forward_alone=forward_alone)
+    HELD.update(bare_loop=bare_loop, plain=plain, forward_alone=forward_alone)
     for work in HELD.values():
         work(unit)
     ready.wait(PATIENCE_S)
@@ -157,11 +178,41 @@ def held(kind: str, unit: str) -> tuple[str, int | None]:
     return unit, HELD[kind](unit)
 
 
+def decoding(folder: Path) -> dict[str, float]:
+    """Images a second by one thread and by two, and how many times as many these are; nothing with one core."""
+    if len(os.sched_getaffinity(0)) < 2:
+        return {}
+    write_images(folder, DECODED, PHOTO)
+    images = open_images("folder", str(folder), pattern="train", shard_items=DECODED)
+    shard = images.scan(on_error="fail").shards[0]
+    backbone = load_backbone(BackboneSpec(library="efficientnet-lite", name="lite0", weights="random", image_size=224))
+    how = Passage(backbone=backbone, batch=PART)
+
+    def rate(threads: int) -> float:
+        begin = time.perf_counter()
+        parts = batches(images.encoded(shard), PART)
+        made = ahead(parts, lambda items: [decoded(item, how) for item in items], threads=threads, most=2 * threads)
+        with closing(made) as stream:
+            assert sum(map(len, stream)) == DECODED
+        return DECODED / (time.perf_counter() - begin)
+
+    rate(2)
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for turn in range(DECODING_ROUNDS):
+        for threads in (1, 2) if turn % 2 == 0 else (2, 1):
+            rates[threads].append(rate(threads))
+    return {
+        "decoded by 1": statistics.median(rates[1]),
+        "decoded by 2": statistics.median(rates[2]),
+        "decoding x2": statistics.median(two / one for one, two in zip(rates[1], rates[2], strict=True)),
+    }
+
+
 def main() -> None:
-    """Time the three in turns."""
+    """Time the four in turns, and decoding by itself."""
     s = size(__doc__ or "")
     image_size = 96 if s["n"] <= 1000 else 128
-    taken: dict[str, list[float]] = {"actors": [], "bare_loop": [], "forward_alone": []}
+    taken: dict[str, list[float]] = {"actors": [], "bare_loop": [], "plain": [], "forward_alone": []}
     crc: dict[str, int | None] = {}
     with tempfile.TemporaryDirectory() as name, session() as executor:
         task = prepare(Path(name), s["n"], image_size)
@@ -191,11 +242,14 @@ def main() -> None:
         "images/s": s["n"] / seconds["actors"],
         "bare loop": s["n"] / seconds["bare_loop"],
         "ratio": seconds["bare_loop"] / seconds["actors"],
+        "plain": s["n"] / seconds["plain"],
         "forward alone": s["n"] / seconds["forward_alone"],
         "of limit": seconds["forward_alone"] / seconds["actors"],
         "equal": sum(equal) / len(equal),
     }
     facts = {"n": s["n"], "image_size": image_size, "batch": task.asks.batch, "shards": len(units)}
+    with tempfile.TemporaryDirectory() as name:
+        row |= decoding(Path(name))
     report("embeddings", [row], **facts, workers=workers, seconds=taken)
 
 

@@ -9,9 +9,9 @@ from synthetic import D_K, codebooks, items, some_labels
 from timing import matmul_rate, median, once, report, size
 from torch import Tensor
 
-from dkvb.keys import KeySettings, fit_keys
+from dkvb.keys import KeySettings, fit_codebooks
 from dkvb.projection import random_projection
-from dkvb.tiles import each
+from store.layout import CODEBOOKS
 
 BATCH = 256
 
@@ -35,7 +35,9 @@ def main() -> None:
     projection, settings = random_projection(range(c), s["d_z"], D_K, seed=0), KeySettings(batch=BATCH, epochs=1)
 
     def epoch() -> None:
-        each(lambda j: fit_keys(z, projection[j], m, codebook=j, seed=0, settings=settings), range(c))
+        for start in range(0, c, CODEBOOKS):
+            some = range(start, min(start + CODEBOOKS, c))
+            fit_codebooks(z, some, (m, D_K), seed=0, settings=settings)
 
     taken = median(epoch, runs=1)
     keys = codebooks(s)[1]

@@ -21,12 +21,16 @@ SIZES = {
 chosen so that a class activates about as large a share of the pairs as on real images of that size."""
 
 
-def size(about: str) -> dict[str, Any]:
-    """The size asked for on the command line."""
+def size(about: str, *, flag: str = "", number: str = "") -> dict[str, Any]:
+    """The size asked for on the command line; and a flag and a number of the benchmark's own, by their names."""
     parser = argparse.ArgumentParser(description=about)
-    parser.add_argument("--size", choices=SIZES, default="quick")
-    name = parser.parse_args().size
-    return {"name": name, **SIZES[name]}
+    parser.add_argument("--size", choices=SIZES, default="quick", dest="name")
+    if flag:
+        parser.add_argument(f"--{flag}", action="store_true")
+    if number:
+        parser.add_argument(f"--{number}", type=int)
+    asked = vars(parser.parse_args())
+    return {**asked, **SIZES[asked["name"]]}
 
 
 def median(work: Callable[[], Any], *, runs: int = 3) -> float:

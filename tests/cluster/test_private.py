@@ -62,6 +62,14 @@ def test_the_token_can_be_read_anew():
     assert callable(ray._raylet.AuthenticationTokenLoader.instance().reset_cache)
 
 
+def test_what_a_cluster_publishes_can_be_read():
+    import ray
+
+    for name in ("subscribe", "poll", "close"):
+        assert callable(getattr(ray._raylet.GcsLogSubscriber, name))
+    assert "timeout" in parameters(ray._raylet.GcsLogSubscriber.poll)
+
+
 @pytest.mark.parametrize("bound", [">=2.60", "<2.61"])
 def test_ray_is_bounded_to_versions_that_were_looked_at(bound):
     (ray,) = [text for text in requires("dkvb-unlearning") or [] if text.startswith("ray[")]

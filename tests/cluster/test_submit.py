@@ -10,7 +10,7 @@ import pytest
 
 from cluster import submit
 from cluster.errors import ClusterUnreachable, SubmissionRefused
-from cluster.submit import packed_code, ray_jobs
+from cluster.submit import Phase, packed_code, ray_jobs
 
 
 class Server(BaseHTTPRequestHandler):
@@ -70,6 +70,23 @@ def test_what_ray_says_of_a_failure_is_the_end_of_its_message(server):
     phase = ray_jobs(server).phase("failed")
     assert phase is not None
     assert (phase.state, phase.text) == ("ended", "FAILED: dkvb: x: no room there")
+
+
+@pytest.mark.parametrize(
+    ("code", "name"), [(-9, "SIGKILL"), (137, "SIGKILL"), (143, "SIGTERM"), (0, ""), (1, ""), (127, ""), (255, "")]
+)
+def test_a_driver_that_was_killed_is_told_from_one_that_ended(code, name):
+    assert Phase("ended", "FAILED", "", code).killed_by == name
+    assert Phase("running", "RUNNING").killed_by == ""
+
+
+def test_a_server_that_fails_at_a_submission_has_not_refused_it(server, monkeypatch):
+    def fail(handler):
+        handler.answer(500, "busy")
+
+    monkeypatch.setattr(Server, "do_POST", fail)
+    with pytest.raises(ClusterUnreachable, match="busy"):
+        ray_jobs(server).submit("dkvb-x-1", ["jobs.queue.driver"], variables={})
 
 
 def test_a_server_that_accepts_and_says_nothing_is_not_waited_for_for_ever(monkeypatch):

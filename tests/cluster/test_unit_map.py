@@ -245,7 +245,7 @@ def test_a_poison_unit_is_reported_and_its_neighbours_are_unharmed(ray_executor)
     outcomes, events = run(ray_executor, factory, [f"u{number}" for number in range(11)], attempts=2)
     poison = outcomes.pop("u2")
     assert not poison.ok
-    assert poison.error.startswith("WorkerLost: the worker process ")
+    assert poison.error.startswith("the worker process ")
     assert isinstance(poison.exception, WorkerLost)
     assert poison.attempts == 2
     assert all(outcome.ok for outcome in outcomes.values())
@@ -320,6 +320,13 @@ def test_workers_that_cannot_be_placed_end_the_map_at_the_deadline(ray_executor)
     greedy = RayExecutor(workers=2, gpus=997)
     with pytest.raises(NoWorkers, match="units are open; 2 workers wait for 1 CPUs and 997 GPUs"):
         run(greedy, lambda: str, ["a", "b", "c"], deadline_s=1, on_gpu=True)
+
+
+@ray_only
+def test_workers_hold_gpus_where_there_are_some_or_they_are_asked_for(ray_executor):
+    assert not ray_executor.holds_gpus()
+    assert replace(ray_executor, gpus=0.5).holds_gpus()
+    assert not SerialExecutor().holds_gpus()
 
 
 @ray_only

@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import polars as pl
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from dkvb import backbones
 from dkvb.backbones import Backbone, BackboneSpec, embed, embedding_width, load_backbone
 from dkvb.errors import BackboneSpecError, BadImages
+from dkvb.exact import exact_float32
 from tests.dkvb.models import CIFAR, batch, clip_spec, needs_cifar, timm_spec
 from tests.paths import REPOSITORY
 
@@ -74,6 +76,41 @@ def test_the_precision_settings_of_the_process_are_put_back(resnet18: Backbone) 
     handle.remove()
     assert seen == [("ieee", True)]
     assert precision() == before
+
+
+def test_the_settings_stay_until_the_last_of_several_threads_is_through(resnet18: Backbone) -> None:
+    cudnn: Any = torch.backends.cudnn
+    before, inside, leave = cudnn.deterministic, threading.Event(), threading.Event()
+    seen = []
+
+    def first() -> None:
+        with exact_float32():
+            inside.set()
+            assert leave.wait(10)
+            seen.append(cudnn.deterministic)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert inside.wait(10)
+    with exact_float32():
+        leave.set()
+        thread.join()
+        seen.append(cudnn.deterministic)
+    assert seen == [True, True]
+    assert cudnn.deterministic == before
+
+
+def test_bfloat16_is_recorded_and_multiplies_in_it_on_the_same_weights(resnet18: Backbone) -> None:
+    lower = load_backbone(timm_spec(precision="bfloat16"), seed=3)
+    assert {key for key in lower.facts if lower.facts[key] != resnet18.facts[key]} == {"precision"}
+    images, seen = batch(resnet18, 3), []
+    handle = lower.module.get_submodule("layer1").register_forward_hook(lambda _m, _i, out: seen.append(out.dtype))
+    z = embed(lower, images)
+    handle.remove()
+    exact = embed(resnet18, images)
+    assert (seen, z.dtype, z.is_inference()) == ([torch.bfloat16], torch.float32, False)
+    assert 0 < (z - exact).norm() < 0.05 * exact.norm()
+    assert torch.equal(embed(resnet18, images), exact)
 
 
 @pytest.mark.parametrize(
@@ -151,15 +188,15 @@ def test_random_weights_follow_the_seed_and_leave_the_global_generator_alone() -
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"library": "tim"}, "nearest known: timm"),
+        ({"library": "tim"}, "did you mean 'timm'?"),
         ({"name": "resnet5O"}, "resnet50"),
         ({"name": "resnet18.a1_in2k"}, "resnet18.a1_in1k"),
         ({"weights": "openai"}, "timm takes"),
         ({"weights": "hf-hub:"}, "timm takes"),
         ({"name": "legacy_seresnet18", "weights": "pretrained"}, "the hub has none"),
-        ({"layer": "layer2"}, "layer4, layer3"),
+        ({"layer": "layer2"}, 'expected "layer3" or "layer4"'),
         ({"name": "test_vit", "layer": "layer3"}, "only timm ResNets"),
-        ({"image_size": 31}, "32 pixels or more"),
+        ({"image_size": 31}, "a whole number from 32 to 4096"),
         ({"name": "vit_small_patch16_224", "image_size": 64}, "takes 224 pixels only"),
         ({"library": "open_clip", "name": "ViT-B/32"}, "ViT-B-32"),
         ({"library": "open_clip", "name": "ViT-B-32", "weights": "pretrained"}, "laion2b_s34b_b79k"),
@@ -186,6 +223,14 @@ def test_open_clip_without_weights_cannot_happen_by_leaving_them_out() -> None:
 
 def test_importing_the_module_does_not_import_the_model_libraries() -> None:
     script = "import sys, dkvb.backbones; print({'timm', 'open_clip', 'torchvision'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
+
+
+def test_a_small_network_of_efficientnet_is_chosen_without_a_model_library() -> None:
+    """A run that has nothing left to do reads its spec: timm would take half of its time."""
+    choice = "dkvb.backbones.BackboneSpec(library='efficientnet-lite', name='lite0', image_size=32)"
+    script = f"import sys, dkvb.backbones; {choice}; print({{'timm', 'open_clip', 'torchvision'}} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
 

@@ -13,6 +13,7 @@ from safetensors.torch import load, save, save_file
 
 from dkvb.bottleneck import Bottleneck, decode
 from dkvb.checkpoint import FORMAT, read_header
+from dkvb.codes import Codebooks, encode
 from dkvb.errors import BadCheckpoint, ShapeMismatch
 from tests.dkvb import naive
 
@@ -142,6 +143,21 @@ def test_masking_leaves_the_original_untouched(model, z):
         assert torch.equal(getattr(model, name), before[name])
     assert not torch.equal(masked.logits(z), logits)
     assert torch.equal(model.logits(z), logits)
+
+
+def test_keys_are_packed_once_for_a_model_and_anew_for_one_that_is_masked(model, z, monkeypatch):
+    packed, pack = [], Codebooks.of
+
+    def counted(*parts):
+        packed.append(parts)
+        return pack(*parts)
+
+    monkeypatch.setattr(Codebooks, "of", counted)
+    masked = model.masked(random_mask(3))
+    for _ in range(3):
+        assert torch.equal(model.codes(z), encode(z, model.projection, model.keys, selectable=model.selectable))
+        assert torch.equal(masked.codes(z), encode(z, masked.projection, masked.keys, selectable=masked.selectable))
+    assert len(packed) == 2 + 3 + 3  # encode packs at each call
 
 
 def test_the_contents_of_masked_pairs_are_erased_and_the_others_kept(model):

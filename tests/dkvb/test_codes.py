@@ -225,6 +225,16 @@ def test_codes_do_not_depend_on_the_number_of_items_nor_on_blocks_and_threads(mo
                 assert torch.equal(encode(z[5:678], model.projection, keys), whole[5:678])
 
 
+@pytest.mark.parametrize("n", [0, 1, 17, BLOCK, BLOCK + 1])
+def test_threads_that_share_the_codebooks_of_few_items_leave_none_out(n):
+    model, z = random_bottleneck(14, c=5, m=61, v=2), random_items(14, BLOCK + 1)
+    with threads(1):
+        whole = encode(z, model.projection, model.keys)
+    for count in (2, 3, 8):
+        with threads(count):
+            assert torch.equal(encode(z[:n], model.projection, model.keys), whole[:n])
+
+
 def test_codes_are_the_nearest_keys_of_the_projected_items_bit_for_bit():
     model, z = random_bottleneck(11, c=3, m=1031, v=2, d_z=23, d_k=14), random_items(11, 211, d_z=23)
     keys = model.keys[:, torch.arange(1031) % 61] + 1e-7 * draw(12, 3, 1031, 14)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from dkvb.keys import KeySettings, KeyState, average, average_plain, ema_step, fit_keys, start
+from dkvb.errors import BadSetting
+from dkvb.keys import KeySettings, KeyState, average, average_plain, ema_step, fit_keys, item_codebooks, start
 from dkvb.projection import project, random_projection
 from tests.dkvb import naive
 from tests.dkvb.threads import threads
@@ -34,7 +35,7 @@ def arrays(state: KeyState) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def fitted(seed: int, codebook: int, z: torch.Tensor, settings: KeySettings) -> torch.Tensor:
     directions = random_projection([codebook], D_Z, D_K, seed=seed)[0]
-    return fit_keys(z, directions, M, codebook=codebook, seed=seed, settings=settings)
+    return fit_keys(project(z, directions), M, codebook=codebook, seed=seed, settings=settings)
 
 
 def test_the_defaults_are_the_authors():
@@ -141,7 +142,7 @@ def test_every_item_is_used_once_an_epoch():
     z = naive.random_items(5, 53)
     settings = KeySettings(epochs=1, batch=7, dead=1e-9, smoothing=0.0, decay=0.9999)
     directions = random_projection([0], D_Z, D_K, seed=1)[0]
-    found = fit_keys(z, directions, 1, codebook=0, seed=1, settings=settings)
+    found = fit_keys(project(z, directions), 1, codebook=0, seed=1, settings=settings)
     expected = project(z, directions).mean(0)
     np.testing.assert_allclose(found[0], expected, atol=2e-3)
 
@@ -161,7 +162,7 @@ def test_seed_and_codebook_change_the_draws_even_for_the_same_directions():
     z, settings = naive.random_items(6, 211), KeySettings(epochs=1, batch=23)
     directions = random_projection([0], D_Z, D_K, seed=1)[0]
     fits = [
-        fit_keys(z, directions, M, codebook=codebook, seed=seed, settings=settings)
+        fit_keys(project(z, directions), M, codebook=codebook, seed=seed, settings=settings)
         for codebook, seed in ((0, 1), (1, 1), (0, 2))
     ]
     assert not torch.equal(fits[0], fits[1])
@@ -181,7 +182,7 @@ def test_planted_clusters_are_found():
     labels = torch.arange(307) % 5
     z = centres[labels] + 0.02 * torch.randn(307, 3, generator=gen(8))
     settings = KeySettings(batch=31)
-    found = fit_keys(z, torch.eye(3), M, codebook=0, seed=3, settings=settings)
+    found = fit_keys(z, M, codebook=0, seed=3, settings=settings)
     distance = naive.distances(z, torch.eye(3)[None], found[None])
     code = naive.nearest(distance)[:, 0]
     assert distance.min(2).max() < 0.1**2
@@ -193,7 +194,7 @@ def test_every_key_lies_among_the_items_once_fitted():
     # Keys far from all items are dead and are replaced, and averages forget where they began.
     z = 50 + naive.random_items(9, 211, d_z=D_K)
     settings = KeySettings(batch=23)
-    found = fit_keys(z, torch.eye(D_K), M, codebook=0, seed=3, settings=settings)
+    found = fit_keys(z, M, codebook=0, seed=3, settings=settings)
     assert (found > z.min() - 0.1).all()
     assert (found < z.max() + 0.1).all()
 
@@ -240,6 +241,29 @@ def test_fitted_keys_do_not_depend_on_the_number_of_threads(d_k):
     for count in (1, 2):
         with threads(count):
             fits.append(
-                fit_keys(z, directions, 61, codebook=0, seed=1, settings=KeySettings(epochs=3, batch=47, dead=0.3))
+                fit_keys(
+                    project(z, directions), 61, codebook=0, seed=1, settings=KeySettings(epochs=3, batch=47, dead=0.3)
+                )
             )
     assert torch.equal(*fits)
+
+
+def test_keys_of_random_items_are_items_as_their_codebook_sees_them_each_once():
+    z = torch.randn(20, 6, generator=gen(1)).half()
+    projection, keys = item_codebooks(z, [2, 0], (7, 3), seed=5)
+    assert torch.equal(projection, random_projection([2, 0], 6, 3, seed=5))
+    for own, directions in zip(keys, projection, strict=True):
+        seen = {tuple(row) for row in project(z, directions).tolist()}
+        assert len({tuple(row) for row in own.tolist()}) == 7
+        assert {tuple(row) for row in own.tolist()} <= seen
+    alone = item_codebooks(z, [0], (7, 3), seed=5)[1][0]
+    assert torch.equal(alone, keys[1]), "a codebook's keys depend on those beside it"
+    rows = [
+        [project(z, one).tolist().index(row) for row in own.tolist()] for own, one in zip(keys, projection, strict=True)
+    ]
+    assert rows[0] != rows[1], "all codebooks drew the same items"
+
+
+def test_fewer_items_than_keys_are_refused():
+    with pytest.raises(BadSetting, match="found 3 items, expected 4 or more"):
+        item_codebooks(torch.ones(3, 6), [0], (4, 2), seed=0)

@@ -11,6 +11,7 @@ from dkvb.membership import (
     LOG_FLOOR,
     Attack,
     balanced_accuracy,
+    entropy_attack,
     loss_logistic_attack,
     membership_scores,
     population_attack,
@@ -228,3 +229,11 @@ def test_attacks_leave_their_inputs_alone():
     for (logits, labels), (same_logits, same_labels) in zip(kinds, before, strict=True):
         assert torch.equal(logits, same_logits)
         assert torch.equal(labels, same_labels)
+
+
+def test_the_entropy_attack_is_the_population_attack_by_entropy_without_labels():
+    members, others = outputs(1, 90, leak=1.0), outputs(2, 60)
+    found = entropy_attack(members[0], others[0], seed=3)
+    assert found == population_attack(members, others, seed=3)["entropy"]
+    assert found.auc > 0.6
+    assert entropy_attack(others[0], others[0], seed=3).auc == pytest.approx(0.5, abs=0.05)

@@ -14,6 +14,7 @@ from dkvb.metrics import (
     SMOOTHING,
     accuracy,
     aus,
+    calibration_error,
     changed,
     class_accuracies,
     item_change,
@@ -345,3 +346,33 @@ def test_accuracies_over_no_items_are_no_numbers():
     assert found.retain.tolist() == [1]
     alone = class_accuracies(np.array([[2, 0]]), np.array([[0, 0]]), sizes=np.array([2, 0]), forget=[0])
     assert (alone.forget.tolist(), np.isnan(alone.retain).tolist()) == ([1], [True])
+
+
+def confident(p: float, n: int) -> torch.Tensor:
+    """Logits of n items that say class 0 of two with probability p."""
+    return torch.tensor([[math.log(p / (1 - p)), 0.0]]).expand(n, -1)
+
+
+def test_predictions_that_are_right_as_often_as_they_say_are_calibrated():
+    labels = torch.tensor([0, 0, 0, 1])
+    assert calibration_error(confident(0.75, 4), labels) == pytest.approx(0, abs=1e-7)
+    assert calibration_error(confident(0.95, 4), labels) == pytest.approx(0.2, abs=1e-6)
+    assert calibration_error(confident(0.55, 4), labels) == pytest.approx(0.2, abs=1e-6)
+
+
+def test_what_is_too_sure_in_one_bin_does_not_make_up_for_what_is_too_unsure_in_another():
+    logits = torch.cat([confident(0.9, 2), confident(0.6, 2)])
+    labels = torch.tensor([0, 1, 0, 0])  # half right at 0.9, all right at 0.6
+    assert calibration_error(logits, labels) == pytest.approx((0.4 + 0.4) / 2, abs=1e-6)
+    assert calibration_error(logits, labels, bins=1) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_certain_prediction_is_in_the_last_bin_and_no_items_have_no_error():
+    ruled_out = torch.tensor([[0.0, -math.inf]])
+    assert calibration_error(ruled_out, torch.tensor([1])) == 1
+    assert calibration_error(ruled_out, torch.tensor([0])) == 0
+    assert math.isnan(calibration_error(ruled_out[:0], torch.tensor([], dtype=torch.int64)))
+    with pytest.raises(BadSetting, match="bins: found 0"):
+        calibration_error(ruled_out, torch.tensor([0]), bins=0)
+    with pytest.raises(ShapeMismatch):
+        calibration_error(ruled_out, torch.tensor([0, 1]))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dkvb.projection import project, random_projection
+from dkvb.projection import project, project_each, random_projection
 from tests.dkvb.naive import f64, random_items
 from tests.dkvb.threads import threads
 
@@ -71,3 +71,13 @@ def test_a_direction_is_looked_along_alike_beside_any_others():
     whole = project(z, directions)
     for some in ([0], [36, 17, 2], [*range(5, 31)]):
         assert torch.equal(project(z, directions[:, some]), whole[:, some])
+
+
+@pytest.mark.parametrize("n", [1, 40, 2500])
+def test_projecting_into_some_codebooks_together_is_projecting_into_each(n):
+    z, projection = random_items(1, n, d_z=37).half(), random_projection(range(5), 37, 18, seed=2)
+    together = project_each(z, projection)
+    assert together.shape == (5, n, 18)
+    for j, directions in enumerate(projection):
+        assert torch.equal(together[j], project(z, directions))
+        torch.testing.assert_close(together[j], z.float() @ directions, atol=1e-5, rtol=1e-5)

@@ -14,7 +14,8 @@ from dkvb.errors import BadBudget, ShapeMismatch
 from dkvb.metrics import retain_predictions
 from dkvb.neighbours import neighbours
 from dkvb.orders import budgets, by_activation, by_example
-from dkvb.sweep import NEVER_INDEX, Items, budget_table, codes_by_budget, sweep
+from dkvb.searches import NEVER_INDEX
+from dkvb.sweep import Items, budget_table, codes_by_budget, sweep
 from tests.dkvb import naive
 
 METHODS = ("global", "per-codebook", "examples")

@@ -60,6 +60,9 @@ class Recording:
     def direction(self, error: Tensor) -> Tensor:
         return self.features.direction(error)
 
+    def update(self, weights: Tensor, velocity: Tensor, labels: Tensor, settings: TrainSettings) -> None:
+        self.features.update(weights, velocity, labels, settings)
+
     def accelerate(self, weights: Tensor, velocity: Tensor, error: Tensor, *, lr: float, momentum: float) -> None:
         self.features.accelerate(weights, velocity, error, lr=lr, momentum=momentum)
 

@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from dkvb.errors import BadSetting, DkvbError, ShapeMismatch
 from dkvb.roc import auc, tpr_at_fpr
-from dkvb.ulira import FPR, VARIANCE_FLOOR, ULira, ulira
+from dkvb.ulira import FPR, VARIANCE_FLOOR, WIDTH, ULira, _ratios, auc_interval, ulira
 
 
 def heads(seed: int, count: int, items: int, *, alike: float = 0) -> torch.Tensor:
@@ -133,3 +133,56 @@ def test_one_fold_and_margins_that_are_not_finite_are_refused():
     for wrong in (math.nan, math.inf):
         with pytest.raises(BadSetting, match="not finite"):
             ulira(torch.zeros(3, 5), torch.full((3, 5), wrong))
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_the_middle_of_the_interval_is_the_auc_and_its_bounds_lie_around_it(paired):
+    u, o = heads(1, 16, 9), heads(2, 16, 9) - 0.3
+    mean, low, high = auc_interval(u, o, paired=paired)
+    assert mean == pytest.approx(ulira(u, o).auc)
+    assert low < mean < high
+
+
+def test_the_standard_error_is_that_of_the_mean_auc_of_a_head_against_all_others():
+    # Two items, four heads of each kind, two folds: heads that score alike on both items are one number each.
+    u, o = (heads(seed, 4, 1).expand(-1, 2) for seed in (1, 2))
+    variances = []
+    for fold in range(2):
+        positives, negatives = _ratios([u.numpy(), o.numpy()], fold, 2)
+        pairs = [[auc(one, other) for other in negatives] for one in positives]
+        variances.append(np.var(np.mean(pairs, 1), ddof=1) / 2 + np.var(np.mean(pairs, 0), ddof=1) / 2)
+    mean, low, high = auc_interval(u, o, paired=False, folds=2)
+    half = WIDTH * math.sqrt(sum(variances)) / 2
+    assert (low, high) == pytest.approx((max(0, mean - half), min(1, mean + half)))
+
+
+def test_heads_that_equal_their_oracles_have_an_auc_of_one_half_and_no_width_where_they_are_paired():
+    u = heads(1, 16, 9)
+    mean, low, high = auc_interval(u, u.clone(), paired=True)
+    assert mean == pytest.approx(0.5)
+    assert high - low < 1e-9
+
+
+def test_the_interval_holds_one_half_for_equal_heads_and_leaves_it_where_a_leak_was_planted():
+    held, trials = 0, 60
+    for trial in range(trials):
+        u, o = heads(2 * trial, 32, 9, alike=0.5), heads(2 * trial + 1, 32, 9, alike=0.5)
+        _, low, high = auc_interval(u, o, paired=False)
+        held += low <= 0.5 <= high
+    assert held >= 0.85 * trials
+    _, low, _ = auc_interval(heads(1, 32, 9) + 1, heads(2, 32, 9), paired=False)
+    assert low > 0.5
+
+
+def test_the_interval_narrows_with_the_number_of_heads():
+    widths = []
+    for count in (16, 128):
+        _, low, high = auc_interval(heads(1, count, 9), heads(2, count, 9), paired=False)
+        widths.append(high - low)
+    assert widths[1] < widths[0] / 1.5
+
+
+def test_paired_heads_are_as_many_of_each_kind_and_one_head_of_a_fold_has_no_spread():
+    with pytest.raises(ShapeMismatch):
+        auc_interval(heads(1, 8, 3), heads(2, 9, 3), paired=True)
+    assert auc_interval(heads(1, 4, 3), heads(2, 4, 3), paired=False)[1:] == (0, 1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from tests.faults import disks, nodes, objects, seaweed, submitted, workers
+from tests.faults import disks, nodes, objects, seaweed, submitted, trainings, workers
 from tests.faults.measures import Measures
 from tests.faults.stage import Stage
 
@@ -16,6 +16,7 @@ def nothing() -> str:
 
 FAULTS: Mapping[Fault, Callable[[], str]] = {
     workers.kill_worker: nothing,
+    trainings.kill_training: nothing,
     nodes.kill_node: nothing,
     workers.kill_driver: nothing,
     submitted.kill_supervisor: nothing,

@@ -1,7 +1,8 @@
 """`dkvb` with something changed for a fault: ``python -m tests.faults.driver NAME=VALUE... -- WORDS...``.
 
 lease: seconds of a lease of a shard. slow: seconds that a shard of the training images takes longer, so that a fault
-finds it at work. poison: name of the one that kills its worker, each time.
+finds it at work. poison: name of the one that kills its worker, each time. epoch: seconds that each epoch of a training
+takes longer; then each is saved.
 """
 
 import os
@@ -22,6 +23,8 @@ def changed(asked: Mapping[str, str], tasks: Mapping[str, Any]) -> Callable[[str
     from jobs.run.run import open_units
     from jobs.steps import embeddings
 
+    if "epoch" in asked:
+        save_every_epoch(float(asked["epoch"]))
     usual = vars(embeddings).setdefault("usual", embeddings.open_work)  # the last map in this process changed it too
 
     def open_work(task: Any) -> Callable[[str], Any]:
@@ -37,6 +40,20 @@ def changed(asked: Mapping[str, str], tasks: Mapping[str, Any]) -> Callable[[str
 
     embeddings.open_work = open_work
     return open_units(tasks)
+
+
+def save_every_epoch(seconds: float) -> None:
+    """In a worker: the usual training, but saved after every epoch, and slower."""
+    from jobs import saves
+
+    usual = vars(saves).setdefault("usual", saves.TrainingSaves.save)
+    saves.EVERY_S = saves.SHARE = 0.0
+
+    def save(self: Any, state: Any, reached: Any) -> None:
+        usual(self, state, reached)
+        time.sleep(seconds)
+
+    saves.TrainingSaves.save = save  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

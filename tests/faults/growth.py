@@ -21,17 +21,23 @@ from tests.processes import wait_until
 
 IDLE_MINUTES = 0.5
 
+MEMORY = 4 * 1024**3
+"""Bytes a node says it has: the autoscaler brings no node for a worker that asks for more than its type names."""
+
+HEAD = "ray.head.default"
+"""As the provider calls the head: any other name has the autoscaler add and end heads without end."""
+
 TYPES: dict[str, dict[str, Any]] = {
-    "head": {"resources": {"CPU": 0}, "min_workers": 0, "max_workers": 0, "node_config": {}},
-    "processor": {"resources": {"CPU": 1}, "min_workers": 0, "max_workers": 2, "node_config": {}},
-    "gpu": {"resources": {"CPU": 2, "GPU": 1}, "min_workers": 0, "max_workers": 1, "node_config": {}},
+    HEAD: {"resources": {"CPU": 0}, "min_workers": 0, "max_workers": 0, "node_config": {}},
+    "processor": {"resources": {"CPU": 1, "memory": MEMORY}, "min_workers": 0, "max_workers": 2, "node_config": {}},
+    "gpu": {"resources": {"CPU": 2, "GPU": 1, "memory": MEMORY}, "min_workers": 0, "max_workers": 1, "node_config": {}},
 }
 
 
 def growing(stage: Stage) -> Node:
     """A head that is not started yet, with nodes of two types to add."""
     first = head(stage, {**token(stage), **QUICK, "RAY_FAKE_CLUSTER": "1"}, cpus=0)
-    provider = {"type": "fake_multinode", "gcs_address": first.address}
+    provider = {"type": "external", "module": "tests.faults.provider.Processes", "gcs_address": first.address}
     lists = ("initialization_commands", "cluster_synced_files", "rsync_exclude", "rsync_filter")
     commands = [f"{who}{what}_commands" for who in ("", "head_", "worker_") for what in ("setup", "start_ray")]
     config = {
@@ -45,7 +51,7 @@ def growing(stage: Stage) -> Node:
         "docker": {},
         "file_mounts": {},
         "file_mounts_sync_continuously": False,
-        "head_node_type": "head",
+        "head_node_type": HEAD,
         "available_node_types": TYPES,
     }
     path = stage.folder() / "cluster.yaml"
@@ -97,7 +103,7 @@ def grown(stage: Stage, *asked: object) -> Iterator[Grown]:
     with from_nothing(stage) as (watched, root):
         variables = watched.cluster.variables
         run = stage.start(stage.words(root, "--address", watched.cluster.address, *asked), **variables)
-        run.wait_until(lambda: watched.now() and not run.runs(), "its end", every=0.5)
+        wait_until(lambda: watched.now() and not run.runs(), "its end", WITHIN, every=0.5)
         assert run.ended() == 0, run.err
         yield Grown(watched, root, run.err, watched.until_gone())
 

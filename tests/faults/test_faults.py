@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.faults import disks, nodes, objects, seaweed, submitted, workers
+from tests.faults import disks, nodes, objects, seaweed, submitted, trainings, workers
 from tests.faults.stage import UNITS
 
 pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.timeout(3600)]
@@ -32,6 +32,11 @@ def able():
 @pytest.mark.parametrize("seed", [11, 12])
 def test_a_killed_worker_costs_the_units_it_had_in_hand(held, seed):
     holds(workers.kill_worker(held, seed), twice=EACH)
+
+
+@pytest.mark.parametrize("seed", [15, 16])
+def test_values_whose_worker_is_killed_go_on_at_another_after_the_last_epoch(held, seed):
+    holds(trainings.kill_training(held, seed), twice=EACH)
 
 
 def test_the_units_of_a_killed_node_move_to_the_others(held):

@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from jobs.plan.plan import sketch
-from jobs.spec.reading import load_specs, shipped
+from jobs.spec.library import shipped
+from jobs.spec.reading import load_specs
 
 FOLDER = Path(__file__).parent
 DIGESTS = FOLDER / "digests.json"

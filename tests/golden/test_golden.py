@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.spec.reading import shipped
+from jobs.spec.library import shipped
 from tests.golden.results import DIGESTS, DIGITS, digits, dkvb, shipped_digests
 
 CPUINFO = Path("/proc/cpuinfo")

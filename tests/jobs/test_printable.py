@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import jobs
-from jobs.printable import lines, say, shown
+from jobs.printable import lines, per_cent, say, shown
 from jobs.run.progress import Reporter
 
 EVIL = "\x1b[2Jcat\u202e\x9b31m\x07"
@@ -23,6 +23,16 @@ def test_a_name_is_one_line_of_printable_characters():
 
 def test_a_name_that_is_no_text_can_be_printed():
     shown(b"\xff\xfe".decode(errors="surrogateescape")).encode()
+
+
+def test_a_share_is_shown_in_per_cent_with_its_digits():
+    assert [per_cent(0.123456), per_cent(1.0), per_cent(0.0, 0), per_cent(0.98765, 1), per_cent(None)] == [
+        "12.35 %",
+        "100.00 %",
+        "0 %",
+        "98.8 %",
+        "none",
+    ]
 
 
 def test_a_message_keeps_its_lines():

@@ -75,8 +75,13 @@ SHAPES = {
     "counts_by_codebook": (3, 11, 13),
     "oracle_logits_train": (2, 17, 3),
     "oracle_logits_test": (2, 7, 3),
+    "oracle_lda_logits_train": (2, 17, 3),
+    "oracle_lda_logits_test": (2, 7, 3),
     "margins": (19, 4, 5),
     "margin": (19, 4, 11),
+    "whole_keys": (11, 13, 3),
+    "class_sums": (11, 3, 4),
+    "moments": (11, 3, 33),
 }
 
 

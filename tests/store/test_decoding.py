@@ -1,12 +1,15 @@
 """Pixels out of encoded bytes: what is asked of orientation and transparency, and what is lost and said."""
 
 import io
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from store.decoding import MOST_STRETCHED, Decoding, decode
+from store.decoding import MOST_STRETCHED, Decoding, by_pillow, decode
 from store.images import open_images
 from tests.store.made import picture, write_folder
 
@@ -146,3 +149,32 @@ def test_images_that_cannot_be_decoded_stay_in_place_with_the_reason(tmp_path, m
     assert "I;16" in found[4]
     assert found[6]
     assert "JPEG, PNG, BMP, WEBP, TIFF, GIF, AVIF, PPM" in found[7]
+
+
+def test_an_image_is_judged_alike_though_another_thread_ends_in_the_middle_of_it(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 131 * 17 - 1)  # above it Pillow only warns
+    small, large, opened = encoded(noise()), encoded(noise(17, 131)), Image.open
+    inside, entered, leave = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(_, image):
+        inside.set()
+        assert entered.wait(10)
+        return by_pillow(_, image)
+
+    def late(file, formats):
+        if file.getbuffer().nbytes == len(large):
+            entered.set()
+            assert leave.wait(10)
+        return opened(file, formats=formats)
+
+    monkeypatch.setattr(Image, "open", late)
+    with warnings.catch_warnings(), ThreadPoolExecutor(2) as threads:
+        warnings.simplefilter("ignore")
+        filters = list(warnings.filters)
+        first = threads.submit(decode, small, load=slow)
+        assert inside.wait(10)
+        second = threads.submit(decode, large)
+        assert first.result(10).problem is None
+        leave.set()
+        assert "decompression bomb" in str(second.result(10).problem)
+        assert list(warnings.filters) == filters

@@ -1,15 +1,21 @@
 """Class folders: every file below them is an image, a problem, or left alone and counted."""
 
+import asyncio
 import io
 import unicodedata
+from pathlib import Path
 
 import pytest
+from fsspec.asyn import AsyncFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
 from store.errors import ImageDataError, ShardChanged
+from store.folders import FolderReader
 from store.images import open_images
+from store.locations import Location, Source
+from store.samples import Sample
 from tests.store.made import NAMES, everything, picture, reasons, write_folder
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
@@ -162,3 +168,33 @@ def test_keys_and_labels_of_a_folder_come_back_in_order(tmp_path_factory, files,
         (f"{c}/{n}", classes.index(c)) for c, n in expected
     ]
     assert {shard.items for shard in manifest.shards[:-1]} <= {cut}
+
+
+@pytest.mark.timeout(60)
+def test_images_far_away_are_asked_for_together_and_come_in_order(tmp_path):
+    together = asyncio.Barrier(8)  # those who are asked one after the other wait for the others in vain
+
+    class Far(AsyncFileSystem):  # type: ignore[misc]
+        async def _cat_file(self, path, start=None, end=None, **kwargs):
+            await asyncio.wait_for(together.wait(), 30)
+            return Path(path).read_bytes()[start:end]
+
+    files = {f"{name}/{n:02}.png": picture(n) for name in "cd" for n in range(together.parties)}
+    write_folder(tmp_path, files)
+    source = Source(kind="folder", location=str(tmp_path), pattern="", shard_items=1000, class_file=None)
+    reader = FolderReader(Location(source))
+    [shard] = reader.survey().shards
+    reader.place.fs = Far(asynchronous=False)
+    entries = list(reader.samples(shard, pixels=True))
+    read = {sample.key: sample.pixels for sample in entries if isinstance(sample, Sample)}
+    assert list(read) == list(files)
+    assert read == files
+
+
+def test_an_image_that_vanished_is_named(tmp_path):
+    write_folder(tmp_path, {f"c/{n}.png": picture(n) for n in range(3)})
+    images, manifest = scanned(tmp_path)
+    reader = images._reader
+    (tmp_path / "c" / "1.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"c/1\.png"):
+        list(reader.samples(manifest.shards[0].name, pixels=True))

@@ -254,7 +254,7 @@ LABELS = {"name": "x", "labels": [0], "keys": "k"}
         {"classes": [3]},
         {"shards": [LABELS | {"labels": ["0"]}]},
         {"shards": [LABELS | {"labels": [1]}]},
-        {"shards": [LABELS | {"labels": [-2]}]},
+        {"shards": [LABELS | {"labels": [-3]}]},
         {"shards": [LABELS | {"labels": []}]},
         {"shards": [LABELS | {"name": 3}]},
         {"shards": 3},

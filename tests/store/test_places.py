@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from store import places
 from store.artefacts import open_root
 from store.errors import BadAddress, PlaceUnreachable, RootUnusable
+from tests.paths import REPOSITORY
 
 
 @pytest.mark.parametrize("text", ["s3://bucket/a", "gs://b", "file:///tmp/x", "memory://x", "s3:/bucket"])
@@ -48,3 +50,21 @@ def test_missing_credentials_are_named_and_no_traceback(s3_server, tmp_path):
     )
     assert ended.returncode == 1
     assert re.fullmatch("dkvb: s3://some/root.*credentials.*\n", ended.stderr)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("s3://b/r", "pip install 'dkvb-unlearning[s3]'"),
+        ("gs://b/r", "pip install 'dkvb-unlearning[gcs]'"),
+        ("gcs://b/r", "pip install 'dkvb-unlearning[gcs]'"),
+        ("abfs://b/r", "pip install the fsspec file system of abfs://"),
+    ],
+)
+def test_what_installs_the_file_system_of_an_address(address, expected):
+    assert places.installs(address) == expected
+
+
+def test_the_extras_that_install_file_systems_are_there():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {*places.EXTRAS.values()} <= project["optional-dependencies"].keys()

@@ -175,13 +175,12 @@
       fact("All other classes", others
         ? `${fixed(retain)}\u00a0% of test items right, ${signed(share(row.change[i], others))} points (${whole(row.change[i]).replace("-", "\u2212")} items)`
         : "no items"));
-    if (i === row.rule && row.hit) {
-      const lines = row.hit.map(([k, was, now]) => element("li", {}, isolated(data.classes[k]),
+    if (row.hit) {
+      const lines = row.hit[i].map(([k, was, now]) => element("li", {}, isolated(data.classes[k]),
         `: ${whole(now)} of ${whole(data.test[k])} right, before ${whole(was)} (${signed(share(now - was, data.test[k]))} points)`));
       facts.append(fact("Hit hardest", lines.length ? element("ul", {}, ...lines) : "no other class lost a test item"));
     } else if (row.worst[i] !== null && row.damage[i] > 0) {
-      const more = row.hit ? "; the five that lose most are counted at the N of the rule"
-        : "; only the worst is counted here, `dkvb query ROOT collateral` counts every class";
+      const more = "; only the worst is counted here, `dkvb query ROOT collateral` counts every class";
       facts.append(fact("Hit hardest", isolated(data.classes[row.worst[i]]),
         `, ${fixed(row.damage[i] / 100)} points (${ofItems(row.damage[i], row.worst[i])})${more}`));
     }

@@ -32,11 +32,11 @@ LAUNCHER = [
     ("aws", "max_workers: 4\n\n", "max_workers: 2\n\n", None, None, None),
     ("aws", "head_node_type: head", "head_node_type: haed", "head_node_type: haed", "error",
      "found haed, expected `head`"),
-    ("aws", "    resources: {CPU: 4, GPU: 1}  # as InstanceType has\n", "", None, None, None),
-    ("gcp", "    resources: {CPU: 4, GPU: 1}  # as machineType has\n", "", "worker", "error",
-     "worker: found what Ray refuses: 'resources' is a required property"),
-    ("aws", "CPU: 4, GPU: 1", 'CPU: "4"', "resources:", "error",
-     'worker.resources.CPU: found "4", expected type integer; remove the quotes'),
+    ("aws", "    priority: 3\n", "    priority: 3\n    resources: {CPU: 4, GPU: 1}\n", None, None, None),
+    ("gcp", "    resources: *gpu_has\n", "", "gpu-on-demand", "error",
+     "gpu-on-demand: found what Ray refuses: 'resources' is a required property"),
+    ("gcp", "CPU: 4, GPU: 1", 'CPU: "4"', "resources:", "error",
+     'gpu.resources.CPU: found "4", expected type integer; remove the quotes'),
     ("aws", "InstanceType: g6.xlarge", "instanceType: g6.xlarge", "instanceType", "error", "expected `InstanceType`"),
     ("aws", "      InstanceType: g6.xlarge\n", "", "node_config:", "error",
      "InstanceType: found nothing, expected a machine"),
@@ -48,7 +48,7 @@ LAUNCHER = [
      "docker.image: found Ray 2.59.1, expected Ray 2.60"),
     ("aws", "  image: rayproject/ray:2.60.0-py312-gpu\n", "", "cluster_name: dkvb", "error",
      "what Ray refuses: Must provide"),
-    ("aws", "127.0.0.1\n", "0.0.0.0\n", ">-", "error", "found --dashboard-host=0.0.0.0, expected --dashboard-host="),
+    ("aws", "127.0.0.1 --", "0.0.0.0 --", ">-", "error", "found --dashboard-host=0.0.0.0, expected --dashboard-host="),
     ("aws", "start --head", "start", ">-", "error", "`ray start` without --head, expected --head; add it"),
     ("aws", "ray start --address=$RAY_HEAD_IP:6379", "ray start", ">-", "error", "without --address"),
     ("aws", "--autoscaling-config=~/ray_bootstrap_config.yaml", "", ">-", "error", "without --autoscaling-config"),
@@ -148,8 +148,8 @@ KUBERNETES = [
      "name a ResourceFlavor of this file"),
     ("kueue", "nvidia.com/gpu, nominalQuota: 4", "nvidia.com/gpu, nominalQuota: 3", "resourceGroups", "error",
      "quota of 3 for nvidia"),
-    ("kueue", "nominalQuota: 57Gi", "nominalQuota: 50Gi", "resourceGroups", "error",
-     "found a quota of 50.0Gi for memory, expected at least 56.2Gi, which dkvb requests"),
+    ("kueue", "nominalQuota: 153Gi", "nominalQuota: 150Gi", "resourceGroups", "error",
+     "found a quota of 150.0Gi for memory, expected at least 152.2Gi, which dkvb requests"),
     ("kueue", "[cpu, memory, nvidia.com/gpu]", "[cpu, memory]", "resources:", "error",
      "expected cpu, memory, in this order"),
     ("kueue", "Autoscaling: false", "Autoscaling: true", "enableInTree", "error",
@@ -207,7 +207,7 @@ def test_a_token_in_a_container_s_environment_is_an_error_and_a_reference_is_non
     usage = '{name: RAY_USAGE_STATS_ENABLED, value: "0"}'
     given = text.replace(usage, usage + ', {name: RAY_AUTH_TOKEN, value: "hello"}')
     found = [each for each in findings_of(given) if each.severity == "error"]
-    assert len(found) == 2
+    assert len(found) == 3
     assert "RAY_AUTH_TOKEN with its value (not shown), expected valueFrom.secretKeyRef" in str(found[0])
     by_hand = (
         ", {name: RAY_AUTH_MODE, value: token}, {name: RAY_AUTH_TOKEN, valueFrom: {secretKeyRef: {name: a, key: b}}}"

@@ -116,7 +116,7 @@ def test_the_cluster_commands_of_the_documentation_exist_with_their_options():
     from jobs.cli.cluster import cluster
 
     text = (REPOSITORY / "docs" / "cluster.md").read_text(encoding="utf-8")
-    lines = re.findall(r"^ {4,7}dkvb cluster (.*)$", text, flags=re.M)
+    lines = re.findall(r"^ *\$ dkvb cluster (.*)$", text, flags=re.M)
     assert lines
     for line in lines:
         name, *words = shlex.split(line, comments=True)

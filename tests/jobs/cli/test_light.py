@@ -30,7 +30,14 @@ def loaded(*words):
 
 
 @pytest.mark.parametrize(
-    "words", [("keys", "cat"), ("classes", "3", "5"), ("overlap", "cat", "ant"), ("why", "ant", "--forgot", "bee")]
+    "words",
+    [
+        ("keys", "cat"),
+        ("classes", "3", "5"),
+        ("overlap", "cat", "ant"),
+        ("why", "ant", "--forgot", "bee"),
+        ("item", "test:cat/1000.png"),
+    ],
 )
 def test_a_question_imports_nothing_heavy(words, finished):
     assert loaded("query", finished.root, *words) <= {"numba"}  # kernels, for many items or where a list ends
@@ -38,6 +45,11 @@ def test_a_question_imports_nothing_heavy(words, finished):
 
 def test_help_imports_nothing_heavy():
     assert loaded("query", "--help") == set()
+
+
+def test_a_list_of_specs_imports_nothing_heavy():
+    assert loaded("spec") == set()
+    assert loaded("spec", "cifar10") == set()
 
 
 def test_a_measurement_imports_no_torch(finished, tmp_path):

@@ -88,7 +88,7 @@ def test_without_a_command_the_help_is_shown(dkvb):
     [
         ("runn",),
         ("run",),
-        ("run", "tiny"),
+        ("run", "digits"),
         ("run", "tiny", "--root", "r", "--wrokers", "2"),
         ("run", "tiny", "--root", "r", "--workers", "0"),
         ("run", "tiny", "--root", "r", "--gpus", "-1"),
@@ -124,8 +124,10 @@ def test_a_run_prints_results_to_stdout_and_progress_to_stderr(dkvb, run_words, 
     progress = strict((tmp_path / "root" / "progress.json").read_text())
     assert (progress["step"], progress["units"], progress["ended"], progress["failed"]) == ("sweep", 4, 4, 0)
 
+    drawn = figure.stat().st_mtime_ns
     again = dkvb(*run_words())
     assert again.code == 0
+    assert figure.stat().st_mtime_ns == drawn, "it shows this sweep already"
     assert again.out == ended.out
     assert again.err.count("done already") == 13
 
@@ -133,9 +135,10 @@ def test_a_run_prints_results_to_stdout_and_progress_to_stderr(dkvb, run_words, 
 def test_what_a_plan_says_before_and_after(dkvb, finished, spec_file, images):
     before = dkvb("plan", spec_file(), "--json")
     assert before.code == 0
-    assert {step["digest"] for step in strict(before.out)["steps"]} == {None}
+    (about,) = strict(before.out)
+    assert {step["digest"] for step in about["steps"]} == {None}
     after = dkvb("plan", spec_file(), "--images", images, "--root", finished.root, "--json")
-    about = strict(after.out)
+    (about,) = strict(after.out)
     assert {step["step"]: step["digest"] for step in about["steps"]} == finished.steps
     assert {step["state"] for step in about["steps"]} == {"done"}
     text = dkvb("plan", spec_file(), "--images", images, "--root", finished.root)

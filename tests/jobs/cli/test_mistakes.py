@@ -27,9 +27,26 @@ def test_images_that_were_not_given_are_asked_for(dkvb, spec_file, tmp_path):
     assert "--images DIR" in message(dkvb("run", spec_file(), "--root", tmp_path / "root", "--serial"), 2)
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", "-1"])
+def test_numbers_that_nobody_can_count_with_are_refused(dkvb, spec_file, tmp_path, number):
+    for words in (
+        ("run", spec_file(), "--root", tmp_path / "root", "--gpus", number),
+        ("jobs", "wait", "--queue", tmp_path, "--timeout", number),
+        ("jobs", "reconcile", "--queue", tmp_path, "--every", number),
+    ):
+        ended = dkvb(*words)
+        assert ended.code == 2
+        assert number in ended.err.splitlines()[-1]
+    assert not (tmp_path / "root").exists()
+
+
 def test_an_unknown_key_in_the_spec_is_named(dkvb, run_words, tmp_path):
-    text = message(dkvb(*run_words({"keys.epoch": 3})), 2)
-    assert text.startswith(f"{tmp_path / 'spec.toml'}: keys: unknown key 'epoch'; did you mean 'epochs'?")
+    ended = dkvb(*run_words({"keys.epoch": 3}))
+    (line,) = [
+        at for at, set_here in enumerate((tmp_path / "spec.toml").read_text().split("\n"), 1) if "epoch =" in set_here
+    ]
+    told = f"{tmp_path / 'spec.toml'}: line {line}: keys: unknown key 'epoch'; did you mean 'epochs'?"
+    assert message(ended, 2).startswith(told)
     assert not (tmp_path / "root").exists()
 
 

@@ -31,7 +31,17 @@ def test_help_of_each_command_has_an_example(name, dkvb):
 
 
 @pytest.mark.parametrize(
-    "words", [["list"], ["show", "x"], ["logs", "x"], ["stop", "x"], ["retry", "x"], ["reconcile"]]
+    "words",
+    [
+        ["list"],
+        ["show", "x"],
+        ["logs", "x"],
+        ["wait"],
+        ["stop", "x"],
+        ["retry", "x"],
+        ["reconcile"],
+        ["service", "systemd"],
+    ],
 )
 def test_a_queue_that_is_not_there_is_no_empty_queue(words, dkvb, queue):
     text = message(dkvb("jobs", *words), 2)
@@ -45,6 +55,8 @@ NAMELESS = [
     ["stop", "j"],
     ["retry", "j"],
     ["priority", "j", "1"],
+    ["wait"],
+    ["service", "cronjob"],
     ["reconcile"],
 ]
 
@@ -58,7 +70,7 @@ def test_a_queue_that_was_not_named_is_asked_for(words, dkvb, monkeypatch):
     assert "Usage" not in text
 
 
-@pytest.mark.parametrize("words", [["show"], ["logs"], ["logs", "-f"], ["stop"], ["retry"], ["priority"]])
+@pytest.mark.parametrize("words", [["show"], ["logs"], ["logs", "-f"], ["wait"], ["stop"], ["retry"], ["priority"]])
 def test_a_misspelt_job_is_told_with_the_nearest(words, dkvb, queue):
     job = add(queue, assignment())
     command, *options = words
@@ -124,6 +136,15 @@ def test_an_address_beyond_this_machine_is_refused_without_a_token(dkvb, queue, 
     text = message(dkvb("submit", "digits", "--root", tmp_path / "root", "--address", "http://10.1.2.3:8265"), 1)
     assert "no authentication token is in use" in text
     assert "RAY_AUTH_TOKEN_PATH" in text
+
+
+@pytest.mark.parametrize("python", ["./venv/bin/python", "venv/bin/python", "", "/opt/", "python -O", "a\nb"])
+def test_what_names_no_interpreter_on_every_machine_is_refused_and_nothing_is_queued(python, dkvb, queue, tmp_path):
+    words = ["submit", "digits", "--root", tmp_path / "root", "--address", "127.0.0.1:1", "--python", python]
+    text = message(dkvb(*words), 2)
+    assert text.startswith("--python: found ")
+    assert "expected a path that begins with / or a name such as python3.12" in text
+    assert not queue.exists()
 
 
 @pytest.mark.parametrize("queue_name", ["", "in/it"])

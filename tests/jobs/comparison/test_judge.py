@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.comparison.judge import Judge, by_class, model
+from jobs.comparison.judge import Judge, by_class, controlled, model
+from tests.jobs.comparison import small
 from tests.jobs.comparison.small import by_split, linear_head, oracle_judge, said, scores, values_head
 
 LABELS = by_split([0, 0, 1, 1, 2], [0, 0, 1, 1, 2, 2, 2])
@@ -119,3 +120,12 @@ def test_a_model_speaks_by_the_weights_and_the_codes_it_is_given():
     assert other.features is swapped
     one = model(linear_head({"train": [[1.0, 2.0]], "test": [[3.0, 4.0]]}, labels), "none", torch.eye(3)[:, :2])
     assert one.logits["test"].tolist() == [[3, 4]]
+
+
+def test_a_class_without_its_column_has_a_logit_of_zero_and_without_its_logit_none():
+    before = model(small.head(), "none", small.head().weights)
+    column, logit = controlled(before, [1])
+    assert (column.method, logit.method) == ("column", "logit")
+    assert column.logits["test"].tolist() == [[1.5, 0, 0], [0, 0, 0.5]]
+    assert logit.logits["test"].tolist() == [[1.5, -torch.inf, 0], [0, -torch.inf, 0.5]]
+    assert before.logits["test"].tolist() == [[1.5, 0.5, 0], [0, 1.5, 0.5]]

@@ -15,7 +15,7 @@ from tests.jobs.comparison.small import by_split, values_head
 
 
 def test_a_method_has_one_name():
-    every = [*COMPARED, methods.UVA_RECOUNTED, methods.UVE_ALL, contrast(0.5), by_proxy("split")]
+    every = [*COMPARED, methods.UVA_RECOUNTED, methods.UVE_ALL, methods.EXACT, contrast(0.5), by_proxy("split")]
     assert len({method.name for method in every}) == len(every)
     assert all(method.about.endswith(".") for method in every)
 
@@ -27,11 +27,13 @@ def test_tables_name_the_methods_as_they_always_have():
     assert [method.name for method in COMPARED if "linear" in method.heads] == linear
     assert [method.name for method in COMPARED if "values" in method.heads] == linear + masks
     assert [method.name for method in methods.GRADIENT] == ["scrub", "neggrad+", "finetune", "ssd"]
-    opened = {"none", "uva", "uve", "uva by tau", "scrub", "neggrad+", "finetune", "ssd", "column", "retrain"}
+    opened = {"none", "uva", "uve", "uva by tau", "scrub", "neggrad+", "finetune", "ssd", "column", "retrain", "exact"}
     assert opened == attacks.OPENED
     assert [method.name for method in COMPARED if method.unmasked] == ["uva", "uve", "uva by tau"]
     assert [method.name for method in methods.REACHING] == ["uva", "uve"]
     assert lira.METHODS == ("none", "uva by tau", "scrub", "retrain")
+    by_rule = ["none", "uva by tau", "uve all", "random", "uva zero", "uva drop", "column", "logit"]
+    assert [*lira.EVERY] == [*by_rule, "scrub", "neggrad+", "finetune", "ssd", "retrain"]
     assert costs.MASKS == ("uva", "uve")
     assert by_proxy("flipped").name == "uva by flipped"
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import BadSpec
-from jobs.plan.cost import cost, describe, describe_text
+from jobs.plan.cost import cost, look_ahead, plans_text
 from jobs.plan.graph import Graph
 from jobs.plan.plan import make_plan, sketch, waves
 from jobs.spec.reading import load_specs
@@ -26,7 +26,7 @@ NEIGHBOURS = {"neighbours[train]", "neighbours[test]"}
 HEADS = {"values", "counts", "sweep"}
 FROM_KEYS = {"keys", *CODES, *NEIGHBOURS, *HEADS}
 ALL = MANIFESTS | EMBEDDINGS | FROM_KEYS | {"linear"}
-EVERYTHING = {"compare": {}, "sweep.sizes": [1, 2]}
+EVERYTHING = {"compare.heads": ["linear", "values", "linear-lda", "values-lda"], "sweep.sizes": [1, 2]}
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def differing(one, other):
 def test_the_steps_are_those_of_the_method_in_an_order_in_which_they_can_run(make_spec, images):
     plan, compared = make_plan(make_spec(), str(images)), make_plan(make_spec(EVERYTHING), str(images))
     assert {step.label for step in plan.steps} == ALL
-    assert {step.kind for step in compared.steps} == set(STEPS)
+    assert {step.kind for step in compared.steps} == set(STEPS) - {"sums"}  # of heads that are not trained
     assert plan.digests().items() < compared.digests().items()
     seen = []
     for step in compared.steps:
@@ -166,31 +166,38 @@ def test_a_sketch_has_the_same_steps_without_the_images(make_spec, images):
 
 
 def test_a_description_without_images_promises_no_digest(make_spec):
-    about = describe(make_spec(), None, None)
+    planned = look_ahead(make_spec(), None, None)
+    about = planned.to_json()
     assert about["images_seen"] is False
     assert {step["digest"] for step in about["steps"]} == {None}
-    assert {step["state"] for step in about["steps"]} == {"unknown"}
+    assert {step["state"] for step in about["steps"]} == {None}
     assert about["cost"] is None
-    assert "give --images DIR" in describe_text([about])
+    text = plans_text([planned])
+    assert "give --images DIR, and they are counted" in text
+    assert "follows from the images: give --images DIR, and --root" in text
+    assert "unknown" not in text
+    assert "?" not in text
 
 
 def test_a_description_tells_what_is_done(finished, make_spec, images):
-    about = describe(make_spec({"sweep.uva.shares": [0.5]}), str(images), finished.root)
+    planned = look_ahead(make_spec({"sweep.uva.shares": [0.5]}), str(images), finished.root)
+    about = planned.to_json()
     assert {step["step"] for step in about["steps"] if step["state"] == "to do"} == {"sweep"}
     assert {step["step"] for step in about["steps"] if step["state"] == "done"} == ALL - {"sweep"}
-    text = describe_text([about])
+    text = plans_text([planned])
     for step in about["steps"]:
         assert step["digest"] in text
 
 
 @pytest.mark.parametrize(("name", "width"), [("imagenet1k-clip", 512), ("imagenet1k-resnet50", 2048)])
 def test_the_imagenet_specs_are_described_without_images(name, width):
-    about = describe(load_specs(name)[0], None, None)
+    planned = look_ahead(load_specs(name)[0], None, None)
+    about = planned.to_json()
     assert about["sizes"] == {"train": 1281167, "test": 50000, "classes": 1000}
     assert about["cost"]["embeddings_bytes"] == 4 * 1331167 * width
     assert about["cost"]["values_bytes"] == 4 * 256 * 4096 * 1000
     assert about["cost"]["codes_bytes"] == 2 * 1331167 * 256
-    assert "1,331,167 images through the backbone" in describe_text([about])
+    assert "1,331,167 images through the backbone" in plans_text([planned])
     assert json.loads(json.dumps(about)) == about
 
 
@@ -207,6 +214,7 @@ def test_the_cost_is_what_the_sizes_say(make_spec):
         "values_bytes": 4 * 11 * 13 * 3,
         "projection_bytes": 4 * 11 * 1280 * 3,
         "oracles_bytes": 0,
+        "sums_bytes": 0,
     }
 
 
@@ -222,6 +230,14 @@ def test_the_cost_of_a_comparison_counts_all_its_models(make_spec):
     assert found["oracles_bytes"] == 6 * 56 * 3 * 4
     everything = cost(make_spec({"compare.seeds": [1]}), sizes)
     assert everything["key_distances"] == (2 + 3) * plain["key_distances"]
+    solved = cost(make_spec({"compare.seeds": [1], "compare.heads": ["values-lda"]}), sizes)
+    assert solved["images"] == plain["images"], "images are flipped for nobody"
+    assert (solved["key_distances"], solved["oracles_bytes"]) == (5 * plain["key_distances"], 3 * 56 * 3 * 4)
+    both = cost(make_spec({"compare.seeds": [1], "compare.heads": ["linear", "values", "values-lda"]}), sizes)
+    assert both["oracles_bytes"] == 2 * everything["oracles_bytes"]
+    linear = cost(make_spec({"compare.seeds": [1], "compare.heads": ["linear-lda"]}), sizes)
+    assert (linear["key_distances"], linear["oracles_bytes"]) == (2 * plain["key_distances"], 0)
+    assert cost(make_spec({"keys": {"method": "items"}}), sizes)["key_distances"] == 0
 
 
 def test_every_unit_of_work_has_a_lease_of_minutes_at_least():
@@ -285,12 +301,24 @@ ALWAYS = {"images", "backbone", "batch", "seed"}
         ({"images.orientation": "ignore", "images.alpha": "drop"}, ALWAYS),
         ({"images.orientation": "apply"}, ALWAYS | {"decoding"}),
         ({"images.alpha": "white", "backbone.weights": "random"}, ALWAYS | {"decoding"}),
+        ({"images.decode": "pil", "backbone.precision": "float32"}, ALWAYS),
+        ({"images.decode": "torchvision"}, ALWAYS | {"decode"}),
     ],
 )
 def test_what_came_later_is_part_of_the_json_only_where_it_is_asked(changes, expected, make_spec, images):
     plan = make_plan(make_spec({"compare": {}, **changes}), str(images))
     assert set(plan.step("embeddings[test]").identity["spec"]) == expected
     assert set(plan.step("embeddings[flipped]").identity["spec"]) == expected | {"flip"}
+
+
+def test_a_precision_is_part_of_a_backbone_s_json_only_where_it_is_another(make_spec, images):
+    digests = set()
+    for precision, expected in ((None, False), ("float32", False), ("bfloat16", True)):
+        plan = make_plan(make_spec({"compare": {}, "backbone.precision": precision}), str(images))
+        for label in ("embeddings[test]", "costs"):
+            assert ("precision" in plan.step(label).identity["spec"]["backbone"]) is expected
+        digests.add(plan.step("embeddings[train]").digest)
+    assert len(digests) == 2
 
 
 # Several experiments as one graph.

@@ -9,7 +9,6 @@ from jobs.errors import BadRequest
 from jobs.query import items, pairs
 from jobs.query.masked import Masked
 from jobs.query.stored import Stored, logits
-from store import arrays
 
 
 @pytest.fixture
@@ -52,53 +51,22 @@ def test_the_votes_of_an_item_add_up_to_its_logit(stored):
     assert table.sort("codebook")["key"].to_list() == before[0].tolist()
 
 
-def test_an_item_is_known_by_its_row_and_by_its_place_in_a_shard(stored):
-    shards = stored.manifest("test").shards
-    assert items.find_item(stored, "test:0") == items.find_item(stored, f"test:{shards[0].name}#0") == ("test", 0)
-    last = sum(shard.items for shard in shards) - 1
-    (name,) = stored.item_names("test", [last])
-    assert items.find_item(stored, f"test:{name}") == ("test", last)
-    for wrong in ("17", "valid:3", f"test:{last + 1}", "test:-1", "test:x", "test:nowhere#0", "test:"):
-        with pytest.raises(BadRequest):
-            items.find_item(stored, wrong)
+def test_names_of_lost_items_are_shown_and_never_obeyed(stored, monkeypatch):
+    monkeypatch.setattr(items, "item_names", lambda stored, split, rows: [f"\x1b[2J{row}\nx.png" for row in rows])
+    mask = np.ones(stored.size, bool)
+    for k in range(1, len(stored.classes)):
+        answer = items.why(stored, k, [0], mask)
+        if len(answer.lost):
+            row = answer.lost["row"][0]
+            assert rf"lost items     \x1b[2J{row}\nx.png" in answer.text()
+            assert answer.lost["item"][0] == f"\x1b[2J{row}\nx.png"
+            return
+    pytest.fail("no item is lost under a mask of all pairs")
 
 
-@pytest.mark.parametrize("number", ["9" * 5000, "tiny#" + "9" * 5000, "³"])
-def test_what_is_no_row_is_looked_up_as_a_key_and_refused(stored, number):
-    with pytest.raises(BadRequest, match="no item of test has that key"):
-        items.find_item(stored, f"test:{number}")
-
-
-def test_an_item_is_known_by_its_key_too(stored, images):
-    for split in ("train", "test"):
-        files = sorted(path.relative_to(images / split).as_posix() for path in (images / split).rglob("*.png"))
-        for row in (0, 3, len(files) - 1):
-            assert items.find_item(stored, f"{split}:{files[row]}") == (split, row)
-    with pytest.raises(BadRequest, match=r"'test:cat/1\.png': no item of test has that key, as 'ant/1000\.png' is one"):
-        items.find_item(stored, "test:cat/1.png")
-
-
-@pytest.mark.parametrize(
-    ("keys", "name", "found"),
-    [
-        (["a/17", "000017", "x#y", "x#2"], "test:a/17", 0),
-        (["a/17", "000017", "x#y", "x#2"], "test:000017", 1),
-        (["a/17", "000017", "x#y", "x#2"], "test:x#y", 2),
-        (["a/17", "000017", "x#y", "x#2"], "test:x#2", 3),
-        (["row-0", "row-1", "row-0"], "test:row-1", 1),
-        (
-            ["row-0", "row-1", "row-0"],
-            "test:row-0",
-            "2 items have that key; write one as test:folder-00000#0, test:folder",
-        ),
-        (None, "test:row-0", "recorded no keys of items; write test:17"),
-    ],
-)
-def test_keys_with_numbers_repeated_keys_and_none_are_told_apart(keys, name, found, stored, monkeypatch):
-    monkeypatch.setattr(arrays, "promised", lambda data, name: name != "item_key" or keys is not None)
-    monkeypatch.setattr(arrays, "read", lambda data, name: np.array(keys, object))
-    if isinstance(found, int):
-        assert items.find_item(stored, name) == ("test", found)
-    else:
-        with pytest.raises(BadRequest, match=found):
-            items.find_item(stored, name)
+def test_it_is_said_which_item_is_meant(stored, images):
+    files = sorted(path.relative_to(images / "test").as_posix() for path in (images / "test").rglob("*.png"))
+    row = len(files) - 1
+    name = files[row].partition("/")[0]
+    for asked in (f"test:{row}", f"test:{files[row]}"):
+        assert items.item_text(stored, asked) == f"test:{files[row]}, row {row} of test, class {name}"

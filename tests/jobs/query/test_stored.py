@@ -71,6 +71,7 @@ def test_codes_past_the_ends_of_lists_are_those_of_the_masked_model(
 ):
     monkeypatch.setattr(Stored, "neighbours", lambda self, split, whole=Stored.neighbours: Short(whole(self, split)))
     monkeypatch.setattr(masked, "COMPILED", 0 if compiled else 10**9)
+    monkeypatch.setattr(masked, "LISTS", 3)
     rows = np.flatnonzero(stored.labels(split) >= 0)[slice(1, None, 2) if some else slice(None)]
     mask = np.random.default_rng(0).random(stored.size) < share
     z = torch.from_numpy(arrays.read_shards(stored.of_split("embeddings", split).data, "embeddings"))

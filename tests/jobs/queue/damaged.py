@@ -31,6 +31,7 @@ from jobs.queue.files import (
     write_outputs,
 )
 from jobs.queue.job import Job
+from jobs.queue.look import Seen, look
 from jobs.queue.records import Assignment, Command, CommandKind, End, EndState, Heartbeat, Outputs
 from jobs.queue.show import as_text, log_lines, log_text, rows, show, show_text
 from jobs.results.experiment import status
@@ -148,22 +149,22 @@ def damaged_queue(folder: Path, chance: random.Random) -> None:
     told: list[str] = []
     with in_time():
         found = read_queue(queue, told.append)
-        assert whole.id in as_text(rows(found)), done
+        assert whole.id in as_text(rows(look(found, told.append))), done
         assert (
             victim.id in [job.id for job in found] or any(victim.id in line for line in told) or "job.json" in done
         ), done
-        json.dumps([row.to_json() for row in rows(found)])
+        json.dumps([row.to_json() for row in rows(Seen(job=job) for job in found)])
         passes.reconcile(queue, max_running=2, tell=told.append)
     assert not any("Error:" in line for line in told), (done, told)
 
-    def look() -> None:
+    def show_all() -> None:
         job = find_job(queue, victim.id)
-        show_text(job)
-        json.dumps(show(job))
+        show_text(Seen(job=job))
+        json.dumps(show(Seen(job=job)))
         for line in log_lines(job):
             log_text(line)
 
-    quietly(look)
+    quietly(show_all)
 
 
 def damaged_root(folder: Path, chance: random.Random, whole: Path) -> None:

@@ -71,7 +71,7 @@ STEPS: list[dict[str, object]] = [
 def test_a_bad_heartbeat_ends_no_list(beat, two, dkvb):
     queue, attempt, whole, victim = two
     (attempt / "heartbeat.json").write_text(json.dumps(beat))
-    listed = dkvb("jobs", "list", "--queue", queue)
+    listed = dkvb("jobs", "list", "--offline", "--queue", queue)
     assert (listed.code, listed.err) == (0, "")
     assert {whole, victim} <= set(listed.out.split())
     assert dkvb("jobs", "show", victim, "--queue", queue).code == 0
@@ -207,7 +207,7 @@ def test_what_lies_in_a_queue_and_is_no_job_is_passed_over_without_a_word(two, d
     (queue / "notes").mkdir()
     (queue / "notes" / "read.me").write_text("x")
     shutil.copy(queue / "dkvb-queue.json", queue / "copy.json")
-    assert dkvb("jobs", "list", "--queue", queue).err == ""
+    assert dkvb("jobs", "list", "--offline", "--queue", queue).err == ""
     assert len(read_queue(queue, pytest.fail)) == 2
     with pytest.raises(JobsError, match="no job 'notes'"):
         find_job(queue, "notes")

@@ -24,6 +24,7 @@ from jobs.queue.files import (
     write_heartbeat,
 )
 from jobs.queue.job import STALE_S, START_S, Attempt, Job
+from jobs.queue.look import Seen
 from jobs.queue.records import Command, CommandKind, Decision, End, EndState, Heartbeat, Signed
 from jobs.queue.show import as_text, rows, show, show_text
 from jobs.run.progress import Tally
@@ -82,7 +83,7 @@ def test_a_job_goes_from_queued_to_running_to_succeeded(queue):
     tally = Tally(step="keys", units=7, ended=3, failed=0)
     write_heartbeat(attempt, Heartbeat(time=time.time() + STALE_S, tally=tally))
     assert name_of(job, time.time() + 2 * STALE_S - 5) == "running"
-    assert rows(read_queue(queue))[0].progress == tally
+    assert rows(Seen(job=job) for job in read_queue(queue))[0].progress == tally
     assert end(attempt, End(state=EndState.SUCCEEDED, why="", final=True))
     assert name_of(job, time.time() + 1e9) == "succeeded"
 
@@ -111,19 +112,19 @@ def test_a_final_failure_ends_a_job_and_another_is_tried_again_up_to_its_limit(q
 def test_a_retry_renews_the_attempts_and_is_refused_while_there_is_nothing_to_retry(queue):
     job = add(queue, assignment(attempts=2))
     with pytest.raises(BadRequest, match="is queued; only a failed or a stopped job"):
-        retry(job)
+        retry(job, silent)
     ended(job, "lost")
     ended(job, "lost")
-    retry(again(job))
+    retry(again(job), silent)
     assert (name_of(job), again(job).charged) == ("queued", 0)
     ended(job, "lost")
     assert name_of(job) == "lost"
     ended(job, "failed")
     assert name_of(job) == "failed"
-    retry(again(job))
+    retry(again(job), silent)
     ended(job, "succeeded")
     with pytest.raises(BadRequest, match="is succeeded; only a failed"):
-        retry(again(job))
+        retry(again(job), silent)
     assert len(again(job).attempts) == 5
 
 
@@ -133,7 +134,7 @@ def test_a_queued_job_is_stopped_at_once_and_a_retry_takes_it_up_again(queue):
     assert name_of(job) == "stopped"
     with pytest.raises(BadRequest, match="has stopped already"):
         stop(again(job), silent)
-    retry(again(job))
+    retry(again(job), silent)
     assert name_of(job) == "queued"
 
 
@@ -143,8 +144,8 @@ def test_a_decided_job_that_did_not_start_is_stopped_and_its_driver_then_does_no
     attempt = decided(job, job.assignment.address)
     stop(again(job), lines.append)
     assert name_of(job) == "stopped"
-    assert lines[0] == f"{job.id}: told to stop"
-    assert "nothing answers" in lines[1]
+    assert "nothing answers" in lines[0]
+    assert lines[1:] == [f"{job.id}: told to stop", f"{job.id}: attempt 1 stopped: it had not started"]
     assert drive(again(job), again(job).attempts[0]) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert not (attempt.place / "started.json").exists()
@@ -230,7 +231,7 @@ def test_a_priority_that_was_ordered_moves_a_job_to_the_front(queue):
     prioritise(third, 7)
     assert [job.id for job in read_queue(queue)] == [third.id, first.id, second.id]
     prioritise(again(third), -1)
-    assert [row.job for row in rows(read_queue(queue))] == [first.id, second.id, third.id]
+    assert [row.job for row in rows(Seen(job=job) for job in read_queue(queue))] == [first.id, second.id, third.id]
 
 
 # Many at once.
@@ -294,9 +295,9 @@ def test_torn_and_foreign_files_do_not_break_the_list(queue):
     (found,) = read_queue(queue)
     assert (found.id, found.priority, len(found.commands)) == (job.id, 3, 1)
     assert found.state(time.time()).name == "running"
-    assert as_text(rows([found])).startswith(f"{job.id}  running")
-    assert json.loads(json.dumps(show(found)))["tries"][0]["heartbeat"] is None
-    assert show_text(again(job)).startswith(f"{job.id}: running, starting")
+    assert as_text(rows([Seen(job=found)])).startswith(f"{job.id}  running")
+    assert json.loads(json.dumps(show(Seen(job=found))))["tries"][0]["heartbeat"] is None
+    assert show_text(Seen(job=again(job))).startswith(f"{job.id}: running, starting")
 
 
 def test_an_unknown_job_is_told_with_the_nearest(queue):

@@ -6,7 +6,8 @@ import pytest
 
 from jobs.report.records import LONGEST, MARKS, clip, few_marks, name, number, width
 from jobs.report.toml import toml
-from jobs.spec.reading import as_table, load_specs, shipped
+from jobs.spec.library import shipped
+from jobs.spec.reading import as_table, load_specs
 from tests.jobs.report.made import ODD
 
 

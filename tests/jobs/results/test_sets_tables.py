@@ -6,7 +6,9 @@ import polars as pl
 import pytest
 
 from jobs.results import names
-from jobs.results.sets_tables import NOTES, TABLES, at_rule, by_size
+from jobs.results.formats import markdown
+from jobs.results.heads import for_people
+from jobs.results.sets_tables import FOR_READERS, LONGEST, NOTES, TABLES, at_rule, by_size, for_readers
 from store.columns import SETS
 
 ITEMS = {"train_items": pl.Int64, "test_items": pl.Int64, "test_others": pl.Int64}
@@ -99,6 +101,42 @@ def test_sets_of_which_nothing_was_known_are_counted_and_in_no_mean():
     assert (named["never known"], named["train after"]) == (1, None)
 
 
+def test_people_read_what_was_forgotten_and_what_it_cost_in_the_width_of_a_page():
+    names = ["a name of some length", "another that is as long"]
+    sets = [made(number, [number % 4], draw=number, left=(0.0, 0.1), retain=0.4 + number / 100) for number in range(20)]
+    sets += [made(20, [1, 2], draw=None, left=(0.0, 0.0), retain=0.72)]
+    rows = frame(*sets).with_columns(
+        pl.when(pl.col("draw").is_null()).then(pl.lit(json.dumps(names))).otherwise("names").alias("names")
+    )
+    table = by_size(at_rule(rows))
+    shown = for_people(for_readers(table))
+    assert shown.columns == [
+        *("method", "size", "set", "forgotten", "train after %", "test before %", "test after %"),
+        *("others change", "± sd", "worst"),
+    ]
+    random, named = shown.to_dicts()
+    assert (random["set"], random["forgotten"], named["forgotten"]) == ("20 random", "0 of 20", "1 of 1")
+    assert named["set"] == "a name of some leng…"
+    assert len(named["set"]) == LONGEST
+    assert (random["test after %"], random["test before %"]) == (pytest.approx(10), pytest.approx(80))
+    assert random["worst"] == pytest.approx(-30)
+    assert random["± sd"] == pytest.approx(table["retain change sd"][0])
+    assert max(map(len, markdown(shown).splitlines())) <= 132
+    assert max(map(len, markdown(shown.head(1)).splitlines())) <= 120
+
+
+def test_sets_that_were_never_known_have_a_column_where_there_are_any():
+    unknown = made(0, [0], draw=0, left=(0.5, 0.0), retain=0.1, known=0.0)
+    table = for_readers(by_size(at_rule(frame(unknown, made(1, [2], draw=1, left=(0.0, 0.0), retain=0.7)))))
+    assert table.select("set", "forgotten", "never known").rows() == [("2 random", "1 of 1", 1)]
+
+
+def test_a_table_of_no_sets_has_the_same_columns():
+    table = for_readers(by_size(at_rule(frame())))
+    assert table.is_empty()
+    assert table.schema["set"] == table.schema["forgotten"] == pl.String
+
+
 def test_the_command_line_knows_the_tables_there_are():
     assert [*TABLES] == names.SETS_TABLES
-    assert NOTES.keys() < TABLES.keys()
+    assert NOTES.keys() == FOR_READERS.keys() < TABLES.keys()

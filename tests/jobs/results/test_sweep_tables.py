@@ -269,6 +269,16 @@ def test_a_figure_takes_every_name_for_plain_text(tmp_path):
     assert (tmp_path / "figure.png").stat().st_size > 10000
 
 
+def test_a_figure_says_what_it_was_drawn_of(tmp_path):
+    from jobs.results.figures import figure, shows
+
+    path = tmp_path / "figure.png"
+    assert not shows(path, "dkvb 1: sweep/abc")
+    figure(frame([row("a", n, 0.5, 0.5) for n in (0, 2)]), path, title="a", made_of="dkvb 1: sweep/abc")
+    assert shows(path, "dkvb 1: sweep/abc")
+    assert not shows(path, "dkvb 1: sweep/abd")
+
+
 def test_parquet_reads_back_as_it_was(odd):
     data = FORMATS["parquet"](odd)
     assert isinstance(data, bytes)

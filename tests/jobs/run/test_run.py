@@ -203,7 +203,7 @@ def test_the_number_of_epochs_is_chosen_by_keys_that_the_other_items_use(finishe
     model, codes = checkpoint(finished), torch.from_numpy(read(finished, "codes[train]", "codes"))
     data = finished.artefact("embeddings[train]").data
     z, labels = (torch.from_numpy(arrays.read_shards(data, name)) for name in ("embeddings", "labels"))
-    asked = TrainSettings(**finished.spec["values"])
+    asked = TrainSettings(**{key: finished.spec["values"][key] for key in TrainSettings.__dataclass_fields__})
     assert asked.validation > 0
 
     def recode(rows, used):

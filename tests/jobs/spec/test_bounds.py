@@ -20,9 +20,9 @@ from tests.jobs.spec.refusal import refusal
         ({"bottleneck.m": 32769}, "bottleneck.m: found 32769"),
         ({"bottleneck.d_k": 0}, "bottleneck.d_k: found 0"),
         ({"bottleneck.selectable": "some"}, "bottleneck.selectable: found 'some'"),
-        ({"values.optimizer": "adam"}, "values: optimizer: found 'adam'"),
-        ({"linear.epochs": 0}, "linear: epochs"),
-        ({"values.validation": 1.0}, "values: validation: found 1.0"),
+        ({"values.optimizer": "adam"}, "values.optimizer: found 'adam'"),
+        ({"linear.epochs": 0}, "linear.epochs: found 0, expected 1 or more"),
+        ({"values.validation": 1.0}, "values.validation: found 1.0"),
     ],
 )
 def test_a_value_outside_what_there_is_is_refused(changes, where, spec_file):
@@ -90,12 +90,24 @@ def test_every_whole_number_of_a_list_has_bounds(dotted, spec_file):
         ("bottleneck.d_k", 65537, "a whole number from 1 to 65536"),
         ("images.orientation", "turn", '"ignore" or "apply"'),
         ("images.alpha", "grey", '"drop", "white" or "black"'),
+        ("images.decode", "gpu", '"pil" or "torchvision"'),
         ("images.label", "label", "the name of a column, of images of kind 'parquet' alone"),
     ],
 )
 def test_what_lies_outside_its_bounds_is_told_with_key_found_and_expected(dotted, value, expected, spec_file):
     text = refusal(spec_file({dotted: value}))
     assert f"{dotted}: found {value!r}, expected {expected}" in text
+
+
+def test_a_decoder_of_images_that_come_as_pixels_is_refused(spec_file):
+    text = refusal(spec_file({"images.decode": "torchvision", "images.kind": "digits"}))
+    assert "images.decode: found 'torchvision', expected \"pil\": images of kind 'digits' come as pixels" in text
+
+
+def test_a_precision_that_is_not_known_is_refused_with_the_nearest(spec_file):
+    text = refusal(spec_file({"backbone.precision": "float16"}))
+    expected = 'expected "float32" or "bfloat16"; did you mean \'bfloat16\'?'
+    assert text == f"backbone.precision: found 'float16', {expected}"
 
 
 def test_more_pairs_than_there_are_can_never_be_masked(spec_file):

@@ -22,7 +22,7 @@ from tests.jobs.comparison.small import HITS, OTHERS, RULES, by_split, linear_he
 
 def comparison(k=0, *, oracle_kv=(), swept=None, **asks):
     shared: Any = SimpleNamespace(
-        task=small.task(asks=SimpleNamespace(**(RULES | {"methods": small.GRIDS} | asks))),
+        task=small.task(asks=SimpleNamespace(**(RULES | {"methods": small.GRIDS, "beside": False} | asks))),
         linear=None,
         values=small.head(),
         items=swept,
@@ -73,16 +73,6 @@ def test_rewinding_goes_to_the_epoch_whose_forget_error_is_nearest_to_the_held_o
     own.forget = {"test": np.array([False, False, True])}
     found = own.rewound(head, [lost, knows, lost, swapped], {})
     assert (found.setting["epoch"], found.weights.tolist()) == (2, knows.tolist())
-
-
-def test_a_class_without_its_column_has_a_logit_of_zero_and_without_its_logit_none():
-    own = comparison(1)
-    before = model(small.head(), "none", small.head().weights)
-    column, logit = own.controls(before)
-    assert (column.method, logit.method) == ("column", "logit")
-    assert column.logits["test"].tolist() == [[1.5, 0, 0], [0, 0, 0.5]]
-    assert logit.logits["test"].tolist() == [[1.5, -torch.inf, 0], [0, -torch.inf, 0.5]]
-    assert before.logits["test"].tolist() == [[1.5, 0.5, 0], [0, 1.5, 0.5]]
 
 
 def test_a_task_without_the_class_is_what_the_oracle_is_trained_on():
@@ -188,13 +178,33 @@ def test_every_model_is_judged_and_told_with_its_setting_and_where_a_better_tria
     assert given == [(judge, models, 0, 0)]
 
 
+def test_files_are_attacked_and_calibration_is_measured_where_it_is_asked_for_alone(monkeypatch, swept):
+    head = small.head()
+    for asked in (False, True):
+        own = comparison(0, swept=swept, beside=asked)
+        own.hits = np.array([[2, 0, 0], [0, 1, 1]])
+        own.shared.total = np.array([[2, 1, 1], [0, 2, 2]])
+        monkeypatch.setattr(compare, "attacks", lambda *_, seed: [])
+        judge = own.judge(head)
+        judged, masked = own.judged(judge, [judge.before, judge.oracle]), own.masked(judge)
+        assert [row.method for row in judged.beside] == (["none", "retrain"] if asked else [])
+        assert {row.attack for row in judged.attacked} == ({"row sums"} if asked else set())  # one test item
+        missing = {row.method for row in masked.restored if row.attack == "missing pairs"}
+        masks = {"uva", "uva per codebook", "uve", "uva by tau", "random"}
+        assert missing == (masks if asked else set())
+        tables = Compared(judged, judged, masked, None, {}).tables()
+        assert len(tables["beside"]) == (4 if asked else 0)
+        asks = compare.Asks(classes=None, methods=small.GRIDS, taus=[], weights=[], seed=0, tau=0.9, beside=asked)
+        assert [*asks.tables] == [*COMPARE_TABLES, *(["beside"] if asked else [])]
+
+
 def test_rows_of_both_heads_stand_one_after_the_other_and_what_comes_back_before_the_attacks_on_values():
     attacked = [Attacked(head, "uva", attack, "x", 1.0, None) for head, attack in (("l", "a"), ("v", "u"), ("v", "a"))]
     linear = Judged([{"head": "l"}], [attacked[0]], ["l/scrub"])
     values = Judged([{"head": "v"}], [attacked[2]], ["v/ssd"])
     compared = Compared(linear, values, Masked([], [], [attacked[1]]), None, {})
     tables = compared.tables()
-    assert [*tables] == [*COMPARE_TABLES]
+    assert [*tables] == [*COMPARE_TABLES, "beside"]
     assert [row["head"] for row in tables["compare"]] == ["l", "v"]
     assert [(row["head"], row["attack"]) for row in tables["attacks"]] == [("l", "a"), ("v", "u"), ("v", "a")]
     assert tables["oracle_gap"] == tables["selection"] == []

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,18 @@ from dkvb.flops import Flops
 from jobs import inputs
 from jobs.comparison import methods
 from jobs.comparison.heads import LinearHead, ValuesHead
+from jobs.comparison.masks import SweptBottleneck
 from jobs.steps import costs
-from jobs.steps.costs import Cost, bottleneck_seconds, gradient_costs, mask_costs, ratio
+from jobs.steps.costs import (
+    Cost,
+    bottleneck_seconds,
+    choosing_costs,
+    gradient_costs,
+    mask_costs,
+    ratio,
+    solve_flops,
+    solved_costs,
+)
 from store import arrays
 from store.artefacts import Artefact
 from tests.jobs.comparison import small
@@ -36,6 +47,9 @@ def test_a_bottleneck_costs_its_keys_its_training_codes_and_its_values(tmp_path)
 
 
 LINEAR = {"train": [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]], "test": [[1.0, 0.0, 0.0]] * 2}
+
+
+LINEAR_HEAD: Any = small.linear_head(LINEAR, small.OWN)
 
 
 @pytest.mark.parametrize("kind", ["linear", "values"])
@@ -101,6 +115,59 @@ def test_a_mask_reads_counts_or_the_class_s_codes_and_computes_nothing(monkeypat
     assert np.array_equal(np.asarray(uve.work()), [[True, False, False], [False, True, True]])
 
 
+def test_choosing_n_is_the_sweep_on_training_items_that_finds_the_best(swept, monkeypatch):
+    counts = np.array([[[2, 0, 0], [0, 1, 1]], [[0, 1, 0], [0, 0, 1]], [[0, 0, 1], [0, 1, 0]]])
+    read, split_names = arrays.open_array, []
+    monkeypatch.setattr(arrays, "open_array", lambda path, name: counts if name == "counts" else read(path, name))
+    monkeypatch.setattr(SweptBottleneck, "of", lambda task: swept)
+    plain = SweptBottleneck.predictions
+
+    def predictions(self, orders, forget, *, splits):
+        split_names.extend(splits)
+        return plain(self, orders, forget, splits=splits)
+
+    monkeypatch.setattr(SweptBottleneck, "predictions", predictions)
+    task = small.task(asks=SimpleNamespace(seed=0, tau=0.7, choosing=small.GRIDS))
+    uva, uve = choosing_costs(task, small.head(), 0)
+    assert [uva.method, uve.method] == ["uva by sweep", "uve by sweep"]
+    assert uva.flops is uve.flops is None
+    # Half of three pairs is two: without keys 0 and one more no item of the class is right, and others as before.
+    mask = np.asarray(uva.work())
+    assert mask[0, 0]
+    assert mask.sum() in (1, 2)
+    assert split_names == ["train"]
+    assert np.asarray(uve.work()).sum() == 2  # of one example
+    assert [*choosing_costs(small.task(asks=SimpleNamespace(choosing=None)), small.head(), 0)] == []
+
+
+def test_a_solved_head_pays_for_the_items_that_leave_or_for_those_that_stay(monkeypatch):
+    head, asked = small.head(), []
+    sums = SimpleNamespace(moments=torch.zeros(8, 8, dtype=torch.int64))
+    solved = SimpleNamespace(
+        head=head,
+        sums=sums,
+        without=lambda rows: asked.append(("without", rows.tolist())),
+        anew=lambda rows: asked.append(("anew", rows.tolist())),
+    )
+    monkeypatch.setattr(costs, "read_solved", lambda task, heads: {"values-lda": solved})
+    task = small.task(asks=SimpleNamespace(solved="asked"))
+    exact, again = solved_costs(task, torch.tensor([0, 3]))
+    assert [(exact.head, exact.method), (again.head, again.method)] == [
+        ("values-lda", "exact"),
+        ("values-lda", "retrain"),
+    ]
+    for cost in (exact, again):
+        cost.work()
+    assert asked == [("without", [0, 3]), ("anew", [1, 2])]
+    # Eight features of two codebooks, four of a key; six rows of values for three classes.
+    rest = 8**3 // 3 + 2 * 6 * 4 * 3
+    assert exact.flops == again.flops == Flops(2 * 2 * 8 * 8 + rest, 0)
+    assert (exact.bytes_read, again.bytes_read) == (8 * 64 + 2 * 4, 2 * 4)  # two codes of 16 bits an item
+    linear: Any = SimpleNamespace(sums=sums, head=LINEAR_HEAD)
+    assert solve_flops(linear, 5) == Flops(2 * 5 * 64 + 170 + 2 * 4 * 3, 0)
+    assert [*solved_costs(small.task(asks=SimpleNamespace(solved=None)), torch.tensor([0]))] == []
+
+
 @pytest.fixture
 def rows(monkeypatch):
     """Rows by head and method: retraining takes 8 s on the linear head, 20 s on the values, the rest 2 s."""
@@ -138,7 +205,8 @@ def rows(monkeypatch):
     monkeypatch.setattr(costs, "bottleneck_seconds", lambda task: 12.0)
     monkeypatch.setattr(costs, "write_rows", lambda path, made, schema: written.extend(made))
     task = small.task(
-        asks=SimpleNamespace(backbone={}, drawn=None, seed=4), output=SimpleNamespace(path=Path(), digest="d")
+        asks=SimpleNamespace(backbone={}, drawn=None, seed=4, choosing=None, solved=None),
+        output=SimpleNamespace(path=Path(), digest="d"),
     )
     assert costs.open_work(task)("costs")["rows"] == 5
     return {(row["head"], row["method"]): row for row in written}

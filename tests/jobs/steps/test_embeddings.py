@@ -1,9 +1,6 @@
-"""Embeddings: batches made ready by a thread are the same batches, and the thread never outlives its unit."""
+"""Embeddings: a unit is what a plain loop gives, whatever number of threads; none of them outlives its unit."""
 
-import threading
-from contextlib import closing
 from dataclasses import replace
-from itertools import count, islice
 
 import numpy as np
 import pytest
@@ -12,10 +9,10 @@ import torch
 from cluster.unit_map import SerialExecutor
 from dkvb.backbones import embed, load_backbone
 from jobs import inputs
+from jobs.images import embedded
 from jobs.plan.plan import make_plan
 from jobs.run.run import run_steps
 from jobs.steps import embeddings
-from jobs.steps.embeddings import ahead
 from store import arrays
 from store.artefacts import open_root
 from store.errors import ImageDataError, ShardChanged
@@ -26,85 +23,6 @@ BATCH = 23
 
 class Broken(Exception):
     pass
-
-
-@pytest.fixture
-def threads():
-    """Names of the threads that a test started and has not ended."""
-    before = set(threading.enumerate())
-    return lambda: [thread.name for thread in set(threading.enumerate()) - before]
-
-
-# The thread that works ahead.
-
-
-@pytest.mark.parametrize("length", [0, 1, 2, 3, 19])
-@pytest.mark.parametrize("number", [1, 2, 5])
-def test_the_items_come_out_as_they_went_in(length, number, threads):
-    assert list(ahead(iter(range(length)), number)) == list(range(length))
-    assert threads() == []
-
-
-def test_false_and_empty_items_come_out_too():
-    items: list[object] = [0, None, [], "", False]
-    assert list(ahead(iter(items), 2)) == items
-
-
-def test_items_are_made_in_one_other_thread():
-    makers = set(ahead((threading.current_thread().name for _ in range(7)), 2))
-    assert len(makers) == 1
-    assert threading.current_thread().name not in makers
-
-
-def test_at_most_that_many_items_are_made_ahead():
-    made = []
-    tried = threading.Event()
-
-    def items():
-        for number in range(19):
-            made.append(number)
-            if number == 3:
-                tried.set()
-            yield number
-
-    with closing(ahead(items(), 3)) as stream:
-        assert next(stream) == 0
-        assert tried.wait(10)
-        assert made == [0, 1, 2, 3]
-
-
-def test_an_error_comes_after_the_items_before_it_with_its_type_and_text(threads):
-    def items():
-        yield 2
-        yield 3
-        raise Broken("at the third")
-
-    stream = ahead(items(), 2)
-    assert [next(stream), next(stream)] == [2, 3]
-    with pytest.raises(Broken, match=r"^at the third$"):
-        next(stream)
-    assert threads() == []
-
-
-def test_leaving_early_ends_the_thread(threads):
-    stream = ahead(count(), 2)
-    assert list(islice(stream, 3)) == [0, 1, 2]
-    assert len(threads()) == 1
-    stream.close()
-    assert threads() == []
-
-
-def test_an_error_of_the_consumer_ends_the_thread(threads):
-    def fail(stream):
-        with stream:
-            raise Broken(next(stream.thing))
-
-    with pytest.raises(Broken):
-        fail(closing(ahead(count(), 2)))
-    assert threads() == []
-
-
-# A unit of the step.
 
 
 @pytest.fixture(scope="session")
@@ -125,7 +43,9 @@ def digits(digits_plan, tmp_path):
     return task
 
 
-def test_a_unit_is_what_a_plain_loop_over_its_batches_gives(digits, threads):
+@pytest.mark.parametrize("cores", [1, 2, 5])
+def test_a_unit_is_what_a_plain_loop_over_its_batches_gives(cores, digits, threads, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", str(cores))
     facts = embeddings.open_work(digits)("00005")
     backbone = load_backbone(digits.asks.backbone)
     backbone.module.to(memory_format=torch.channels_last)
@@ -149,13 +69,13 @@ def flawed(monkeypatch, *bad):
 
     def images_of(task):
         images = read(task)
-        whole = images.read
+        whole = images.encoded
 
-        def items(shard, how):
-            for item in whole(shard, how):
-                yield replace(item, image=None, problem=f"torn at {item.index}") if item.index in bad else item
+        def items(shard):
+            for item in whole(shard):
+                yield replace(item, fault=f"torn at {item.index}") if item.index in bad else item
 
-        monkeypatch.setattr(images, "read", items)
+        monkeypatch.setattr(images, "encoded", items)
         return images
 
     monkeypatch.setattr(inputs, "images_of", images_of)
@@ -171,8 +91,10 @@ def test_skipped_items_are_listed_in_order_and_leave_zeros(digits, monkeypatch):
     assert np.flatnonzero(labels == -1).tolist() == np.flatnonzero(~z.any(1)).tolist() == bad
 
 
-def test_a_broken_item_fails_its_unit_by_name_and_ends_the_thread(digits, monkeypatch, threads):
-    flawed(monkeypatch, 29, 31)
+@pytest.mark.parametrize("cores", [1, 3])
+def test_the_first_broken_item_fails_its_unit_by_name_and_ends_the_threads(cores, digits, monkeypatch, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", str(cores))
+    flawed(monkeypatch, 29, 31, 50)
     with pytest.raises(ImageDataError, match=r"^digits-00001: \S+: torn at 29; repair it, or set images.on_error"):
         embeddings.open_work(digits)("00001")
     assert threads() == []
@@ -186,11 +108,11 @@ def test_a_changed_shard_fails_its_unit_with_the_reader_s_error(digits, monkeypa
         embeddings.open_work(digits)("00000")
 
 
-def test_an_error_of_the_backbone_ends_the_thread(digits, monkeypatch, threads):
+def test_an_error_of_the_backbone_ends_the_threads(digits, monkeypatch, threads):
     def broken(*_):
         raise Broken("out of memory")
 
-    monkeypatch.setattr(embeddings, "embed", broken)
+    monkeypatch.setattr(embedded, "embed", broken)
     with pytest.raises(Broken, match="out of memory"):
         embeddings.open_work(digits)("00000")
     assert threads() == []

@@ -1,5 +1,6 @@
 """Laws of U-LiRA's heads: which items they learn from, and which of them are compared."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 
 from dkvb import metrics
 from jobs import inputs
+from jobs.comparison.halves import half, measured
 from jobs.comparison.heads import ValuesHead
 from jobs.comparison.masks import SweptBottleneck
 from jobs.steps import lira
@@ -17,22 +19,6 @@ from store import arrays
 from tests.jobs.comparison import small
 
 ASKS = lira.Asks(classes=None, seed=0, tau=0.5, heads=18, items=100, first=1)
-
-
-def test_the_items_of_the_class_and_of_the_others_are_drawn_together():
-    labels = torch.tensor([0, 1] * 20)
-    own, others = lira.members(labels, 1, items=10, seed=0)
-    assert len(own) + len(others) == 10
-    assert set(labels[own].tolist()) == {1}
-    assert set(labels[others].tolist()) == {0}
-    assert lira.members(labels, 1, items=100, seed=0)[0].tolist() == list(range(1, 40, 2))
-
-
-def test_a_half_is_half_and_every_head_of_every_class_has_its_own():
-    halves = [lira.half(9, 0, k, head) for k in range(2) for head in range(3)]
-    assert [int(one.sum()) for one in halves] == [4] * 6
-    assert len({tuple(one.tolist()) for one in halves}) > 3
-    assert torch.equal(lira.half(9, 0, 1, 2), halves[5])
 
 
 def test_a_unit_is_a_batch_of_heads_of_a_class_and_margins_have_room_for_all(monkeypatch):
@@ -46,8 +32,17 @@ def test_a_unit_is_a_batch_of_heads_of_a_class_and_margins_have_room_for_all(mon
 
 
 @pytest.fixture
-def batch(swept, monkeypatch):
-    """What the last batch of class 0 wrote, and which items its heads learnt from."""
+def batch_of(swept, monkeypatch):
+    """What the last batch of class 0 writes for some asks, and which items its heads learn from."""
+    return lambda asks: ran(asks, swept, monkeypatch)
+
+
+@pytest.fixture
+def batch(batch_of):
+    return batch_of(ASKS)
+
+
+def ran(asks, swept, monkeypatch):
     learns, written, requests = [], [], []
 
     def fit(codes, labels, members, settings, *, m, v):
@@ -64,7 +59,7 @@ def batch(swept, monkeypatch):
     monkeypatch.setattr(lira, "fit_many_values", fit)
     monkeypatch.setattr(lira, "tuned", lambda *_, **__: (SimpleNamespace(unlearn=unlearn), False))
     monkeypatch.setattr(arrays, "write", lambda path, name, found, *, start: written.append((name, found, start)))
-    task = small.task(asks=ASKS, output=SimpleNamespace(data=None), inputs={"tuning": SimpleNamespace(marks=dict)})
+    task = small.task(asks=asks, output=SimpleNamespace(data=None), inputs={"tuning": SimpleNamespace(marks=dict)})
     facts = lira.open_work(task)("00000-00016")
     return SimpleNamespace(learns=learns, written=written, requests=requests, facts=facts)
 
@@ -76,13 +71,13 @@ def test_a_head_learns_the_class_and_its_oracle_the_same_half_of_the_others_with
     assert not oracle[:2].any()
     assert torch.equal(none[2:], oracle[2:])
     assert none[2:].sum(0).tolist() == [1, 1]
-    expected = torch.stack([lira.half(2, 0, 0, 16), lira.half(2, 0, 0, 17)], dim=1)
+    expected = torch.stack([half(2, 0, 0, 16), half(2, 0, 0, 17)], dim=1)
     assert torch.equal(none[2:], expected)
 
 
 def test_a_head_forgets_the_class_among_the_items_it_learnt_from(batch):
     for i, request in enumerate(batch.requests):
-        other = 1 + int(lira.half(2, 0, 0, 16 + i).nonzero())
+        other = 1 + int(half(2, 0, 0, 16 + i).nonzero())
         assert request.labels.tolist() == [0, 0, other]
         assert request.forget.tolist() == [0, 1]
 
@@ -102,6 +97,33 @@ def test_margins_stand_head_by_head_in_the_order_of_the_methods(batch):
     expected = [margins(codes, 1), margins(masked, 1), margins(codes, 10), margins(codes, 2)]
     for head in found:
         assert head.tolist() == [pytest.approx(row) for row in expected]
+
+
+def test_every_method_and_control_forgets_where_all_are_asked_for(batch_of):
+    ((_, found, _),) = batch_of(replace(ASKS, every=True)).written
+    assert found.shape == (2, 13, 2)
+    one, other = (dict(zip(lira.EVERY, head.tolist(), strict=True)) for head in found)
+    assert one == other
+    values = small.VALUES
+
+    def margins(*logits):
+        return pytest.approx(metrics.margins(torch.stack(logits), torch.zeros(len(logits), dtype=torch.int64)).tolist())
+
+    whole = [(values[0, 0] + values[1, key]) / 2 for key in (1, 2)]  # of the class's items, which select (0, 1), (0, 2)
+    gone = torch.tensor([0.0, 1.0, 1.0])
+    assert one["none"] == margins(*whole)
+    assert one["uva by tau"] == margins(*((values[0, 1] + values[1, key]) / 2 for key in (1, 2)))
+    assert one["uve all"] == margins(
+        *[(values[0, 1] + values[1, 0]) / 2] * 2
+    )  # keys 1 and 2 of the second are gone too
+    assert one["uva zero"] == margins(*(values[1, key] / 2 for key in (1, 2)))
+    assert one["uva drop"] == margins(values[1, 1], values[1, 2])
+    assert one["column"] == margins(*(logits * gone for logits in whole))
+    assert one["logit"] == [-metrics.MARGIN_LIMIT] * 2
+    assert one["random"] in (one["none"], one["uva by tau"])  # one pair of the first codebook is gone
+    for name in ("scrub", "neggrad+", "finetune", "ssd"):
+        assert one[name] == margins(*(10 * logits for logits in whole))
+    assert one["retrain"] == margins(*(2 * logits for logits in whole))
 
 
 @pytest.fixture
@@ -135,14 +157,8 @@ def test_a_head_that_forgot_nothing_is_told_and_one_that_equals_its_oracle_is_no
 
 def test_every_figure_stands_beside_that_of_one_half_of_the_oracles_to_the_other(rows):
     found, oracle, scrub = rows
-    beside = lira.measured(oracle[0::2], oracle[1::2])
+    beside = measured(oracle[0::2], oracle[1::2])
     for measures in found.values():
         assert {measure: row["oracle"] for measure, row in measures.items()} == beside
     assert {measure: row["value"] for measure, row in found["retrain"].items()} == beside
-    assert {measure: row["value"] for measure, row in found["scrub"].items()} == lira.measured(scrub, oracle)
-
-
-def test_the_margins_divergence_is_the_mean_over_items_from_unlearned_to_oracle():
-    unlearned, oracle = torch.zeros(4, 2), torch.tensor([[0.0, 0.0]] * 3 + [[1.0, 0.0]])
-    # On the first item three of four oracles lie where all unlearned heads do, on the second all.
-    assert lira.measured(unlearned, oracle)["klom"] == pytest.approx(np.log(4 / 3) / 2, abs=1e-3)
+    assert {measure: row["value"] for measure, row in found["scrub"].items()} == measured(scrub, oracle)

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from dkvb.bottleneck import decode
 from dkvb.keys import KeySettings
+from dkvb.lda import LdaSettings, discriminants, lda_values
+from dkvb.sums import SelectedKeys, Sums, whole_keys
 from jobs import inputs
 from jobs.steps import oracles
 from store import arrays
@@ -69,3 +72,41 @@ def test_neither_keys_nor_values_see_the_class_and_all_items_are_judged(selectab
     expected = [0, 2, 0] if selectable == "used" else [0, 0.5, 1.5]
     assert train[0, 2].tolist() == test[0, 0].tolist() == expected
     assert test[0, 1].tolist() == [1.5, 0.5, 0]
+
+
+def test_values_are_solved_for_on_the_same_keys_where_they_are_compared(task, monkeypatch):
+    made, written = {}, {}
+    bottleneck = small.bottleneck()
+    monkeypatch.setattr(arrays, "create", lambda path, name, shape: made.update({name: shape}))
+    monkeypatch.setattr(arrays, "write", lambda path, name, found, *, start: written.update({name: found}))
+    monkeypatch.setattr(
+        oracles, "fit_codebooks", lambda z, *_, seed, settings: (bottleneck.projection, bottleneck.keys)
+    )
+    monkeypatch.setattr(oracles, "fit_values", lambda *_, **__: pytest.fail("values were trained"))
+    monkeypatch.setattr(inputs, "settings_of", lambda task, name: pytest.fail("there is no recipe"))
+    task.asks = replace(task.asks, trained=False, lda=LdaSettings())
+    oracles.prepare(task)
+    assert made == {"oracle_lda_logits_train": (2, 4, 3), "oracle_lda_logits_test": (2, 2, 3)}
+    oracles.open_work(task)("00001")
+    assert {*written} == {*made}
+    keys, _ = whole_keys(bottleneck.keys)
+    codes = torch.tensor([[0, 1], [1, 2], [0, 2]], dtype=torch.int16)
+    found = discriminants(Sums.of(SelectedKeys.of(codes, keys), torch.tensor([0, 1, 0]), v=3), LdaSettings())
+    expected = decode(codes, lda_values(found, keys))
+    assert torch.equal(torch.from_numpy(written["oracle_lda_logits_train"][0][[0, 1, 3]]), expected)
+    assert (expected[:, 2] < -1000).all(), "the class never wins"
+
+
+def test_keys_of_random_items_never_saw_the_class_either(task, monkeypatch):
+    seen = []
+
+    def items(z, books, size, *, seed):
+        seen.append(z.tolist())
+        return small.bottleneck().projection, small.bottleneck().keys
+
+    monkeypatch.setattr(oracles, "item_codebooks", items)
+    monkeypatch.setattr(oracles, "fit_values", lambda *_, **__: (small.VALUES, None))
+    monkeypatch.setattr(arrays, "write", lambda *_, **__: None)
+    task.asks = replace(task.asks, items=True)
+    oracles.open_work(task)("00001")
+    assert seen == [[[0, 1], [1, 3], [0, 3]]]

@@ -36,7 +36,8 @@ def of(swept, values=None, **asks):
     head = values or small.head()
     return Shared(
         task=small.task(
-            output=SimpleNamespace(digest="d"), asks=SimpleNamespace(**({"seed": 0, "tau": 0.6, "proxies": {}} | asks))
+            output=SimpleNamespace(digest="d"),
+            asks=SimpleNamespace(**({"seed": 0, "tau": 0.6, "proxies": {}, "held_out": False} | asks)),
         ),
         linear=LINEAR,
         values=head,
@@ -255,6 +256,26 @@ def test_some_items_are_a_share_of_the_class_two_at_least_and_the_class_stays(pe
         assert others[1].tolist() == [0, 0]
     assert rows[0]["test_retain"] == 1
     assert np.isnan(rows[0]["test_forget"])
+
+
+def test_masks_are_stopped_where_held_out_items_are_where_that_is_asked_for(swept, monkeypatch):
+    given = []
+
+    def stopped(judge, items, **more):
+        given.append((judge.oracle.head.name, items, more))
+        labels = {**judge.labels, "test": judge.labels["test"][1:]}
+        return replace(judge, labels=labels), [model(judge.before.head, "uva to held-out", torch.ones(6, 3))]
+
+    monkeypatch.setattr(scope, "stopped_at_held_out", stopped)
+    shared = some_items(swept, monkeypatch)
+    asks = SimpleNamespace(**{**vars(shared.task.asks), "held_out": True})
+    shared = replace(shared, task=small.task(output=shared.task.output, asks=asks))
+    reaches = [*scope.instances(shared, "50")]
+    assert [one.model.method for one in reaches][-2:] == ["uve all", "uva to held-out"]
+    assert reaches[-1].mia_auc is None, "one test item of the class is left to judge"
+    ((name, items, more),) = given
+    assert (name, items, more["k"], more["seed"]) == ("values", swept, 0, 0)
+    assert [*more["orders"]] == ["uva", "uve"]
 
 
 @pytest.mark.parametrize("test", [(), (0,)])

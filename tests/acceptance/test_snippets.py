@@ -1,4 +1,4 @@
-"""The README's loading snippet, run as it stands on a real checkpoint."""
+"""The snippets of docs/how-to/serve.md, run as they stand on a real checkpoint: they predict what the pipeline does."""
 
 import re
 from pathlib import Path
@@ -15,13 +15,14 @@ from jobs.unlearn import Request, unlearn
 from store import arrays
 from tests.tiny import picture
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "serve.md"
 PLACE = re.compile(r"roots/cifar10/unlearned/<digest>/")
+MODEL = re.compile(r"roots/cifar10/values/<digest>/")
 
 
 def snippets(word):
-    """The Python blocks of the README that use a name."""
-    return [text for text in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if word in text]
+    """The Python blocks of the page that use a name."""
+    return [text for text in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL) if word in text]
 
 
 def test_the_snippet_predicts_what_the_pipeline_predicts(own):
@@ -43,8 +44,8 @@ def test_the_snippet_predicts_what_the_pipeline_predicts(own):
     expected = [own.classes[k] for k in model.logits(z).argmax(1)]
     assert sorted(found) == list(enumerate(expected))
     assert (labels >= 0).all()
-    names = {"bottleneck": Bottleneck.load(own.artefact("values").path / "bottleneck.safetensors")}
-    exec(PLACE.sub(folder, mask), names)
+    names = {"Bottleneck": Bottleneck}
+    exec(MODEL.sub(f"{own.artefact('values').path}/", PLACE.sub(folder, mask)), names)
     assert torch.equal(names["bottleneck"].selectable, model.selectable)
 
 

@@ -1,0 +1,1 @@
+"""The beginning: what lies in a folder of images, and a spec that fits it."""
