@@ -10,6 +10,7 @@ from jobs import evidence
 from jobs.destroying import destroyed, finish, pending
 from jobs.errors import BadRequest
 from jobs.evidence import UNLEARNED
+from jobs.kept import NOT_ITS_SPEC, read_spec
 from jobs.results.experiment import read_experiment
 from jobs.run.progress import another_driver
 from store.artefacts import (
@@ -20,9 +21,7 @@ from store.artefacts import (
     Artefact,
     as_json,
     as_written,
-    digest,
     open_root,
-    parsed,
     root_format,
     write_json,
 )
@@ -143,13 +142,7 @@ def verify(root: Place) -> Integrity:
 
 def wrong_spec(artefact: Artefact) -> str:
     """What is wrong with an artefact's spec, of which its digest is taken; empty where nothing is."""
-    path = artefact.path / SPEC
-    try:
-        if digest(parsed(path, read_bytes(path))) == artefact.digest:
-            return ""
-    except (ArtefactMissing, FileNotFoundError):
-        pass
-    return f"{path}: is not the spec that the folder is named after"
+    return f"{artefact.path / SPEC}: {NOT_ITS_SPEC}" if read_spec(artefact) is None else ""
 
 
 def repair(root: Place, tell: Callable[[str], None]) -> Integrity:

@@ -12,7 +12,8 @@ from jobs.errors import BadRequest
 from jobs.evidence import UNLEARNED
 from jobs.printable import shown
 from jobs.results.experiment import Experiment, experiments
-from store.artefacts import SPEC, Artefact, as_written
+from store.artefacts import SPEC, Artefact, as_written, digest
+from store.checksums import damaged
 from store.errors import NotARoot
 from store.files import exists, names, read_bytes
 from store.json import from_json
@@ -29,6 +30,8 @@ EMPTIED = ("values", "linear", UNLEARNED)
 ELSEWHERE = "the images, backups, copies, and versions that an object store or a file system keeps"
 """What of the items is not on the root, for people."""
 
+NOT_ITS_SPEC = "is not the spec that the folder is named after"
+
 OF_REQUEST = (SUMS, CHECKPOINT, LINEAR_SUMS, LINEAR)
 """Files in the folder of a request to forget exactly that are made of the items that it left."""
 
@@ -36,8 +39,18 @@ Spec = dict[str, Any]
 
 
 def all_specs(root: Place) -> dict[Artefact, Spec]:
-    """The spec of every artefact; one that cannot be read is empty, and whoever needs it says why."""
-    return {artefact: read_spec(artefact) for artefact in all_artefacts(root)}
+    """The spec of every artefact that has begun.
+
+    raises: ArtefactDamaged: what was made of what decides what is destroyed.
+    """
+    known: dict[Artefact, Spec] = {}
+    for artefact in all_artefacts(root):
+        spec = read_spec(artefact)
+        if spec is not None:
+            known[artefact] = spec
+        elif artefact.done or exists(artefact.path / SPEC):
+            raise damaged(artefact.path, artefact.path / SPEC, NOT_ITS_SPEC)
+    return known
 
 
 def all_artefacts(root: Place) -> Iterator[Artefact]:
@@ -50,13 +63,13 @@ def all_artefacts(root: Place) -> Iterator[Artefact]:
                 continue
 
 
-def read_spec(artefact: Artefact) -> Spec:
-    """What an artefact says that it was asked, unchecked; empty where that cannot be read."""
+def read_spec(artefact: Artefact) -> Spec | None:
+    """What an artefact was asked; None where its file is missing, or is not the spec that its folder is named after."""
     try:
         spec = from_json(read_bytes(artefact.path / SPEC))
     except (OSError, ValueError):
-        return {}
-    return spec if isinstance(spec, dict) else {}
+        return None
+    return spec if isinstance(spec, dict) and digest(spec) == artefact.digest else None
 
 
 def inputs_of(artefact: Artefact, spec: Spec) -> set[str]:
@@ -69,13 +82,18 @@ def inputs_of(artefact: Artefact, spec: Spec) -> set[str]:
 def kept_folders(experiment: Experiment, but: Collection[str] = ()) -> list[str]:
     """What on a root still holds the training items of an experiment or was made of them, as folders below it.
 
-    That is all that was made of these images, whatever their files were when they were read, and other requests.
+    That is all that was made of these images, whatever their files were when they were read, and other requests. A
+    folder whose spec is damaged may hold them, and counts as if it did.
     but: folders that are left out.
+    raises: ArtefactDamaged where nobody can tell which images the experiment is of.
     """
-    known = all_specs(experiment.root)
+    specs = {artefact: read_spec(artefact) for artefact in all_artefacts(experiment.root)}
+    known = {artefact: spec or {} for artefact, spec in specs.items()}
+    manifest = Artefact(experiment.root, "manifest", experiment.steps["manifest[train]"])
+    if not known.get(manifest):
+        raise damaged(manifest.path, manifest.path / SPEC, NOT_ITS_SPEC)
     images = {one: images_of(spec) for one, spec in known.items() if one.step == "manifest"}
-    own = images.get(Artefact(experiment.root, "manifest", experiment.steps["manifest[train]"]))
-    holding = {folder(one) for one, asked in images.items() if asked == own}
+    holding = {folder(one) for one, spec in specs.items() if spec is None or images.get(one) == images[manifest]}
     while more := {folder(one) for one, spec in known.items() if inputs_of(one, spec) & holding} - holding:
         holding |= more
     destroyed = {folder(one) for one in known if one.step in EMPTIED and exists(one.path / TOMBSTONE)}

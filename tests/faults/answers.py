@@ -79,6 +79,8 @@ def answer(ended: Ended) -> Answers:
     if not isinstance(said, dict):
         return {f"row {number}": rounded(row) for number, row in enumerate(said)}
     kept = {name: value for name, value in said.items() if not name.endswith("seconds") and name != "certificate"}
+    if "still_there" in kept:  # besides other requests, which the damage may have had refused
+        kept["still_there"] = sorted(name for name in said["still_there"] if not name.startswith("unlearned/"))
     for name in ("mask", "checkpoint"):
         path = said.get(name)
         kept[f"{name} file"] = hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None
@@ -99,10 +101,15 @@ def judge(name: str, ended: Ended, expected: Answers, root: Path) -> Judged:
     if name in ("status", "verify"):  # their answer is the state of the root, which is another now
         return Judged(name, "harmless")
     found = answer(ended)
-    other = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+    other = sorted(key for key in expected.keys() | found.keys() if not agrees(key, expected.get(key), found.get(key)))
     if not other:
         return Judged(name, "harmless")
     return Judged(name, "wrong", "; ".join(differs(key, expected.get(key), found.get(key)) for key in other[:5]))
+
+
+def agrees(key: str, expected: Any, found: Any) -> bool:
+    """Whether it is the same answer; a folder whose spec is damaged may hold the items, and is then listed too."""
+    return bool({*expected} <= {*found} if key == "still_there" and found else expected == found)
 
 
 def refused(name: str, ended: Ended, root: Path) -> Judged:

@@ -5,6 +5,7 @@ have no threads of its own, which a child would lack, so whatever computes runs 
 """
 
 import importlib
+import json
 import os
 import re
 import resource
@@ -15,7 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -70,6 +71,8 @@ class Ended:
         """The last message of ours, or of click's; what was printed, of a command that reports what is wrong."""
         if self.code == 1 and not self.err:
             return self.out.decode(errors="replace").strip()
+        with suppress(LookupError, TypeError, ValueError):  # of a command with --json
+            return str(json.loads(self.err)["error"]["message"])
         messages: list[str] = re.findall(r"^(?:dkvb|Error): (?s:.*)", self.err, flags=re.M)
         return messages[-1].strip() if messages else ""
 

@@ -16,6 +16,7 @@ from jobs.integrity import repair, verify
 from jobs.replay import replay
 from jobs.results.experiment import Experiment, find
 from jobs.summed import read_summed
+from store.artefacts import digest
 from store.errors import ArtefactDamaged, ArtefactDestroyed
 from store.files import write_atomic
 from store.places import place
@@ -156,8 +157,8 @@ def test_sums_that_another_model_begins_with_are_not_destroyed(own):
 
 
 def test_what_a_request_left_that_was_cut_off_is_destroyed_as_a_whole(own):
-    folder = own.root / "unlearned" / ("ab" * 8)
     spec = {"method": "exact", "sums": own.steps["sums"], "bottleneck": own.steps["values"]}
+    folder = own.root / "unlearned" / digest(spec)
     write_atomic(folder / "spec.json", json.dumps(spec).encode())
     write_atomic(folder / ".sums.safetensors.0123456789abcdef", b"what a killed process was writing")
     commit(own, "bee")

@@ -4,11 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from jobs.certificate import read
-from jobs.kept import kept_folders
+from jobs.kept import all_specs, kept_folders
 from jobs.results.experiment import find
 from jobs.unlearn import Request, unlearn
 from jobs.unlearned import as_text
+from store.errors import ArtefactDamaged
 
 
 def folders(experiment, *labels):
@@ -44,10 +47,28 @@ def test_what_was_made_of_the_images_when_their_files_were_others_is_listed(own,
     assert before <= {*kept_folders(find(own.root, None))}
 
 
-def test_a_folder_whose_spec_cannot_be_read_is_passed_over(own):
-    (own.root / "codes" / ("ab" * 8)).mkdir()
-    (own.artefact("sweep").path / "spec.json").write_text("[")
-    assert folders(own, "codes[train]") <= {*kept_folders(own)}
+@pytest.mark.parametrize("label", ["codes[train]", "embeddings[train]", "sweep"])
+@pytest.mark.parametrize("damage", ["[", '{"step": "codes", "version": 1, "spec": {}, "inputs": {}}', None])
+def test_a_damaged_spec_hides_no_folder(own, label, damage):
+    before, spec = kept_folders(own), own.artefact(label).path / "spec.json"
+    spec.unlink()
+    if damage is not None:
+        spec.write_text(damage)
+    assert kept_folders(own) == before
+
+
+def test_what_holds_the_items_is_not_told_where_the_images_of_a_root_cannot_be_known(own):
+    (own.artefact("manifest[train]").path / "spec.json").write_text("[")
+    with pytest.raises(ArtefactDamaged, match="is not the spec that the folder is named after"):
+        kept_folders(own)
+
+
+def test_what_is_destroyed_is_not_decided_by_a_damaged_spec(own):
+    (own.root / "codes" / ("ab" * 8)).mkdir()  # not begun yet
+    assert own.artefact("values") in all_specs(own.root)
+    (own.artefact("values").path / "spec.json").write_text('{"inputs": {}}')
+    with pytest.raises(ArtefactDamaged, match="repair"):
+        all_specs(own.root)
 
 
 def test_a_request_for_a_mask_lists_it_and_so_does_its_certificate(own):
