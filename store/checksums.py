@@ -106,7 +106,7 @@ def faults(folder: Place) -> list[tuple[str, str]]:
     Files that were destroyed on purpose are not damaged.
     """
     damages: list[tuple[str, str]] = []
-    _ledgers.pop(str(folder), None)
+    _ledgers.pop(_key(folder), None)
     try:
         stone = read_tombstone(folder)
     except ArtefactDamaged as error:
@@ -174,10 +174,15 @@ _ledgers: dict[str, tuple[bytes | list[str], Ledger | None]] = {}
 """The last ledger of each artefact that this process read, and what it was made of: DONE, or the markers' names."""
 
 
+def _key(folder: Place) -> str:
+    """The one name of a folder, whatever the current folder is and however it was given."""
+    return str(folder.absolute() if isinstance(folder, Path) else folder)
+
+
 def _finished(folder: Place, done: bytes) -> Ledger:
-    made_of, known = _ledgers.get(str(folder), (b"", None))
+    made_of, known = _ledgers.get(_key(folder), (b"", None))
     if known is not None and made_of == done:
-        return known
+        return replace(known, folder=folder)
     named = re.fullmatch(rb"sha256 ([0-9a-f]{64} \d+)\n", done)
     if named is None:
         raise damaged(folder, folder / DONE, "does not hold what was written")
@@ -190,19 +195,19 @@ def _finished(folder: Place, done: bytes) -> Ledger:
     listed, added = from_json(data)[FILES], _added(folder)
     anew = {name: text for name, text in added.items() if WRITTEN_ANEW.fullmatch(name)}
     finished = Ledger(folder, {**added, **listed, **anew}, destroyed=read_tombstone(folder))
-    _ledgers[str(folder)] = done, finished
+    _ledgers[_key(folder)] = done, finished
     return finished
 
 
 def write_added(folder: Place, files: Mapping[str, str]) -> None:
     """List files that were added to a finished artefact, or WRITTEN_ANEW: stamps, by their paths in its folder."""
     write_atomic(folder / ADDED, _listing(files))
-    _ledgers.pop(str(folder), None)
+    _ledgers.pop(_key(folder), None)
 
 
 def forget_ledger(folder: Place) -> None:
     """Read the checksums of an artefact anew when they are needed next: it has a new tombstone."""
-    _ledgers.pop(str(folder), None)
+    _ledgers.pop(_key(folder), None)
 
 
 def _added(folder: Place) -> dict[str, str]:
@@ -227,14 +232,14 @@ def _listing(files: Mapping[str, str]) -> bytes:
 def _unfinished(folder: Place) -> Ledger | None:
     """The checksums in the markers so far; None without a marker."""
     units = names(folder / UNITS, ".json")
-    made_of, known = _ledgers.get(str(folder), ([], None))
+    made_of, known = _ledgers.get(_key(folder), ([], None))
     if made_of != units:
         files: dict[str, str] = {}
         for unit, data in read_all(folder / UNITS, ".json").items():
             files |= marker_files(folder, unit, data)
         known = Ledger(folder, files, complete=False) if files else None
-        _ledgers[str(folder)] = units, known
-    return known
+        _ledgers[_key(folder)] = units, known
+    return known and replace(known, folder=folder)
 
 
 def marker_files(folder: Place, unit: str, data: bytes) -> dict[str, str]:

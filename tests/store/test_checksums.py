@@ -229,3 +229,17 @@ def test_a_folder_that_is_made_for_a_file_is_on_the_disk_with_it(tmp_path, monke
     monkeypatch.setattr(store_files, "sync_folder", synced.append)
     write_atomic(tmp_path / "a" / "b" / "file", b"x")
     assert synced == [tmp_path, tmp_path / "a", Path(tmp_path, "a", "b")]
+
+
+def test_folders_of_one_relative_path_have_each_their_own_checksums(tmp_path, monkeypatch):
+    for home, content in (("a", b"one"), ("b", b"two")):
+        (tmp_path / home).mkdir()
+        monkeypatch.chdir(tmp_path / home)
+        made = Artefact(Path("root"), "counts", "0123456789abcdef")
+        made.prepare({"step": "counts"})
+        made.declare(["00000"])
+        with recording(made.path) as files:
+            write_atomic(made.path / "model.bin", content)
+        made.mark("00000", {}, files)
+        assert checksums.checked(made.path / "model.bin") == content
+        assert checksums.checked(made.path.absolute() / "model.bin") == content
