@@ -50,7 +50,10 @@ class Hub:
     large: dict[str, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
-    """Name of a file -> what is wrong with its download: "cut off", "changed", or "gone"."""
+    """Name of a file -> what is wrong with its download: "cut off", "stalled", "changed", or "gone"."""
+    stalled: threading.Event = field(default_factory=threading.Event)
+    """Set once the half of a file is sent and nothing follows, until the hub ends or `go_on` is set."""
+    go_on: threading.Event = field(default_factory=threading.Event)
 
     def add_dataset(self, name: str, files: dict[str, bytes], **about: Any) -> Repository:
         """A public repository of a data set, with one commit."""
@@ -88,6 +91,7 @@ def local_hub() -> Iterator[Hub]:
     try:
         yield hub
     finally:
+        hub.go_on.set()
         server.shutdown()
         thread.join()
         server.server_close()
@@ -162,7 +166,7 @@ class Routes(BaseHTTPRequestHandler):
         if wrong == "changed":
             data = bytes([data[0] ^ 1]) + data[1:]
         if (part := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))) is None:
-            return self.answer(200, data, headers, cut=wrong == "cut off")
+            return self.answer(200, data, headers, half=wrong if wrong in ("cut off", "stalled") else None)
         first, last = int(part[1]), min(int(part[2] or len(data)), len(data) - 1)
         headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
         return self.answer(206, data[first : last + 1], headers)
@@ -273,7 +277,9 @@ class Routes(BaseHTTPRequestHandler):
         oid = hashlib.sha256(data).hexdigest()
         return {"lfs": {"oid": oid, "sha256": oid, "size": len(data), "pointerSize": 134}}
 
-    def answer(self, status: int, content: Any, headers: dict[str, str] | None = None, *, cut: bool = False) -> None:
+    def answer(
+        self, status: int, content: Any, headers: dict[str, str] | None = None, *, half: str | None = None
+    ) -> None:
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/octet-stream" if content is data else "application/json")
@@ -282,4 +288,7 @@ class Routes(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(data[: len(data) // 2] if cut else data)
+            self.wfile.write(data[: len(data) // 2] if half else data)
+        if half == "stalled":
+            self.hub.stalled.set()
+            self.hub.go_on.wait()

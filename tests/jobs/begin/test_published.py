@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -172,6 +173,26 @@ def test_a_connection_that_breaks_off_is_taken_up_again(hub, files, dkvb):
     assert ended.code == 0, ended.err
     name = "train-00000-of-00001.parquet"
     assert Path("data/cifar10", name).read_bytes() == files["cifar10"][f"plain_text/{name}"]
+
+
+def test_interrupted_and_killed_it_leaves_nothing_that_looks_whole_and_goes_on(hub, dkvb, tmp_path):
+    hub.broken["plain_text/train-00000-of-00001.parquet"] = "stalled"
+    line = [sys.executable, "-m", "jobs.cli", "data", "cifar10", "--yes"]
+    environment = {**os.environ, **hub.environment(tmp_path / "hf"), "PYTHONPATH": str(Path(__file__).parents[3])}
+    for how in (signal.SIGINT, signal.SIGKILL):
+        hub.stalled.clear()
+        with subprocess.Popen(line, stderr=subprocess.PIPE, env=environment, text=True) as process:
+            assert hub.stalled.wait(100)
+            process.send_signal(how)
+            _, err = process.communicate(timeout=100)
+        assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
+        assert "Traceback" not in err
+        assert not Path("data/cifar10").exists()
+    hub.broken.clear()
+    ended = dkvb("data", "cifar10")
+    assert ended.code == 0, ended.err
+    assert sorted(path.name for path in Path("data").iterdir()) == ["cifar10"]
+    assert not Path("data/cifar10/.download").exists()
 
 
 def test_other_images_than_the_spec_expects_are_no_set(hub, files, dkvb):
