@@ -23,6 +23,7 @@ from PIL import Image
 
 from store.decoding import PLAIN, Decoding, Load, by_pillow, decode
 from store.errors import ImageDataError, ImageSourceError, ShardChanged
+from store.hub import raise_refusal
 from store.locations import Location, ShardFile, Source, check_inside
 from store.manifest import FORGOTTEN, Manifest, Shard
 from store.parts import Part
@@ -314,6 +315,7 @@ class Images:
         except (ConnectionError, TimeoutError):
             raise  # a failing network says nothing about the shard
         except (OSError, ImageDataError) as error:
+            raise_refusal(self.source.location, error)
             labels, item_keys, problems = [], [], [Problem(name, "", f"unreadable: {error}")]
         if not labels and not problems and self.source.part is None:
             problems.append(Problem(name, "", "holds no items"))
@@ -339,6 +341,7 @@ class Images:
         except (ConnectionError, TimeoutError):
             raise
         except (OSError, ImageDataError) as error:
+            raise_refusal(self.source.location, error)
             raise ImageDataError(f"{self}: shard {name!r} cannot be read: {error}") from error
 
     def __str__(self) -> str:

@@ -65,6 +65,10 @@ class Location:
             raise
         except ValueError as error:
             raise ImageSourceError(f"location {source.location!r}: {error}") from error
+        if self.fs.protocol == "hf":
+            from store.hub import check_address
+
+            check_address(self.fs, root, source.location)
         below = posixpath.normpath(folder.strip("/") or ".")  # "./train/" is "train"
         self.root: str = f"{root.rstrip('/')}/{'' if below == '.' else below}".rstrip("/")
         self.local = bool(getattr(self.fs, "local_file", False))

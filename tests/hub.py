@@ -1,7 +1,7 @@
-"""A hub on this machine: the few routes of Hugging Face's that its client needs to push a model and to fetch it.
+"""A hub on this machine: the few routes of Hugging Face's that its client needs to push a model, and to fetch files.
 
-It is the far end of `dkvb push` and `from_pretrained` in tests: the client is the real one, over HTTP. Repositories are
-kept in memory; large files go by the LFS protocol, as on the hub (without its newer Xet storage).
+It is the far end of `dkvb push`, `from_pretrained`, `dkvb data` and `hf://` in tests: the client is the real one, over
+HTTP. Repositories are kept in memory; large files go by the LFS protocol, as on the hub (without its Xet storage).
 """
 
 import base64
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 TOKEN = "hf_" + "t" * 34
 LARGE = 100_000
@@ -24,6 +24,10 @@ LARGE = 100_000
 @dataclass
 class Repository:
     private: bool
+    gated: bool = False
+    """Whether its files are for those alone who have a token."""
+    card: dict[str, Any] = field(default_factory=dict)
+    """What its card says of it in front matter."""
     commits: list[dict[str, bytes]] = field(default_factory=lambda: [{".gitattributes": b""}])
     messages: list[str] = field(default_factory=lambda: ["initial commit"])
 
@@ -42,8 +46,20 @@ class Repository:
 class Hub:
     address: str = ""
     repositories: dict[str, Repository] = field(default_factory=dict)
+    """By name; those of data sets begin with "datasets/"."""
     large: dict[str, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    broken: dict[str, str] = field(default_factory=dict)
+    """Name of a file -> what is wrong with its download: "cut off", "stalled", "changed", or "gone"."""
+    stalled: threading.Event = field(default_factory=threading.Event)
+    """Set once the half of a file is sent and nothing follows, until the hub ends or `go_on` is set."""
+    go_on: threading.Event = field(default_factory=threading.Event)
+
+    def add_dataset(self, name: str, files: dict[str, bytes], **about: Any) -> Repository:
+        """A public repository of a data set, with one commit."""
+        made = Repository(private=False, commits=[files], **about)
+        self.repositories[f"datasets/{name}"] = made
+        return made
 
     def environment(self, home: object, token: str = TOKEN) -> dict[str, str]:
         """By which the client finds it, with a cache of its own."""
@@ -75,6 +91,7 @@ def local_hub() -> Iterator[Hub]:
     try:
         yield hub
     finally:
+        hub.go_on.set()
         server.shutdown()
         thread.join()
         server.server_close()
@@ -88,6 +105,8 @@ class Routes(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body, path = self.content(), self.path_of()
+        if found := re.fullmatch(r"/api/(datasets/[^/]+/[^/]+)/paths-info/([^/]+)", path):
+            return self.paths_info(found[1], found[2], parse_qs(body.decode())["paths"])
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             return self.answer(401, {"error": "Invalid username or password."})
         if path == "/api/validate-yaml":
@@ -113,26 +132,68 @@ class Routes(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path_of()
-        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+?)(?:/(revision|tree)/([^/]+))?/?", path):
-            repository = self.readable(found[1])
-            at = None if repository is None else repository.at(found[3] or "main")
+        if found := re.fullmatch(
+            r"/api/(?:models|(datasets))/([^/]+/[^/]+?)(?:/(revision|tree)/([^/]+)(/.+)?)?/?", path
+        ):
+            repository = self.readable("/".join(filter(None, found.groups()[:2])))
+            at = None if repository is None else repository.at(found[4] or "main")
             if repository is None or at is None:
                 return self.missing(repository is None)
             name, files = at
-            if found[2] == "tree":
-                return self.answer(200, [self.entry(path, data) for path, data in files.items()])
-            about = {"id": found[1], "sha": name, "private": repository.private}
-            return self.answer(200, {**about, "siblings": [{"rfilename": path} for path in files]})
-        if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+            if found[3] == "tree":
+                return self.tree(files, (found[5] or "").strip("/"))
+            about = {"id": found[2], "sha": name, "private": repository.private, "cardData": repository.card}
+            about |= {"gated": "manual" if repository.gated else False}
+            return self.answer(200, {**about, "siblings": [self.sibling(*each) for each in files.items()]})
+        if found := re.fullmatch(r"/((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             repository = self.readable(found[1])
             at = None if repository is None else repository.at(found[2])
             if repository is None or at is None:
                 return self.missing(repository is None)
+            if repository.gated and not self.has_token():
+                return self.answer(401, {"error": "Access is restricted."}, {"X-Error-Code": "GatedRepo"})
             if found[3] not in at[1]:
                 return self.answer(404, {}, {"X-Error-Code": "EntryNotFound"})
-            data = at[1][found[3]]
-            return self.answer(200, data, {"X-Repo-Commit": at[0], "ETag": f'"{hashlib.sha256(data).hexdigest()}"'})
+            return self.file(found[3], at[1][found[3]], at[0])
         return self.answer(404, {"error": path})
+
+    def file(self, name: str, data: bytes, commit: str) -> None:
+        """A file, or the part of it that is asked for."""
+        headers = {"X-Repo-Commit": commit, "ETag": f'"{hashlib.sha256(data).hexdigest()}"', "Accept-Ranges": "bytes"}
+        wrong = self.hub.broken.get(name) if self.command == "GET" else None
+        if wrong == "gone":
+            return self.answer(500, {"error": "out of order"})
+        if wrong == "changed":
+            data = bytes([data[0] ^ 1]) + data[1:]
+        if (part := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))) is None:
+            return self.answer(200, data, headers, half=wrong if wrong in ("cut off", "stalled") else None)
+        first, last = int(part[1]), min(int(part[2] or len(data)), len(data) - 1)
+        headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
+        return self.answer(206, data[first : last + 1], headers)
+
+    def tree(self, files: dict[str, bytes], below: str) -> None:
+        """The files and folders in a folder; with `recursive` those below it too."""
+        begin = f"{below}/" if below else ""
+        inside = {path: data for path, data in files.items() if path.startswith(begin)}
+        if below and not inside:
+            return self.answer(404, {"error": below}, {"X-Error-Code": "EntryNotFound"})
+        deep = "recursive=true" in urlsplit(self.path).query.lower()
+        folders = {
+            path[: len(begin)] + path[len(begin) :].partition("/")[0] for path in inside if "/" in path[len(begin) :]
+        }
+        entries = [self.entry(path, data) for path, data in inside.items() if deep or "/" not in path[len(begin) :]]
+        entries += [{"type": "directory", "path": folder, "oid": blob(folder.encode())} for folder in sorted(folders)]
+        return self.answer(200, entries)
+
+    def paths_info(self, of: str, revision: str, paths: list[str]) -> None:
+        repository = self.readable(of)
+        at = None if repository is None else repository.at(revision)
+        if at is None:
+            return self.missing(repository is None)
+        found = [self.entry(path, at[1][path]) for path in paths if path in at[1]]
+        folders = [path for path in paths if any(file.startswith(f"{path}/") for file in at[1])]
+        found += [{"type": "directory", "path": folder, "oid": blob(folder.encode())} for folder in folders]
+        return self.answer(200, found)
 
     do_HEAD = do_GET
 
@@ -153,8 +214,10 @@ class Routes(BaseHTTPRequestHandler):
 
     def readable(self, name: str) -> Repository | None:
         repository = self.hub.repositories.get(name)
-        allowed = self.headers.get("Authorization") == f"Bearer {TOKEN}"
-        return repository if repository is not None and (allowed or not repository.private) else None
+        return repository if repository is not None and (self.has_token() or not repository.private) else None
+
+    def has_token(self) -> bool:
+        return self.headers.get("Authorization") == f"Bearer {TOKEN}"
 
     def missing(self, whole: bool) -> None:
         code = "RepoNotFound" if whole else "RevisionNotFound"
@@ -202,9 +265,21 @@ class Routes(BaseHTTPRequestHandler):
         return {"path": name, "uploadMode": "lfs" if large else "regular", "shouldIgnore": False, "oid": oid}
 
     def entry(self, path: str, data: bytes) -> dict[str, Any]:
-        return {"type": "file", "path": path, "size": len(data), "oid": blob(data)}
+        return {"type": "file", "path": path, "size": len(data), "oid": blob(data), **self.lfs(data)}
 
-    def answer(self, status: int, content: Any, headers: dict[str, str] | None = None) -> None:
+    def sibling(self, path: str, data: bytes) -> dict[str, Any]:
+        """The same, where a repository is described."""
+        return {"rfilename": path, "size": len(data), "blobId": blob(data), **self.lfs(data)}
+
+    def lfs(self, data: bytes) -> dict[str, Any]:
+        if len(data) < LARGE:
+            return {}
+        oid = hashlib.sha256(data).hexdigest()
+        return {"lfs": {"oid": oid, "sha256": oid, "size": len(data), "pointerSize": 134}}
+
+    def answer(
+        self, status: int, content: Any, headers: dict[str, str] | None = None, *, half: str | None = None
+    ) -> None:
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/octet-stream" if content is data else "application/json")
@@ -213,4 +288,7 @@ class Routes(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(data)
+            self.wfile.write(data[: len(data) // 2] if half else data)
+        if half == "stalled":
+            self.hub.stalled.set()
+            self.hub.go_on.wait()

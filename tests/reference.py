@@ -17,7 +17,8 @@ OWN_TESTS = {
     "dkvb submit": "run: tests/acceptance/test_queue.py",
     "dkvb jobs": "run: tests/jobs/cli/test_queue.py",
     "dkvb completion": "not run: writes to files of your shell",
-    "dkvb data": "not run: needs VGGFace2",
+    "dkvb data lacuna100": "not run: needs VGGFace2",
+    "dkvb data": "run: tests/jobs/begin/test_published.py",
     "dkvb push": "not run: sends to a hub",
     "dkvb cluster check": "run: tests/cluster/files/test_schemas.py",
 }

@@ -1,26 +1,62 @@
-"""`dkvb data`: data sets that are made out of others."""
+"""`dkvb data`: data sets that are fetched from a hub, or made out of others."""
 
 import json
 import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from jobs.begin.published import SETS, Published, fetch_published
 from jobs.cli.options import JSON
-from jobs.cli.telling import tell_error
+from jobs.cli.telling import be_loud, tell_error
+from jobs.errors import BadRequest
 from jobs.printable import say
 
 
 @click.group()
 def data() -> None:
-    """Make data sets out of others.
+    """Fetch published data sets, or make one out of another.
 
-    Example: dkvb data lacuna100 --vggface2 data/vggface2 data/lacuna100
+    Example: dkvb data cifar10
     """
+
+
+def _published(wanted: Published) -> None:
+    """Add the command that fetches a data set."""
+
+    @data.command(wanted.name, short_help=f"{wanted.about}.")
+    @click.argument("out", type=click.Path(path_type=Path), default=Path("data", wanted.name))
+    @click.option("--yes", is_flag=True, help="Its terms are accepted and its size is known: do not ask.")
+    @JSON
+    def fetch(out: Path, *, yes: bool, as_json: bool) -> None:
+        fetched = fetch_published(wanted, out, agree=partial(_agree, yes=yes), tell=lambda text: say(text, err=True))
+        say(json.dumps(fetched.to_json()) if as_json else fetched.text())
+
+    fetch.help = (
+        f"Fetch {wanted.about}, from {wanted.repository} on the hub, to OUT (data/{wanted.name}).\n\n"
+        "Licence and size are said first. Ended at any time, the same command goes on; what is at OUT is whole and "
+        "checked.\n\n"
+        f"Example: dkvb data {wanted.name} --yes"
+    )
+
+
+def _agree(about: str, *, yes: bool) -> bool:
+    """Whether the user wants what is offered; raises: BadRequest where nobody can be asked."""
+    if not yes:
+        be_loud()
+    say(about, err=True)
+    if not yes and not sys.stdin.isatty():
+        raise BadRequest("nothing was fetched: where there is no terminal to ask at, --yes accepts terms and size")
+    return yes or click.confirm("Fetch it?", err=True)
+
+
+for each in SETS:
+    _published(each)
 
 
 @data.command(short_help="LACUNA-100 out of VGGFace2.")
