@@ -21,6 +21,32 @@ def machine_memory() -> int:
     return whole
 
 
+_USED = (
+    ("/sys/fs/cgroup/memory/memory.usage_in_bytes", "/sys/fs/cgroup/memory/memory.stat", "total_inactive_file"),
+    ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat", "inactive_file"),
+)
+"""Where they say what it uses, and how much of that is files that would be dropped."""
+
+
+def used_memory() -> int | None:
+    """Bytes of it that are in use, without files that are kept for speed; None where this system does not say."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if machine_memory() < whole:
+        for used, stat, name in _USED:
+            if Path(used).exists() and Path(stat).exists():
+                return max(0, int(Path(used).read_text()) - _numbers(stat).get(name, 0))
+    if not Path("/proc/meminfo").exists():
+        return None
+    said = _numbers("/proc/meminfo")
+    return 1024 * (said["MemTotal"] - said["MemAvailable"])
+
+
+def _numbers(path: str) -> dict[str, int]:
+    """Names and numbers of a file of the kernel's, a line each."""
+    rows = [line.replace(":", " ").split() for line in Path(path).read_text().splitlines()]
+    return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdecimal()}
+
+
 def usable_cpus() -> int:
     """CPUs this process may use: its affinity, and a container's quota, which `os.cpu_count` knows nothing of."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

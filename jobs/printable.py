@@ -1,11 +1,32 @@
 """What people read: text from data, made fit to be shown (a terminal would obey some of it), and shares in per cent."""
 
+import sys
 from collections.abc import Callable
 
 import click
 
 HEARD: list[Callable[[str], None]] = []
 """Who is given every message beside the answers of this command: its log file, where it keeps one."""
+
+
+WIPE = "\r\x1b[K"
+"""What a terminal takes as: begin this line anew, and empty."""
+
+DRAWN: list[str] = []
+"""The line that is drawn on the terminal and will be drawn anew, where there is one."""
+
+
+def draw(text: str) -> None:
+    """Draw a line on the terminal that is standard error, over the one that was drawn before."""
+    DRAWN[:] = [text]
+    print(f"{WIPE}{text}", end="", file=sys.stderr, flush=True)
+
+
+def wipe() -> None:
+    """Take the line away that was drawn, before anything else is printed."""
+    if DRAWN:
+        DRAWN.clear()
+        print(WIPE, end="", file=sys.stderr, flush=True)
 
 
 def shown(text: str) -> str:
@@ -27,4 +48,5 @@ def say(text: str, *, err: bool = False, nl: bool = True) -> None:
     """Print a message; commands print in no other way."""
     for keep in HEARD if err else ():
         keep(lines(text))
+    wipe()
     click.echo(lines(text), err=err, nl=nl)

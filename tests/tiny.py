@@ -69,11 +69,15 @@ class Watched:
     steps: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Label -> (units, units that done already)."""
     units: list[Any] = field(default_factory=list)
+    events: list[tuple[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     ended: dict[str, float] = field(default_factory=dict)
 
     def step(self, label: str, total: int, standing: int) -> None:
         self.steps[label] = (total, standing)
+
+    def worker(self, label: str, event: Any) -> None:
+        self.events.append((label, event))
 
     def unit(self, label: str, outcome: Any) -> None:
         self.units.append(outcome)

@@ -4,11 +4,12 @@ import os
 from typing import NoReturn
 
 from jobs.cli.telling import error_text
+from jobs.printable import DRAWN
 
 
 def end_at_once(message: str, code: int) -> NoReturn:
     """Print why, and end this process at once."""
-    os.write(
-        2, f"{error_text(message, kind='Interrupted', code=code)}\n".encode()
-    )  # a print could be what was interrupted
+    text = error_text(message, kind="Interrupted", code=code)
+    line_end = "\n" if DRAWN else ""  # the last bar stays: it says how far the run was
+    os.write(2, f"{line_end}{text}\n".encode())  # a print could be what was interrupted
     os._exit(code)

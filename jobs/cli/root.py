@@ -1,14 +1,17 @@
 """What is on a root: its state, its tables, and requests to forget."""
 
 import json
+import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from jobs.cli.completing import classes as class_names
-from jobs.cli.options import EXPERIMENT, FORM, FORM_JSON, JSON, OUTPUT, ROOT, SERIAL, WORKERS, with_asker
+from jobs.cli.ending import end_at_once
+from jobs.cli.options import EXPERIMENT, FORM, FORM_JSON, JSON, OUTPUT, ROOT, SERIAL, WORKERS, Number, with_asker
 from jobs.cli.output import Lines, put
 from jobs.printable import say, shown
 from jobs.results.names import COMPARE_TABLES, SETS_TABLES, SWEEP_TABLES
@@ -16,6 +19,7 @@ from store.places import Place
 
 if TYPE_CHECKING:
     from jobs.certificate import Asker
+    from jobs.results.experiment import StepStatus
 
 TABLES_HELP = """Print a result table.
 
@@ -46,19 +50,30 @@ scope       several classes, one after another, single items
     is_flag=True,
     help="Read every file: is it as it was written? Also certificates, and the log.",
 )
+@click.option("--watch", is_flag=True, help="Go on until all is done: one line per change.")
+@click.option("--every", type=Number(0.1), default=5, show_default=True, help="--watch: seconds between two looks.")
 @JSON
-def status(root: Place, *, reads_all: bool, as_json: bool) -> None:
+def status(root: Place, *, reads_all: bool, watch: bool, every: float, as_json: bool) -> None:
     """How far the experiments on a root are, from what is on disk.
 
     Example: dkvb status roots/cifar10
+
+    Until all is done: dkvb status roots/cifar10 --watch
 
     Is anything damaged? dkvb status roots/cifar10 --verify
     """
     from jobs.results.experiment import status as read_status
     from store.artefacts import ROOT_FILE, ROOT_FORMAT, root_format
 
+    if reads_all and watch:
+        raise click.UsageError(
+            "a look at every file is not for looking again and again: verify or watch, leave one of them out"
+        )
     if reads_all:
         _verify(root, as_json=as_json)
+        return
+    if watch:
+        _watch(root, every, as_json=as_json)
         return
     rows = read_status(root)
     if as_json:
@@ -67,14 +82,31 @@ def status(root: Place, *, reads_all: bool, as_json: bool) -> None:
     if not rows:
         say(f"{root}: no experiment yet; `dkvb run SPEC --root {root}` makes one")
     for row in rows:
-        units = "" if row.units is None else f"{row.standing} of {row.units} units"
-        say(f"{shown(row.experiment):<16} {shown(row.step):<18} {row.state:<11} {units:<20} {row.digest}")
+        say(_line(row))
     if old := [row for row in rows if row.checksums is False]:
         say(f"no checksums: {len(old)} of these steps, made by an older version; damage to them may go unseen")
     if (version := root_format(root / ROOT_FILE)) != ROOT_FORMAT:
         say(
             f"format {version}, of an older version: `dkvb root upgrade {root}` adds names along the axes of its arrays"
         )
+
+
+def _line(row: "StepStatus") -> str:
+    units = "" if row.units is None else f"{row.standing} of {row.units} units"
+    return f"{shown(row.experiment):<16} {shown(row.step):<18} {row.state:<11} {units:<20} {row.digest}"
+
+
+def _watch(root: Place, every: float, *, as_json: bool) -> None:
+    """Print every step, then those that changed, until all are done."""
+    from jobs.results.watch import changes
+
+    for number, word in ((signal.SIGINT, "interrupted"), (signal.SIGTERM, "told to end (SIGTERM)")):
+        code = 128 + number
+        signal.signal(number, lambda *_, word=word, code=code: end_at_once(f"{word}; a run goes on as before", code))
+    for rows in changes(root, every, tell=partial(say, err=True)):
+        for row in rows:
+            say(json.dumps(row.to_json()) if as_json else _line(row))
+        sys.stdout.flush()
 
 
 def _verify(root: Place, *, as_json: bool) -> None:

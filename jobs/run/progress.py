@@ -1,5 +1,6 @@
 """Showing how far a run is: a bar on a terminal, a line a change otherwise, progress.json and metrics for others."""
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -9,14 +10,15 @@ from typing import Any, Protocol
 
 from cluster import metrics
 from cluster.unit_map import Outcome
-from cluster.units import has_ended, here
-from jobs.printable import lines, shown
+from cluster.units import Event, EventKind, has_ended, here
+from jobs.printable import draw, lines, shown, wipe
+from jobs.run.pace import Part, line
 from store.artefacts import as_written, read_json, write_json
 from store.files import exists
 from store.places import Place, is_local
 
-WIDTH = 30
-"""Characters of the bar."""
+WIDTH = 80
+"""Columns of a terminal that does not say how wide it is."""
 
 EVERY = 1.0
 """Seconds between two writes of progress.json on a disk; ten times that on an object store."""
@@ -32,6 +34,9 @@ class Progress(Protocol):
 
     def step(self, label: str, total: int, done: int) -> None:
         """Tell that a step begins; done: units of it that are done already."""
+
+    def worker(self, label: str, event: Event) -> None:
+        """Tell what a worker does with a unit of a step before it ends."""
 
     def unit(self, label: str, outcome: Outcome) -> None:
         """Tell that a unit of a step ended."""
@@ -88,17 +93,6 @@ class Tally:
     failed: int
 
 
-@dataclass(slots=True)
-class Part:
-    """One step that is being worked on."""
-
-    total: int
-    ended: int
-    failed: int = 0
-    images: int = 0
-    began: float = field(default_factory=time.monotonic)
-
-
 @dataclass(kw_only=True)
 class Reporter:
     """Watches a run; everything goes to the error stream, so that results can be piped."""
@@ -123,14 +117,23 @@ class Reporter:
             self.log(LogLine(event=LogEvent.STEP, step=label, units=total, standing=done))
             self._show(force=True)
 
+    def worker(self, label: str, event: Event) -> None:
+        """Tell what a worker does."""
+        if event.kind is EventKind.STARTED:
+            self.parts[label].starts(event.unit, event.worker)
+        elif event.kind in (EventKind.WORKER_LOST, EventKind.LEASE_EXPIRED):
+            for part in self.parts.values():
+                part.loses(event.worker)
+        if self.terminal and self.parts:
+            self._draw()
+
     def unit(self, label: str, outcome: Outcome) -> None:
         """Tell that a unit ended."""
         self.label, part = label, self.parts[label]
-        part.ended += 1
-        part.failed += not outcome.ok
+        images = (outcome.value or {}).get("images", 0)
+        part.ends(outcome.worker, outcome.seconds, ok=outcome.ok, images=images)
         metrics.count(metrics.UNITS, {"step": label, "result": "done" if outcome.ok else "failed"})
-        if images := (outcome.value or {}).get("images", 0):
-            part.images += images
+        if images:
             metrics.gauge(metrics.IMAGES, part.images / (time.monotonic() - part.began), {"step": label})
         self.log(
             LogLine(
@@ -170,22 +173,29 @@ class Reporter:
         )
 
     def _print(self, text: str) -> None:
-        clear = "\r\x1b[K" if self.terminal else ""
-        print(f"{clear}{lines(text)}", file=sys.stderr, flush=True)
+        wipe()
+        print(lines(text), file=sys.stderr, flush=True)
 
     def _show(self, *, force: bool = False) -> None:
         pause = EVERY if is_local(self.root) else 10 * EVERY
         if force or time.monotonic() - self.written >= pause:
             self._write()
+        if self.terminal:
+            self._draw()
+            return
         tally = self.tally()
         trouble = f", {tally.failed} failed" if tally.failed else ""
         text = f"{shown(' + '.join(self.parts))}: {tally.ended} of {tally.units} units{trouble}"
-        if self.terminal:
-            full = WIDTH * tally.ended // max(tally.units, 1)
-            print(f"\r\x1b[K[{'#' * full}{'.' * (WIDTH - full)}] {text}", end="", file=sys.stderr, flush=True)
-        elif (tenth := 10 * tally.ended // max(tally.units, 1)) != self.tenth and tally.ended < tally.units:
+        if (tenth := 10 * tally.ended // max(tally.units, 1)) != self.tenth and tally.ended < tally.units:
             self.tenth = tenth
             self._print(text)
+
+    def _draw(self) -> None:
+        try:
+            width = os.get_terminal_size(sys.stderr.fileno()).columns or WIDTH
+        except OSError:
+            width = WIDTH
+        draw(line(self.parts, width - 1, time.monotonic()))
 
     def _write(self) -> None:
         self.written = time.monotonic()

@@ -241,8 +241,10 @@ def map_units(
 
     def log(event: Event) -> None:
         label, _, unit = event.unit.rpartition("/")
+        event = replace(event, unit=unit)
         for each in [open_steps[label]] if label else todo:
-            each.journal.write(asdict(replace(event, unit=unit)))
+            each.journal.write(asdict(event))
+        progress.worker(label, event)
 
     factory = partial(open_units, {each.label: (each.step.kind, each.task) for each in todo})
     policy = Policy(leases=leases, deadline_s=DEADLINE_S)

@@ -7,6 +7,7 @@ import pytest
 
 from cluster import metrics
 from cluster.session import session
+from tests.paths import REPOSITORY
 from tests.processes import wait_until
 
 
@@ -47,3 +48,9 @@ def test_counters_and_gauges_reach_the_cluster_s_exporter():
 
 def test_every_metric_says_what_it_means():
     assert set(metrics.MEANING) == {metrics.UNITS, metrics.IMAGES, metrics.QUEUE}
+
+
+def test_every_metric_is_documented_as_it_is_exported():
+    page = (REPOSITORY / "docs" / "cluster.md").read_text(encoding="utf-8")
+    rows = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `ray_dkvb_")}
+    assert rows == {f"ray_{name}" + "_total" * (name == metrics.UNITS) for name in metrics.MEANING}
