@@ -4,7 +4,6 @@ timm and open_clip take seconds to import, so they are imported where they are u
 """
 
 import difflib
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +15,23 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from dkvb import efficientnet_lite
+from dkvb import backbone_extensions, efficientnet_lite
 from dkvb.errors import BackboneSpecError, BackboneWeightsInvalid, BackboneWeightsMissing, BadImages
 from dkvb.exact import exact_float32
+from dkvb.extensions import BACKBONES, named
 from dkvb.limits import check_limits, one_of, whole
 from dkvb.preprocessing import LARGEST_IMAGE, SMALLEST_IMAGE, Preprocessing, describe
-from dkvb.weights import CHECKPOINT_SUFFIXES, brief, does_not_fit, fill, from_hub, read_checkpoint
+from dkvb.weights import (
+    CHECKPOINT_SUFFIXES,
+    brief,
+    does_not_fit,
+    fill,
+    from_hub,
+    hub_or_folder,
+    hub_repository,
+    read_checkpoint,
+    tensors_digest,
+)
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
@@ -37,8 +47,8 @@ _OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"
 class BackboneSpec:
     """The choice of a backbone, checked when it is made, without weights and network; raises: BackboneSpecError."""
 
-    library: Annotated[str, one_of(*LIBRARIES)]
-    """Whose model it is: the library that computes it."""
+    library: Annotated[str, named(BACKBONES, *LIBRARIES)]
+    """Whose model it is: the library that computes it, or an extension (docs/extend.md)."""
     name: str
     """The library's name for it: "resnet50.a1_in1k" (timm), "ViT-B-32-quickgelu" (open_clip), "lite0"."""
     weights: str = "pretrained"
@@ -57,8 +67,10 @@ class BackboneSpec:
             _check_open_clip(self)
         elif self.library == "efficientnet-lite":
             _check_efficientnet_lite(self)
-        else:
+        elif self.library == "timm":
             _check_timm(self)
+        else:
+            _check_extension(self)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,13 +97,14 @@ class _ImageTower(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Embeddings: images (b, 3, h, w) float32 -> (b, d_z) float32."""
         z = self.visual(images)
-        # CoCa's tower returns its patch tokens together with the pooled embedding.
-        pooled: Tensor = z[0] if isinstance(z, tuple) else z
+        pooled: Tensor = z[0] if isinstance(z, tuple) else z  # CoCa's tower returns its patch tokens too
         return pooled
 
 
 def embedding_width(spec: BackboneSpec) -> int:
     """The embedding width ``d_z`` of a backbone, without its weights and the memory for a model."""
+    if spec.library not in LIBRARIES:
+        return backbone_extensions.width(spec.library, spec.name)
     if spec.library == "open_clip":
         import open_clip
 
@@ -113,10 +126,9 @@ def load_backbone(spec: BackboneSpec, *, seed: int = 0, tensors: Path | None = N
     raises: BackboneWeightsMissing if the weights are neither here nor within reach; BackboneWeightsInvalid if
         a file is damaged, unsafe to open, or made for another model.
     """
-    load = _load_open_clip if spec.library == "open_clip" else _load_timm
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs as well
-        module, steps, source = load(spec, bare=tensors is not None)
+        module, steps, source = _load(spec, bare=tensors is not None)
     if tensors is not None:
         fill(module, tensors, spec.name)
     module = module.float().eval().requires_grad_(requires_grad=False)
@@ -133,7 +145,7 @@ def load_backbone(spec: BackboneSpec, *, seed: int = 0, tensors: Path | None = N
         "name": spec.name,
         "layer": spec.layer,
         "weights": source,
-        "weights_sha256": _digest(module),
+        "weights_sha256": tensors_digest(module),
         "seed": seed if spec.weights == "random" else None,
         "d_z": d_z,
         **preprocessing,
@@ -141,6 +153,7 @@ def load_backbone(spec: BackboneSpec, *, seed: int = 0, tensors: Path | None = N
         "versions": {
             package: version(package) for package in ("torch", "torchvision", "timm", "open_clip_torch", "pillow")
         },
+        **({} if spec.library in LIBRARIES else backbone_extensions.facts(spec.library, spec.image_size)),
     }
     return Backbone(module=module, transform=Preprocessing(steps), d_z=d_z, facts=facts)
 
@@ -158,19 +171,24 @@ def embed(backbone: Backbone, images: Tensor) -> Tensor:
             f"images: found {tuple(images.shape)} {images.dtype}, expected (b, 3, h, w) torch.float32 with "
             f"[h, w] = {size}: stack the results of the backbone's own transform"
         )
-    device = next(backbone.module.parameters()).device
+    device = next(backbone.module.parameters(), images).device
     lower = backbone.facts["precision"] == "bfloat16"
     casting = torch.autocast(device.type, dtype=torch.bfloat16, enabled=lower)
     with torch.inference_mode(), casting, exact_float32():
         z: Tensor = backbone.module(images.to(device))
-    # Outside inference mode a copy is an ordinary tensor again, which a head can be trained on.
-    return z.float() if lower else z.clone()
+    return z.float() if lower else z.clone()  # outside inference mode a copy can be trained on again
 
 
 def _known(field: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
-        nearest = difflib.get_close_matches(value, known, n=3, cutoff=0.3) or known[:3]
-        raise BackboneSpecError(f"{field} = {value!r} is unknown; the nearest known: {', '.join(nearest)}")
+        near = ", ".join(difflib.get_close_matches(value, known, n=3, cutoff=0.3) or known[:3])
+        raise BackboneSpecError(f"{field} = {value!r} is unknown; the nearest known: {near}")
+
+
+def _check_extension(spec: BackboneSpec) -> None:
+    _known("name", spec.name, backbone_extensions.names(spec.library))
+    if spec.layer:
+        raise BackboneSpecError(ONLY_RESNETS.format(spec.layer))
 
 
 def _check_efficientnet_lite(spec: BackboneSpec) -> None:
@@ -186,7 +204,7 @@ def _check_timm(spec: BackboneSpec) -> None:
 
     _known("name", spec.name, (*timm.list_models(), *timm.list_models(include_tags=True)))
     published = timm.models.get_pretrained_cfg(_timm_name(spec))
-    if not (spec.weights in ("pretrained", "random") or _folder(spec.weights) or _is_checkpoint(spec.weights)):
+    if not (spec.weights in ("pretrained", "random") or hub_or_folder(spec.weights) or _is_checkpoint(spec.weights)):
         raise BackboneSpecError(
             f"weights = {spec.weights!r}: timm takes 'pretrained', 'random', 'hf-hub:...', "
             f"'local-dir:...' or a file ending in {', '.join(CHECKPOINT_SUFFIXES)}"
@@ -216,7 +234,7 @@ def _check_open_clip(spec: BackboneSpec) -> None:
         raise BackboneSpecError(ONLY_RESNETS.format(spec.layer))
     if spec.image_size:
         raise BackboneSpecError(f"image_size = {spec.image_size}: open_clip models take one size; leave it out")
-    if spec.weights == "random" or _is_checkpoint(spec.weights) or _hub_repository(spec.weights):
+    if spec.weights == "random" or _is_checkpoint(spec.weights) or hub_repository(spec.weights):
         return
     tag = open_clip.get_pretrained_cfg(spec.name, spec.weights)
     if not tag:
@@ -240,24 +258,19 @@ def _is_checkpoint(weights: str) -> bool:
     return Path(weights).suffix in CHECKPOINT_SUFFIXES
 
 
-def _folder(weights: str) -> tuple[str, str] | None:
-    """("hf-hub" or "local-dir", what follows it) for weights that are given so; None for others."""
-    source, _, place = weights.partition(":")
-    return (source, place) if source in ("hf-hub", "local-dir") and place else None
-
-
-def _hub_repository(weights: str) -> str | None:
-    """The repository of weights that are given as "hf-hub:..."; None for others."""
-    source, place = _folder(weights) or ("", None)
-    return place if source == "hf-hub" else None
-
-
 def _timm_name(spec: BackboneSpec) -> str:
     return f"tf_efficientnet_{spec.name}" if spec.library == "efficientnet-lite" else spec.name
 
 
 def _architecture(spec: BackboneSpec) -> str:
     return _timm_name(spec).partition(".")[0]
+
+
+def _load(spec: BackboneSpec, *, bare: bool) -> tuple[nn.Module, Any, str]:
+    if spec.library not in LIBRARIES:
+        weights = "random" if bare else spec.weights
+        return *backbone_extensions.load(spec.library, spec.name, weights, spec.image_size), spec.weights
+    return (_load_open_clip if spec.library == "open_clip" else _load_timm)(spec, bare=bare)
 
 
 def _load_timm(spec: BackboneSpec, *, bare: bool) -> tuple[nn.Module, Any, str]:
@@ -292,7 +305,7 @@ def _timm_weights(spec: BackboneSpec) -> tuple[str, Path | None, str]:
         published = get_pretrained_cfg(name)
         files = (published.hf_hub_filename,) if published.hf_hub_filename else _TIMM_FILES
         return name, from_hub(published.hf_hub_id, files), f"hf-hub:{published.hf_hub_id}"
-    place = _folder(spec.weights)
+    place = hub_or_folder(spec.weights)
     if place is None:
         return name, Path(spec.weights), spec.weights
     if place[0] == "hf-hub":
@@ -362,7 +375,7 @@ def _load_open_clip(spec: BackboneSpec, *, bare: bool) -> tuple[nn.Module, Any, 
         files = (str(Path(name).with_suffix(".safetensors")), name) if name else _OPEN_CLIP_FILES
         if not bare:
             file, source = from_hub(repository, files), f"hf-hub:{repository} ({spec.weights})"
-    elif not bare and (repository := _hub_repository(spec.weights)):
+    elif not bare and (repository := hub_repository(spec.weights)):
         file = from_hub(repository, _OPEN_CLIP_FILES)
     # A file does not say which preprocessing it needs: take the one that all published weights of the model share.
     keys = ("mean", "std", "interpolation", "resize_mode")
@@ -376,15 +389,6 @@ def _load_open_clip(spec: BackboneSpec, *, bare: bool) -> tuple[nn.Module, Any, 
     except (RuntimeError, KeyError) as error:
         raise does_not_fit(file, spec.name, error) from error
     return _ImageTower(model.visual), steps, source
-
-
-def _digest(module: nn.Module) -> str:
-    """SHA-256 over name, dtype, shape and bytes of every tensor of the state dict, in the order of their names."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def _probe_width(module: nn.Module, size: tuple[int, int]) -> int:

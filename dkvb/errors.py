@@ -72,3 +72,13 @@ class NoTriton(DkvbError, ImportError):
 
 class BadSums(DkvbError, ValueError):
     """Sums over items that would be rounded, were damaged, or do not hold the items that are to be taken away."""
+
+
+class ExtensionMissing(DkvbError, ImportError):
+    """An extension that a spec names and that is not installed here, or not in the version that was planned with."""
+
+    exit_code = 2
+
+
+class ExtensionFailed(DkvbError, RuntimeError):
+    """Code of an extension that raised something, or gave what its protocol does not allow."""

@@ -31,8 +31,9 @@ class Preprocessing:
 
 def describe(steps: Any) -> dict[str, Any]:
     """Facts of a preprocessing, read off its steps and not off a configuration."""
-    facts: dict[str, Any] = {"steps": [type(step).__name__ for step in steps.transforms]}
-    for step in steps.transforms:
+    each = getattr(steps, "transforms", [steps])
+    facts: dict[str, Any] = {"steps": [type(step).__name__ for step in each]}
+    for step in each:
         if hasattr(step, "interpolation"):
             facts["resize"] = _numbers(step.size)
             facts["interpolation"] = str(getattr(step.interpolation, "value", step.interpolation))

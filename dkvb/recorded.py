@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dkvb.backbones import Backbone, BackboneSpec, embed, load_backbone
+from dkvb.backbones import LIBRARIES, Backbone, BackboneSpec, embed, load_backbone
 from dkvb.errors import BackboneWeightsInvalid, BadCheckpoint
 
 
@@ -24,13 +24,13 @@ def backbone_of(header: Mapping[str, Any], *, weights: str | None = None, tensor
     try:
         facts: dict[str, Any] = dict(recorded or {})
         library, name, source, size = (facts[key] for key in ("library", "name", "weights", "size"))
-        sizes = _takes_sizes(library, name)
+        sizes = library in LIBRARIES and _takes_sizes(library, name)
         spec = BackboneSpec(
             library=library,
             name=name,
             weights=weights or _weights_of(library, source),
             layer=facts["layer"],
-            image_size=size[0] if sizes else None,
+            image_size=size[0] if sizes else facts.get("image_size"),
             precision=facts["precision"],
         )
         made = load_backbone(spec, seed=facts["seed"] or 0, tensors=tensors)

@@ -1,5 +1,6 @@
 """Weight files: looked up in the cache and on the hub, and read without ever running what is in them."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -94,3 +95,24 @@ def does_not_fit(file: Path, name: str, error: Exception | None) -> BackboneWeig
 def brief(error: Exception | None) -> str:
     """An exception in one short line."""
     return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def tensors_digest(module: nn.Module) -> str:
+    """SHA-256 over name, dtype, shape and bytes of every tensor of the state dict, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def hub_or_folder(weights: str) -> tuple[str, str] | None:
+    """("hf-hub" or "local-dir", what follows it) for weights that are given so; None for others."""
+    source, _, place = weights.partition(":")
+    return (source, place) if source in ("hf-hub", "local-dir") and place else None
+
+
+def hub_repository(weights: str) -> str | None:
+    """The repository of weights that are given as "hf-hub:..."; None for others."""
+    source, place = hub_or_folder(weights) or ("", None)
+    return place if source == "hf-hub" else None

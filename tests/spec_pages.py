@@ -93,6 +93,7 @@ EXAMPLES: dict[str, Any] = {
     "compare.lira_items": 5000,
     "compare.lira_classes": 2,
     "compare.proxies": {"cat": "lynx"},
+    "compare.methods": ["ascent"],
     "compare.heads": ["linear", "values", "linear-lda", "values-lda"],
     "experiments": [{"name": "seed1", "seed": 1}, {"name": "small", "bottleneck": {"m": 256}}],
 }

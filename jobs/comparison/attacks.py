@@ -27,8 +27,8 @@ RECOVERED = 0.95
 CAP = 30
 """Updates after which a recovery is given up; it then reads as so many."""
 
-OPENED = frozenset(method.name for method in (*COMPARED, EXACT) if method.opened)
-"""Methods whose models are probed and taught again; membership is asked of all."""
+CLOSED = frozenset(method.name for method in (*COMPARED, EXACT) if not method.opened)
+"""Methods whose models are neither probed nor taught again; membership is asked of all."""
 
 ITEMS = 1000
 """Training items of the class, and as many of the others, that a probe is fitted on; half as many test items."""
@@ -71,7 +71,7 @@ def measured(
     """What each attack measures of one model, by attack and measure; goal: as of `recovery`."""
     members, others = (outputs(judge, model, split, judge.forget[split]) for split in SPLITS)
     scores = dict(memberships(members, others, seed=seed))
-    if model.method in OPENED:
+    if model.method not in CLOSED:
         scores |= dict(public_attacks(judge, model, members, others, seed=seed))
         scores |= {(f"recovery {s} shots", "steps"): recovery(model, probed, s, goal=goal) for s in SHOTS}
         scores |= dict(probed.scores(model, seed=seed))

@@ -82,6 +82,8 @@ class MaskedClass:
     tau: float
     """The share that the mask by the rule holds."""
     seed: int
+    extended: Sequence[MaskMethod] = ()
+    """Ways to choose pairs of extensions."""
 
     @property
     def rows(self) -> Tensor:
@@ -90,7 +92,7 @@ class MaskedClass:
 
     def orders(self) -> dict[str, SweptOrder]:
         """Orders of removal by name: those of the methods, and those ranked by contrast with the other classes."""
-        ranked = [*methods.MASKS, *(methods.contrast(weight) for weight in self.weights if weight > 0)]
+        ranked = [*methods.MASKS, *self.extended, *(methods.contrast(weight) for weight in self.weights if weight > 0)]
         items = ForgetItems(
             codes=self.head.codes["train"][self.rows].numpy(),
             hits=self.hits,
@@ -142,7 +144,7 @@ class MaskedClass:
     def chosen(self, orders: Mapping[str, SweptOrder]) -> dict[str, Mask]:
         """Masks by method: each order's at its best N, UvA's at the N of the rule, and a random one like UvA's."""
         masks = {}
-        for method in methods.MASKS:
+        for method in (*methods.MASKS, *self.extended):
             budgeted = orders[method.name].budgeted
             budget = budgeted.best(orders[method.name].accuracies)
             masks[method.name] = Mask(budget, budgeted.order.mask(budget))

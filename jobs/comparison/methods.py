@@ -7,17 +7,20 @@ as well: a grid in `jobs.spec.schema`, `make_case` of `jobs.steps.sweep`, `make_
 To add a baseline: a class with `unlearn`, `trials` and `flops` in `dkvb.baselines`, a `GradientMethod` here, at the end
 of GRADIENT and in COMPARED, and a higher VERSION of `jobs.steps.tuning` and `jobs.steps.compare`.
 
+Of another distribution either needs nothing here: `jobs.comparison.extended`.
+
 c: codebooks; m: pairs of a codebook.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from dkvb.baselines import Baseline, Dampen, FineTune, NegGrad, Scrub
+from dkvb.baselines import Baseline, Dampen, FineTune, ForgetTask, NegGrad, Scrub
 from dkvb.orders import RemovalOrder, by_activation, by_contrast, by_example
 from jobs.comparison.heads import Head, LinearHead, ValuesHead
 
@@ -44,6 +47,16 @@ class GradientMethod(Method):
 
     baseline: Baseline
     """With its default settings: SCRUB's and dampening's are their authors', the others ours."""
+
+    def trials(self, head: Head[Any], count: int) -> Sequence[Baseline]:
+        """Settings to try on a head, from the smallest on."""
+        return head.trials(self.baseline, count)
+
+    def unlearn(
+        self, baseline: Baseline, task: ForgetTask, *, seed: int, important: Tensor | None = None
+    ) -> Iterator[Tensor]:
+        """The weights after each epoch of one of the trials; arguments as of `Baseline.unlearn`."""
+        return baseline.unlearn(task, seed=seed, important=important)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,4 +213,4 @@ def tuned(marks: Mapping[str, Any], head: Head[Any], method: GradientMethod, *, 
     """Choose the settings of a method on a head; arguments as of `chosen`."""
     trial = chosen(marks, head.name, method.name, forget=forget)
     count = len(next(iter(marks.values()))["trials"])
-    return Tuned(head.trials(method.baseline, count)[trial.place], trial.edge)
+    return Tuned(method.trials(head, count)[trial.place], trial.edge)

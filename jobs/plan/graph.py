@@ -16,8 +16,11 @@ data set if the spec names one, on which keys are then fitted too.
 from collections.abc import Mapping
 from pathlib import Path
 
+from dkvb.backbones import LIBRARIES
+from dkvb.extensions import BACKBONES, find
 from dkvb.lda import LdaSettings
 from dkvb.neighbours import NEIGHBOURS
+from jobs.comparison.extended import Extended, releases
 from jobs.spec.comparison import CompareSpec
 from jobs.spec.heads import BITS, SOLVED, SolvedHeads
 from jobs.spec.images import ImagesSpec
@@ -105,8 +108,14 @@ class Graph:
             seed=self.backbone_seed(),
             weights_file=file_digest(backbone.weights) if Path(backbone.weights).is_file() else None,
             flip=flip,
+            extension=self.backbone_extension(),
         )
         return self.add("embeddings", label, asks=asks, needs={"manifest": scanned, "train": train})
+
+    def backbone_extension(self) -> str | None:
+        """Distribution and version of the backbone, where it is an extension's; raises: ExtensionMissing."""
+        library = self._spec.backbone.library
+        return None if library in LIBRARIES else find(BACKBONES, library).release
 
     def backbone_seed(self) -> int | None:
         """The seed of random weights; others are drawn by none."""
@@ -204,8 +213,9 @@ class Graph:
             asks=tuning.Asks(classes=classes, trials=compared.trials, first=compared.tuning_classes, seed=first),
             needs=models[first],
         )
+        more = self.tune_extensions(compared, classes, models[first])
         for seed, model in models.items():
-            needs = {**model, "tuning": tuned, **never.get(seed, {})}
+            needs = {**model, "tuning": tuned, **more, **never.get(seed, {})}
             self.add("compare", self.mark(seed), asks=self.compare_asks(compared, classes, seed=seed), needs=needs)
         needs = {**models[first], "tuning": tuned}
         if compared.lira_heads:
@@ -227,6 +237,7 @@ class Graph:
             drawn=self.backbone_seed(),
             choosing=spec.sweep.grids if beside else None,
             solved=self.solved_heads(compared),
+            extension=self.backbone_extension(),
         )
         self.add("costs", asks=cost_asks, needs=needs)
         train = embedded["manifest"]
@@ -238,13 +249,30 @@ class Graph:
             needs["other"] = self.add_embeddings("other", spec.other, scanned=other, train=other)
             model = self.add_model(embedded, seed=first, mark="@other keys", init=needs["other"])
             asks = self.compare_asks(compared, classes, seed=first, only=compared.tuning_classes)
-            self.add("compare", "@other keys", asks=asks, needs={**model, "tuning": tuned})
+            self.add("compare", "@other keys", asks=asks, needs={**model, "tuning": tuned, **more})
             few = compared.tuning_classes
             self.add_solved(compared, classes, model=model, seed=first, mark="@other keys", only=few)
         scope_asks = scope.Asks(
             classes=classes, seed=first, tau=compared.tau, proxies=compared.proxies, held_out=beside
         )
         self.add("scope", asks=scope_asks, needs=needs)
+
+    def tune_extensions(
+        self, compared: CompareSpec, classes: list[str] | None, model: Mapping[str, Step]
+    ) -> dict[str, Step]:
+        """The tuning of baselines of extensions, a step of its own, so that ours keep theirs; none without any."""
+        found = releases(compared.methods or [])
+        baselines = {method.name: found[method.name] for method in Extended.of(found).gradient}
+        if not baselines:
+            return {}
+        asks = tuning.Asks(
+            classes=classes,
+            trials=compared.trials,
+            first=compared.tuning_classes,
+            seed=compared.seeds[0],
+            extensions=baselines,
+        )
+        return {compare.EXTENSIONS: self.add("tuning", "extensions", asks=asks, needs=model)}
 
     def solved_heads(self, compared: CompareSpec) -> SolvedHeads | None:
         """The heads that are solved for and compared; None: none."""
@@ -311,6 +339,7 @@ class Graph:
             tau=compared.tau,
             first=only,
             beside=compared.heads is not None,
+            extensions=releases(compared.methods) if compared.methods else None,
         )
 
     def mark(self, seed: int) -> str:

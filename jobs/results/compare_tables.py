@@ -40,7 +40,7 @@ CHOSEN_BY: dict[str, str] = {
     **dict.fromkeys(("uva", "uva per codebook", "uve", "uva zero", "uva drop", "random"), ITS_OWN),
     "uva by tau": RULE,
 }
-"""What chose N or settings; of methods that are not named there is nothing to choose."""
+"""What chose N or settings; of our methods that are not named there is nothing to choose."""
 
 
 def labels_of(experiment: Experiment, kind: str) -> list[str]:
@@ -123,9 +123,18 @@ def compare_table(experiment: Experiment) -> pl.DataFrame:
         pl.col("member_auc").mean().alias("membership AUC"),
         pl.col("tow").mean().alias("ToW"),
     )
-    table = table.insert_column(2, table["method"].replace_strict(CHOSEN_BY, default="").alias("chosen by"))
+    table = table.insert_column(2, chosen_by(rows, table).alias("chosen by"))
     bounds = ranked(rows, "tow").rename({"low": "ToW low", "high": "ToW high"})
     return table.join(bounds, on=["head", "method"], maintain_order="left").sort("head", maintain_order=True)
+
+
+def chosen_by(rows: pl.DataFrame, table: pl.DataFrame) -> pl.Series:
+    """What chose N or settings of each row of a table; methods of extensions are told by what was chosen for them."""
+    kinds = {'"epoch"': CHOSEN_BY["scrub"], '"budget"': ITS_OWN}
+    settings = dict(rows.select("method", "setting").iter_rows())
+    chosen = [next((by for key, by in kinds.items() if key in settings[name]), "") for name in table["method"]]
+    own = table["method"].to_list()
+    return pl.Series([CHOSEN_BY.get(name, by) for name, by in zip(own, chosen, strict=True)], dtype=pl.String)
 
 
 def items_of(experiment: Experiment) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from dkvb.extensions import METHODS, named
 from dkvb.limits import Limit, above, at_least, different, one_of, whole
 from dkvb.orders import TAU
 from jobs.spec.bounds import Wrong, refuse
@@ -54,6 +55,9 @@ class CompareSpec:
     solved for. Where this is said, calibration, attacks on the file and the other things of docs/comparison.md are
     measured too; unless it is said, both trained heads are compared without them."""
 
+    methods: Annotated[list[Annotated[str, named(METHODS)]], different("one or more different methods")] | None = None
+    """Methods of other distributions that are compared too, by the names of their entry points (docs/extend.md)."""
+
     @property
     def trains(self) -> bool:
         """Whether trained heads are compared."""
@@ -75,3 +79,6 @@ class CompareSpec:
     def _wrong(self) -> Iterator[Wrong]:
         if len({*TRAINED} & {*(self.heads or [])}) == 1:
             yield Wrong(f'found {self.heads}, expected "linear" and "values" both or neither', ("heads",))
+        elif self.methods and not self.trains:
+            text = f'found {self.methods} and heads = {self.heads}, expected "linear" and "values" among them'
+            yield Wrong(text, ("methods",))

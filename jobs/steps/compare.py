@@ -22,6 +22,7 @@ from jobs.classes import class_hits, total_hits
 from jobs.comparison import methods
 from jobs.comparison.attacks import Attacked, attacks
 from jobs.comparison.beside import Beside, beside
+from jobs.comparison.extended import Extended
 from jobs.comparison.file_attacks import file_attacks, missing_pairs
 from jobs.comparison.heads import Head, LinearHead, ValuesHead
 from jobs.comparison.judge import Judge, Model, OracleGap, compare_row, controlled, model
@@ -40,7 +41,9 @@ from store.tables import compact, write_rows
 VERSION = 1
 LEASE_S = 86400
 ON_GPU = False
-INPUTS = Inputs([*inputs.MODEL, "tuning"], optional=["oracles"])
+EXTENSIONS = "tuning_extensions"
+"""The input with the tuning of baselines of extensions."""
+INPUTS = Inputs([*inputs.MODEL, "tuning"], optional=["oracles", EXTENSIONS])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,8 @@ class Asks:
     """Of the classes only the first so many."""
     beside: bool = field(default=False, metadata=IF_SET)
     """Whether calibration and the like are measured, and files attacked."""
+    extensions: dict[str, str] | None = field(default=None, metadata=IF_SET)
+    """Methods of extensions that are compared too: name -> distribution and version."""
 
     @property
     def tables(self) -> Mapping[str, Mapping[str, Any]]:
@@ -98,6 +103,10 @@ class Shared:
     """Head -> importance of its weights for all training items."""
     tuning: Mapping[str, Any]
     """Marks of the tuning step."""
+    extended: Extended
+    """Methods of extensions."""
+    tuning_extensions: Mapping[str, Any]
+    """Marks of the tuning of their baselines; none without any."""
     names: tuple[str, ...]
     oracle_kv: Sequence[int]
     """Classes of the oracles whose keys never saw them; none without that step."""
@@ -116,6 +125,8 @@ class Shared:
             total=total_hits(counts),
             important={linear.name: linear.importance(), values.name: values.importance()},
             tuning=task.inputs["tuning"].marks(),
+            extended=Extended.of(task.asks.extensions),
+            tuning_extensions=task.inputs[EXTENSIONS].marks() if EXTENSIONS in task.inputs else {},
             names=inputs.read_manifest(task).classes,
             oracle_kv=inputs.oracle_classes(task),
         )
@@ -243,15 +254,18 @@ class Comparison:
 
     def models(self, head: Head[Any], judge: Judge) -> list[Model[Any]]:
         """The head before, after each baseline and each control, and its oracle."""
-        after = [one for method in methods.GRADIENT for one in self.unlearned(head, method)]
+        every = (*methods.GRADIENT, *self.shared.extended.gradient)
+        after = [one for method in every for one in self.unlearned(head, method)]
         return [judge.before, *after, *controlled(judge.before, [self.k]), judge.oracle]
 
     def unlearned(self, head: Head[Any], method: GradientMethod) -> list[Model[Any]]:
         """A baseline with the settings that were best on other classes; SCRUB rewound as well."""
         task = head.forget_task(self.rows)
         with self.timed(f"{head.name}/{method.name}"):
-            baseline, edge = tuned(self.shared.tuning, head, method, forget=self.k)
-            passes = baseline.unlearn(task, seed=self.asks.seed, important=self.shared.important[head.name])
+            marks = self.shared.tuning if method in methods.GRADIENT else self.shared.tuning_extensions
+            baseline, edge = tuned(marks, head, method, forget=self.k)
+            important = self.shared.important[head.name]
+            passes = method.unlearn(baseline, task, seed=self.asks.seed, important=important)
             epochs = list(passes) if method is methods.SCRUB else []  # rewinding chooses among all
             kept = stopping.best_epoch(task, epochs or passes)
         setting = {**asdict(baseline), "epoch": kept.epoch, "edge": edge}
@@ -281,6 +295,7 @@ class Comparison:
             taus=self.asks.taus,
             tau=self.asks.tau,
             seed=self.asks.seed,
+            extended=self.shared.extended.masks,
         )
         with self.timed("values/masks"):
             orders = masks.orders()

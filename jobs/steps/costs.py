@@ -58,6 +58,8 @@ class Asks:
     """Grids from which masks choose N by a sweep, which is timed too; None: it is not."""
     solved: SolvedHeads | None = field(default=None, metadata=IF_SET)
     """Heads that are solved for, whose requests cost something too; None: there are none."""
+    extension: str | None = field(default=None, metadata=IF_SET)
+    """Distribution and version of the backbone, where it is an extension's."""
 
 
 SOLVED_FOR = "-lda"

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from dkvb.backbones import BackboneSpec, embedding_width, load_backbone
+from dkvb.extensions import BACKBONES, Extension
 from jobs import inputs
 from jobs.excluded import forgotten_rows
 from jobs.images import copies, reuse
@@ -52,6 +53,8 @@ class Asks:
     """SHA-256 of the file that the weights are read from."""
     flip: bool = field(default=False, metadata=IF_SET)
     """Whether every image is mirrored."""
+    extension: str | None = field(default=None, metadata=IF_SET)
+    """Distribution and version of the backbone, where it is an extension's."""
 
 
 EDGE = 256
@@ -94,6 +97,8 @@ def open_work(task: Task[Asks]) -> Work:
     asks, manifest = task.asks, inputs.read_manifest(task)
     if (copy := reuse.all_taken(task, VERSION, manifest)) is not None:
         return copy
+    if asks.extension is not None:
+        Extension(BACKBONES, asks.backbone.library, asks.extension).load()
     backbone = load_backbone(asks.backbone, seed=asks.seed or 0)
     backbone.module.to(device()).to(memory_format=torch.channels_last)
     images = inputs.images_of(task)

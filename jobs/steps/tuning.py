@@ -3,15 +3,17 @@
 What is best for one class is used on others only: `jobs.comparison.methods.chosen` leaves out the class to forget.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dkvb import stopping
 from jobs import inputs
+from jobs.comparison.extended import Extended
 from jobs.comparison.heads import HEADS, Head
-from jobs.comparison.methods import GRADIENT, SSD
+from jobs.comparison.methods import GRADIENT, SSD, GradientMethod
 from jobs.memory import PROCESS, Sizes
-from jobs.step import Facts, Inputs, Task, Work
+from jobs.step import IF_SET, Facts, Inputs, Task, Work
 from jobs.worker import use_one_core
 
 VERSION = 1
@@ -31,6 +33,8 @@ class Asks:
     first: int
     """Of the classes only the first so many."""
     seed: int
+    extensions: dict[str, str] | None = field(default=None, metadata=IF_SET)
+    """Baselines of extensions that are tuned instead of ours: name -> distribution and version."""
 
 
 def memory(asks: Asks, sizes: Sizes) -> int:
@@ -41,29 +45,36 @@ def memory(asks: Asks, sizes: Sizes) -> int:
 def prepare(task: Task[Asks]) -> list[str]:
     """The first classes that are compared, on both heads, with every method that is tuned."""
     classes = inputs.wanted_classes(task)
-    return [f"{k:05d}-{head}-{i}" for k in classes for head in HEADS for i in range(len(GRADIENT))]
+    count = len(tried(task.asks))
+    return [f"{k:05d}-{head}-{i}" for k in classes for head in HEADS for i in range(count)]
+
+
+def tried(asks: Asks) -> Sequence[GradientMethod]:
+    """The baselines that are tuned, in the order of units."""
+    return GRADIENT if asks.extensions is None else Extended.of(asks.extensions).gradient
 
 
 def open_work(task: Task[Asks]) -> Work:
     """Hold a head at a time; try all settings of a method on one class."""
     use_one_core()
-    seed = task.asks.seed
+    seed, baselines = task.asks.seed, tried(task.asks)
     held: dict[str, Head[Any]] = {}
 
     def try_all(unit: str) -> Facts:
         k, name, place = unit.split("-")
-        method = GRADIENT[int(place)]
+        method = baselines[int(place)]
         if name not in held:
             held.clear()
             held[name] = HEADS[name].read(task)
         head = held[name]
         request = head.forget_task((head.labels["train"] == int(k)).nonzero().flatten())
         important = head.importance() if method is SSD else None
-        tried = []
-        for baseline in head.trials(method.baseline, task.asks.trials):
-            kept = stopping.best_epoch(request, baseline.unlearn(request, seed=seed, important=important))
-            tried.append({"settings": asdict(baseline), "score": kept.score, "history": list(kept.history)})
-        return {"class": int(k), "head": name, "method": method.name, "trials": tried}
+        trials = []
+        for baseline in method.trials(head, task.asks.trials):
+            passes = method.unlearn(baseline, request, seed=seed, important=important)
+            kept = stopping.best_epoch(request, passes)
+            trials.append({"settings": asdict(baseline), "score": kept.score, "history": list(kept.history)})
+        return {"class": int(k), "head": name, "method": method.name, "trials": trials}
 
     return try_all
 

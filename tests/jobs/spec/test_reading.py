@@ -116,7 +116,11 @@ def test_a_value_of_another_type_is_refused(dotted, value, expected, spec_file):
         ("backbone", "", "a table"),
         ("sweep", "", "a table"),
         ("images.kind", "images: ", 'a text: "folder", "webdataset", "parquet", "cifar10", "cifar100" or "digits"'),
-        ("backbone.library", "backbone: ", 'a text: "timm", "open_clip" or "efficientnet-lite"'),
+        (
+            "backbone.library",
+            "backbone: ",
+            'a text: "timm", "open_clip", "efficientnet-lite" or the name of an installed backbone library',
+        ),
         ("backbone.name", "backbone: ", "a text"),
     ],
 )

@@ -12,6 +12,7 @@ from jobs.spec.library import SHIPPED, shipped
 from jobs.spec.mistakes import SCHEMA, schema, words
 from jobs.spec.reading import build, load_specs
 from jobs.spec.schema import Spec
+from tests.extension import install
 from tests.paths import REPOSITORY
 from tests.spec_pages import EXAMPLES, LIKE, schema_text
 from tests.tiny import changed
@@ -124,7 +125,8 @@ def examples():
 
 
 @pytest.mark.parametrize(("dotted", "example"), [*examples()])
-def test_an_example_is_right_and_says_another_thing_than_the_default(dotted, example, asks):
+def test_an_example_is_right_and_says_another_thing_than_the_default(dotted, example, asks, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(install(tmp_path, "lab", "1", {"dkvb.methods": {"ascent": "lab:ascent"}}, {}))
     goes_with = GOES_WITH.get(dotted) or GOES_WITH.get(dotted.replace("linear.", "values."), {})
     around = changed(asks({"backbone.image_size": None} if "backbone.name" in goes_with else {}), goes_with)
     spec = build(Spec, changed(around, {dotted: example}), "")

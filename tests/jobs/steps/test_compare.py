@@ -11,6 +11,7 @@ from dkvb.baselines import ForgetTask
 from jobs import inputs
 from jobs.comparison import methods
 from jobs.comparison.attacks import Attacked
+from jobs.comparison.extended import Extended
 from jobs.comparison.judge import OracleGap, model
 from jobs.steps import compare
 from jobs.steps.compare import Compared, Comparison, Judged, Masked
@@ -29,6 +30,7 @@ def comparison(k=0, *, oracle_kv=(), swept=None, **asks):
         counts=np.stack([HITS, OTHERS]),
         total=HITS + OTHERS,
         oracle_kv=list(oracle_kv),
+        extended=Extended(),
     )
     return Comparison(shared, k)
 

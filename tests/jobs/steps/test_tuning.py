@@ -13,7 +13,7 @@ from tests.jobs.comparison import small
 
 def test_a_unit_is_a_class_a_head_and_a_method(monkeypatch):
     monkeypatch.setattr(inputs, "wanted_classes", lambda task: [2, 7])
-    units = tuning.prepare(small.task())
+    units = tuning.prepare(small.task(asks=SimpleNamespace(extensions=None)))
     assert len(units) == 2 * 2 * len(GRADIENT)
     assert units[:2] == ["00002-linear-0", "00002-linear-1"]
     assert units[4:5] == ["00002-values-0"]
@@ -44,7 +44,7 @@ def test_the_class_s_items_are_forgotten_by_every_setting_in_order(place, method
 
     monkeypatch.setattr(tuning, "HEADS", {name: Read(name) for name in ("linear", "values")})
     monkeypatch.setattr(type(method.baseline), "unlearn", unlearn)
-    work = tuning.open_work(small.task(asks=SimpleNamespace(seed=5, trials=3)))
+    work = tuning.open_work(small.task(asks=SimpleNamespace(seed=5, trials=3, extensions=None)))
     facts = work(f"00000-values-{place}")
     assert (facts["class"], facts["head"], facts["method"]) == (0, "values", method.name)
     assert ran == head.trials(method.baseline, 3)
