@@ -94,7 +94,7 @@ def method(extension: Extension) -> GradientMethod | MaskMethod:
     """Load a method; raises: ExtensionMissing, ExtensionFailed."""
     found = extension.load()
     if extension.name in OWN:
-        raise extension.failed("dkvb has a method of that name; its distribution has to give it another")
+        raise extension.failed("that is the name of a method of our own; its distribution has to give it another")
     about = (getattr(found, "__doc__", None) or "").strip().partition("\n")[0]
     if isinstance(found, Baseline) and is_dataclass(found):
         return ExtendedBaseline(name=extension.name, about=about, baseline=found, opened=True, extension=extension)

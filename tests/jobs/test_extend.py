@@ -293,7 +293,7 @@ def test_what_is_no_method_and_a_name_of_our_own_are_refused(put):
     with pytest.raises(ExtensionFailed, match="found 7, expected an instance of a dataclass"):
         one(put, "odd = 7")
     put({extensions.METHODS: {"scrub": "lab_odd:odd"}}, {"lab_odd": "odd = print"})
-    with pytest.raises(ExtensionFailed, match="dkvb has a method of that name"):
+    with pytest.raises(ExtensionFailed, match="the name of a method of our own"):
         Extended.of(releases(["scrub"]))
 
 
