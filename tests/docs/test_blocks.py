@@ -20,7 +20,11 @@ from tests.paths import REPOSITORY
 from tests.tiny import TINY, toml
 
 HERE = [block for block in BLOCKS if block.runner in ("page", "each") and block.language in RUN]
-SLOW = ("docs/reference/cli.md",)  # every command in a folder of its own
+SLOW = (
+    "docs/reference/cli.md",
+    "docs/tutorial/own-images.md",
+    "docs/how-to/thousand-sets.md",
+)  # half a minute and more
 BY_PAGE = {page: list(some) for page, some in groupby(HERE, key=lambda block: block.page)}
 
 

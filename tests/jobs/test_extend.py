@@ -79,6 +79,7 @@ def one(put, source, *, group=extensions.METHODS):
 # The examples of the page.
 
 
+@pytest.mark.slow
 def test_the_comparison_takes_up_the_methods_of_the_page_on_its_backbone(put, run_tiny, images, tmp_path):
     put()
     made = run_tiny(tmp_path / "root", images, ASKED)
@@ -297,6 +298,7 @@ def test_what_is_no_method_and_a_name_of_our_own_are_refused(put):
         Extended.of(releases(["scrub"]))
 
 
+@pytest.mark.slow
 def test_a_failing_method_ends_a_run_in_one_line_and_keeps_what_is_done(put, run_tiny, own, images):
     put(
         {extensions.METHODS: {"odd": "lab_odd:odd"}},
