@@ -1,9 +1,12 @@
 """Metrics: counted where there is a cluster, and nowhere else."""
 
+import json
+import re
 import sys
 import urllib.request
 
 import pytest
+import yaml
 
 from cluster import metrics
 from cluster.session import session
@@ -50,7 +53,29 @@ def test_every_metric_says_what_it_means():
     assert set(metrics.MEANING) == {metrics.UNITS, metrics.IMAGES, metrics.QUEUE}
 
 
+EXPORTED = {f"ray_{name}" + "_total" * (name == metrics.UNITS) for name in metrics.MEANING}
+
+
 def test_every_metric_is_documented_as_it_is_exported():
     page = (REPOSITORY / "docs" / "cluster.md").read_text(encoding="utf-8")
-    rows = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `ray_dkvb_")}
-    assert rows == {f"ray_{name}" + "_total" * (name == metrics.UNITS) for name in metrics.MEANING}
+    assert {line.split("`")[1] for line in page.splitlines() if line.startswith("| `ray_dkvb_")} == EXPORTED
+
+
+def test_the_dashboard_shows_every_metric_and_no_other():
+    board = json.loads((REPOSITORY / "docs" / "metrics" / "grafana.json").read_bytes())
+    texts = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    assert set(re.findall(r"ray_dkvb_\w+", " ".join(texts))) == EXPORTED
+    for label in re.findall(r"by \((\w+)\)|\{(\w+)=", " ".join(texts)):
+        assert "".join(label) in {"step", "result"}
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+
+
+def test_the_pod_monitor_reads_the_port_of_every_pod_of_ray():
+    monitor = yaml.safe_load((REPOSITORY / "docs" / "metrics" / "podmonitor.yaml").read_text(encoding="utf-8"))
+    assert (monitor["apiVersion"], monitor["kind"]) == ("monitoring.coreos.com/v1", "PodMonitor")
+    # source: KubeRay, ray-operator/controllers/ray/common/pod.go: the port's name, and the label of its pods.
+    assert monitor["spec"]["selector"] == {"matchLabels": {"ray.io/is-ray-node": "yes"}}
+    assert [endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]] == ["metrics"]
+    for name in ("kuberay", "kueue"):
+        text = (REPOSITORY / "cluster" / "files" / "templates" / f"{name}.yaml").read_text(encoding="utf-8")
+        assert 'metrics-export-port: "8080"' in text
