@@ -37,7 +37,12 @@ TYPES: dict[str, dict[str, Any]] = {
 def growing(stage: Stage) -> Node:
     """A head that is not started yet, with nodes of two types to add."""
     first = head(stage, {**token(stage), **QUICK, "RAY_FAKE_CLUSTER": "1"}, cpus=0)
-    provider = {"type": "external", "module": "tests.faults.provider.Processes", "gcs_address": first.address}
+    provider = {
+        "type": "external",
+        "module": "tests.faults.provider.Processes",
+        "gcs_address": first.address,
+        "disable_node_updaters": True,  # which have nothing to set up here, and end each node as one that failed
+    }
     lists = ("initialization_commands", "cluster_synced_files", "rsync_exclude", "rsync_filter")
     commands = [f"{who}{what}_commands" for who in ("", "head_", "worker_") for what in ("setup", "start_ray")]
     config = {
