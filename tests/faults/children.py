@@ -72,7 +72,7 @@ class Ended:
         if self.code == 1 and not self.err:
             return self.out.decode(errors="replace").strip()
         with suppress(LookupError, TypeError, ValueError):  # of a command with --json
-            return str(json.loads(self.err)["error"]["message"])
+            return str(json.loads(self.err.splitlines()[-1])["error"]["message"])
         messages: list[str] = re.findall(r"^(?:dkvb|Error): (?s:.*)", self.err, flags=re.M)
         return messages[-1].strip() if messages else ""
 

@@ -42,6 +42,7 @@ def growing(stage: Stage) -> Node:
         "module": "tests.faults.provider.Processes",
         "gcs_address": first.address,
         "disable_node_updaters": True,  # which have nothing to set up here, and end each node as one that failed
+        "use_node_id_as_ip": True,  # all nodes have one address, by which the autoscaler would take each for another
     }
     lists = ("initialization_commands", "cluster_synced_files", "rsync_exclude", "rsync_filter")
     commands = [f"{who}{what}_commands" for who in ("", "head_", "worker_") for what in ("setup", "start_ray")]
