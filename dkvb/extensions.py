@@ -4,7 +4,6 @@ The name of an entry point is the name in the spec. What distribution and versio
 what it computes, and is compared on each worker: no result of another version is taken for its own.
 """
 
-import difflib
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dkvb.errors import ExtensionFailed, ExtensionMissing
-from dkvb.limits import Limit, shortened
+from dkvb.limits import Limit, nearest, shortened
 
 METHODS, BACKBONES = "dkvb.methods", "dkvb.backbones"
 WORDS = {METHODS: "method", BACKBONES: "backbone library"}
@@ -71,9 +70,9 @@ def find(group: str, name: str) -> Extension:
     """Look up an installed extension; nothing of it is imported. raises: ExtensionMissing."""
     there = _installed(group)
     if name not in there:
-        near = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ExtensionMissing(f"found {shortened(name)}, expected the name of {described(group)}{hint}")
+        raise ExtensionMissing(
+            f"found {shortened(name)}, expected the name of {described(group)}{nearest(name, there)}"
+        )
     return Extension(group, name, release(there[name]))
 
 
@@ -112,10 +111,9 @@ class Named(Limit):
             there = [*_installed(self.group)]
         except ExtensionMissing as error:
             return str(error)
-        near = difflib.get_close_matches(value, [*self.own, *there], n=1, cutoff=0.5)
         *own, last = [f'"{choice}"' for choice in self.own] + [described(self.group)] * bool(there or not self.own)
         expected = f"{', '.join(own)} or {last}" if own else last
-        return f"found {shortened(value)}, expected {expected}" + (f"; did you mean {near[0]!r}?" if near else "")
+        return f"found {shortened(value)}, expected {expected}{nearest(value, [*self.own, *there])}"
 
 
 def named(group: str, *own: str) -> Named:

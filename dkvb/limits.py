@@ -36,8 +36,7 @@ class Limit:
 
     def refusal(self, value: Any) -> str:
         """What is said of a value that is not allowed, with the nearest choice if one is near."""
-        near = get_close_matches(value, self.keywords["enum"], n=1, cutoff=0.5) if "enum" in self.keywords else ()
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = nearest(value, self.keywords["enum"]) if "enum" in self.keywords else ""
         return f"found {shortened(value)}, expected {self.expected}{hint}"
 
     def __get_pydantic_core_schema__(self, source: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":
@@ -97,6 +96,12 @@ def different(what: str) -> Limit:
 def all_different(found: Collection[Any]) -> bool:
     """Whether there are some, and no two are equal."""
     return 0 < len(found) == len(set(found))
+
+
+def nearest(word: str, known: Collection[str]) -> str:
+    """A hint at the nearest of the known words, to be put behind a message; empty where none is near."""
+    near = get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def shortened(value: object) -> str:

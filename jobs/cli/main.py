@@ -1,6 +1,5 @@
 """The command line: parse, call one function, print."""
 
-import signal
 import sys
 from typing import NoReturn
 
@@ -13,7 +12,7 @@ from jobs.cli.cluster import cluster
 from jobs.cli.completion import completion
 from jobs.cli.data import data
 from jobs.cli.diff import diff
-from jobs.cli.ending import end_at_once
+from jobs.cli.ending import end_on_signals
 from jobs.cli.evidence import log, verify
 from jobs.cli.figure import figure
 from jobs.cli.learn import learn
@@ -33,8 +32,7 @@ from store.errors import StoreError
 def main() -> NoReturn:
     """Run the command line; a user's mistake ends in one message, never in a traceback."""
     # Until a session is open there is nothing to close, and an interrupt inside an import would not surface as one.
-    signal.signal(signal.SIGINT, lambda *_: end_at_once("interrupted; what was finished is kept", 130))
-    signal.signal(signal.SIGTERM, lambda *_: end_at_once("told to end (SIGTERM); what was finished is kept", 143))
+    end_on_signals("what was finished is kept")
     with telling():
         sys.exit(_run())
 

@@ -1,14 +1,13 @@
 """Commands of the queue: submit, and `dkvb jobs`."""
 
 import json
-import signal
 import sys
 from functools import partial
 from pathlib import Path
 
 import click
 
-from jobs.cli.ending import end_at_once
+from jobs.cli.ending import end_on_signals
 from jobs.cli.options import GPUS, JSON, SET, SPEC, Number, place
 from jobs.cli.output import Lines, show_new
 from jobs.errors import BadRequest
@@ -268,9 +267,7 @@ def wait(names: tuple[str, ...], queue: Place, *, timeout: float | None, every: 
     """
     from jobs.queue.wait import wait as until_ended
 
-    for number, word in ((signal.SIGINT, "interrupted"), (signal.SIGTERM, "told to end (SIGTERM)")):
-        code = 128 + number
-        signal.signal(number, lambda *_, word=word, code=code: end_at_once(f"{word}; the jobs go on as before", code))
+    end_on_signals("the jobs go on as before")
     tell = partial(say, err=as_json)
     ended = until_ended(queue, names, timeout=timeout, every=every, say=tell, tell=_note)
     if as_json:

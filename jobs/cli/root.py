@@ -1,7 +1,6 @@
 """What is on a root: its state, its tables, and requests to forget."""
 
 import json
-import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.cli.completing import classes as class_names
-from jobs.cli.ending import end_at_once
+from jobs.cli.ending import end_on_signals
 from jobs.cli.options import EXPERIMENT, FORM, FORM_JSON, JSON, OUTPUT, ROOT, SERIAL, WORKERS, Number, with_asker
 from jobs.cli.output import Lines, put
 from jobs.printable import say, shown
@@ -100,9 +99,7 @@ def _watch(root: Place, every: float, *, as_json: bool) -> None:
     """Print every step, then those that changed, until all are done."""
     from jobs.results.watch import changes
 
-    for number, word in ((signal.SIGINT, "interrupted"), (signal.SIGTERM, "told to end (SIGTERM)")):
-        code = 128 + number
-        signal.signal(number, lambda *_, word=word, code=code: end_at_once(f"{word}; a run goes on as before", code))
+    end_on_signals("a run goes on as before")
     for rows in changes(root, every, tell=partial(say, err=True)):
         for row in rows:
             say(json.dumps(row.to_json()) if as_json else _line(row))
