@@ -7,6 +7,7 @@ import difflib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -101,8 +102,11 @@ class _ImageTower(nn.Module):
         return pooled
 
 
+@cache
 def embedding_width(spec: BackboneSpec) -> int:
     """The embedding width ``d_z`` of a backbone, without its weights and the memory for a model."""
+    if spec.library == "efficientnet-lite":
+        return efficientnet_lite.WIDTH
     if spec.library not in LIBRARIES:
         return backbone_extensions.width(spec.library, spec.name)
     if spec.library == "open_clip":

@@ -16,6 +16,9 @@ STAGE_LENGTHS: dict[str, tuple[int, ...]] = {
 }
 """Blocks in each of the seven stages: the packages number blocks throughout, timm by stage and position."""
 
+WIDTH = 1280
+"""The embedding width d_z of all of them."""
+
 _OUTSIDE_BLOCKS = {
     "_conv_stem": "conv_stem",
     "_bn0": "bn1",

@@ -118,10 +118,4 @@ def upstream(step: Step) -> Iterator[Step]:
 def _width(asks: object) -> int:
     backbone = getattr(asks, "backbone", None)
     assert isinstance(backbone, BackboneSpec)
-    if backbone not in _widths:
-        _widths[backbone] = embedding_width(backbone)
-    return _widths[backbone]
-
-
-_widths: dict[BackboneSpec, int] = {}
-"""Asked of a library once."""
+    return embedding_width(backbone)

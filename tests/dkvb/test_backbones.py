@@ -139,7 +139,10 @@ def test_images_of_another_shape_or_type_are_refused(resnet18: Backbone, images:
         (timm_spec(name="resnet50", image_size=64), 2048),
         (timm_spec(name="mobilenetv3_small_050", image_size=64), 1024),
         (timm_spec(name="test_vit"), 64),
-        (BackboneSpec(library="efficientnet-lite", name="lite2", weights="random", image_size=64), 1280),
+        *(
+            (BackboneSpec(library="efficientnet-lite", name=name, weights="random", image_size=64), 1280)
+            for name in ("lite0", "lite1", "lite2")
+        ),
         (clip_spec(), 512),
     ],
     ids=lambda value: f"{value.name}-{value.layer}" if isinstance(value, BackboneSpec) else str(value),
