@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from cluster.session import session
 from jobs.plan.plan import Plan
 from jobs.run.progress import Progress
+from jobs.run.recorded import check_names
 from jobs.run.run import run
 from store.artefacts import open_root
 from store.places import Place
@@ -31,9 +32,11 @@ def execute(
     """Run or resume experiments in a session of their own; where all is done, no cluster is started for it.
 
     recorded: as of `run`.
-    raises: as `run` and `session`.
+    raises: as `run` and `session`; BadRequest where another experiment has the name of one.
     """
     root = open_root(root, create=True)
+    if recorded:
+        check_names(plans, root)
     done = all(plan.is_done(root) for plan in plans)
     with session(
         address=placement.address,

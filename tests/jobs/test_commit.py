@@ -116,7 +116,10 @@ def test_a_run_of_the_same_spec_does_not_bring_the_items_back(own, run_tiny, ima
 def test_another_model_of_the_same_images_is_told_that_it_is_made_of_the_items_again(own, run_tiny, images, watched):
     request = Path(commit(own, "bee").sums).parent.name
     run_tiny(own.root, images, {**SOLVED, "name": "other", "seed": 3}, progress=watched)
-    assert any(f"request {request} forgot items of these images in another model" in text for text in watched.notes)
+    assert any(
+        f"request {request} forgot bee of these images in another model, and what it left" in text
+        for text in watched.notes
+    )
 
 
 def test_whoever_reads_what_was_destroyed_is_told_by_what(own, dkvb):

@@ -55,6 +55,7 @@ SAID_BY = {
     "jobs/queue/commands.py": ("submit",),
     "jobs/queue/service.py": ("jobs service",),
     "jobs/report/beside.py": ("run",),
+    "jobs/run/recorded.py": ("run", "submit"),
     "store/locations.py": ("plan", "run", "submit", "learn"),
     "jobs/results/sets_tables.py": ("table",),
     "jobs/spec/overlay.py": ("init", "plan", "run", "submit"),
