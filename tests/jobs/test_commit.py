@@ -321,7 +321,10 @@ def test_a_replay_names_the_request_that_differs(own, dkvb):
     ("words", "text"),
     [
         (("--class", "bee", "--commit"), "--commit: only with --method exact"),
-        (("--method", "retrain", "--class", "bee", "--purge"), "--purge: only with --method exact"),
+        (
+            ("--method", "retrain", "--class", "bee", "--purge"),
+            "--purge: only with masks, or with --method exact and --commit",
+        ),
         (("--class", "bee", "--workers", "2"), "--workers: only with --purge"),
         (("--method", "exact", "--class", "bee", "--purge"), "needs --commit"),
         (("--method", "exact", "--class", "bee", "--serial"), "--serial: only with --purge"),
