@@ -57,6 +57,10 @@ def check_entrypoint(notes: Notes) -> None:
     except BadSpec as error:
         notes.error(keys, f"dkvb run {spec}", expected=f"a spec that it takes: {error}", remedy="correct it")
         return
+    kinds = {each.images.kind for each in specs} - {"digits"}
+    if kinds and given["images"] is None:
+        remedy = f"add it: images of kind {', '.join(kinds)} are read from somewhere"
+        notes.error(keys, "no --images", expected="--images", remedy=remedy)
     for need in needs_of(specs):
         _check_room(notes, (*above, "rayClusterSpec"), need)
 

@@ -43,7 +43,9 @@ def said(tmp_path):
 def entered(words):
     text = render("kuberay")
     assert WORDS in text
-    return text.replace(WORDS, words)
+    return text.replace(
+        WORDS, words if "--images" in words else words.replace("dkvb run", "dkvb run --images s3://a/i")
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,6 +105,12 @@ def test_words_that_the_command_refuses_are_told(words, says, said):
 )
 def test_what_a_shell_or_a_pod_makes_of_words_is_not_judged(words, said):
     assert said(entered(words).replace(" --workers 4 --gpus 1", "")) == []
+
+
+def test_images_are_asked_for_where_the_spec_reads_any(said):
+    text = render("kuberay").replace(" --images s3://edit-me/images/cifar10", "")
+    assert said(text) == ["error: found no --images, expected --images"]
+    assert said(text.replace("dkvb run cifar10", "dkvb run digits")) == []
 
 
 def test_pods_without_room_for_a_step_of_the_spec_are_warned_of_with_its_figure(said):

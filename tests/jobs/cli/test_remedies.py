@@ -31,7 +31,7 @@ SAID_BY = {
     "jobs/cli/begin.py": ("init", "plan", "run"),
     "jobs/cli/cluster.py": ("cluster check",),
     "jobs/begin/published.py": ("init", "data cifar10"),
-    "jobs/cli/entrypoint.py": ("cluster render",),
+    "jobs/cli/entrypoint.py": ("cluster render", "run"),
     "jobs/cli/data.py": ("data lacuna100", "data cifar10"),
     "jobs/cli/query.py": ("query keys", "measure"),
     "jobs/cli/queue.py": ("jobs list", "jobs reconcile", "jobs service"),
