@@ -57,16 +57,16 @@ def installed_ray() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """The run that a file for Kubernetes is for: its spec, and what a worker's pod has for it."""
+    """The run that a file for Kubernetes is for, and the GiB of a worker's pod: with a GPU, without, of disk.
+
+    The largest shipped spec, at ImageNet-1k size, has temporary files of 8 GiB.
+    """
 
     spec: str = "cifar10"
     """As the pods have it: the name of a shipped one, or a path."""
     gpu_memory: int = 12
-    """GiB of a pod with a GPU."""
     cpu_memory: int = 24
-    """GiB of a pod without."""
     disk: int = RAY_DISK + 10
-    """GiB of either; the largest shipped spec, at ImageNet-1k size, has temporary files of 8."""
 
 
 def render(

@@ -55,7 +55,8 @@ def check_entrypoint(notes: Notes) -> None:
     try:
         specs = _read(spec, given["changes"])
     except BadSpec as error:
-        notes.error(keys, f"dkvb run {spec}", expected=f"a spec that it takes: {error}", remedy="correct it")
+        note = notes.warning if Path(spec).is_file() else notes.error  # pods may have what a file names and we lack
+        note(keys, f"dkvb run {spec}", expected=f"a spec that it takes: {error}", remedy="correct it")
         return
     kinds = {each.images.kind for each in specs} - {"digits"}
     if kinds and given["images"] is None:

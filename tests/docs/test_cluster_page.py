@@ -13,7 +13,7 @@ from tests.docs.blocks import BLOCKS
 from tests.paths import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "cluster.md").read_text(encoding="utf-8")
-TUTORIAL = (REPOSITORY / "docs" / "tutorial" / "cluster.md").read_text(encoding="utf-8")
+TUTORIAL = (REPOSITORY / "docs" / "tutorial" / "cluster.md").read_text(encoding="utf-8").replace("\\\n", "")
 
 
 def ray(*words, **variables):

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from cluster.files.render import render
+from jobs.spec.library import shipped_text
 from jobs.steps import STEPS
 
 pytestmark = pytest.mark.usefixtures("one_version_of_ray")
@@ -105,6 +106,21 @@ def test_words_that_the_command_refuses_are_told(words, says, said):
 )
 def test_what_a_shell_or_a_pod_makes_of_words_is_not_judged(words, said):
     assert said(entered(words).replace(" --workers 4 --gpus 1", "")) == []
+
+
+def test_a_spec_of_ones_own_that_cannot_be_read_here_is_a_warning_and_one_that_can_is_measured(
+    said, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "mine.toml"
+    own.write_text(shipped_text("imagenet1k-clip").replace('"imagenet1k-clip"', '"mine"'))
+    text = entered("dkvb run mine.toml --root s3://a/b --address auto")
+    assert said(text) == []
+    (found,) = said(text.replace("memory: 24Gi", "memory: 8Gi"))
+    assert "of mine needs 16." in found
+    own.write_text("name = 7\n")
+    (found,) = said(text)
+    assert found.startswith("warning: found dkvb run mine.toml, expected a spec that it takes: mine.toml: ")
 
 
 def test_images_are_asked_for_where_the_spec_reads_any(said):
