@@ -33,7 +33,7 @@ from dkvb.pretrained import (
 )
 from dkvb.recorded import backbone_of
 from dkvb.weights import CHECKPOINT_SUFFIXES
-from jobs.certificate import Finding, read, signature_finding
+from jobs.certificate import CertificateChanged, Finding, read, signature_finding
 from jobs.errors import BadRequest
 from jobs.models.card import Evidence, card
 from jobs.models.chosen import HEAD_NAMES, Chosen, choose
@@ -256,11 +256,23 @@ def verify_exported(folder: Path, key_file: Path | None = None) -> list[Finding]
     findings = [_finding(name, partial(check_file, folder, config, name), "as exported") for name in config.files]
     if CERTIFICATE in config.files:
         findings.append(_finding(MODEL, partial(check_certificate, folder, config), "the certificate speaks of it"))
-        findings.append(signature_finding(*read(folder / CERTIFICATE), key_file))
+        findings.append(_signature(folder / CERTIFICATE, key_file))
+        where = f"the figures that count are those of {CERTIFICATE}, as far as it is signed"
     else:
         says = "no certificate is in the folder"
         findings.append(Finding("signature", holds=key_file is None, says=says))
+        where = "nothing in this folder vouches for its figures: they are those of the root"
+    if (folder / CARD).exists():
+        says = f"is not checked, and whoever can write it can change what it says; {where}"
+        findings.append(Finding(CARD, holds=None, says=says))
     return findings
+
+
+def _signature(path: Path, key_file: Path | None) -> Finding:
+    try:
+        return signature_finding(*read(path), key_file)
+    except (BadRequest, CertificateChanged) as error:
+        return Finding("signature", holds=False, says=str(error))
 
 
 def _finding(what: str, check: Callable[[], None], says: str) -> Finding:

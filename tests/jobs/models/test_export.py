@@ -115,7 +115,7 @@ def test_a_model_under_a_mask_with_its_evidence(own, tmp_path):
     assert "R-7" not in text
     assert any("says who asked" in note for note in done.notes)
     assert any("not signed" in note for note in done.notes)
-    assert all(finding.holds for finding in verify_exported(tmp_path / "bee-free"))
+    assert not any(finding.holds is False for finding in verify_exported(tmp_path / "bee-free"))
 
 
 def test_the_certificate_stays_where_it_is_not_wanted(own, tmp_path):
@@ -167,7 +167,7 @@ def test_models_that_forgot_exactly(solved, head, tmp_path):
         assert "Nothing was measured" in card_of(done)
         later = [f"later requests went on from this one: {name_of(second.checkpoint)}"] if not number else []
         assert [note for note in done.notes if "later" in note] == later
-        assert all(finding.holds for finding in verify_exported(Path(done.folder)))
+        assert not any(finding.holds is False for finding in verify_exported(Path(done.folder)))
 
 
 @pytest.mark.parametrize("head", ["values", "linear"])
@@ -272,19 +272,38 @@ def test_an_exported_folder_is_verified(own, tmp_path):
     findings = verify_exported(folder, public)
     assert [(each.what, each.holds) for each in findings] == [
         *(("model.safetensors", True), ("certificate.json", True)),
-        *(("model.safetensors", True), ("signature", True)),
+        *(("model.safetensors", True), ("signature", True), ("README.md", None)),
     ]
-    assert not verify_exported(folder, other)[-1].holds
+    assert [each.holds for each in verify_exported(folder, other)] == [True, True, True, False, None]
     data = bytearray((folder / "model.safetensors").read_bytes())
     data[-1] ^= 1
     (folder / "model.safetensors").write_bytes(data)
-    assert [each.holds for each in verify_exported(folder, public)] == [False, True, True, True]
+    assert [each.holds for each in verify_exported(folder, public)] == [False, True, True, True, None]
     with pytest.raises(BadCheckpoint, match="damaged or changed"):
         from_pretrained(folder, backbone=False)
     whole = tmp_path / "whole"
     export(own, whole, Wanted(before=True))
-    assert [each.holds for each in verify_exported(whole)] == [True, True]
-    assert [each.holds for each in verify_exported(whole, public)] == [True, False]
+    assert [each.holds for each in verify_exported(whole)] == [True, True, None]
+    assert [each.holds for each in verify_exported(whole, public)] == [True, False, None]
+
+
+def test_the_card_is_said_not_to_be_checked(own, tmp_path, dkvb):
+    made = unlearn(own, Request(classes=["bee"]), measured=False)
+    folder = tmp_path / "bee-free"
+    export(own, folder, Wanted(request=name_of(made.mask)))
+    for asked in (folder, folder / "certificate.json"):
+        ended = dkvb("verify", asked)
+        assert (ended.code, ended.out.count("holds ")) == (0, 4)
+        assert "unchecked README.md: is not checked" in ended.out
+        assert "the figures that count are those of certificate.json" in ended.out
+    whole = json.loads((folder / "certificate.json").read_text())
+    del whole["signature"]
+    (folder / "certificate.json").write_text(json.dumps(whole))
+    ended = dkvb("verify", folder)
+    assert ended.code == 1
+    assert "damaged or changed since it was exported" in ended.out
+    assert "its signature is missing" in ended.out
+    assert dkvb("verify", folder / "certificate.json", own.root).code == 1
 
 
 def test_what_does_not_go_together_is_refused(tmp_path):
