@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def run_command(command: str, output: str, dkvb: Command) -> None:
     words = shlex.split(command, comments=True)
     if words[0] == "dkvb":
         checksums._ledgers.clear()  # by path, and a folder of the same names is another one here
-        ended = dkvb(*words[1:])
+        ended = dkvb(*(found for word in words[1:] for found in sorted(glob(word)) or [word]))
         assert ended.code == 0, f"$ {command}\n{ended.out}{ended.err}"
         said = ended.out + ended.err
     else:
