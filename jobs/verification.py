@@ -147,7 +147,7 @@ def gone_finding(evidence: Evidence, name: str, folder: str, *, by: str | None) 
     said = last.said or {}
     what = f"request {last.folder} ({said['request'].get('method')}, {said['made']})"
     signed = signature_finding(said, last.signature, evidence.key_file)
-    entry = f"{LOG}/{last.path.name}"
+    entry = f"entry {evidence.log.index(last) + 1} of the log"
     if not signed.holds:
         why = "is not signed" if last.signature is None else f"its signature {signed.says}"
         return Finding(name, holds=False, says=f"is gone; {entry} says that {what} destroyed it, and {why}")

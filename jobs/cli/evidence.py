@@ -45,9 +45,7 @@ def verify(file: Place, root: Place | None, *, key_file: Path | None, as_json: b
         say(finding.text())
     failed = any(finding.holds is False for finding in findings)
     if not as_json:
-        keep = (
-            "keep a copy of all of it before anything is repaired or run there: it may be evidence; " if failed else ""
-        )
+        keep = "keep a copy of all of it before anything else is done: it may be evidence; " if failed else ""
         say(f"{keep}{note}", err=True)
     if failed:
         sys.exit(1)

@@ -93,10 +93,11 @@ def test_what_was_destroyed_on_order_is_told_with_the_request_that_ordered_it(th
     assert any(f"/{folder_of(there.first)}/" in name for name in gone)
     assert any(name.endswith("/DONE") for name in gone)
     for says in gone.values():
-        assert f"says {LOG}/" in says
+        assert ", says entry " in says
         assert says.endswith(f"signed with the key {there.key}")
     whole = next(says for name, says in gone.items() if name.endswith("/DONE"))
     assert f"by request {folder_of(there.purge)} (purge, " in whole
+    assert "says entry 3 of the log" in whole
     for entry in (there.second, there.purge):
         assert failed(verify(entry, key_file=there.key)) == []
     ended = dkvb("verify", there.first)
@@ -180,7 +181,7 @@ def test_a_request_says_whether_the_log_has_it_whole(there, dkvb):
         assert ended.code == 1
         assert "FAILS     log: " in ended.out
         assert "was removed" in ended.out
-    assert "keep a copy of all of it before anything is repaired" in ended.err
+    assert "keep a copy of all of it before anything else is done" in ended.err
 
 
 def test_a_changed_file_of_a_request_is_kept_before_it_is_repaired(own, dkvb):
@@ -188,7 +189,7 @@ def test_a_changed_file_of_a_request_is_kept_before_it_is_repaired(own, dkvb):
     Path(done.mask).write_bytes(b"other")
     ended = dkvb("verify", Path(done.certificate))
     assert ended.code == 1
-    assert "keep a copy of all of it before anything is repaired" in ended.err
+    assert "keep a copy of all of it before anything else is done" in ended.err
     assert f"`dkvb log {own.root}` checks all requests, `dkvb status {own.root} --verify` every file" in ended.err
     looked = dkvb("status", own.root, "--verify")
     assert looked.code == 1
