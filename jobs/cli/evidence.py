@@ -17,6 +17,8 @@ from store.places import Place
 if TYPE_CHECKING:
     from jobs.certificate import Finding
 
+KEEP = "keep a copy of all of it before anything else is done: it may be evidence; "
+
 
 @click.command(short_help="Check a certificate and every file it names.")
 @click.argument("file", type=place)
@@ -45,8 +47,7 @@ def verify(file: Place, root: Place | None, *, key_file: Path | None, as_json: b
         say(finding.text())
     failed = any(finding.holds is False for finding in findings)
     if not as_json:
-        keep = "keep a copy of all of it before anything else is done: it may be evidence; " if failed else ""
-        say(f"{keep}{note}", err=True)
+        say(f"{KEEP * failed}{note}", err=True)
     if failed:
         sys.exit(1)
 
@@ -55,7 +56,7 @@ def _checked(file: Place, root: Place | None, key_file: Path | None) -> tuple[li
     """What checking an exported folder, or a certificate on a root, shows; and what was not looked at."""
     from jobs.verification import root_of
     from jobs.verification import verify as check
-    from store.artefacts import CERTIFICATE, ROOT_FILE
+    from store.artefacts import CERTIFICATE, ROOT_FILE, open_root
     from store.files import exists
 
     is_folder = isinstance(file, Path) and file.is_dir()
@@ -74,6 +75,8 @@ def _checked(file: Place, root: Place | None, key_file: Path | None) -> tuple[li
                 raise click.UsageError("ROOT: an exported folder is checked by itself; leave it out.")
             return verify_exported(folder, key_file), "not looked at: the root that the model was made on"
     file = folder / CERTIFICATE if is_folder else file
+    if root is not None:
+        open_root(root, create=False)
     findings = check(file, root, key_file)
     own = root_of(file) if root is None else root
     return findings, (
@@ -128,7 +131,10 @@ def log(root: Place, *, replays: bool, experiment: str | None, as_json: bool) ->
         commit = ", what was before destroyed" if row["commit"] else ""
         say(f"{row['made']}  {who}  {how}  {what}{commit}  {row['unlearned']}  {signed}")
     if not as_json:
-        say(f"not looked at: models and masks; `dkvb status {root} --verify` reads every file", err=True)
+        say(
+            f"{KEEP * bool(wrong)}not looked at: models and masks; `dkvb status {root} --verify` reads every file",
+            err=True,
+        )
     if wrong:
         tell_error(("; " if as_json else "\ndkvb: ").join(wrong.values()), kind="Changed", code=1)
         sys.exit(1)

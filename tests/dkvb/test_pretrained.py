@@ -21,7 +21,7 @@ from tests.dkvb import naive
 from tests.dkvb.models import batch, timm_spec
 
 C, M, V, N, D_Z = 5, 7, 3, 23, 7
-UNLEARNED = {"method": "uva", "classes": ["cat"], "budget": 3}
+UNLEARNED: dict[str, object] = {"method": "uva", "classes": ["cat"], "budget": 3}
 HEADER = {"unlearned": UNLEARNED, "classes": ["ant", "bee", "cat"], "keys": "ab" * 32}
 ORIGIN = "unlearned/0123456789abcdef/bottleneck.safetensors"
 
@@ -120,9 +120,10 @@ def test_a_certificate_of_another_model_is_refused(folder):
         write_config(folder)
         with pytest.raises(BadCheckpoint, match="made for another model"):
             from_pretrained(folder, backbone=False)
-    for change in ({"budget": 4}, {"classes": []}, {"method": "uve"}):
-        said = {"files": {ORIGIN: file_stamp(folder / MODEL)}, "request": {**UNLEARNED, **change}}
-        (folder / CERTIFICATE).write_text(json.dumps({"certificate": said, "signature": None}))
+    changes: list[dict[str, object]] = [{"budget": 4}, {"classes": []}, {"method": "uve"}]
+    for change in changes:
+        other = {"files": {ORIGIN: file_stamp(folder / MODEL)}, "request": {**UNLEARNED, **change}}
+        (folder / CERTIFICATE).write_text(json.dumps({"certificate": other, "signature": None}))
         write_config(folder)
         with pytest.raises(BadCheckpoint, match="is of another request than the one that left"):
             from_pretrained(folder, backbone=False)

@@ -265,6 +265,9 @@ def test_a_certificate_elsewhere_asks_for_its_root(own, dkvb, tmp_path):
         in ended.err
     )
     assert dkvb("verify", copy, own.root).code == 0
+    ended = dkvb("verify", copy, tmp_path)
+    assert ended.code == 1
+    assert f"{tmp_path}: no dkvb-root.json there, so it is not a root" in ended.err
     ended = dkvb("verify", own.root)
     assert ended.code == 2
     assert f"is a root; `dkvb status {own.root} --verify`" in ended.err
