@@ -70,12 +70,13 @@ class Purged:
 
     def text(self) -> str:
         """For people."""
+        items = f"{self.items} training item{'s' * (self.items != 1)}"
         return "\n".join(
             [
-                f"purged: {', '.join(self.experiments)} made anew without {self.items} more training items",
+                f"purged: {', '.join(self.experiments)} made anew without {items}",
                 f"  checkpoint    {self.checkpoint}",
                 f"  certificate   {self.certificate}",
-                *folder_text("destroyed     all of, or sums, checkpoints and masks of", self.destroyed),
+                *folder_text("destroyed     these folders, or the sums, checkpoints and masks in them", self.destroyed),
                 "  still there   numbers of rows in records of requests to forget exactly, digests of keys in specs",
                 f"  elsewhere     yours to destroy: {ELSEWHERE}",
             ]

@@ -176,7 +176,7 @@ def as_text(experiment: Experiment, replayed: list[Replayed]) -> str:
         return "\n".join(f"{name}: {line}" for line in gone or [_nothing(experiment)])
     differ = sum(not one.same for one in made)
     how = "all as recorded" if not differ else f"{differ} of them DIFFER from what is recorded"
-    head = f"{name}: {len(made)} requests replayed from embeddings and keys, {how}"
+    head = f"{name}: {len(made)} request{'s' * (len(made) != 1)} replayed from embeddings and keys, {how}"
     return "\n".join([head, *(f"  {line}" for line in [*gone, *(one.text() for one in made)])])
 
 

@@ -62,6 +62,7 @@ def export(
 
     With ONNX, compared with torch: dkvb export roots/cifar10 cat-free --request 3fa2 --onnx --images data/cifar10
     """
+    from jobs.elsewhere import forgotten_elsewhere
     from jobs.models.export import COMPARED, Wanted
     from jobs.models.export import export as write
     from jobs.results.experiment import find
@@ -78,7 +79,10 @@ def export(
         certificate=certificate,
         licence=licence,
     )
-    done = write(find(root, experiment), folder, wanted, tell=lambda text: say(text, err=True))
+    found = find(root, experiment)
+    done = write(found, folder, wanted, tell=lambda text: say(text, err=True))
+    for text in forgotten_elsewhere(found):
+        say(f"note: {text}", err=True)
     say(json.dumps(done.to_json(), indent=2) if as_json else done.text())
 
 

@@ -5,10 +5,10 @@ from dataclasses import asdict, replace
 from itertools import count
 from typing import Any
 
+from jobs.elsewhere import forgotten_elsewhere
 from jobs.errors import BadRequest, BadSpec
 from jobs.plan.plan import Plan
 from jobs.results.experiment import Experiment, read_experiment
-from jobs.run.forgotten import forgotten_elsewhere
 from jobs.run.progress import Progress
 from jobs.spec.reading import as_table, build
 from jobs.spec.schema import Spec
@@ -32,7 +32,7 @@ def record_all(plans: Sequence[Plan], root: Place, progress: Progress) -> None:
         now.write()
         if changes:
             progress.note(f"{now.name} ran here before with another spec or other images: {', '.join(changes)}")
-        for text in forgotten_elsewhere(now, plan.spec):
+        for text in forgotten_elsewhere(now):
             progress.note(f"{now.name}: {text}")
 
 

@@ -121,7 +121,7 @@ def test_requests_and_purges_follow_each_other(own, dkvb, tmp_path):
         (tmp_path / "items").write_text(names[row] + "\n")
         ended = dkvb("unlearn", own.root, *WORDS, "--items", tmp_path / "items")
         assert ended.code == 0, ended.err
-        assert "purged: tiny made anew without 1 more training items" in ended.out
+        assert "purged: tiny made anew without 1 training item\n" in ended.out
     assert decoded(own.root, z[[0, 40]]) == []
     new = find(own.root, None)
     assert len(new.spec["images"]["without"]) == 2

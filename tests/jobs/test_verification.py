@@ -210,7 +210,7 @@ def test_purged_requests_are_not_said_never_to_have_been_made(there, dkvb):
     forget_exactly(find(there.root, None), ExactRequest(items=["3"]))
     ended = dkvb("log", there.root, "--replay")
     assert ended.code == 0
-    assert "tiny: 1 requests replayed from embeddings and keys, all as recorded\n  purged " in ended.out
+    assert "tiny: 1 request replayed from embeddings and keys, all as recorded\n  purged " in ended.out
 
 
 def test_requests_of_one_experiment_are_listed_also_those_before_a_purge(there, dkvb):

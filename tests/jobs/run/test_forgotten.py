@@ -21,3 +21,13 @@ def test_another_model_of_the_same_images_is_told_what_was_forgotten(own, images
     watched.notes.clear()
     run_tiny(own.root, images, {"sweep.uve": None}, progress=watched)  # the model that forgot
     assert not any("forgot" in note for note in watched.notes)
+
+
+def test_an_export_of_a_model_that_knows_what_another_forgot_says_so(own, images, run_tiny, dkvb, tmp_path):
+    request = Path(forget(own, "bee").mask).parent.name
+    other = run_tiny(own.root, images, {"values.epochs": 3, "name": "other"})
+    words = ("export", own.root, "--experiment", "other", "--before")
+    told = f"request {request} forgot bee of these images in another model"
+    assert told in dkvb(*words[:2], tmp_path / "knows", *words[2:]).err
+    forget(other, "bee")
+    assert told not in dkvb(*words[:2], tmp_path / "asked", *words[2:]).err
