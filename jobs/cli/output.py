@@ -54,9 +54,11 @@ def write(path: Path, data: bytes) -> None:
 
 
 def show_new(path: Path | None, text: str, *, as_json: bool) -> None:
-    """Print a text, or write it to a new file; as_json: print where it is, and what."""
+    """Print a text, or write it to a new file and say so; as_json: print where it is, and what."""
     if path is not None or not as_json:
         write_new(path, text)
+    if path is not None and not as_json:
+        say(f"{path}: written; how to use it stands at its top", err=True)
     if as_json:
         say(json.dumps({"file": None if path is None else str(path), "text": text}, indent=2))
 

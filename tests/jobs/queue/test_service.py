@@ -89,6 +89,19 @@ def test_a_unit_is_given_what_is_no_secret_and_tells_of_what_it_lacks(queue, mad
     assert f"--queue {queue}" in ended.out, "a unit starts in another folder"
 
 
+def test_a_unit_names_the_token_of_whoever_asked_and_says_where_it_is(queue, dkvb, tmp_path, monkeypatch):
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    token = tmp_path / ".ray" / "auth_token"
+    token.parent.mkdir()
+    token.write_text("x")
+    unit = tmp_path / "a.service"
+    ended = dkvb("jobs", "service", "systemd", "--queue", queue, "-o", unit)
+    assert (ended.code, ended.out, ended.err) == (0, "", f"{unit}: written; how to use it stands at its top\n")
+    assert f"RAY_AUTH_TOKEN_PATH={token}" in unit.read_text()
+    assert "WantedBy=multi-user.target" in unit.read_text()
+
+
 def test_what_a_unit_starts_makes_passes_and_ends_as_the_unit_expects(made):
     found = settings(made("systemd", "--every", 1))
     variables = dict(words(value)[0].split("=", 1) for value in found["Environment"])
@@ -112,6 +125,7 @@ def test_a_cronjob_makes_a_pass_over_that_queue_whatever_its_name(name, queue, m
     (container,) = pod["containers"]
     assert container["image"] == "here/dkvb:1"
     assert container["volumeMounts"][0]["mountPath"] == str(tmp_path / "at")
+    assert container["args"][-2:] == ["--every", "300"], "the queue is told when somebody comes back"
     program = Path(sys.executable).with_name(*container["command"])
     ended = subprocess.run(
         [program, *container["args"]], cwd="/", capture_output=True, text=True, timeout=300, check=False
@@ -162,6 +176,7 @@ def test_a_cronjob_passes_our_own_check_without_crds_and_no_pod_reaches_a_loopba
     assert (ended.code, ended.out) == (0, "")
     assert ended.err == (
         "note: http://127.0.0.1:1: jobs of the queue name this cluster, and a pod does not reach it there\n"
+        f"{tmp_path / 'cronjob.yaml'}: written; how to use it stands at its top\n"
     )
     assert dkvb("cluster", "check", tmp_path / "cronjob.yaml").out.endswith("1 checked: 0 errors, 3 warnings\n")
     assert "already exists; name another file" in message(dkvb(*words), 2)
