@@ -7,12 +7,15 @@ UNITS = "dkvb_units"
 """Counter: units ended; tags: step, result (done or failed)."""
 IMAGES = "dkvb_images_per_second"
 """Gauge: images embedded per second of the running step, over all workers; tags: step."""
+LOST = "dkvb_workers_lost"
+"""Counter: workers that died, or outstayed the time for a unit; tags: step."""
 QUEUE = "dkvb_queue_length"
 """Gauge: jobs that wait in the queue of the running job."""
 
 MEANING = {
     UNITS: "Units of work that ended",
     IMAGES: "Images through the backbone per second, all workers together",
+    LOST: "Workers that died, or were ended as a unit took too long",
     QUEUE: "Jobs that wait to be started",
 }
 

@@ -4,9 +4,11 @@ pyproject.toml bounds Ray to versions that tests/cluster/test_private.py has see
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 MESSAGES = 1000
@@ -60,6 +62,14 @@ def reload_authentication() -> None:
 
     ray._raylet.Config.initialize("")
     ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
+
+
+def ends_worker(error: BaseException) -> bool:
+    """Whether this is Ray's answer to a SIGTERM in a worker: its node is being taken away, or its cluster ended.
+
+    It is a SystemExit like that of work which calls sys.exit, but for an attribute.
+    """
+    return isinstance(error, SystemExit) and hasattr(error, "ray_terminate_msg")
 
 
 def job_config(search_path: list[str]) -> Any:
@@ -124,6 +134,16 @@ def job_client(address: str, *, timeout: float) -> Any:
             return super()._do_request(*words, **{"timeout": timeout, **more})
 
     return Client(address)
+
+
+def session_is_here(client: Any) -> bool:
+    """Whether the folder of a job server's session, whose name is used once, lies on this machine.
+
+    The public client tells neither the session nor the host of a cluster.
+    """
+    name = str(client._do_request("GET", "/api/version").json().get("session_name") or "")
+    folders = (os.environ.get("RAY_TMPDIR"), os.environ.get("TMPDIR"), "/tmp")
+    return name.startswith("session_") and any(Path(each, "ray", name).is_dir() for each in folders if each)
 
 
 def validate(config: Mapping[str, Any]) -> None:

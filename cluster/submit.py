@@ -16,7 +16,7 @@ from cluster.address import authentication, check_address, environment
 from cluster.errors import ClusterError, ClusterUnreachable, SubmissionRefused
 from cluster.installed import require_ray
 from cluster.local import ROOM_REMEDY, temporary_folder
-from cluster.private import job_client, reload_authentication
+from cluster.private import job_client, reload_authentication, session_is_here
 from dkvb_unlearning import HOME, PACKAGES
 
 DASHBOARD = "http://127.0.0.1:8265"
@@ -124,6 +124,11 @@ class RayJobs:
             except RuntimeError:
                 if self.phase(name) is not None:
                     raise
+
+    def is_here(self) -> bool:
+        """Whether the cluster's head runs on this machine; an address on loopback may be the near end of a tunnel."""
+        with self._reported():
+            return session_is_here(self.client)
 
     def output(self, name: str) -> str:
         """What the driver printed, as far as the cluster still has it."""

@@ -27,11 +27,11 @@ from cluster.units import (
     Work,
     backoff,
     check_distinct,
+    died_first,
     failure,
     outcome,
     setup_failed,
 )
-from dkvb_unlearning import Shadowed
 
 __all__ = [
     "Event",
@@ -115,6 +115,8 @@ class _Slot:
     """One actor as the driver sees it."""
 
     actor: Any
+    begun: Any
+    """Reference to an answer that comes as soon as the actor has a place."""
     ready: Any
     """Reference to the answer of an actor that is being set up; None while it is live."""
     name: str = ""
@@ -198,7 +200,7 @@ class _Run:
             actor, name = self._pool.idle.pop()
         else:
             actor, name = ray.remote(UnitWorker).options(**self._pool.shape.actor_options()).remote(), ""
-        return _Slot(actor, actor.setup.remote(self._factory), name)
+        return _Slot(actor, actor.begin.remote(), actor.setup.remote(self._factory), name)
 
     def _feed(self) -> None:
         now = time.monotonic()
@@ -271,7 +273,7 @@ class _Run:
         except ray.exceptions.RayError as error:
             self._emit(Event(kind=EventKind.WORKER_LOST, worker=slot.name, text=_first_line(error)))
             if not slot.name and NODE_DIED not in str(error):
-                self._note_setup_failure(_died_first(error), worker="an actor that died first")
+                self._note_setup_failure(died_first(error), worker="an actor that died first")
             self._replace(slot)
             return
         if setup.error is None:
@@ -319,7 +321,8 @@ class _Run:
         units = [unit for unit, _ in slot.flight]
         seconds, worker = time.monotonic() - slot.since, slot.name
         self._replace(slot)
-        self._emit(Event(kind=EventKind.WORKER_LOST, unit=units[0], worker=worker, text=reason))
+        last = len(units) == 1 and self._is_last(units[0])
+        self._emit(Event(kind=EventKind.WORKER_LOST, unit=units[0], worker=worker, text=reason, last=last))
         if len(units) > 1:
             # The first most likely caused it, so it is charged; but only a death while alone is proof.
             self._charged[units[0]] = min(self._charged.get(units[0], 0) + 1, self._policy.attempts - 1)
@@ -339,7 +342,8 @@ class _Run:
         (head, _), *queued = slot.flight
         seconds = time.monotonic() - slot.since
         text = f"no answer from {slot.name} within the lease of {self._policy.lease(head):g} s"
-        self._emit(Event(kind=EventKind.LEASE_EXPIRED, unit=head, worker=slot.name, text=text))
+        last = self._is_last(head)
+        self._emit(Event(kind=EventKind.LEASE_EXPIRED, unit=head, worker=slot.name, text=text, last=last))
         self._todo.extendleft(unit for unit, _ in reversed(queued))
         self._replace(slot)
         return self._charge(head, LeaseExpired(text), seconds=seconds, worker=slot.name)
@@ -349,6 +353,10 @@ class _Run:
 
         ray.kill(slot.actor, no_restart=True)
         self._slots[self._slots.index(slot)] = self._spawn()
+
+    def _is_last(self, unit: str) -> bool:
+        """Whether a unit is given up once it is charged again."""
+        return self._charged.get(unit, 0) + 1 >= self._policy.attempts
 
     def _charge(self, unit: str, error: Exception, *, seconds: float, worker: str) -> Outcome | None:
         """Count one attempt that took its worker down; the unit runs alone from now on, or is given up."""
@@ -369,6 +377,8 @@ class _Run:
             self._demand.met()
         elif self._pool.grows:
             self._demand.check()
+            if self._demand.is_news([slot.begun for slot in self._slots], now - self._last_live):
+                self._emit(Event(kind=EventKind.WAITING, text=self._demand.words()))
         if now - self._last_live < self._policy.deadline_s:
             return
         if self._failure is not None and not self._was_live:
@@ -378,20 +388,6 @@ class _Run:
             f"{len(self._slots)} workers wait for {self._pool.shape} each. See what the cluster has with `ray "
             "status`, ask for fewer resources, or raise deadline_s if nodes take longer to come up"
         )
-
-
-def _died_first(error: BaseException) -> Reply:
-    """The failure of an actor that died before its setup; Ray blames missing libraries for a class it cannot import."""
-    if "failed to import" not in str(error):
-        return failure(error)
-    cause = next((line for line in reversed(str(error).splitlines()) if "Error:" in line), _first_line(error))
-    return failure(
-        Shadowed(
-            f"a node of the cluster cannot import dkvb's code ({cause.strip()}): it is not installed there, or another "
-            "`cluster` comes before it on that node's search path; look at PYTHONPATH and at the folder in which Ray "
-            "was started"
-        )
-    )
 
 
 def _first_line(error: BaseException) -> str:

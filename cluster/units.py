@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from cluster.errors import InvalidRequest, WorkerSetupFailed
-from dkvb_unlearning import claim
+from cluster.private import ends_worker
+from dkvb_unlearning import Shadowed, claim
 
 Work = Callable[[str], Any]
 Factory = Callable[[], Work]
@@ -73,6 +74,7 @@ class Outcome:
 class EventKind(StrEnum):
     """What can happen while a map runs."""
 
+    WAITING = "waiting"
     WORKER_READY = "worker_ready"
     SETUP_FAILED = "setup_failed"
     STARTED = "started"
@@ -90,6 +92,8 @@ class Event:
     unit: str = ""
     worker: str = ""
     text: str = ""
+    last: bool = False
+    """Whether the unit is given up after this."""
     time: float = field(default_factory=time.time)
 
 
@@ -153,6 +157,8 @@ def call(function: Callable[..., Any], *arguments: str) -> Reply:
         value = function(*arguments)
     # SystemExit too: work that calls sys.exit fails as a unit and does not end the worker.
     except (Exception, SystemExit) as error:
+        if ends_worker(error):
+            raise
         return replace(failure(error), seconds=time.perf_counter() - started)
     return Reply(value=value, seconds=time.perf_counter() - started)
 
@@ -191,6 +197,21 @@ def setup_failed(reply: Reply, *, worker: str) -> WorkerSetupFailed:
     if reply.traceback:
         error.add_note(reply.traceback)
     return error
+
+
+def died_first(error: BaseException) -> Reply:
+    """The failure of an actor that died before its setup; Ray blames missing libraries for a class it cannot import."""
+    if "failed to import" not in str(error):
+        return failure(error)
+    lines = str(error).splitlines()
+    cause = next((line for line in reversed(lines) if "Error:" in line), lines[0])
+    return failure(
+        Shadowed(
+            f"a node of the cluster cannot import dkvb's code ({cause.strip()}): it is not installed there, or another "
+            "`cluster` comes before it on that node's search path; look at PYTHONPATH and at the folder in which Ray "
+            "was started"
+        )
+    )
 
 
 def _unpacked(exception: BaseException | bytes | None) -> BaseException | None:
@@ -282,6 +303,9 @@ class UnitWorker:
 
     def __init__(self) -> None:
         self._work: Work | None = None
+
+    def begin(self) -> None:
+        """Answer, as soon as this process runs: it has a place."""
 
     def setup(self, factory: bytes) -> tuple[str, Reply]:
         """Make the work of one map; returns `host:pid` and the factory's reply, without the work."""

@@ -3,9 +3,8 @@
 timm and open_clip take seconds to import, so they are imported where they are used.
 """
 
-import difflib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -20,7 +19,7 @@ from dkvb import backbone_extensions, efficientnet_lite
 from dkvb.errors import BackboneSpecError, BackboneWeightsInvalid, BackboneWeightsMissing, BadImages
 from dkvb.exact import exact_float32
 from dkvb.extensions import BACKBONES, named
-from dkvb.limits import check_limits, one_of, whole
+from dkvb.limits import check_known, check_limits, one_of, whole
 from dkvb.preprocessing import LARGEST_IMAGE, SMALLEST_IMAGE, Preprocessing, describe
 from dkvb.weights import (
     CHECKPOINT_SUFFIXES,
@@ -30,8 +29,10 @@ from dkvb.weights import (
     from_hub,
     hub_or_folder,
     hub_repository,
+    is_checkpoint,
     read_checkpoint,
     tensors_digest,
+    without_warning,
 )
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
@@ -183,22 +184,16 @@ def embed(backbone: Backbone, images: Tensor) -> Tensor:
     return z.float() if lower else z.clone()  # outside inference mode a copy can be trained on again
 
 
-def _known(field: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        near = ", ".join(difflib.get_close_matches(value, known, n=3, cutoff=0.3) or known[:3])
-        raise BackboneSpecError(f"{field} = {value!r} is unknown; the nearest known: {near}")
-
-
 def _check_extension(spec: BackboneSpec) -> None:
-    _known("name", spec.name, backbone_extensions.names(spec.library))
+    check_known(BackboneSpecError, "name", spec.name, backbone_extensions.names(spec.library))
     if spec.layer:
         raise BackboneSpecError(ONLY_RESNETS.format(spec.layer))
 
 
 def _check_efficientnet_lite(spec: BackboneSpec) -> None:
     """As `_check_timm`, without timm: these networks are few, and all alike."""
-    _known("name", spec.name, tuple(efficientnet_lite.STAGE_LENGTHS))
-    _known("weights", spec.weights, ("pretrained", "random"))
+    check_known(BackboneSpecError, "name", spec.name, tuple(efficientnet_lite.STAGE_LENGTHS))
+    check_known(BackboneSpecError, "weights", spec.weights, ("pretrained", "random"))
     if spec.layer:
         raise BackboneSpecError(ONLY_RESNETS.format(spec.layer))
 
@@ -206,9 +201,9 @@ def _check_efficientnet_lite(spec: BackboneSpec) -> None:
 def _check_timm(spec: BackboneSpec) -> None:
     import timm
 
-    _known("name", spec.name, (*timm.list_models(), *timm.list_models(include_tags=True)))
+    check_known(BackboneSpecError, "name", spec.name, (*timm.list_models(), *timm.list_models(include_tags=True)))
     published = timm.models.get_pretrained_cfg(_timm_name(spec))
-    if not (spec.weights in ("pretrained", "random") or hub_or_folder(spec.weights) or _is_checkpoint(spec.weights)):
+    if not (spec.weights in ("pretrained", "random") or hub_or_folder(spec.weights) or is_checkpoint(spec.weights)):
         raise BackboneSpecError(
             f"weights = {spec.weights!r}: timm takes 'pretrained', 'random', 'hf-hub:...', "
             f"'local-dir:...' or a file ending in {', '.join(CHECKPOINT_SUFFIXES)}"
@@ -230,7 +225,7 @@ def _check_timm(spec: BackboneSpec) -> None:
 def _check_open_clip(spec: BackboneSpec) -> None:
     import open_clip
 
-    _known("name", spec.name, open_clip.list_models())
+    check_known(BackboneSpecError, "name", spec.name, open_clip.list_models())
     config = open_clip.get_model_config(spec.name)
     if "hf_model_name" in config["text_cfg"]:
         raise BackboneSpecError(f"name = {spec.name!r}: its text tower needs transformers; take another")
@@ -238,7 +233,7 @@ def _check_open_clip(spec: BackboneSpec) -> None:
         raise BackboneSpecError(ONLY_RESNETS.format(spec.layer))
     if spec.image_size:
         raise BackboneSpecError(f"image_size = {spec.image_size}: open_clip models take one size; leave it out")
-    if spec.weights == "random" or _is_checkpoint(spec.weights) or hub_repository(spec.weights):
+    if spec.weights == "random" or is_checkpoint(spec.weights) or hub_repository(spec.weights):
         return
     tag = open_clip.get_pretrained_cfg(spec.name, spec.weights)
     if not tag:
@@ -256,10 +251,6 @@ def _check_open_clip(spec: BackboneSpec) -> None:
             f"weights = {spec.weights!r} were trained {trained} QuickGELU, {spec.name} computes {computes} "
             f"it, which gives wrong embeddings; {remedy}"
         )
-
-
-def _is_checkpoint(weights: str) -> bool:
-    return Path(weights).suffix in CHECKPOINT_SUFFIXES
 
 
 def _timm_name(spec: BackboneSpec) -> str:
@@ -389,7 +380,8 @@ def _load_open_clip(spec: BackboneSpec, *, bare: bool) -> tuple[nn.Module, Any, 
         read_checkpoint(file)  # open_clip's own reader takes other formats and explains nothing
         options |= {"pretrained": str(file), "weights_only": True}
     try:
-        model, _, steps = open_clip.create_model_and_transforms(spec.name, **options)
+        with without_warning("No pretrained weights loaded"):  # they are random by request, or come from elsewhere
+            model, _, steps = open_clip.create_model_and_transforms(spec.name, **options)
     except (RuntimeError, KeyError) as error:
         raise does_not_fit(file, spec.name, error) from error
     return _ImageTower(model.visual), steps, source

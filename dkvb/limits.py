@@ -1,7 +1,7 @@
 """Limits of settings: what a value may be beyond its type, written beside the type, for Python and readers of files."""
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -131,3 +131,10 @@ def _of(hint: Any) -> Iterator[Limit]:
     if get_origin(hint) in (Union, UnionType):
         for part in get_args(hint):
             yield from _of(part)
+
+
+def check_known(error: Callable[[str], Exception], field: str, value: str, known: Sequence[str]) -> None:
+    """Check that a value is one of those known; raises: the error, naming the nearest."""
+    if value not in known:
+        near = ", ".join(get_close_matches(value, known, n=3, cutoff=0.3) or known[:3])
+        raise error(f"{field} = {value!r} is unknown; the nearest known: {near}")

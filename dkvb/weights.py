@@ -1,7 +1,9 @@
 """Weight files: looked up in the cache and on the hub, and read without ever running what is in them."""
 
 import hashlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import safetensors.torch
@@ -116,3 +118,25 @@ def hub_repository(weights: str) -> str | None:
     """The repository of weights that are given as "hf-hub:..."; None for others."""
     source, place = hub_or_folder(weights) or ("", None)
     return place if source == "hf-hub" else None
+
+
+@contextmanager
+def without_warning(beginning: str) -> Iterator[None]:
+    """Drop records of the root logger that begin so, for the time of the block; it gets no handler meanwhile."""
+
+    def other(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(beginning)
+
+    root, handler = logging.getLogger(), logging.NullHandler()
+    root.addFilter(other)
+    root.addHandler(handler)  # without any, the first warning would make one that prints from then on
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.removeFilter(other)
+
+
+def is_checkpoint(weights: str) -> bool:
+    """Whether this names a weight file, by its ending."""
+    return Path(weights).suffix in CHECKPOINT_SUFFIXES

@@ -17,7 +17,7 @@ def end_at_once(message: str, code: int) -> NoReturn:
 
 
 def end_on_signals(still: str) -> None:
-    """End at once when interrupted, or told to end (exit codes 130 and 143); still: what stays as it is, in words."""
-    for number, word in ((signal.SIGINT, "interrupted"), (signal.SIGTERM, "told to end (SIGTERM)")):
+    """End at once on an interrupt or SIGTERM (exit codes 130 and 143); still: what stays as it is, in words."""
+    for number, word in ((signal.SIGINT, "interrupted"), (signal.SIGTERM, "ended by SIGTERM")):
         code = 128 + number
         signal.signal(number, lambda *_, word=word, code=code: end_at_once(f"{word}; {still}", code))

@@ -3,8 +3,10 @@
 import json
 import shlex
 import sys
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +16,9 @@ from jobs.cli.output import Lines, show_new
 from jobs.errors import BadRequest
 from jobs.printable import say
 from store.places import Place
+
+if TYPE_CHECKING:
+    from jobs.queue.show import Row
 
 
 def _named(_context: click.Context, _option: click.Parameter, queue: Place | None) -> Place:
@@ -42,6 +47,14 @@ MAX_RUNNING = click.option(
 
 def _note(text: str) -> None:
     say(f"note: {text}", err=True)
+
+
+def _note_unattended(queue: Place, shown: "Iterable[Row]") -> None:
+    """Say where jobs wait and nothing will start them."""
+    from jobs.queue.passes import unattended
+
+    if any(row.state.waits for row in shown) and (text := unattended(queue)):
+        _note(text)
 
 
 def _line_of_json(text: str) -> None:
@@ -108,6 +121,7 @@ def submit(
     from jobs.queue.commands import submit as put
     from jobs.queue.files import find_job
     from jobs.queue.look import Seen
+    from jobs.queue.passes import unattended
     from jobs.queue.show import row
     from jobs.spec.reading import load_specs
 
@@ -128,8 +142,8 @@ def submit(
     folder = job.place.parent
     about = row(Seen(job=find_job(folder, job.id)))
     say(json.dumps({**about.to_json(), "queue": str(folder)}) if as_json else f"{job.id}: {about.state} in {folder}")
-    if not as_json:
-        say(f"Keep it going: dkvb jobs reconcile --queue {folder} --watch", err=True)
+    if text := unattended(folder):
+        _note(text)
 
 
 @click.group(short_help="List, follow, await, stop and retry queued jobs.")
@@ -147,16 +161,20 @@ def jobs() -> None:
 def list_jobs(queue: Place, *, offline: bool, as_json: bool) -> None:
     """One line per job: running ones, then those that wait in the order they will start, then the rest.
 
+    A long reason is cut; `dkvb jobs show JOB` has all of it.
     The clusters of those that run are asked, for some seconds at most: a driver that died may have said nothing.
 
     Example: dkvb jobs list --queue roots/dkvb-queue
     """
     from jobs.queue.files import read_queue
     from jobs.queue.look import Seen, look
+    from jobs.queue.passes import unattended
     from jobs.queue.show import as_text, rows
 
     found = read_queue(queue, _note)
-    shown = rows([Seen(job=job) for job in found] if offline else look(found, _note))
+    seen = [Seen(job=job) for job in found] if offline else look(found, _note)
+    shown = rows(seen, attended=not unattended(queue))
+    _note_unattended(queue, shown)
     if as_json:
         say(json.dumps([row.to_json() for row in shown], indent=2))
     else:
@@ -175,11 +193,12 @@ def show(job: str, queue: Place, *, offline: bool, as_json: bool) -> None:
     """
     from jobs.queue.files import find_job
     from jobs.queue.look import Seen, look
+    from jobs.queue.show import row, show_text
     from jobs.queue.show import show as details
-    from jobs.queue.show import show_text
 
     found = find_job(queue, job)
     (shown,) = [Seen(job=found)] if offline else look([found], _note, output=True)
+    _note_unattended(queue, [row(shown)])
     say(json.dumps(details(shown), indent=2) if as_json else show_text(shown))
 
 
@@ -194,9 +213,12 @@ def logs(job: str, queue: Place, *, follow: bool, as_json: bool) -> None:
     Example: dkvb jobs logs cifar10-3fa2c1 -f --queue roots/dkvb-queue
     """
     from jobs.queue.files import find_job
+    from jobs.queue.look import Seen
     from jobs.queue.show import follow as grow
-    from jobs.queue.show import log_lines, log_text
+    from jobs.queue.show import log_lines, log_text, row
 
+    if follow:
+        _note_unattended(queue, [row(Seen(job=find_job(queue, job)))])
     for line in grow(queue, job, _note) if follow else log_lines(find_job(queue, job)):
         say(json.dumps(line) if as_json else log_text(line))
 
@@ -229,8 +251,11 @@ def retry(job: str, queue: Place, *, as_json: bool) -> None:
     """
     from jobs.queue.commands import retry as again
     from jobs.queue.files import find_job
+    from jobs.queue.passes import unattended
 
     again(find_job(queue, job), _note)
+    if text := unattended(queue):
+        _note(text)
     if as_json:
         _say_row(queue, job)
         return
@@ -300,7 +325,7 @@ def reconcile(queue: Place, *, watch: bool, max_running: int, every: float, as_j
     if watch:
         keep_going(queue, max_running=max_running, every=every, tell=_line_of_json if as_json else say)
     with Lines(as_json=as_json) as lines:
-        counts = once(queue, max_running=max_running, tell=lines.tell)
+        counts = once(queue, max_running=max_running, tell=lines.tell, every=every)
         lines.more = {"jobs": {**counts}}
     if as_json:
         return

@@ -90,7 +90,8 @@ def plan(
     if chosen.begun is not None:
         show_begun(chosen.begun, err=False)
         say("")
-    say(plans_text(plans, cpus=cpus, memory=size))
+    whose = "this machine" if memory is None else "--memory"
+    say(plans_text(plans, cpus=cpus, memory=size, whose=whose))
     if found is not None:
         say("\n".join(f"  {line}" for line in words(found)))
 

@@ -191,8 +191,8 @@ def look_ahead(spec: Spec, location: str | None, root: Place | None, *, counted:
     )
 
 
-def plan_text(planned: Planned, *, cpus: int = 1, memory: float = inf) -> str:
-    """One plan for people, on so many CPUs, on machines with so much memory (bytes) each."""
+def plan_text(planned: Planned, *, cpus: int = 1, memory: float = inf, whose: str = "this machine") -> str:
+    """One plan for people, on so many CPUs, on machines with so much memory (bytes) each; whose: it is, in words."""
     lines = [f"{planned.spec.name}: {planned.images}", *(f"  {text}" for text in planned.found.lines()), ""]
     known = [name for name, there in (("digest", planned.images_seen), ("state", planned.done is not None)) if there]
     widths = {"digest": 16, "state": 8}
@@ -213,14 +213,14 @@ def plan_text(planned: Planned, *, cpus: int = 1, memory: float = inf) -> str:
                 f"{amounts[f'{name}_bytes'] / 2**20:,.0f} MiB of {name}" for name in ON_DISK if amounts[f"{name}_bytes"]
             ),
             "",
-            *needs.lines(planned.needs, cpus=cpus, memory=memory),
+            *needs.lines(planned.needs, cpus=cpus, memory=memory, whose=whose),
         ]
     return "\n".join(lines)
 
 
-def plans_text(plans: Sequence[Planned], *, cpus: int = 1, memory: float = inf) -> str:
+def plans_text(plans: Sequence[Planned], *, cpus: int = 1, memory: float = inf, whose: str = "this machine") -> str:
     """The plans of a spec for people, likewise."""
-    texts = [plan_text(planned, cpus=cpus, memory=memory) for planned in plans]
+    texts = [plan_text(planned, cpus=cpus, memory=memory, whose=whose) for planned in plans]
     if len(plans) > 1:
         digests = [step.digest for planned in plans for step in planned.plan.steps]
         seen = all(planned.images_seen for planned in plans)
@@ -236,6 +236,6 @@ def room(plans: Sequence[Planned], *, memory: float) -> list[str]:
         return []
     most = max(need.memory for need in all_needs)
     return [
-        f"memory: at most {needs.size(most)} a worker, of {needs.size(memory)} that are there",
+        f"memory: at most {needs.size(most)} a worker, of the {needs.size(memory)} of this machine",
         f"disk: at most {needs.size(sum(planned.bytes for planned in plans))}",
     ]

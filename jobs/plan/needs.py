@@ -21,8 +21,12 @@ CODES = 30e9
 ROW, COLUMN = 80e-9, 1e-9
 """Seconds of a core for an item and a codebook of a pass of the values, and for each class of it."""
 
-TOUCHED = 4e-6
-"""Seconds of a core for an item and a codebook that a sweep of a class touches."""
+ENTRY = 90e-9
+"""Seconds of a core for an item and a codebook of a sweep of one class."""
+
+LOST, TOUCHED = 75e-6, 7e-6
+"""What is added, times share^4 and share, the less of both; share: of an item's pairs, which the class activates. Of a
+small share hardly a list is lost whole and searched past. Fitted to the three sweeps of docs/performance.md."""
 
 COUNTED = 120e-9
 """Seconds of a core for a class and a pair, whose counts are written in two layouts."""
@@ -108,7 +112,8 @@ def core_seconds(step: Step, sizes: Sizes) -> float | None:
         classes = sizes.v if asks.classes is None else len(asks.classes)
         grids = sum(len(getattr(grid, "seeds", [0])) for grid in asks.methods)
         share = 1 - exp(-ACTIVATED * sizes.train / max(1, sizes.v * sizes.m))
-        return TOUCHED * share * grids * classes * (sizes.train + sizes.test) * sizes.c
+        each = ENTRY + min(LOST * share**4, TOUCHED * share)
+        return each * grids * classes * (sizes.train + sizes.test) * sizes.c
     return None
 
 
@@ -125,20 +130,24 @@ def sizes_asked(found: dict[str, int], bottleneck: Any, d_z: int) -> Sizes:
     )
 
 
-def lines(all_needs: Sequence[Needs], *, cpus: int, memory: float) -> list[str]:
-    """What the steps need, and what of it a machine with so many CPUs and so much memory (bytes) cannot do."""
+def lines(all_needs: Sequence[Needs], *, cpus: int, memory: float, whose: str) -> list[str]:
+    """What the steps need, and what of it a machine with so many CPUs and so much memory (bytes) cannot do.
+
+    whose: that memory is, in words.
+    """
     told = [f"  {'step':<18} {'memory':>10} {'GPU':>10} {'scratch':>10} {'core hours':>10}"]
     for one in all_needs:
         hours = "-" if one.core_s is None else f"{one.core_s / 3600:.2f}"
         cells = (size(one.memory), size(one.vram), size(one.scratch), hours)
-        told.append(f"  {one.step:<18} " + " ".join(f"{cell:>10}" for cell in cells))
+        on_gpu = "   on a GPU: not measured" if one.vram else ""
+        told.append(f"  {one.step:<18} " + " ".join(f"{cell:>10}" for cell in cells) + on_gpu)
     most = max((one.memory for one in all_needs), default=0)
     workers = min(cpus, int(memory // most)) if most and memory < inf else cpus
     told.append("")
     if short := [one.step for one in all_needs if one.memory > memory]:
         told.append(f"  too large for a machine with {size(memory)} of memory: {', '.join(short)}")
     else:
-        there = f", of {size(memory)} that are there" if memory < inf else ""
+        there = f", of the {size(memory)} of {whose}" if memory < inf else ""
         told.append(f"  memory: at most {size(most)} for each of {workers} workers{there}")
     return told
 

@@ -65,7 +65,14 @@ def submit(
     queue = absolute(queue) if queue is not None else root.parent / QUEUE
     if root in (queue, *queue.parents):
         raise BadRequest(f"{queue}: lies in the root, expected a folder beside it: name one with --queue")
-    ray_jobs(address)  # a wrong address is the user's to correct, now
+    server = ray_jobs(address)  # a wrong address is the user's to correct, now
+    if images and not is_address(images) and not Path(images).exists():
+        if server.is_here():
+            raise BadRequest(
+                f"--images: {images} is not there, and the cluster runs on this machine; give the folder that holds "
+                "the images (`dkvb data` downloads some data sets)"
+            )
+        tell(f"note: {images} is not there on this machine; it must be there on the cluster")
     assignment = Assignment(
         name=name,
         specs=[as_table(spec) for spec in specs],
@@ -103,7 +110,7 @@ def stop(job: Job, tell: Callable[[str], None]) -> None:
     if state.name.has_ended:
         raise BadRequest(f"{job.id}: has {state.name} already")
     add_command(job, Command(kind=CommandKind.STOP))
-    tell(f"{job.id}: told to stop")
+    tell(f"{job.id}: is asked to stop")
     if job.open_attempt is not None:
         settle(find_job(job.place.parent, job.id), clusters, tell)
 

@@ -36,7 +36,7 @@ from jobs.queue.files import (
 )
 from jobs.queue.job import Attempt, Job
 from jobs.queue.records import End, EndState, Heartbeat, Outputs
-from jobs.queue.verdict import AGAIN
+from jobs.queue.verdict import AGAIN, BY_REQUEST
 from jobs.run.execute import Placement, execute
 from jobs.run.forgotten import without_forgotten
 from jobs.run.progress import LogEvent, LogLine, Reporter
@@ -50,10 +50,6 @@ BEAT_S = 5.0
 
 QUEUE_S = 60.0
 """Seconds between two looks at the whole queue, for its length."""
-
-
-AS_ORDERED = "stopped, as ordered"
-"""Why an attempt ended that people stopped."""
 
 
 class Log:
@@ -128,7 +124,7 @@ class Beat(threading.Thread):
         """Why this driver is to end, by the files of the queue."""
         if has_ended(self._attempt):
             return "another has said that this attempt ended"
-        return AS_ORDERED if find_job(self._job.place.parent, self._job.id).is_to_stop else ""
+        return BY_REQUEST if find_job(self._job.place.parent, self._job.id).is_to_stop else ""
 
 
 def drive(job: Job, attempt: Attempt) -> int:
@@ -144,9 +140,9 @@ def drive(job: Job, attempt: Attempt) -> int:
             log.write(LogLine(event=LogEvent.ATTEMPT, text=f"begins on {job.assignment.address}"))
             work(job, attempt, reporter)
             ending = End(state=EndState.SUCCEEDED, why="", final=True)
-        except (KeyboardInterrupt, SystemExit):
-            why = beat.reason() or "the driver was told to end (SIGTERM)"
-            stopped = why == AS_ORDERED
+        except (KeyboardInterrupt, SystemExit) as error:
+            why = beat.reason() or _ended_by(error)
+            stopped = why == BY_REQUEST
             ending = End(state=EndState.STOPPED if stopped else EndState.LOST, why=why, final=stopped)
         except (ClusterError, DkvbError, JobsError, StoreError) as error:
             why = f"{error}{_of_workers(job, error)}"
@@ -183,6 +179,13 @@ def _of_workers(job: Job, error: Exception) -> str:
 
 def _leave(number: int, _frame: object) -> None:
     sys.exit(128 + number)
+
+
+def _ended_by(error: BaseException) -> str:
+    """Why a driver ends that nobody asked to, as far as it can know."""
+    if isinstance(error, SystemExit) and error.code == 128 + signal.SIGTERM:
+        return "SIGTERM ended the driver, though nobody had asked for a stop: its cluster or its node is going away"
+    return f"the driver was interrupted ({type(error).__name__}: {error})"
 
 
 def main() -> None:

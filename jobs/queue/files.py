@@ -1,6 +1,7 @@
 """The queue: a folder of small files, most of them created once and never changed (a job's state: `jobs.queue.job`).
 
     <queue>/dkvb-queue.json                  says that this is a queue
+    <queue>/reconciler.json                  when somebody last looked after it (`jobs.queue.passes`)
     <queue>/<job>/job.json                   what it is to do
     <queue>/<job>/orders/<n>.json            what people asked of it since: stop, retry, priority
     <queue>/<job>/attempts/<n>/attempt.json  one of many reconcilers decided on the n-th attempt

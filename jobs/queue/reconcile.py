@@ -15,8 +15,9 @@ from jobs.errors import JobsError
 from jobs.queue.clusters import Clusters
 from jobs.queue.files import decide, end, find_job, read_queue
 from jobs.queue.job import STALE_S, Attempt, Job, StateName
+from jobs.queue.passes import sign
 from jobs.queue.records import End, EndState
-from jobs.queue.verdict import lost, verdict, with_output
+from jobs.queue.verdict import BY_REQUEST, lost, verdict, with_output
 from store.errors import StoreError
 from store.places import Place
 
@@ -27,15 +28,21 @@ LOOK_S = 15.0
 """Seconds in which a living driver's heartbeat changes, whatever its clock says."""
 
 
-def reconcile(queue: Place, *, max_running: int, tell: Callable[[str], None]) -> dict[StateName, int]:
+def reconcile(
+    queue: Place, *, max_running: int, tell: Callable[[str], None], every: float | None = None
+) -> dict[StateName, int]:
     """Make one pass over a queue.
 
     max_running: jobs that may run at a time. Each pass counts for itself, so several at once can overshoot it.
+    every: seconds until the next pass, which the queue is told of; None where nobody comes back.
     tell: is given what was done, a line each.
     returns: number of jobs by state, after it.
     """
     clusters = Clusters(tell)
-    for job in read_queue(queue, tell):
+    found = read_queue(queue, tell)
+    if every is not None:
+        sign(queue, every, tell)
+    for job in found:
         if job.open_attempt is not None:
             with _alone(job, tell):
                 settle(job, clusters, tell)
@@ -56,11 +63,11 @@ def watch(queue: Place, *, max_running: int, every: float, tell: Callable[[str],
     raises: what the first pass raises.
     """
     tell = without_repeats(tell)
-    reconcile(queue, max_running=max_running, tell=tell)
+    reconcile(queue, max_running=max_running, tell=tell, every=every)
     while True:
         time.sleep(every)
         try:
-            reconcile(queue, max_running=max_running, tell=tell)
+            reconcile(queue, max_running=max_running, tell=tell, every=every)
         except (JobsError, OSError, StoreError) as error:
             tell(str(error))
 
@@ -120,7 +127,7 @@ def settle(job: Job, clusters: Clusters, tell: Callable[[str], None]) -> None:
         return
     if job.is_to_stop and attempt.start is None:
         # Should it still start, it sees this and ends.
-        conclude(job, attempt, End(state=EndState.STOPPED, why="it had not started"), tell)
+        conclude(job, attempt, End(state=EndState.STOPPED, why=f"{BY_REQUEST}; it had not started"), tell)
     elif cluster is not None and phase is None and attempt.start is None:
         submit(job, attempt, clusters, tell)
     elif phase is not None and phase.state == "ended":

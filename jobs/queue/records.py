@@ -279,11 +279,13 @@ class Heartbeat:
         """Check the content of the file; None for one without a time. A tally counts only where all of it is right."""
         if not is_time(content.get("time")):
             return None
-        counts = {key: content.get(key, 0) for key in ("units", "ended", "failed")}
+        counts = {key: content.get(key, 0) for key in ("units", "ended", "failed", "lost")}
         whole = is_text(content.get("step")) and {"units", "ended"} <= content.keys()
         if not whole or not all(is_whole(count, 0) for count in counts.values()):
             return Heartbeat(time=content["time"])
-        return Heartbeat(time=content["time"], tally=Tally(step=content["step"], **counts))
+        waits = content.get("waits")
+        tally = Tally(step=content["step"], waits=waits if isinstance(waits, str) else "", **counts)
+        return Heartbeat(time=content["time"], tally=tally)
 
     def to_json(self) -> dict[str, Any]:
         """The whole file."""

@@ -79,8 +79,9 @@ def unit(service: Service, tell: Callable[[str], None]) -> str:
     if lacking := [name for name in SECRETS if os.environ.get(name)] + [name for name in given if name not in carried]:
         remedy = "put a token into ~/.ray/auth_token (chmod 600), keys into ~/.aws/credentials"
         tell(f"{', '.join(lacking)}: not written into the unit, where everybody would read it; {remedy}")
-    if path := carried.get("RAY_AUTH_TOKEN_PATH"):
-        carried["RAY_AUTH_TOKEN_PATH"] = str(absolute(Path(path)))
+    token = Path(carried.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    if token.is_file() or "RAY_AUTH_TOKEN_PATH" in carried:  # named, as a unit of the system has another HOME
+        carried["RAY_AUTH_TOKEN_PATH"] = str(absolute(token))
     words = [str(program), *service.words, "--watch", "--every", f"{service.every:g}"]
     return _template("reconcile.service").substitute(
         name=service.name,
@@ -140,7 +141,7 @@ def cronjob(service: Service, *, image: str | None, secret: str | None, tell: Ca
         schedule="* * * * *" if minutes == 1 else f"*/{minutes:g} * * * *",
         image=image or DKVB_IMAGE.format(ray=installed_ray()),
         image_comment="" if image else "  # EDIT: yours, with dkvb in it (docs/cluster.md)",
-        arguments=json.dumps([word.replace("$(", "$$(") for word in service.words]),
+        arguments=json.dumps([word.replace("$(", "$$(") for word in [*service.words, "--every", f"{service.every:g}"]]),
         secret=secret or "edit-me",
         secret_comment="" if secret else "  # EDIT",
         volume=volume.rstrip(),

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from shutil import get_terminal_size
 from typing import Any
 
 from jobs.queue.files import find_job, read_log
@@ -30,6 +31,17 @@ FOLLOW_S = 2.0
 
 ASK_S = 10.0
 """Seconds between two questions to its cluster meanwhile."""
+
+WIDTH = 160
+"""Columns of a list that goes to no terminal."""
+
+REASON = 100
+"""Characters of a reason, at most, on a line of its own; `show` has all of it."""
+
+LEAST = 24
+"""Characters of a reason in a list, however narrow the terminal."""
+
+HEADS = ("JOB", "STATE", "PRIORITY", "ATTEMPTS", "SUBMITTED (UTC)", "PROGRESS OR REASON")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,41 +71,69 @@ def row(seen: Seen) -> Row:
     """One job as a row."""
     job = seen.job
     state, last = job.state(time.time()), job.attempts[-1] if job.attempts else None
+    progress = last.heartbeat.tally if last is not None and last.heartbeat is not None else None
+    waits = progress.waits if progress is not None and state.name is StateName.RUNNING else ""
     return Row(
         job=job.id,
         state=state.name,
-        why=seen.note or state.why,
+        why=seen.note or state.why or (f"waits for {waits}" if waits else ""),
         priority=job.priority,
         attempts=len(job.attempts),
         submitted=_when(job.assignment.time),
-        progress=last.heartbeat.tally if last is not None and last.heartbeat is not None else None,
+        progress=progress,
         root=job.assignment.root,
         address=job.assignment.address,
     )
 
 
-def rows(jobs: Iterable[Seen]) -> list[Row]:
-    """All jobs: those that run, then those that wait in the order they will start, then those that ended."""
-    return sorted(map(row, jobs), key=lambda listed: ORDER.index(listed.state))
+def rows(jobs: Iterable[Seen], *, attended: bool = True) -> list[Row]:
+    """All jobs: those that run, then those that wait in the order they will start, then those that ended.
+
+    attended: whether a reconciler looks after the queue; what waits says what for.
+    """
+    table = sorted(map(row, jobs), key=lambda listed: ORDER.index(listed.state))
+    for number, each in enumerate(table):
+        if each.state is StateName.QUEUED and not each.why:
+            turn = f"waits for its turn, behind {number}" if number else "is next"
+            table[number] = replace(each, why=turn if attended else "waits for a reconciler")
+    return table
 
 
 def as_text(table: list[Row]) -> str:
-    """One line per job: how far it is while it runs, the first line of the reason otherwise."""
-    width = max((len(each.job) for each in table), default=0)
-    lines = []
-    for each in table:
-        reason = plain(each.why.partition("\n")[0])
-        lines.append(
-            f"{each.job:<{width}}  {each.state:<9}  priority {each.priority:>3}  attempts {each.attempts}  "
-            f"{each.submitted}  {_progress(each) or reason}".rstrip()
-        )
-    return "\n".join(lines)
+    """A line of heads, and one per job: how far it is while it runs, the beginning of the reason otherwise."""
+    if not table:
+        return ""
+    cells = [
+        (each.job, str(each.state), str(each.priority), str(each.attempts), each.submitted.rpartition(":")[0])
+        for each in table
+    ]
+    widths = [max(map(len, column)) for column in zip(HEADS[:-1], *cells, strict=True)]
+    room = max(LEAST, get_terminal_size((WIDTH, 24)).columns - sum(widths) - 2 * len(widths))
+    abouts = [short(", ".join(filter(None, (each.why, _progress(each)))), room) for each in table]
+    return "\n".join(
+        "  ".join([*(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)), about]).rstrip()
+        for line, about in zip([HEADS[:-1], *cells], [HEADS[-1], *abouts], strict=True)
+    )
+
+
+def short(text: str, room: int) -> str:
+    """The first line of a text in so many characters."""
+    line = plain(text.partition("\n")[0])
+    return line if len(line) <= room else f"{line[: room - 4].rstrip()} ..."
 
 
 def _progress(job: Row) -> str:
     if job.state is not StateName.RUNNING or job.progress is None or not job.progress.step:
         return ""
-    return f"{job.progress.step} {job.progress.ended}/{job.progress.units}"
+    return _units(job.progress)
+
+
+def _units(tally: Tally) -> str:
+    """How far a run is, and what went wrong in it."""
+    text = f"{tally.step} {tally.ended}/{tally.units}"
+    for count, what in ((tally.failed, "failed"), (tally.lost, "worker lost" if tally.lost == 1 else "workers lost")):
+        text += f", {count} {what}" if count else ""
+    return text
 
 
 def show(seen: Seen) -> dict[str, Any]:
@@ -121,6 +161,7 @@ def show_text(seen: Seen) -> str:
         f"  specs      {specs}",
         f"  priority   {job.priority}",
         f"  submitted  {_when(assignment.time)} by {assignment.by}",
+        *([f"  progress   {_units(about.progress)}"] if about.progress is not None and about.progress.step else []),
     ]
     lines += [f"  {command.kind:<10} {_when(command.time)} by {command.by}" for command in job.commands]
     for attempt in job.attempts:
@@ -188,9 +229,10 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 
 
 def _attempt_line(attempt: Attempt) -> str:
-    text = f"{_when(attempt.decision.time)} decided by {attempt.decision.by}"
+    """When it was started, by which process and driver (host:pid), and how it ended."""
+    text = f"{_when(attempt.decision.time)} started by submit or reconciler {attempt.decision.by}"
     if attempt.start is not None:
-        text += f", run by {attempt.start.by}"
+        text += f", driver {attempt.start.by}"
     if attempt.end is not None:
         text += f", {attempt.end.state} {_when(attempt.end.time)}"
         text += f": {plain(attempt.end.why)}" if attempt.end.why else ""

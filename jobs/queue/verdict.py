@@ -16,6 +16,9 @@ AGAIN = 75
 NOT_RUN = (126, 127)
 """Exit codes of a shell for a command that it may not run, or does not find."""
 
+BY_REQUEST = "stopped by request"
+"""Why an attempt ended that people stopped."""
+
 OUTPUT_LINES = 20
 """Lines of a dead driver's output that are kept."""
 
@@ -35,7 +38,9 @@ def lost(job: Job, attempt: Attempt, why: str) -> End:
     """How an attempt ended that is dead; why: by what one knows."""
     if outputs_done(attempt):
         return End(state=EndState.SUCCEEDED, why=f"its outputs stand, though {why}")
-    return End(state=EndState.STOPPED if job.is_to_stop else EndState.LOST, why=why)
+    if job.is_to_stop:
+        return End(state=EndState.STOPPED, why=BY_REQUEST)
+    return End(state=EndState.LOST, why=why)
 
 
 def _before_it_began(phase: Phase, python: str) -> End:

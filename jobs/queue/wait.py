@@ -10,8 +10,9 @@ from jobs.errors import BadRequest
 from jobs.queue.files import QUEUE_FILE, find_job, read_queue
 from jobs.queue.job import StateName
 from jobs.queue.look import look
+from jobs.queue.passes import unattended
 from jobs.queue.reconcile import without_repeats
-from jobs.queue.show import Row, plain, row
+from jobs.queue.show import REASON, Row, row, short
 from store.errors import StoreError
 from store.files import exists
 from store.places import Place
@@ -66,8 +67,8 @@ def wait(
         left = [each for each in now if not each.state.has_ended]
         if not left:
             return Ended(0 if all(each.state is StateName.SUCCEEDED for each in now) else FAILED, now)
-        if waiting := [each.job for each in left if each.state.waits]:
-            tell(f"{', '.join(waiting)}: waits for a reconciler: `dkvb jobs reconcile --queue {queue} --watch`")
+        if (waiting := [each.job for each in left if each.state.waits]) and (text := unattended(queue)):
+            tell(f"{', '.join(waiting)}: waits: {text}")
         if (remaining := min(every, until - time.monotonic())) <= 0:
             tell(
                 f"{len(left)} of {len(now)} have not ended after {timeout:g} s: {', '.join(each.job for each in left)}"
@@ -89,5 +90,5 @@ def _now(queue: Place, names: Sequence[str], tell: Callable[[str], None]) -> lis
 def _line(job: Row) -> str:
     """What a change is a change of: the state, why, and the step; not every unit of it."""
     step = job.progress.step if job.progress is not None and job.state is StateName.RUNNING else ""
-    about = plain(job.why.partition("\n")[0]) or step
+    about = short(job.why, REASON) or step
     return f"{job.job}  {job.state}{f'  {about}' if about else ''}"

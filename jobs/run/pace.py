@@ -29,6 +29,7 @@ class Part:
 
     total: int
     ended: int
+    """Units that are done; those that failed are not among them."""
     failed: int = 0
     images: int = 0
     began: float = field(default_factory=time.monotonic)
@@ -50,7 +51,7 @@ class Part:
 
     def ends(self, worker: str, seconds: float, *, ok: bool, images: int) -> None:
         """Take note that a unit ended."""
-        self.ended += 1
+        self.ended += ok
         self.failed += not ok
         self.images += images
         self.seconds.append(seconds)
@@ -80,16 +81,18 @@ def line(parts: Mapping[str, Part], width: int, now: float) -> str:
 
     parts: by label; width: characters; now: seconds of `time.monotonic`.
     """
-    units, ended = (sum(getattr(part, name) for part in parts.values()) for name in ("total", "ended"))
+    units, ended, failed = (
+        sum(getattr(part, name) for part in parts.values()) for name in ("total", "ended", "failed")
+    )
     words = [f"{_labels(parts)}: {ended} of {units} units"]
-    if failed := sum(part.failed for part in parts.values()):
+    if failed:
         words[0] += f", {failed} failed"
     if slow := max((found for part in parts.values() if (found := part.slow(now))), default=None):
         words.append(f"slow: {shown(slow[1])} ({slow[0]:.0f}x the median)")
-    new = ended - sum(part.standing for part in parts.values())
+    new = ended + failed - sum(part.standing for part in parts.values())
     past = now - min((part.began for part in parts.values()), default=now)
     if new > 0 and past > 0:
-        words += [f"{clock(past * (units - ended) / new)} left", f"{rate(new / past)} units/s"]
+        words += [f"{clock(past * (units - ended - failed) / new)} left", f"{rate(new / past)} units/s"]
         if images := sum(part.images for part in parts.values()):
             words.append(f"{rate(images / past)} images/s")
     if (used := used_memory()) is not None:

@@ -54,6 +54,9 @@ class LogEvent(StrEnum):
     STEP = "step"
     UNIT = "unit"
     UNIT_FAILED = "unit failed"
+    UNIT_AGAIN = "unit again"
+    WORKER_LOST = "worker lost"
+    WAITS = "waits"
     STEP_DONE = "step done"
     NOTE = "note"
     ATTEMPT = "attempt"
@@ -90,7 +93,12 @@ class Tally:
     step: str
     units: int
     ended: int
+    """Units that are done; those that failed are not among them."""
     failed: int
+    lost: int = 0
+    """Workers that were lost so far."""
+    waits: str = ""
+    """What no worker of the run has, so that nothing goes on: "CPUs" or "GPUs"; empty while one works."""
 
 
 @dataclass(kw_only=True)
@@ -109,6 +117,12 @@ class Reporter:
     """When progress.json was."""
     tenth: int = -1
     """The tenth of the units that was printed last."""
+    lost: int = 0
+    """As of the tally."""
+    gone: set[str] = field(default_factory=set)
+    """The workers that were lost."""
+    waits: str = ""
+    """As of the tally."""
 
     def step(self, label: str, total: int, done: int) -> None:
         """Tell that a step begins."""
@@ -121,9 +135,22 @@ class Reporter:
         """Tell what a worker does."""
         if event.kind is EventKind.STARTED:
             self.parts[label].starts(event.unit, event.worker)
+            self.waits = ""  # a worker has a place again
+        elif event.kind is EventKind.WAITING:
+            self.waits = event.text.partition(":")[0]
+            self._tell(LogEvent.WAITS, label, event, f"waits for {event.text}")
         elif event.kind in (EventKind.WORKER_LOST, EventKind.LEASE_EXPIRED):
             for part in self.parts.values():
                 part.loses(event.worker)
+            self.gone.add(event.worker)
+            self.lost += 1
+            metrics.count(metrics.LOST, {"step": label or self.label})
+            self._tell(LogEvent.WORKER_LOST, label, event, _lost(label, event))
+        elif event.kind is EventKind.SETUP_FAILED:
+            self._tell(LogEvent.NOTE, label, event, f"worker {event.worker} could not be set up: {event.text}")
+        elif event.kind is EventKind.RETRY and event.worker not in self.gone:
+            text = f"unit {event.unit} of {label} begins again: {event.text}"
+            self.log(LogLine(event=LogEvent.UNIT_AGAIN, step=label, unit=event.unit, worker=event.worker, text=text))
         if self.terminal and self.parts:
             self._draw()
 
@@ -170,6 +197,21 @@ class Reporter:
             units=sum(part.total for part in parts),
             ended=sum(part.ended for part in parts),
             failed=sum(part.failed for part in parts),
+            lost=self.lost,
+            waits=self.waits,
+        )
+
+    def _tell(self, kind: LogEvent, label: str, event: Event, text: str) -> None:
+        """Print and log what happened to a worker."""
+        self._print(f"note: {text}")
+        self.log(
+            LogLine(
+                event=kind,
+                step=label or self.label,
+                unit=event.unit or None,
+                worker=event.worker or None,
+                text=text,
+            )
         )
 
     def _print(self, text: str) -> None:
@@ -200,6 +242,18 @@ class Reporter:
     def _write(self) -> None:
         self.written = time.monotonic()
         write_json(self.root / PROGRESS, {**asdict(self.tally()), "time": time.time(), "driver": here()})
+
+
+def _lost(label: str, event: Event) -> str:
+    """What became of a worker that was lost, and of its unit."""
+    who = f"worker {event.worker}" if event.worker else "a worker"
+    if event.kind is EventKind.LEASE_EXPIRED:
+        what = f"{who} was ended: {event.text}"
+    else:
+        what = f"{who} was lost{'' if event.worker else f' before it began: {event.text}'}"
+    if not event.unit:
+        return what
+    return f"{what}; unit {event.unit} of {label} {'is given up' if event.last else 'begins again'}"
 
 
 def another_driver(root: Place) -> bool:

@@ -67,6 +67,12 @@ def test_a_job_without_its_images_fails_at_once_and_says_why(queue, kept):
     assert "Check location and pattern" in queue.run("jobs", "show", kept["missing"]).stdout
 
 
+def test_images_that_are_not_there_are_refused_where_the_head_is_this_machine(queue):
+    where = ["--root", queue.folder / "y", "--images", queue.folder / "no", "--address", queue.head.address]
+    said = queue.run("submit", queue.spec, *where, code=2, RAY_TMPDIR=str(queue.head.folder)).stderr
+    assert f"{queue.folder / 'no'} is not there, and the cluster runs on this machine" in said
+
+
 def test_a_job_is_stopped_while_it_is_pending_and_while_it_runs(queue, kept, images):
     pending = queue.submit(queue.folder / "stopped", images, name="pending", priority=5)
     stop(queue.job(pending), queue.told.append)
@@ -79,6 +85,7 @@ def test_a_job_is_stopped_while_it_is_pending_and_while_it_runs(queue, kept, ima
     (attempt,) = queue.job(running).attempts
     assert attempt.end.state == "stopped"
     wait_until(lambda: not is_alive(driver), "the end of the driver of a stopped job", 300)
+    assert attempt.end.why.startswith("stopped by request")
     assert "has stopped already" in queue.run("jobs", "stop", running, code=2).stderr
 
 

@@ -180,10 +180,10 @@ def test_a_package_that_another_was_installed_over_is_told(content, command, tmp
 
 
 def test_a_worker_that_cannot_import_us_says_so_and_not_that_libraries_are_missing():
-    from cluster.unit_map import _died_first
+    from cluster.units import died_first
 
     said = "The actor with name UnitWorker failed to import on the worker. ...\nImportError: no 'units' in 'cluster'"
-    reply = _died_first(RuntimeError(said))
+    reply = died_first(RuntimeError(said))
     assert reply.error is not None
     assert "cannot import dkvb's code (ImportError: no 'units' in 'cluster')" in reply.error
     assert "another `cluster` comes before it" in reply.error
@@ -199,7 +199,7 @@ def test_a_command_without_a_session_that_is_told_to_end_says_so_and_exits_with_
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=120)
     assert process.returncode == 143
-    assert said == "dkvb: told to end (SIGTERM); what was finished is kept\n"
+    assert said == "dkvb: ended by SIGTERM; what was finished is kept\n"
     assert find_job(queue, job.id).attempts == []
 
 

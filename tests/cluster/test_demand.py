@@ -1,11 +1,15 @@
 """Demand that no node type can meet, as Ray's autoscalers word it."""
 
 import inspect
+import os
 
 import pytest
 
+from cluster import demand
 from cluster.demand import UNMET, is_unmet
 from cluster.pools import Shape
+from cluster.unit_map import Policy, RayExecutor
+from cluster.units import Event
 
 GIB = 1 << 30
 V1 = (
@@ -44,3 +48,37 @@ def test_rays_autoscalers_say_it_in_these_words():
         said = inspect.getsource(autoscaler)
         assert first in said
         assert rest in said
+
+
+@pytest.mark.ray
+def test_a_map_whose_workers_have_no_place_says_once_what_they_wait_for(ray_executor, monkeypatch):
+    import ray
+
+    monkeypatch.setattr(demand, "WAIT_S", 0.5)
+    for actors in list(ray_executor.idle.values()):
+        while actors:
+            ray.kill(actors.pop()[0])
+
+    class Holder:
+        def here(self):
+            return os.getpid()
+
+    holders = [ray.remote(Holder).options(num_cpus=1).remote() for _ in range(int(ray.cluster_resources()["CPU"]))]
+    ray.get([holder.here.remote() for holder in holders])
+    events: list[Event] = []
+
+    def note(event):
+        events.append(event)
+        if event.kind == "waiting":
+            ray.kill(holders[0])
+
+    growing = RayExecutor(workers=2, grows=True)
+    outcomes = list(growing.map(lambda: lambda unit: unit, ["a", "b"], policy=Policy(), on_event=note))
+    for holder in holders[1:]:
+        ray.kill(holder)
+    assert all(one.ok for one in outcomes)
+    (waiting,) = [event for event in events if event.kind == "waiting"]
+    assert waiting.text.startswith("CPUs: no worker has a place, ")
+    for actors in growing.idle.values():
+        for actor, _ in actors:
+            ray.kill(actor)

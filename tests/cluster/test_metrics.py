@@ -18,6 +18,7 @@ def tell():
     metrics.count(metrics.UNITS, {"step": "keys", "result": "done"})
     metrics.count(metrics.UNITS, {"step": "keys", "result": "done"})
     metrics.gauge(metrics.IMAGES, 17.5, {"step": "embeddings[train]"})
+    metrics.count(metrics.LOST, {"step": "keys"})
     metrics.gauge(metrics.QUEUE, 3)
 
 
@@ -45,15 +46,16 @@ def test_counters_and_gauges_reach_the_cluster_s_exporter():
     assert 'step="keys"' in units
     assert 'result="done"' in units
     assert units.endswith(" 2.0")
+    assert [line for line in lines if line.startswith("ray_dkvb_workers_lost_total{") and line.endswith(" 1.0")]
     assert [line for line in lines if "images_per_second" in line and line.endswith(" 17.5")]
     assert [line for line in lines if "queue_length" in line and line.endswith(" 3.0")]
 
 
 def test_every_metric_says_what_it_means():
-    assert set(metrics.MEANING) == {metrics.UNITS, metrics.IMAGES, metrics.QUEUE}
+    assert set(metrics.MEANING) == {metrics.UNITS, metrics.IMAGES, metrics.LOST, metrics.QUEUE}
 
 
-EXPORTED = {f"ray_{name}" + "_total" * (name == metrics.UNITS) for name in metrics.MEANING}
+EXPORTED = {f"ray_{name}" + "_total" * (name in (metrics.UNITS, metrics.LOST)) for name in metrics.MEANING}
 
 
 def test_every_metric_is_documented_as_it_is_exported():

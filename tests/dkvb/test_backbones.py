@@ -165,10 +165,11 @@ def test_layer3_is_the_average_of_what_layer3_gives() -> None:
     torch.testing.assert_close(embed(backbone, images), caught[0].mean((2, 3)).clone())
 
 
-def test_clip_embeddings_are_the_image_half_of_encode_image() -> None:
+def test_clip_embeddings_are_the_image_half_of_encode_image(caplog: pytest.LogCaptureFixture) -> None:
     import open_clip
 
     backbone = load_backbone(clip_spec(), seed=7)
+    assert caplog.records == [], "random weights were asked for"
     torch.manual_seed(7)
     whole = open_clip.create_model("ViT-B-32-quickgelu").eval()
     images = batch(backbone, 2)

@@ -91,6 +91,8 @@ def test_jobs(answer, dkvb, tmp_path):
     where = ("--queue", queue)
     (row,) = answer("jobs", "list", *where)
     assert set(row) == keys("jobs list")
+    assert row.pop("why") == "waits for a reconciler"  # the list alone knows what stands before a job
+    row["why"] = ""
     assert answer("jobs", "priority", job, "7", *where) == {**row, "priority": 7}
     assert set(answer("jobs", "show", job, *where)) == {*row, "asked", "orders", "tries"}
     (waited,) = answer("jobs", "wait", "--timeout", "0", *where, codes=(124,))

@@ -12,6 +12,7 @@ import pytest
 from jobs.cli.queue import jobs
 from jobs.queue.files import add, end, find_job, log_of, start
 from jobs.queue.records import End, EndState
+from jobs.queue.show import WIDTH
 from store.artefacts import write_json
 from tests.jobs.queue.waiting import assignment, decided
 from tests.processes import message
@@ -87,14 +88,18 @@ def test_a_list_has_a_line_a_job_however_long_its_reason(dkvb, queue):
     assert dkvb("jobs", "priority", second.id, 5).out == f"{second.id}: priority 5\n"
     ended = dkvb("jobs", "list")
     assert ended.code == 0
-    one, other = ended.out.splitlines()
-    assert one.split()[:4] == [second.id, "queued", "priority", "5"]
-    assert other.split()[:2] == [first.id, "failed"]
-    assert other.endswith("a long line"), "its first line, whole: a remedy stands at its end"
+    head, one, other = ended.out.splitlines()
+    assert head.split("  ")[0] == "JOB"
+    assert one.split()[:4] == [second.id, "queued", "5", "0"]
+    assert other.split()[:4] == [first.id, "failed", "0", "1"]
+    assert [line.index(cell) for line, cell in ((head, "PRIORITY"), (one, "5  "))] == [head.index("PRIORITY")] * 2
+    assert other.endswith(" ...")
+    assert max(map(len, ended.out.splitlines())) <= WIDTH
     listed = json.loads(dkvb("jobs", "list", "--json").out)
     assert [(row["job"], row["state"]) for row in listed] == [(second.id, "queued"), (first.id, "failed")]
     assert listed[1]["why"].endswith("more\n")
     shown = dkvb("jobs", "show", first.id).out
+    assert "a long line " * 49 in shown
     assert "\x1b" not in shown
     assert "more" in shown
 
@@ -108,7 +113,7 @@ def test_priority_moves_a_job_and_takes_a_negative_number(dkvb, queue):
 def test_a_job_that_waits_is_stopped_and_tried_again(dkvb, queue):
     job = add(queue, assignment())
     assert "is queued; only a failed or a stopped job" in message(dkvb("jobs", "retry", job.id), 2)
-    assert dkvb("jobs", "stop", job.id).out == f"{job.id}: told to stop\n"
+    assert dkvb("jobs", "stop", job.id).out == f"{job.id}: is asked to stop\n"
     assert "has stopped already" in message(dkvb("jobs", "stop", job.id), 2)
     assert dkvb("jobs", "logs", job.id, "-f").code == 0
     assert dkvb("jobs", "retry", job.id).out == f"{job.id}: queued again\n"

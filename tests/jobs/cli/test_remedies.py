@@ -55,6 +55,7 @@ SAID_BY = {
     "jobs/query/retrained.py": ("measure",),
     "jobs/query/stored.py": ASKS,
     "jobs/queue/commands.py": ("submit",),
+    "jobs/queue/passes.py": ("jobs reconcile",),
     "jobs/queue/service.py": ("jobs service",),
     "jobs/report/beside.py": ("run",),
     "jobs/run/recorded.py": ("run", "submit"),

@@ -78,17 +78,42 @@ def test_the_hours_of_real_runs_are_met_within_the_factor_that_is_said():
         assert 1 / 3.5 < said / seconds < 3.5, label
 
 
+def test_the_sweep_is_said_as_it_was_measured_at_full_size():
+    """docs/performance.md: 841 s on two cores, 1000 classes, 50,000 items, one method of the two."""
+    (spec,) = load_specs("imagenet1k-clip")
+    sizes = Sizes(train=1_281_167, test=50_000, v=1000, c=256, m=4096, d_k=14, d_z=512)
+    said = core_seconds(sketch(spec).step("sweep"), sizes)
+    assert said is not None
+    measured = 2 * 841.0 * 2 * (1_281_167 + 50_000) / 50_000
+    assert 1 / 1.5 < said / measured < 1.5
+    assert said == pytest.approx(23 * 3600, rel=0.02), "docs/performance.md says it"
+
+
 def test_what_is_too_large_for_a_machine_is_named():
     all_needs = [
         Needs(step="small", memory=GIB, scratch=0, vram=0, core_s=7200.0),
         Needs(step="large", memory=13 * GIB, scratch=8 * GIB, vram=3 * GIB, core_s=None),
     ]
-    text = lines(all_needs, cpus=4, memory=12.5 * GIB)
+    text = lines(all_needs, cpus=4, memory=12.5 * GIB, whose="--memory")
     assert text[1].split() == ["small", "1.0", "GiB", "-", "-", "2.00"]
-    assert text[2].split() == ["large", "13.0", "GiB", "3.0", "GiB", "8.0", "GiB", "-"]
+    assert text[2].split() == [
+        "large",
+        "13.0",
+        "GiB",
+        "3.0",
+        "GiB",
+        "8.0",
+        "GiB",
+        "-",
+        "on",
+        "a",
+        "GPU:",
+        "not",
+        "measured",
+    ]
     assert text[4] == "  too large for a machine with 12.5 GiB of memory: large"
-    fits = lines(all_needs, cpus=4, memory=27 * GIB)
-    assert fits[4] == "  memory: at most 13.0 GiB for each of 2 workers, of 27.0 GiB that are there"
+    fits = lines(all_needs, cpus=4, memory=27 * GIB, whose="this machine")
+    assert fits[4] == "  memory: at most 13.0 GiB for each of 2 workers, of the 27.0 GiB of this machine"
 
 
 def test_the_command_takes_the_machine_that_is_given_or_this_one():
@@ -96,6 +121,11 @@ def test_the_command_takes_the_machine_that_is_given_or_this_one():
     assert told.exit_code == 0
     assert re.search(r"time: about [\d.]+ hours on 16 CPUs", told.output)
     assert "too large for a machine with 12.0 GiB of memory: linear" in told.output
+    assert [line.split()[0] for line in told.output.splitlines() if line.endswith("on a GPU: not measured")] == [
+        *("embeddings[train]", "embeddings[test]", "keys", "codes[train]", "codes[test]"),
+        *("neighbours[train]", "neighbours[test]"),
+    ]
+    assert "WARNING" not in told.stderr
     assert "too large" not in CliRunner().invoke(cli, ["plan", "imagenet1k-clip", "--memory", "64"]).output
     assert CliRunner().invoke(cli, ["plan", "imagenet1k-clip"]).exit_code == 0
 

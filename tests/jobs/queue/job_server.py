@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-VERSION = {"ray_version": "2.60.0", "version": "4", "ray_commit": "x", "session_name": "s"}
+VERSION = {"ray_version": "2.60.0", "version": "4", "ray_commit": "x"}
 
 
 @dataclass
@@ -26,6 +26,8 @@ class JobServer:
     """Before each answer."""
     refuses: str | None = None
     """Why it takes no submission."""
+    session: str = "session_elsewhere"
+    """Name of its cluster's session, of which the head keeps a folder."""
     asked: list[str] = field(default_factory=list)
     """Methods and paths, but for versions."""
 
@@ -36,7 +38,7 @@ class JobServer:
     def answer(self, method: str, path: str) -> tuple[int, Any]:
         """Status code and body."""
         if path == "/api/version":
-            return 200, VERSION
+            return 200, {**VERSION, "session_name": self.session}
         self.asked.append(f"{method} {path}")
         if path.startswith("/api/packages"):
             return 200, {}

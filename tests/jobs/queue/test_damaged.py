@@ -13,6 +13,7 @@ from jobs.errors import JobsError
 from jobs.queue import reconcile as passes
 from jobs.queue.files import add, find_job, read_queue, start
 from jobs.queue.job import STALE_S, START_S
+from jobs.queue.passes import sign
 from store.artefacts import write_json
 from store.errors import NotARoot
 from tests.jobs.queue.damaged import damaged_queue, damaged_root, in_time
@@ -32,6 +33,7 @@ def two(tmp_path):
     for job in (whole, victim):
         attempt = decided(job, job.assignment.address)
         assert start(attempt)
+    sign(queue, 10, pytest.fail)
     return queue, attempt.place, whole.id, victim.id
 
 

@@ -145,7 +145,10 @@ def test_a_decided_job_that_did_not_start_is_stopped_and_its_driver_then_does_no
     stop(again(job), lines.append)
     assert name_of(job) == "stopped"
     assert "nothing answers" in lines[0]
-    assert lines[1:] == [f"{job.id}: told to stop", f"{job.id}: attempt 1 stopped: it had not started"]
+    assert lines[1:] == [
+        f"{job.id}: is asked to stop",
+        f"{job.id}: attempt 1 stopped: stopped by request; it had not started",
+    ]
     assert drive(again(job), again(job).attempts[0]) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert not (attempt.place / "started.json").exists()
@@ -295,7 +298,7 @@ def test_torn_and_foreign_files_do_not_break_the_list(queue):
     (found,) = read_queue(queue)
     assert (found.id, found.priority, len(found.commands)) == (job.id, 3, 1)
     assert found.state(time.time()).name == "running"
-    assert as_text(rows([Seen(job=found)])).startswith(f"{job.id}  running")
+    assert as_text(rows([Seen(job=found)])).splitlines()[1].startswith(f"{job.id}  running")
     assert json.loads(json.dumps(show(Seen(job=found))))["tries"][0]["heartbeat"] is None
     assert show_text(Seen(job=again(job))).startswith(f"{job.id}: running, starting")
 

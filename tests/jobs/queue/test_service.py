@@ -89,6 +89,20 @@ def test_a_unit_is_given_what_is_no_secret_and_tells_of_what_it_lacks(queue, mad
     assert f"--queue {queue}" in ended.out, "a unit starts in another folder"
 
 
+def test_a_unit_names_the_token_of_whoever_asked_and_says_where_it_is(queue, dkvb, tmp_path, monkeypatch):
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    token = tmp_path / ".ray" / "auth_token"
+    token.parent.mkdir()
+    token.write_text("x")
+    unit = tmp_path / "a.service"
+    ended = dkvb("jobs", "service", "systemd", "--queue", queue, "-o", unit)
+    written = f"{unit}: written. Next:\n  install it, as the lines at its top say\n"
+    assert (ended.code, ended.out, ended.err) == (0, written, "")
+    assert f"RAY_AUTH_TOKEN_PATH={token}" in unit.read_text()
+    assert "WantedBy=multi-user.target" in unit.read_text()
+
+
 def test_what_a_unit_starts_makes_passes_and_ends_as_the_unit_expects(made):
     found = settings(made("systemd", "--every", 1))
     variables = dict(words(value)[0].split("=", 1) for value in found["Environment"])
@@ -112,6 +126,7 @@ def test_a_cronjob_makes_a_pass_over_that_queue_whatever_its_name(name, queue, m
     (container,) = pod["containers"]
     assert container["image"] == "here/dkvb:1"
     assert container["volumeMounts"][0]["mountPath"] == str(tmp_path / "at")
+    assert container["args"][-2:] == ["--every", "300"], "the queue is told when somebody comes back"
     program = Path(sys.executable).with_name(*container["command"])
     ended = subprocess.run(
         [program, *container["args"]], cwd="/", capture_output=True, text=True, timeout=300, check=False

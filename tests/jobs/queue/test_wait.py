@@ -7,6 +7,7 @@ import time
 import pytest
 
 from jobs.queue.files import add, add_command, end, find_job, start, write_heartbeat
+from jobs.queue.passes import sign
 from jobs.queue.records import Command, CommandKind, End, EndState, Heartbeat
 from jobs.run.progress import Tally
 from tests.jobs.cli.test_queue import begun
@@ -64,7 +65,10 @@ def test_time_that_is_over_is_a_code_of_its_own_and_names_what_has_not_ended(que
     waited = dkvb("jobs", "wait", "--timeout", 0.3, "--every", 0.1)
     assert (waited.code, changes(waited.out)) == (124, [f"{job.id}  queued"])
     first, second = waited.err.splitlines()
-    assert first == f"note: {job.id}: waits for a reconciler: `dkvb jobs reconcile --queue {queue} --watch`"
+    assert first.startswith(f"note: {job.id}: waits: nothing has looked after this queue yet: ")
+    assert first.endswith(f"start a reconciler: `dkvb jobs reconcile --queue {queue} --watch`")
+    sign(queue, 10, pytest.fail)
+    assert "reconciler" not in dkvb("jobs", "wait", "--timeout", 0.3, "--every", 0.1).err
     assert second == f"note: 1 of 1 have not ended after 0.3 s: {job.id}"
 
 
@@ -114,7 +118,7 @@ def test_a_driver_that_died_without_a_word_is_not_waited_for(queue, dkvb):
 
 @pytest.mark.parametrize(
     ("number", "code", "word"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "told to end (SIGTERM)")],
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "ended by SIGTERM")],
 )
 def test_an_interrupt_leaves_the_jobs_alone_and_says_so(number, code, word, queue):
     job, _ = running(queue)

@@ -4,6 +4,7 @@ import io
 import os
 import re
 import time
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from cluster.units import Event, EventKind, failure, outcome
 from jobs.printable import say
 from jobs.run import pace
 from jobs.run.pace import Part, clock, line, rate
-from jobs.run.progress import Reporter
+from jobs.run.progress import LogLine, Reporter
 
 
 class Terminal(io.StringIO):
@@ -108,7 +109,7 @@ def test_on_a_terminal_one_line_is_drawn_anew_and_whatever_is_said_takes_its_pla
     say("heard", err=True)
     assert terminal.rows() == ["heard", ""]
     reporter.unit("keys", done("00001", None))
-    assert "keys: 2 of 3 units, 1 failed" in terminal.rows()[-1]
+    assert "keys: 1 of 3 units, 1 failed" in terminal.rows()[-1]
     reporter.note("look")
     reporter.done("keys", 1.5)
     assert terminal.rows() == ["heard", "note: look", "keys: 3 of 3 units, 1.5 s", ""]
@@ -122,7 +123,74 @@ def test_elsewhere_a_line_a_change_and_nothing_that_only_a_terminal_obeys(capfd,
     reporter.worker("keys", Event(kind=EventKind.WORKER_LOST, unit="00001", worker="here:1"))
     reporter.unit("keys", done("00001", 0.5))
     reporter.done("keys", 1.5)
-    assert capfd.readouterr().err == "keys: 0 of 2 units\nkeys: 1 of 2 units\nkeys: 2 of 2 units, 1.5 s\n"
+    assert capfd.readouterr().err.splitlines() == [
+        "keys: 0 of 2 units",
+        "keys: 1 of 2 units",
+        "note: worker here:1 was lost; unit 00001 of keys begins again",
+        "keys: 2 of 2 units, 1.5 s",
+    ]
+
+
+LOST: dict[str, Any] = {"kind": EventKind.WORKER_LOST, "unit": "00001", "worker": "here:1"}
+
+
+@pytest.mark.parametrize(
+    ("event", "kind", "text"),
+    [
+        (LOST, "worker lost", "worker here:1 was lost; unit 00001 of keys begins again"),
+        ({**LOST, "last": True}, "worker lost", "worker here:1 was lost; unit 00001 of keys is given up"),
+        ({**LOST, "unit": ""}, "worker lost", "worker here:1 was lost"),
+        (
+            {**LOST, "unit": "", "worker": "", "text": "it died"},
+            "worker lost",
+            "a worker was lost before it began: it died",
+        ),
+        (
+            {**LOST, "kind": EventKind.LEASE_EXPIRED, "text": "no answer within 9 s"},
+            "worker lost",
+            "worker here:1 was ended: no answer within 9 s; unit 00001 of keys begins again",
+        ),
+        (
+            {**LOST, "kind": EventKind.RETRY, "text": "OSError: x"},
+            "unit again",
+            "unit 00001 of keys begins again: OSError: x",
+        ),
+        (
+            {"kind": EventKind.SETUP_FAILED, "worker": "here:1", "text": "no room"},
+            "note",
+            "worker here:1 could not be set up: no room",
+        ),
+        ({"kind": EventKind.WAITING, "text": "CPUs: none"}, "waits", "waits for CPUs: none"),
+    ],
+)
+def test_what_happens_to_workers_is_a_line_of_the_log(event, kind, text, tmp_path):
+    lines: list[LogLine] = []
+    reporter = Reporter(root=tmp_path, terminal=False, log=lines.append)
+    reporter.step("keys", 2, 0)
+    reporter.worker("keys" if event.get("unit") else "", Event(**event))
+    assert [(line.event, line.step, line.text) for line in lines[1:]] == [(kind, "keys", text)]
+
+
+def test_a_unit_that_begins_again_as_its_worker_was_lost_is_told_of_once(tmp_path):
+    lines: list[LogLine] = []
+    reporter = Reporter(root=tmp_path, terminal=False, log=lines.append)
+    reporter.step("keys", 2, 0)
+    reporter.worker("keys", Event(**LOST))
+    reporter.worker("keys", Event(**{**LOST, "kind": EventKind.RETRY, "text": "it died"}))
+    assert [line.event for line in lines] == ["step", "worker lost"]
+
+
+def test_a_tally_has_finished_units_only_workers_that_were_lost_and_what_is_waited_for(tmp_path):
+    reporter = Reporter(root=tmp_path, terminal=False)
+    reporter.step("keys", 10, 0)
+    for number, seconds in enumerate((0.5, 0.5, None, None)):
+        reporter.unit("keys", done(f"0000{number}", seconds))
+    assert (reporter.tally().ended, reporter.tally().failed) == (2, 2)
+    reporter.worker("keys", Event(**LOST))
+    reporter.worker("", Event(kind=EventKind.WAITING, text="CPUs: none"))
+    assert (reporter.tally().lost, reporter.tally().waits) == (1, "CPUs")
+    reporter.worker("keys", Event(kind=EventKind.STARTED, unit="00005", worker="here:2"))
+    assert reporter.tally().waits == ""
 
 
 def test_memory_in_use_grows_with_what_this_process_holds():
