@@ -25,9 +25,16 @@ def test_a_share_beside_a_budget_is_that_of_n():
     assert for_people(pl.DataFrame({"count": [3], "share": [0.5]})).columns == ["hits", "share %"]
 
 
+def test_values_of_attacks_are_no_values_of_pairs():
+    table = pl.DataFrame({"attack": ["probe"], "measure": ["auc"], "value": [0.6], "low": [0.1]})
+    assert for_people(table).columns == ["attack", "measure", "after", "difference, 95 % low"]
+    assert column_named(table, "after") == "value"
+    assert for_people(table.select("value"), table.columns).columns == ["after"]
+
+
 def test_the_worst_neighbour_is_shown_by_its_name():
     table = pl.DataFrame({"worst_neighbour": [1], "neighbour_damage": [0.125], "worst_neighbour_name": ["dog"]})
-    assert for_people(table).to_dicts() == [{"worst other": "dog", "it lost, points": 12.5}]
+    assert for_people(table).to_dicts() == [{"worst other": "dog", "worst other's loss, points": 12.5}]
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -217,9 +217,10 @@ TEX = {
 def test_latex_escapes_what_it_would_take_for_a_command(name):
     text = as_text("latex", pl.DataFrame({"share %": [0.5], "name": [name]}))
     assert text.splitlines() == [
+        r"% \usepackage{booktabs}",
         r"\begin{tabular}{rl}",
         r"\toprule",
-        r"share \% & name \\",
+        r"share~\% & name \\",
         r"\midrule",
         rf"0.50 & {TEX[name]} \\",
         r"\bottomrule",
