@@ -123,7 +123,7 @@ class Diff:
 
 SAME = (
     "A and B are the same: every step has the same digest; nothing to compare. To keep two settings apart, give each a "
-    "name of its own in its spec: one root holds both, and `dkvb diff ROOT ROOT --a NAME --b NAME` sets them side by side"
+    "name of its own in its spec: one root holds both, and `dkvb diff ROOT ROOT --a NAME --b NAME` compares them"
 )
 """In place of tables."""
 

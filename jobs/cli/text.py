@@ -58,7 +58,8 @@ def _show_classes(experiment: "Experiment") -> None:
     rows, table = sweep_table(experiment), few(TABLES["summary"](experiment), "summary")
     say(markdown(side_by_side(for_people(table))))
     say("".join(f"{line}\n" for line in left_out_text(by_class(rows))) + legend("summary", experiment, table.columns))
-    say(f"All columns: dkvb table {experiment.root} --experiment {experiment.name} --columns all")
+    say(f"""All columns:
+  dkvb table {experiment.root} --experiment {experiment.name} --columns all""")
     path = experiment.root / f"{experiment.name}.png"
     made_of = f"dkvb {dkvb_unlearning.__version__}: sweep/{experiment.steps['sweep']}"
     try:

@@ -143,7 +143,7 @@ def test_solved_for_alone_there_are_tables_and_figures_of_them_and_others_say_wh
             compare_tables.TABLES[name](alone)
     assert {*names.COMPARE_TABLES} == {*compare_tables.TABLES}
     for kind in ("compare", "attacks"):
-        assert b"is solved for" in draw(alone, kind, form="svg")
+        assert b"is solved for" in draw(alone, kind, form="svg").data
 
 
 def test_solved_rows_are_the_same_whether_trained_heads_stand_beside_them_or_not(compared, alone):

@@ -297,7 +297,7 @@ def test_a_mistake_in_the_spec_is_named(changes, message, make_spec):
 @pytest.mark.parametrize("kind", ["compare", "attacks", "costs"])
 def test_a_figure_of_it_is_drawn_the_same_each_time(kind, compared):
     once = draw(compared, kind, form="svg")
-    assert once.startswith(b"<?xml")
+    assert once.data.startswith(b"<?xml")
     assert draw(compared, kind, form="svg") == once
 
 

@@ -56,6 +56,7 @@ SAID_BY = {
     "jobs/queue/service.py": ("jobs service",),
     "jobs/report/beside.py": ("run",),
     "store/locations.py": ("plan", "run", "submit", "learn"),
+    "jobs/results/parts.py": ("table",),
     "jobs/results/sets_tables.py": ("table",),
     "jobs/spec/overlay.py": ("init", "plan", "run", "submit"),
     "jobs/spec/reading.py": ("plan", "run", "submit"),
