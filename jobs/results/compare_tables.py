@@ -372,7 +372,7 @@ def notes(experiment: Experiment) -> dict[str, tuple[Sentence, ...]]:
             few,
         ),
         "costs": (
-            "seconds: of one request, median of warm runs; retrain_seconds: of retraining the same head, or of "
+            "seconds: of one request, median of warm runs; seconds to retrain: of the same head, or of "
             "solving for it from new sums. uva takes N by a rule, uve all examples; those by sweep choose N on the "
             "class's training items, and that time is counted. Tuning of baselines on other classes comes before a "
             "request, and is not counted.",
