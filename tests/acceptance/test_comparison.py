@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -351,6 +352,6 @@ def test_two_comparisons_are_paired_by_class_and_seed(compared):
         (row["head"], row["method"]): pytest.approx(row["forget"]) for row in expected.iter_rows(named=True)
     }
     assert len(made.attacks) == len(compare_tables.attacks_table(compared))
-    text = made.text()
+    text = replace(made, changed=["values"]).text()  # of two that are the same it is one line
     assert "Every method" in text
     assert "Attacks: 0 of" in text
