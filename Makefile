@@ -28,8 +28,8 @@ test: lint  ## all checks, and the tests that take seconds
 	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not faults and not gpu and not network"
 
 test-slow: .venv/.dev  ## tests that take minutes, and the kernels with bounds checks
-	$(BIN)/pytest -q -m "slow and not faults and not gpu and not network"
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=.numba-checked $(BIN)/pytest -q $(KERNELS)
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "slow and not faults and not gpu and not network"
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=.numba-checked $(BIN)/pytest -q -n 2 --dist loadfile $(KERNELS)
 
 test-faults: .venv/.dev  ## kill, stop and cut off real processes, nodes, disks and servers
 	$(BIN)/pytest -q -m "faults and not gpu and not network"

@@ -15,7 +15,8 @@ CONNECT_S = 5.0
 
 TOKEN_REMEDY = (
     "put the cluster's token into ~/.ray/auth_token (chmod 600), or name it in RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN, "
-    "and start the cluster with RAY_AUTH_MODE=token; `ray get-auth-token --generate` makes one"
+    "and start the cluster with RAY_AUTH_MODE=token; `env -u RAY_AUTH_TOKEN_PATH ray get-auth-token --generate` makes "
+    "one in ~/.ray"
 )
 
 

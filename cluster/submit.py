@@ -20,7 +20,7 @@ from cluster.private import job_client, reload_authentication
 from dkvb_unlearning import HOME, PACKAGES
 
 DASHBOARD = "http://127.0.0.1:8265"
-"""What "auto" stands for: the job server of a cluster on this machine, or the near end of an ssh tunnel."""
+"""What "auto" stands for, unless RAY_API_SERVER_ADDRESS says otherwise: a head here, or the near end of a tunnel."""
 
 ANSWER_S = 30
 """Seconds a job server may take to answer."""
@@ -158,11 +158,20 @@ def ray_jobs(address: str, *, answer_s: float | None = None) -> RayJobs:
         ClusterUnreachable.
     """
     require_ray(f"{address}: a job server of Ray")
+    is_default = address == "auto" and not os.environ.get("RAY_API_SERVER_ADDRESS")
     if address == "auto":
         address = os.environ.get("RAY_API_SERVER_ADDRESS") or DASHBOARD
     if "://" not in address:
         address = f"http://{address}"
-    check_address(address, schemes=("http", "https"))
+    try:
+        check_address(address, schemes=("http", "https"))
+    except ClusterUnreachable as error:
+        if not is_default:
+            raise
+        raise ClusterUnreachable(
+            f"auto: found no job server at {DASHBOARD.partition('://')[2]}, where a head on this machine has it unless "
+            f"told otherwise; for one at another port, give --address http://127.0.0.1:PORT ({error.__cause__})"
+        ) from error
     import ray.exceptions
     import requests
 

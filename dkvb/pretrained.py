@@ -206,21 +206,29 @@ def check_file(folder: Path, config: Config, name: str) -> None:
 
 
 def check_certificate(folder: Path, config: Config) -> None:
-    """Check that the certificate, where there is one, speaks of this very model; raises: BadCheckpoint.
+    """Check that the certificate, where there is one, is of the request that left this very model.
 
-    Its signature is checked by `dkvb verify`.
+    It also names the model before, whose bytes would fit: what a model says it forgot must be what was asked.
+    Its signature is checked by `dkvb verify`. raises: BadCheckpoint.
     """
     if CERTIFICATE not in config.files:
         return
-    path = folder / CERTIFICATE
+    path, unlearned = folder / CERTIFICATE, config.header.get("unlearned")
     try:
-        said = json.loads(path.read_bytes())["certificate"]["files"].get(config.origin)
+        certificate = json.loads(path.read_bytes())["certificate"]
+        said, request = certificate["files"].get(config.origin), dict(certificate["request"])
+        own = {} if unlearned is None else dict(unlearned)
     except UNREADABLE as error:
         raise BadCheckpoint(f"{path}: not a certificate: {brief(error)}") from error
     if said != config.files[MODEL]:
         raise BadCheckpoint(
             f"{path}: says {said} of {config.origin}, and {MODEL} is {config.files[MODEL]}: it was made for another "
             f"model; {AGAIN}"
+        )
+    if other := [key for key in ("method", "classes", *own) if key not in own or request.get(key) != own[key]]:
+        raise BadCheckpoint(
+            f"{path}: is of another request than the one that left {MODEL}: {other[0]} is {request.get(other[0])!r}, "
+            f"and the model says {own.get(other[0])!r}; {AGAIN}"
         )
 
 

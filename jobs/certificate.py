@@ -13,19 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import BadRequest
+from jobs.errors import BadRequest, JobsError
+from jobs.printable import shown
 from jobs.provenance import surroundings
 from store.artefacts import CERTIFICATE
 from store.checksums import file_stamp, ledger
-from store.errors import ArtefactDamaged
 from store.files import exists, names, on_disk, read_bytes, write_atomic
-from store.places import Place, absolute
+from store.places import Place
 from store.recording import sha256
-from store.tombstones import read_tombstone
 
 FORMAT = "dkvb-certificate/1"
 LOG = "requests"
 """Folder of a root with the certificates of all requests: TIME-FOLDER-SHA256.json, the last of what the file holds."""
+
+PARTS = ("format", "made", "asked", "request", "model", "files", "measured", "limits", "made_with")
+"""What each certificate has, of whatever version."""
+TABLES = ("asked", "request", "files")
 
 LIMITS = (
     "The backbone is frozen and still represents the classes; the mask takes away what the bottleneck knows of them.",
@@ -48,11 +51,23 @@ class Asker:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that a certificate says, and whether it holds."""
+    """One thing that was checked, or was not."""
 
     what: str
-    holds: bool
+    holds: bool | None
+    """None: it was not checked."""
     says: str
+    destroyed: bool = False
+    """Whether it is a file that a later request destroyed, and so cannot be compared any more."""
+
+    def text(self) -> str:
+        """For people, a line."""
+        word = "unchecked" if self.holds is None else "FAILS" if not self.holds else "holds"
+        return f"{'destroyed' if self.destroyed else word:<9} {shown(self.what)}: {self.says}"
+
+
+class CertificateChanged(JobsError, ValueError):
+    """A certificate of which a part is missing, or is not what dkvb writes there."""
 
 
 def body(
@@ -170,7 +185,10 @@ def last_entry(root: Place) -> str | None:
 
 
 def read(path: Place) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """What a certificate says, and its signature; raises: BadRequest where it is not one."""
+    """What a certificate says, and its signature.
+
+    raises: BadRequest for what is none; CertificateChanged.
+    """
     try:
         return read_entry(path, read_bytes(path))
     except FileNotFoundError:
@@ -178,35 +196,30 @@ def read(path: Place) -> tuple[dict[str, Any], dict[str, Any] | None]:
 
 
 def read_entry(path: Place, data: bytes) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """The same of bytes that were read; path: named in errors. raises: BadRequest."""
+    """The same of bytes that were read; path: named in errors. raises: BadRequest, CertificateChanged."""
     try:
         found = json.loads(data)
-        said, signature = dict(found["certificate"]), found["signature"]
-        if said["format"] != FORMAT:
-            raise BadRequest(f"{path}: format found {said['format']!r}, expected {FORMAT!r}: made by another version")
-        tables = [said[name] for name in ("files", "request", "asked")]
-        if not {"made", "model"} <= said.keys() or not all(isinstance(table, dict) for table in tables):
-            raise ValueError("parts of it are missing")
-        return said, None if signature is None else dict(signature)
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise BadRequest(
-            f"{path}: not a certificate ({error}); give the certificate.json of an unlearned model"
-        ) from error
+    except (ValueError, RecursionError) as error:
+        raise no_certificate(path, str(error)) from error
+    if not isinstance(found, dict) or not found.keys() & {"certificate", "signature"}:
+        raise no_certificate(path, "it has neither of the keys certificate and signature")
+    said, signature = found.get("certificate"), found.get("signature")
+    if isinstance(said, dict) and said.get("format", FORMAT) != FORMAT:
+        raise BadRequest(f"{path}: format found {said['format']!r}, expected {FORMAT!r}: made by another version")
+    whole = isinstance(said, dict) and isinstance(signature, dict | None)
+    missing = [name for name in ("certificate", "signature") if name not in found]
+    if isinstance(said, dict):
+        missing += [name for name in PARTS if name not in said]
+        whole = whole and all(isinstance(said.get(name, {}), dict) for name in TABLES)
+    if missing or not whole or not isinstance(said, dict):
+        what = f"its {' and '.join(missing)} is missing" if missing else "a part of it is not what is written there"
+        raise CertificateChanged(f"{path}: {what}: the certificate was changed after it was written, or is not whole")
+    return dict(said), signature
 
 
-def verify(path: Place, root: Place | None = None, key_file: Path | None = None) -> list[Finding]:
-    """Whether what a certificate says holds: its signature, and every file that it names.
-
-    root: where its files lie; the root that the certificate lies in unless given.
-    key_file: the public key (PEM) of whom the signature must be.
-    raises: BadRequest for a file that is not a certificate.
-    """
-    said, signature = read(path)
-    if root is None:
-        place = absolute(path)
-        root = place.parents[1] if place.parent.name == LOG else place.parents[2]
-    files = [file_finding(root, str(name), str(expected)) for name, expected in said["files"].items()]
-    return [signature_finding(said, signature, key_file), *files]
+def no_certificate(path: Place, why: str) -> BadRequest:
+    """The error for a file that is something else."""
+    return BadRequest(f"{path}: not a certificate ({why}); give the certificate.json of an unlearned model")
 
 
 def signature_finding(said: Mapping[str, Any], signature: Mapping[str, Any] | None, key_file: Path | None) -> Finding:
@@ -251,24 +264,3 @@ def stamps(root: Place, files: Iterable[Place], written: Mapping[Place, str] | N
             with on_disk(path) as file:
                 found[path] = listed or file_stamp(file)
     return {str(path).removeprefix(f"{root}/"): stamp for path, stamp in found.items()}
-
-
-def file_finding(root: Place, name: str, expected: str) -> Finding:
-    """Whether a file is the one that the certificate speaks of."""
-    if name.startswith("/") or ".." in name.split("/"):
-        return Finding(name, holds=False, says="points outside the root")
-    try:
-        stone = read_tombstone((root / name).parent)
-        if stone is not None and stone.covers((root / name).name):
-            return Finding(name, holds=True, says=f"was destroyed on purpose, by request {stone.by}")
-        with on_disk(root / name) as file:
-            digest = file_stamp(file)
-    except ArtefactDamaged as error:
-        return Finding(name, holds=False, says=str(error))
-    except OSError as error:
-        return Finding(name, holds=False, says=f"cannot be read: {error.strerror or error}")
-    return Finding(
-        name,
-        holds=digest == expected,
-        says="as certified" if digest == expected else "has changed since it was certified",
-    )

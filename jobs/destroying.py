@@ -179,26 +179,3 @@ def check_not_destroyed(artefact: Artefact) -> None:
                 f"{name} forgot; restore the folder from a backup made after that request, or run on a new root "
                 "without the images of these items"
             )
-
-
-def forgot(root: Place, manifest: str, values: str) -> str:
-    """What to know of a run whose training images hold items that another experiment's requests forgot for good.
-
-    manifest, values: digests of the run's own steps. Empty: there is nothing to know.
-    """
-    for name in names(root / UNLEARNED):
-        request = Artefact(root, UNLEARNED, name)
-        if not request.done:
-            continue
-        with as_written(request.path / SPEC):
-            spec = read_json(request.path / SPEC)
-            if not spec.get("commit") or spec["bottleneck"] == values:
-                continue
-            summed = Artefact(root, "sums", spec["sums"])
-            inputs = summed.spec()["inputs"] if exists(summed.path / SPEC) else {}  # purged
-        if inputs.get("manifest") == f"manifest/{manifest}":
-            return (
-                f"request {name} forgot items of these images in another model, and what it left was destroyed; this "
-                "model is made of them again, unless their images are gone"
-            )
-    return ""

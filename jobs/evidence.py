@@ -5,11 +5,11 @@ certificate beside an unlearned model is the last entry of that model. Whoever c
 this; what is signed can be copied away and compared (`dkvb verify`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jobs.certificate import LOG, read_entry
+from jobs.certificate import LOG, CertificateChanged, read_entry
 from jobs.errors import BadRequest
 from store.artefacts import CERTIFICATE, SPEC, Artefact, read_json
 from store.errors import StoreError
@@ -17,8 +17,13 @@ from store.files import names, read_bytes, write_atomic
 from store.places import Place
 from store.recording import sha256
 
+if TYPE_CHECKING:
+    from jobs.results.experiment import Experiment
+
 UNLEARNED = "unlearned"
 """Step of the artefacts that requests wrote: no run makes them again."""
+PURGE = "purge"
+"""Method, in the log, of what makes experiments anew."""
 CERTIFIED = 4
 """The version of requests from which on each has a certificate beside it."""
 GONE = "nothing makes the log of requests again: restore it from a backup, or keep this message with the root"
@@ -37,7 +42,7 @@ class Entry:
     data: bytes
     said: dict[str, Any] | None
     """The certificate; None where it cannot be read."""
-    signed: bool
+    signature: dict[str, Any] | None
     wrong: str
     """What is wrong with it by itself; empty where nothing is."""
 
@@ -54,21 +59,48 @@ def entry(path: Place) -> Entry:
     try:
         data = read_bytes(path)
     except (OSError, StoreError) as error:
-        return Entry(path=path, folder=folder, sha256=written, data=b"", said=None, signed=False, wrong=str(error))
+        return Entry(path=path, folder=folder, sha256=written, data=b"", said=None, signature=None, wrong=str(error))
     said, signature, wrong = None, None, ""
     try:
         said, signature = read_entry(path, data)
+    except CertificateChanged:
+        wrong = "is not a whole certificate"
     except BadRequest:
         wrong = "is not a certificate"
     if written and sha256(data) != written:
         wrong = "has changed since it was written"
-    signed = signature is not None
-    return Entry(path=path, folder=folder, sha256=written, data=data, said=said, signed=signed, wrong=wrong)
+    return Entry(path=path, folder=folder, sha256=written, data=data, said=said, signature=signature, wrong=wrong)
 
 
-def log(root: Place) -> list[dict[str, Any]]:
+def of_experiment(log: Sequence[Entry], experiment: "Experiment") -> list[Place]:
+    """The entries that are about an experiment, also as it was before a purge made it anew.
+
+    Of several that one purge made anew, what was before is counted to each.
+    """
+    models, found = {experiment.steps["values"]}, list[Place]()
+    for one in reversed(log):
+        request = {} if one.said is None else one.said["request"]
+        if is_purge := experiment.name in purged(request):
+            models |= {folder.removeprefix("values/") for folder in texts(request.get("destroyed"))}
+        if is_purge or request.get("bottleneck") in models:
+            found.append(one.path)
+    return found[::-1]
+
+
+def purged(request: Mapping[str, Any]) -> list[str]:
+    """The experiments that a request made anew without the items."""
+    return texts(request.get("experiments")) if request.get("method") == PURGE else []
+
+
+def texts(found: object) -> list[str]:
+    """A list of texts, as a certificate that anybody may have written has it; empty where it is something else."""
+    return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
+
+
+def log(root: Place, of: Collection[Place] | None = None) -> list[dict[str, Any]]:
     """Requests of a root, the oldest first: when, by whom and why, what, how, and the folder of what was made.
 
+    of: files of the entries that are wanted; all unless given.
     An entry that cannot be read is left out; `faults` names it.
     """
     return [
@@ -78,23 +110,28 @@ def log(root: Place) -> list[dict[str, Any]]:
             **{name: one.said["request"].get(name) for name in ("classes", "method", "budget", "items")},
             "commit": one.said["request"].get("commit", False),
             "unlearned": one.folder,
-            "signed": one.signed,
+            "signed": one.signature is not None,
         }
         for one in entries(root)
-        if one.said is not None
+        if one.said is not None and (of is None or one.path in of)
     ]
 
 
 def faults(root: Place) -> dict[Place, str]:
     """What is wrong with the evidence of a root: file -> what, and what to do."""
     log = entries(root)
+    return entry_faults(log) | dict(certificate_faults(root, {one.folder: one for one in log}))
+
+
+def entry_faults(log: Sequence[Entry]) -> dict[Place, str]:
+    """What is wrong with the entries of a log: file -> what, and what to do."""
     found = {one.path: f"{one.path}: {one.wrong}; {GONE}" for one in log if one.wrong}
     there = {known for one in log for known in (one.sha256, sha256(one.data))}
     for one in log:
         before = None if one.said is None or one.wrong else one.said.get("previous")
         if before is not None and before not in there:
             found[one.path] = f"{one.path}: the entry before it, of SHA-256 {before}, was removed; {GONE}"
-    return found | dict(certificate_faults(root, {one.folder: one for one in log}))
+    return found
 
 
 def certificate_faults(root: Place, last: dict[str, Entry]) -> Iterator[tuple[Place, str]]:

@@ -72,6 +72,8 @@ class Integrity:
         about = self.to_json()
         lines = [f"{self.artefacts} artefacts read, {len(about['damaged']) or 'no'} damaged files"]
         lines += [f"  {line}" for line in about["damaged"]]
+        if self.damaged or self.records or self.evidence:
+            lines.append("keep a copy of the root before anything else is done, if somebody may have changed it")
         if self.damaged or self.records:
             lines.append(f"`dkvb repair {root}` drops them and what was made of them; `dkvb run` then makes them again")
         if self.destroyed:

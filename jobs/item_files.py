@@ -72,8 +72,13 @@ def training_rows(stored: Stored, names: Sequence[str]) -> NDArray[np.int64]:
     rows = {name: by_key.get(name, []) if row is None else [row] if row < items else [] for name, row in found.items()}
     if missing := [name for name in names if not rows[name]]:
         such = "" if keys is None or not len(keys) else f", as {shown(str(keys[0]))!r} is one"
+        held_out = item_keys(stored, "test", stored.manifest("test").shards)
+        tests = [] if held_out is None else [name for name in missing if name in {*held_out.tolist()}]
+        them = "them" if len(tests) > 1 else "it"
+        about = f"; {some(tests)} held out for testing, so no head was made of {them}" if tests else ""
         raise BadRequest(
             f"{some(missing)} not among the {items} training items: expected keys of items{such}, rows, or SHARD#ROW"
+            f"{about}"
         )
     for name in names:
         if len(rows[name]) > 1:

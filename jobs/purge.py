@@ -31,7 +31,7 @@ from jobs.run.forgotten import read_spec
 from jobs.step import SPLITS
 from store.artefacts import Artefact, as_written, digest
 from store.checksums import DONE
-from store.files import remove
+from store.files import exists, remove
 from store.layout import CHECKPOINT, LINEAR, LINEAR_SUMS, MASK, SUMS
 from store.places import Place
 
@@ -245,7 +245,10 @@ def plan_without(experiment: Experiment, gone: Sequence[str]) -> Plan:
 def old_parts(
     root: Place, kept: Sequence[str], affected: Sequence[Experiment], *, but: set[str]
 ) -> dict[str, tuple[str, ...]]:
-    """What is destroyed: folders that hold the items, those that nothing uses any more, and models of requests."""
+    """What is destroyed: folders that hold the items, those that nothing uses any more, and models of requests.
+
+    Those too of requests to a model that no experiment names any more.
+    """
     old = {f"{label.partition('[')[0]}/{name}" for one in affected for label, name in one.steps.items()}
     used = {
         f"{label.partition('[')[0]}/{name}"
@@ -256,9 +259,9 @@ def old_parts(
     parts: dict[str, tuple[str, ...]] = {
         name: () for name in sorted({*kept} | old) if name not in but | used and not name.startswith(f"{UNLEARNED}/")
     }
-    values = {one.steps["values"] for one in affected}
     for artefact, spec in all_specs(root).items():
-        if artefact.step == UNLEARNED and spec.get("bottleneck") in values:
+        values = f"values/{spec.get('bottleneck')}"
+        if artefact.step == UNLEARNED and values not in used and (values in {*kept} | old or not exists(root / values)):
             whole = destroying.still_whole(artefact, (SUMS, CHECKPOINT, MASK, LINEAR, LINEAR_SUMS))
             if whole or not artefact.done:
                 parts[folder(artefact)] = whole if artefact.done else ()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dkvb.codes import encode
 from dkvb.sums import SelectedKeys, Sums, whole_keys
 from jobs.chain import State, is_learning, learned_items, state
+from jobs.evidence import entries, purged
 from jobs.known import Known
 from jobs.printable import shown
 from jobs.query.stored import Stored
@@ -36,21 +37,25 @@ class Replayed:
     """Name of its folder."""
     items: int
     """Items that it forgot, or learned."""
-    left: int
+    left: int | None = None
     """Items that are left after it."""
-    before: str | None
+    before: str | None = None
     """SHA-256 and size of the sums before it, as recorded; None: it did not record them."""
-    before_found: str | None
+    before_found: str | None = None
     """None: they were of learned items of which nothing is left."""
-    after: str
+    after: str | None = None
     """Likewise after it."""
-    after_found: str | None
+    after_found: str | None = None
     learned: bool = False
     """Whether it learned them."""
+    purged: str | None = None
+    """When the sums were destroyed that it and those before it left, and the experiment was made anew."""
 
     @property
-    def same(self) -> bool:
-        """Whether both are as recorded, as far as they can be found."""
+    def same(self) -> bool | None:
+        """Whether both are as recorded, as far as they can be found; None: nothing is left to compare."""
+        if self.purged is not None:
+            return None
         return self.before in (None, self.before_found or self.before) and self.after_found in (None, self.after)
 
     def to_json(self) -> dict[str, Any]:
@@ -59,6 +64,13 @@ class Replayed:
 
     def text(self) -> str:
         """For people, a line."""
+        if self.purged is not None:
+            items = f"{self.items} training item{'s' * (self.items != 1)}"
+            return (
+                f"purged   request {shown(self.request)}, and those before it: the purge of {shown(self.purged)} "
+                f"destroyed what they left and made the experiment anew without {items}, so nothing of them can be "
+                "replayed"
+            )
         items = f"{self.items} items {'learned' if self.learned else 'forgotten'}, {self.left} left"
         sums = {"before": (self.before, self.before_found), "after": (self.after, self.after_found)}
         lost = [when for when, (_, found) in sums.items() if found is None]
@@ -76,16 +88,28 @@ class Replayed:
 
 
 def replay(experiment: Experiment) -> list[Replayed]:
-    """Replay the requests of an experiment, the oldest first; none where there were none, or its values are trained.
+    """Replay the requests of an experiment, the oldest first; purges of it stand before those that can be replayed.
 
+    None of an experiment whose values are trained, but its purges.
     raises: ArtefactDamaged, NotARoot, BadRequest where embeddings or keys are not there.
     cost: as of the `codes` and `sums` steps together.
     """
+    gone = [*purges(experiment)]
     if "sums" not in experiment.steps:
-        return []
+        return gone
     stored = Stored(experiment)
     past = state(experiment, len(stored.labels("train")))
-    return [*reversed([*_backwards(Known(stored, past.learned), past)])] if past.requests else []
+    return [*gone, *reversed([*_backwards(Known(stored, past.learned), past)])] if past.requests else gone
+
+
+def purges(experiment: Experiment) -> Iterator[Replayed]:
+    """The purges that made an experiment anew, as the log of the root has them."""
+    for one in entries(experiment.root):
+        if one.said is not None and experiment.name in purged(one.said["request"]):
+            items = one.said["request"].get("items")
+            yield Replayed(
+                request=one.folder, items=items if isinstance(items, int) else 0, purged=str(one.said["made"])
+            )
 
 
 def _backwards(known: Known, past: State) -> Iterator[Replayed]:
@@ -146,13 +170,20 @@ def _backwards(known: Known, past: State) -> Iterator[Replayed]:
 
 def as_text(experiment: Experiment, replayed: list[Replayed]) -> str:
     """For people."""
-    if not replayed:
-        return f"{shown(experiment.name)}: no request to forget exactly was made yet"
-    differ = sum(not one.same for one in replayed)
+    name, made = shown(experiment.name), [one for one in replayed if one.purged is None]
+    gone = [one.text() for one in replayed if one.purged is not None]
+    if not made:
+        return "\n".join(f"{name}: {line}" for line in gone or [_nothing(experiment)])
+    differ = sum(not one.same for one in made)
     how = "all as recorded" if not differ else f"{differ} of them DIFFER from what is recorded"
-    return "\n".join(
-        [
-            f"{shown(experiment.name)}: {len(replayed)} requests replayed from embeddings and keys, {how}",
-            *(f"  {one.text()}" for one in replayed),
-        ]
-    )
+    head = f"{name}: {len(made)} requests replayed from embeddings and keys, {how}"
+    return "\n".join([head, *(f"  {line}" for line in [*gone, *(one.text() for one in made)])])
+
+
+def _nothing(experiment: Experiment) -> str:
+    """Why nothing is replayed."""
+    made = state(experiment, len(Stored(experiment).labels("train"))).requests
+    if not made:
+        return "no request to forget exactly was made yet"
+    them = f"request{'s' * (len(made) != 1)} {', '.join(one.digest for one in made)}"
+    return f"{them} changed the linear head alone, of which nothing is replayed: the values are trained"

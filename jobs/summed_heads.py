@@ -178,8 +178,9 @@ def summed_heads(experiment: Experiment, previous: Artefact | None) -> list[Head
         heads.append(LinearHead(experiment, previous))
     if not heads:
         raise BadRequest(
-            f"{experiment.name}: its values are trained, and so is its linear head: they are no functions of sums that "
-            'items could leave or join; run a spec with [values] method = "lda", or forget classes by another method'
+            f"{experiment.name}: its values and its linear head are trained, so nothing can be taken out of them, or "
+            "added, exactly; `dkvb unlearn --method retrain` trains the values again without the items, and a spec "
+            'with [values] method = "lda", run under a name of its own, makes a head that can'
         )
     return heads
 

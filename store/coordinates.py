@@ -18,7 +18,7 @@ from zarr.errors import ZarrUserWarning
 
 from store.arrays import create, group, parts, rows_of, write
 from store.chunks import METADATA
-from store.files import read_bytes, write_atomic
+from store.files import exists, read_bytes, write_atomic
 from store.json import from_json
 from store.layout import ARRAYS, BLOCK, COORDINATES, FLAT, GROUP_FORMAT
 from store.places import Place, reported
@@ -89,9 +89,12 @@ def join_columns(data: Place, name: str) -> None:
 
 
 def rename_axes(data: Place, names: Sequence[str]) -> None:
-    """Give the axes of arrays the names of the layout where an older version named them otherwise."""
+    """Give the axes of arrays the names of the layout, where an older version named them otherwise.
+
+    names: of the arrays; those that are not there are passed over.
+    """
     for name in names:
-        if axes(data, name) != ARRAYS[name].dims:
+        if exists(data / name / METADATA) and axes(data, name) != ARRAYS[name].dims:
             path = data / name / METADATA
             about = {**from_json(read_bytes(path)), "dimension_names": list(ARRAYS[name].dims)}
             write_atomic(path, json.dumps(about, indent=2).encode())

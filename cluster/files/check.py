@@ -1,13 +1,15 @@
 """Checks of a cluster file: those that hold for all files; then those of its kind."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 
 from cluster.errors import InvalidRequest, UnreadableYaml
 from cluster.files import kubectl, kubernetes, kueue, ray_up
 from cluster.files.document import nearest, read_documents
 from cluster.files.finding import Finding, Notes
+from cluster.files.render import TEMPLATES
 from cluster.files.schemas import Schemas
 
 _SECRETS = {
@@ -26,11 +28,14 @@ _PLACEHOLDER = re.compile(r"edit-me|registry\.example\.com|\b192\.0\.2\.\d+\b", 
 """Values in the templates that the user has to replace."""
 
 
-def check(path: Path, *, schemas: Schemas | None = None, server: bool = False) -> list[Finding]:
+def check(
+    path: Path, *, schemas: Schemas | None = None, server: bool = False, more: Callable[[Notes], None] | None = None
+) -> list[Finding]:
     """The findings in a file for `ray up`, KubeRay or Kueue, by line.
 
     schemas: of Kubernetes' kinds; without any a warning says whose fields were not checked.
     server: whether the cluster of kubectl is asked to try each Kubernetes object.
+    more: a check of each Kubernetes object by its caller, before those here.
 
     raises: InvalidRequest if the file, or a schema, cannot be read, or the cluster cannot be asked.
     """
@@ -41,25 +46,33 @@ def check(path: Path, *, schemas: Schemas | None = None, server: bool = False) -
         raise InvalidRequest(f"{file}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"{file}: not UTF-8: {error}") from error
-    secrets = _secrets(file, text)
+    secrets = [*_secrets(file, text), *_as_rendered(file, text)]
     try:
         documents = read_documents(text)
     except UnreadableYaml as error:
-        return [*secrets, _broken(file, error.line, error.problem, remedy="mend it; the rest was not looked at")]
+        remedy = "mend it; the rest was not looked at"
+        return [*secrets, _in_line(file, error.line, error.problem, "readable YAML", remedy)]
     if not documents:
-        return [*secrets, _broken(file, 1, "nothing", remedy="`dkvb cluster render` makes a file to begin with")]
+        remedy = "`dkvb cluster render` makes a file to begin with"
+        return [*secrets, _in_line(file, 1, "nothing", "readable YAML", remedy)]
     notes = [Notes(file, document) for document in documents]
     on_kubernetes = [each for each in notes if _check_document(each)]
+    if more is not None:
+        for each in on_kubernetes:
+            more(each)
     unchecked = [each for each in on_kubernetes if not kubernetes.check_kind(each, schemas)]
     kueue.check_queues(on_kubernetes)
+    kubernetes.check_named(on_kubernetes)
     for each in on_kubernetes if server else ():
         kubectl.try_on_server(each)
     if unchecked and not server:
         kinds = ", ".join(dict.fromkeys(str(each.document.value["kind"]) for each in unchecked))
-        expected = f"CRDs of them in {schemas.source}" if schemas else "their CRDs"
+        expected = f"a CRD of each in {schemas.source}" if schemas else "a CRD of each"
         remedy = "field names and types were not checked: give --crds PATH, --kubectl or --server (docs/cluster.md)"
-        unchecked[0].warning(("kind",), f"{kinds} without a schema", expected=expected, remedy=remedy)
-    return sorted([*secrets, *(finding for each in notes for finding in each)], key=lambda finding: finding.line)
+        unchecked[0].warning(("kind",), f"no schema for {kinds}", expected=expected, remedy=remedy)
+    found = sorted([*secrets, *(finding for each in notes for finding in each)], key=lambda finding: finding.line)
+    once = {(each.line, each.where.rpartition(".")[2], each.found, each.expected): each for each in reversed(found)}
+    return [*once.values()][::-1]  # what aliases repeat is one mistake
 
 
 def _check_document(notes: Notes) -> bool:
@@ -89,27 +102,44 @@ def _check_placeholders(notes: Notes) -> None:
             notes.warning(keys, left[0], expected="a value of yours", remedy="edit this line")
 
 
-def _secrets(file: str, text: str) -> list[Finding]:
+def _as_rendered(file: str, text: str) -> list[Finding]:
+    """Lines marked EDIT whose value is the template's own; a placeholder is told of by its own check."""
+    ours = {value for each in TEMPLATES.glob("*.yaml") for _, value in _to_edit(each.read_text(encoding="utf-8"))}
+    remedy = "edit this line; where it is right as it is, remove EDIT from its comment"
     return [
-        Finding(
-            file=file,
-            line=number,
-            severity="error",
-            where="the file",
-            found=f"what looks like {kind} (not shown)",
-            expected="no secret in a file that is shared and kept in git",
-            remedy="remove it and replace it (this value is exposed); pass the new one by file mount, Secret or role",
-        )
+        _in_line(file, number, f"{value}, as rendered", "a value of yours", remedy, severity="warning")
+        for number, value in _to_edit(text)
+        if value in ours
+    ]
+
+
+def _to_edit(text: str) -> Iterator[tuple[int, str]]:
+    """Lines with a value of their own that EDIT marks, in their comment or in one above: number, and no comment."""
+    marked = False
+    for number, line in enumerate(text.splitlines(), start=1):
+        value, _, comment = line.partition("#")
+        marked = marked or "EDIT:" in comment
+        if marked and re.search(r": +[^\s>|]", value) and not _PLACEHOLDER.search(value):
+            yield number, value.strip()
+        marked = marked and not value.strip()
+
+
+def _secrets(file: str, text: str) -> list[Finding]:
+    expected = "no secret in a file that is shared and kept in git"
+    remedy = "remove it and replace it (this value is exposed); pass the new one by file mount, Secret or role"
+    return [
+        _in_line(file, number, f"what looks like {kind} (not shown)", expected, remedy)
         for number, line in enumerate(text.splitlines(), start=1)
         for kind in [next((kind for kind, pattern in _SECRETS.items() if pattern.search(line)), None)]
         if kind
     ]
 
 
-def _broken(file: str, line: int, found: str, *, remedy: str) -> Finding:
-    return Finding(
-        file=file, line=line, severity="error", where="the file", found=found, expected="readable YAML", remedy=remedy
-    )
+def _in_line(
+    file: str, line: int, found: str, expected: str, remedy: str, *, severity: Literal["error", "warning"] = "error"
+) -> Finding:
+    where = "the file"
+    return Finding(file=file, line=line, severity=severity, where=where, found=found, expected=expected, remedy=remedy)
 
 
 def summary(findings: Iterable[Finding]) -> str:

@@ -46,7 +46,7 @@ def try_on_server(notes: Notes) -> None:
     for line in done.stderr.splitlines():
         if line.startswith("Warning: "):
             text = f"none: {line.removeprefix('Warning: ')}"
-            notes.warning((), "a warning of the cluster", expected=text, remedy="see to it")
+            notes.warning((), "a warning of the cluster", expected=text, remedy="look into it")
 
 
 def _refused(text: str) -> Iterator[tuple[Keys, str]]:

@@ -1,7 +1,7 @@
 """Checks of Kubernetes objects: by their schemas where these are known; then by rules of our own, for KubeRay's."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cluster.files.container_image import check_image
@@ -17,7 +17,7 @@ RAY_CLUSTER: dict[str, Keys] = {
     "RayCronJob": ("spec", "jobTemplate", "rayClusterSpec"),
 }
 """Where each kind of KubeRay describes its Ray cluster."""
-_JOB: dict[str, Keys] = {"RayJob": ("spec",), "RayCronJob": ("spec", "jobTemplate")}
+JOB: dict[str, Keys] = {"RayJob": ("spec",), "RayCronJob": ("spec", "jobTemplate")}
 _LONGEST = {"RayJob": 47, "RayCluster": 53, "RayService": 47, "RayCronJob": 36}
 """Characters in a name, to which KubeRay adds more for pods and services."""
 VERSIONS = {kind: ["ray.io/v1"] for kind in RAY_CLUSTER} | {
@@ -27,6 +27,34 @@ VERSIONS = {kind: ["ray.io/v1"] for kind in RAY_CLUSTER} | {
 """Kinds that a file for KubeRay may have, and where no CRD says otherwise their apiVersions, newest first."""
 _SECRET_NAME = re.compile(r"RAY_AUTH_TOKEN|\w*(SECRET|PASSWORD|ACCESS_KEY|API_KEY)\w*|HF_TOKEN")
 _MODES = ("K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode")
+_RESOURCES = ("cpu", "memory", "ephemeral-storage", "nvidia.com/gpu", "amd.com/gpu", "google.com/tpu")
+"""Resources that pods request; there are others, but none of nearly the same name."""
+_NAMES = {"serviceAccountName": "ServiceAccount", "claimName": "PersistentVolumeClaim"}
+_NAMES |= dict.fromkeys(("secretName", "secretKeyRef", "secretRef", "imagePullSecrets"), "Secret")
+_NAMES |= dict.fromkeys(("configMapKeyRef", "configMapRef", "configMap"), "ConfigMap")
+"""Fields that name another object, themselves or by their `name`."""
+
+
+def check_resource(notes: Notes, keys: Keys, resource: object) -> None:
+    """Note a misspelt resource."""
+    if resource not in _RESOURCES and (near := nearest(resource, _RESOURCES, cutoff=0.85)):
+        notes.error(keys, resource, expected=f"`{near}`", remedy="correct it, wherever it is named")
+
+
+def check_named(all_notes: Sequence[Notes]) -> None:
+    """Note, once, what the objects of a file name and none of them is."""
+    made = {(word(each.document.value, "kind"), word(each.document.value, "metadata", "name")) for each in all_notes}
+    named: dict[tuple[str, str], tuple[Notes, Keys]] = {}
+    for each in all_notes:
+        for keys, text in each.document.texts:
+            field = next((key for key in reversed(keys) if isinstance(key, str) and key != "name"), "")
+            if text and (kind := _NAMES.get(field)) and (kind, text) not in made:
+                named.setdefault((kind, text), (each, keys))
+    if named:
+        first, keys = next(iter(named.values()))
+        remedy = "make what is missing (`kubectl get` shows what is there)"
+        expected = f"these to exist in the namespace: {', '.join(map(' '.join, named))}"
+        first.warning(keys, "names of other objects", expected=expected, remedy=remedy)
 
 
 def check_kind(notes: Notes, schemas: Schemas | None) -> bool:
@@ -74,8 +102,8 @@ def _check_ray(notes: Notes, kind: str) -> None:
         expected = f"lowercase letters, digits and hyphens, at most {_LONGEST[kind] - added}"
         notes.error(("metadata", key), name or prefix, expected=expected, remedy="rename it")
     cluster = RAY_CLUSTER[kind]
-    if kind in _JOB:
-        _check_job(notes, _JOB[kind])
+    if kind in JOB:
+        _check_job(notes, JOB[kind])
     if mapping(value, *cluster):
         _check_cluster(notes, cluster)
     elif not at(value, *cluster[:-1], "clusterSelector"):
@@ -120,6 +148,9 @@ def _check_container(notes: Notes, keys: Keys, container: dict[str, Any], *, ray
     image = container.get("image")
     check_image(notes, (*keys, "image"), image, ray=ray or ray_of(str(image)))  # the Ray on this machine has no say
     given = mapping(container, "resources", "requests") | mapping(container, "resources", "limits")
+    for kind in ("requests", "limits"):
+        for name in mapping(container, "resources", kind):
+            check_resource(notes, (*keys, "resources", kind, str(name)), name)
     for name in [name for name in ("cpu", "memory") if name not in given]:
         remedy = "add it: Kubernetes and Kueue place pods, and Ray sizes itself, by it"
         notes.warning((*keys, "resources"), f"no {name}", expected=f"a request for {name}", remedy=remedy)

@@ -4,9 +4,9 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
-from cluster.files.document import Keys, at, mapping, sequence, whole, word
+from cluster.files.document import Keys, at, mapping, nearest, sequence, whole, word
 from cluster.files.finding import Notes
-from cluster.files.kubernetes import RAY_CLUSTER, containers
+from cluster.files.kubernetes import RAY_CLUSTER, check_resource, containers
 
 _QUEUE = "kueue.x-k8s.io/queue-name"
 _ELASTIC = "kueue.x-k8s.io/elastic-job"
@@ -53,11 +53,11 @@ def requested(run: Notes) -> dict[str, float]:
     for keys, count in pods:
         for _, container in containers(value, keys):
             given = mapping(container, "resources", "limits") | mapping(container, "resources", "requests")
-            for name, amount in given.items():
-                total[name] += (quantity(amount) or 0) * count
+            for name, each in given.items():
+                total[name] += (quantity(each) or 0) * count
     if at(value, "kind") == "RayJob" and at(value, "spec", "submissionMode") in (None, "K8sJobMode"):
-        for name, amount in _SUBMITTER.items():
-            total[name] += amount
+        for name, own in _SUBMITTER.items():
+            total[name] += own
     return total
 
 
@@ -104,15 +104,15 @@ def _check_quota(run: Notes, queue: Notes) -> None:
         for flavor in sequence(group, "flavors"):
             for resource in sequence(flavor, "resources"):
                 quotas[word(resource, "name")].append(quantity(at(resource, "nominalQuota")) or 0)
-    for name, amount in requested(run).items():
+    for name, asked in requested(run).items():
         most = max(quotas.get(name, [0]))
-        if name not in quotas:
-            remedy = "add it to coveredResources and to a flavor: the run would wait for ever"
+        if name not in quotas and not nearest(name, quotas, cutoff=0.85):
+            remedy = "add it to coveredResources and to a flavor: the run would wait forever"
             queue.error(keys, f"no quota for {name}", expected=f"{name}, which {_name(run)} requests", remedy=remedy)
-        elif amount > most and not spec.get("cohortName") and not spec.get("cohort"):
-            expected = f"at least {_amount(amount)}, which {_name(run)} requests"
-            remedy = "raise it, or ask for less: the run would wait for ever"
-            queue.error(keys, f"a quota of {_amount(most)} for {name}", expected=expected, remedy=remedy)
+        elif asked > most and not spec.get("cohortName") and not spec.get("cohort"):
+            expected = f"at least {amount(asked)}, which {_name(run)} requests"
+            remedy = "raise it, or ask for less: the run would wait forever"
+            queue.error(keys, f"a quota of {amount(most)} for {name}", expected=expected, remedy=remedy)
 
 
 def _check_cluster_queue(queue: Notes, flavors: set[str]) -> None:
@@ -122,6 +122,8 @@ def _check_cluster_queue(queue: Notes, flavors: set[str]) -> None:
         queue.warning(("spec", "resourceGroups"), None, expected="quotas", remedy=remedy)
     for number, group in enumerate(groups):
         covered = list(map(str, sequence(group, "coveredResources")))
+        for place, name in enumerate(covered):
+            check_resource(queue, ("spec", "resourceGroups", number, "coveredResources", place), name)
         for index, flavor in enumerate(sequence(group, "flavors")):
             keys: Keys = ("spec", "resourceGroups", number, "flavors", index)
             names = [word(each, "name") for each in sequence(flavor, "resources")]
@@ -134,7 +136,8 @@ def _check_cluster_queue(queue: Notes, flavors: set[str]) -> None:
                 queue.error((*keys, "name"), at(flavor, "name"), expected=expected, remedy=remedy)
 
 
-def _amount(number: float) -> str:
+def amount(number: float) -> str:
+    """A quantity for people."""
     return f"{number / 1024**3:.1f}Gi" if number >= 1024**2 else f"{number:g}"
 
 

@@ -15,6 +15,11 @@ PROVIDERS = ("aws", "gcp", "local", "azure", "vsphere", "aliyun", "spark", "exte
 """Ray's providers with which `ray up` starts something."""
 _NEEDED = {"aws": ("region",), "gcp": ("region", "availability_zone", "project_id")}
 _MACHINE = {"aws": "InstanceType", "gcp": "machineType"}
+_SETTINGS = {
+    "aws": ("ImageId", "IamInstanceProfile", "MetadataOptions", "InstanceMarketOptions", "BlockDeviceMappings"),
+    "gcp": ("disks", "metadata", "serviceAccounts", "scheduling"),
+}
+"""Keys of node_config in the templates. A cloud takes others too, but none of nearly the same name."""
 _START = re.compile(r"\bray\s+start\b")
 _AUTH_MODE = re.compile(r"RAY_AUTH_MODE=[\"']?(\w+)")
 _HEAD = "keep work off the head: what fills its memory ends the whole cluster"
@@ -65,8 +70,8 @@ def _check_provider(notes: Notes, provider: str) -> None:
     if provider in ("aws", "gcp", "local") and not at(config, "auth", "ssh_user"):
         notes.error(("auth", "ssh_user"), None, expected="the user on the machines", remedy="add it, as ubuntu")
     if provider != "local" and "idle_timeout_minutes" not in config:
-        remedy = "say it (Ray takes 5): idle GPUs cost money"
-        notes.warning(("idle_timeout_minutes",), None, expected="minutes", remedy=remedy)
+        remedy = "set it (Ray's default is 5): idle GPUs cost money"
+        notes.warning(("idle_timeout_minutes",), None, expected="a number of minutes", remedy=remedy)
 
 
 def _check_machines(notes: Notes) -> None:
@@ -113,7 +118,8 @@ def _check_node_types(notes: Notes, provider: str) -> None:
         expected = "a worker type and max_workers of 1 or more"
         notes.error(keys, "no workers", expected=expected, remedy="add them: the head does no work")
     if "max_workers" not in config:
-        notes.warning(("max_workers",), None, expected="a number", remedy="say it (Ray takes 2): it bounds the cost")
+        remedy = "set it (Ray's default is 2): it bounds the cost"
+        notes.warning(("max_workers",), None, expected="a number", remedy=remedy)
     for name in types:
         _check_node_type(notes, ("available_node_types", str(name)), provider)
     _check_head(notes, ("available_node_types", head))
@@ -126,11 +132,17 @@ def _check_node_type(notes: Notes, keys: Keys, provider: str) -> None:
         expected = f"at most max_workers, {most}"
         notes.error((*keys, "min_workers"), least, expected=expected, remedy="lower it, or raise max_workers")
     settings = mapping(node_type, "node_config")
-    if machine and not settings.get(machine):
-        written = next((str(key) for key in settings if str(key).lower() == machine.lower()), None)
-        remedy, found = ("rename it", "an unknown key") if written else ("add it", None)
-        expected = f"`{machine}`" if written else "a machine type"
-        notes.error((*keys, "node_config", written or machine), found, expected=expected, remedy=remedy)
+    known = [machine, *_SETTINGS[provider]] if machine else []
+    misspelt = {near: str(key) for key in settings if key not in known and (near := nearest(key, known, cutoff=0.85))}
+    for near, key in misspelt.items():
+        if near not in settings:
+            notes.error((*keys, "node_config", key), "an unknown key", expected=f"`{near}`", remedy="rename it")
+    if machine and not settings.get(machine) and machine not in misspelt:
+        notes.error((*keys, "node_config", machine), None, expected="a machine type", remedy="add it")
+    if provider == "aws" and not {"IamInstanceProfile", "LaunchTemplate"} & {*settings, *misspelt}:
+        remedy = "add it: Ray makes a profile that may do anything in EC2 and S3, for whoever has the token"
+        expected = "one that may do what nodes need, as {Name: dkvb-worker}"
+        notes.warning((*keys, "node_config", "IamInstanceProfile"), None, expected=expected, remedy=remedy)
     terminates = any(at(each, "onHostMaintenance") == "TERMINATE" for each in sequence(settings, "scheduling"))
     if provider == "gcp" and at(node_type, "resources", "GPU") and not terminates:
         notes.error(

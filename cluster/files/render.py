@@ -8,7 +8,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from string import Template
 from typing import Any
 
@@ -17,7 +17,7 @@ from cluster.files.document import Keys
 from cluster.installed import require_ray
 from cluster.private import validate
 
-_TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent / "templates"
 PROVIDERS = ("aws", "gcp", "local", "kuberay", "kueue")
 """What can be rendered: one template each."""
 ON_KUBERNETES = ("kuberay", "kueue")
@@ -28,10 +28,15 @@ DKVB_IMAGE = "registry.example.com/dkvb:0.1.0-ray{ray}"
 _IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:-]*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|@sha256:[0-9a-f]{64})")
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 _MOST_WORKERS = {"local": 200}
+_SPEC_COMMENT = """
+  # EDIT: the path of the spec, as the head's pod has it: in the image, or mounted from a ConfigMap."""
+_SPEC = re.compile(r"[A-Za-z0-9._/-]+")
 _HEAD_AND_SUBMITTER = (3, 9)
 _WORKER_CPUS = 3 + 7
 """CPUs and GiB that the Kueue template asks for: 2 and 8 for the head, a half and 0.2 for KubeRay's submitter; and for
 two workers, one with a GPU and one without."""
+RAY_DISK = 10
+"""GiB of a pod's disk for what Ray spills there, for logs and for code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +56,17 @@ def installed_ray() -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PodMemory:
-    """GiB of a worker's pod on Kubernetes."""
+class Run:
+    """The run that a file for Kubernetes is for, and the GiB of a worker's pod: with a GPU, without, of disk.
 
-    gpu: int = 12
-    """Of one with a GPU."""
-    cpu: int = 24
-    """Of one without."""
+    The largest shipped spec, at ImageNet-1k size, has temporary files of 8 GiB.
+    """
+
+    spec: str = "cifar10"
+    """As the pods have it: the name of a shipped one, or a path."""
+    gpu_memory: int = 12
+    cpu_memory: int = 24
+    disk: int = RAY_DISK + 10
 
 
 def render(
@@ -66,7 +75,7 @@ def render(
     name: str = "dkvb",
     max_workers: int | None = None,
     image: str | None = None,
-    memory: PodMemory | None = None,
+    run: Run | None = None,
 ) -> str:
     """The text of a cluster file.
 
@@ -75,16 +84,16 @@ def render(
     max_workers: the most workers, 4 unless given (on Kubernetes of each kind, with a GPU and without); for `local` the
         number of machines to fill in, 2 unless given.
     image: the container image, with a tag or a digest; Ray's own for GPUs with the installed version unless given.
-    memory: of pods; machines that `ray up` starts have what their type has.
+    run: on Kubernetes; for `ray up` runs are submitted, and machines have what their type has.
 
     raises: InvalidRequest for a value that makes no sense.
     """
     if provider not in PROVIDERS:
         raise InvalidRequest(f"render: provider is {provider!r}, expected one of {', '.join(PROVIDERS)}")
     workers = max_workers if max_workers is not None else 2 if provider == "local" else 4
-    _check_values(name, workers, image, most=_MOST_WORKERS.get(provider, 1000))
-    template = Template((_TEMPLATES / f"{provider}.yaml").read_text(encoding="utf-8"))
-    memory = memory or PodMemory()
+    run = run or Run()
+    _check_values(name, workers, image, run.spec, most=_MOST_WORKERS.get(provider, 1000))
+    template = Template((TEMPLATES / f"{provider}.yaml").read_text(encoding="utf-8"))
     given = image or (DKVB_IMAGE if provider in ON_KUBERNETES else GPU_IMAGE).format(ray=installed_ray())
     ray = ray_of(given) or installed_ray()
     return template.substitute(
@@ -96,13 +105,19 @@ def render(
         dependencies=_dependencies(ray),
         worker_ips="\n".join(f"    - 192.0.2.{11 + index}" for index in range(workers)),
         quota_cpu=_HEAD_AND_SUBMITTER[0] + workers * _WORKER_CPUS,
-        quota_memory=_HEAD_AND_SUBMITTER[1] + workers * (memory.gpu + memory.cpu),
-        gpu_memory=memory.gpu,
-        cpu_memory=memory.cpu,
+        quota_memory=_HEAD_AND_SUBMITTER[1] + workers * (run.gpu_memory + run.cpu_memory),
+        quota_disk=RAY_DISK + 2 * workers * run.disk,
+        spec=run.spec,
+        spec_name=PurePosixPath(run.spec).stem,
+        spec_comment=_SPEC_COMMENT if "/" in run.spec else "",
+        gpu_memory=run.gpu_memory,
+        cpu_memory=run.cpu_memory,
+        head_disk=RAY_DISK,
+        disk=run.disk,
     )
 
 
-def _check_values(name: str, workers: int, image: str | None, *, most: int) -> None:
+def _check_values(name: str, workers: int, image: str | None, spec: str, *, most: int) -> None:
     """Check that each value can be put anywhere in YAML as it is.
 
     raises: InvalidRequest.
@@ -111,6 +126,10 @@ def _check_values(name: str, workers: int, image: str | None, *, most: int) -> N
         raise InvalidRequest(
             f"render: name is {name!r}, expected 1 to 40 lowercase letters, digits and hyphens, a letter first and no "
             "hyphen last"
+        )
+    if not _SPEC.fullmatch(spec):
+        raise InvalidRequest(
+            f"render: spec is {spec!r}, expected ASCII letters, digits, dots, hyphens and underscores: a shell reads it"
         )
     if not 1 <= workers <= most:
         raise InvalidRequest(f"render: max_workers is {workers}, expected 1 to {most}")
@@ -128,7 +147,7 @@ def _check_values(name: str, workers: int, image: str | None, *, most: int) -> N
 
 def dependencies() -> list[str]:
     """The requirements of dkvb except Ray, which is in the image."""
-    return (_TEMPLATES / "requirements.txt").read_text(encoding="utf-8").split()
+    return (TEMPLATES / "requirements.txt").read_text(encoding="utf-8").split()
 
 
 def _dependencies(ray: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.cli.options import JSON, SET
-from jobs.cli.output import write_new
+from jobs.cli.output import say_written, write_new
 from jobs.errors import BadRequest, BadSpec, nearest
 from jobs.printable import say
 from store.addresses import written_out
@@ -162,7 +162,7 @@ def init(images: str, *, output: Path | None, changes: tuple[str, ...], as_json:
     write_new(output, text)
     if output is not None:
         words = ("dkvb", "run", str(output), "--images", begun.location, "--root", str(default_root(begun)))
-        say(f"{output}: written. Next:\n  {shlex.join(words)}")
+        say_written(output, shlex.join(words))
 
 
 @click.command(name="spec", short_help="Print a shipped spec, or list them.")
@@ -184,6 +184,8 @@ def show_spec(name: str | None, *, output: Path | None, as_json: bool) -> None:
             import tomllib
 
             say(json.dumps(tomllib.loads(text), indent=2))
+        elif output is not None:
+            say_written(output, f"dkvb plan {shlex.quote(str(output))}")
         return
     rows = about_shipped()
     if as_json:

@@ -1,6 +1,7 @@
 """`dkvb cluster`: files for `ray up` and KubeRay, rendered and checked."""
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from jobs.errors import BadRequest
 from jobs.printable import say
 
 if TYPE_CHECKING:
-    from cluster.files.render import PodMemory
+    from cluster.files.render import Run
 
 
 @click.group(short_help="Make and check cluster files, for `ray up` and KubeRay.")
@@ -42,7 +43,11 @@ def cluster() -> None:
 )
 @click.option("--image", help="Container image with its tag.  [default: Ray's for GPUs, with your version of Ray]")
 @click.option(
-    "--for", "spec", metavar="SPEC", shell_complete=specs, help="On Kubernetes: pods with the memory that a spec needs."
+    "--for",
+    "spec",
+    metavar="SPEC",
+    shell_complete=specs,
+    help="On Kubernetes: the spec that is run, in pods with the memory and disk that it needs.  [default: cifar10]",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A new file; standard output unless given.")
 @JSON
@@ -63,9 +68,9 @@ def render(
     from cluster.files.render import render
 
     with _as_usage():
-        memory = _pods_for(spec, provider) if spec is not None else None
-        text = render(provider, name=name, max_workers=max_workers, image=image, memory=memory)
-    show_new(output, text, as_json=as_json)
+        run = _run_of(spec, provider) if spec is not None else None
+        text = render(provider, name=name, max_workers=max_workers, image=image, run=run)
+    show_new(output, text, as_json=as_json, following=f"dkvb cluster check {shlex.quote(str(output))}")
 
 
 @cluster.command()
@@ -92,12 +97,15 @@ def check(files: tuple[Path, ...], *, crds: Path | None, kubectl: bool, server: 
     from cluster.files.check import check, summary
     from cluster.files.kubectl import ask_schemas
     from cluster.files.schemas import read_schemas
+    from jobs.cli.entrypoint import check_entrypoint
 
     if crds and kubectl:
         raise BadRequest("cluster check: --crds and --kubectl are two sources of the same; give one of them")
     with _as_usage():
         schemas = read_schemas(crds) if crds else ask_schemas() if kubectl else None
-        findings = [finding for file in files for finding in check(file, schemas=schemas, server=server)]
+        findings = [
+            finding for file in files for finding in check(file, schemas=schemas, server=server, more=check_entrypoint)
+        ]
     if as_json:
         say(json.dumps([finding.row() for finding in findings], indent=2))
     else:
@@ -105,10 +113,12 @@ def check(files: tuple[Path, ...], *, crds: Path | None, kubectl: bool, server: 
     sys.exit(any(finding.severity == "error" for finding in findings))
 
 
-def _pods_for(spec: str, provider: str) -> "PodMemory":
-    """The memory of pods in which the steps of a spec have room; raises: BadRequest, BadSpec."""
-    from cluster.files.render import ON_KUBERNETES, PodMemory
+def _run_of(spec: str, provider: str) -> "Run":
+    """The run of a spec, in pods in which its steps have room; raises: BadRequest, BadSpec."""
+    from cluster.files.render import ON_KUBERNETES, Run
+    from jobs.cli.entrypoint import needs_of
     from jobs.plan.cost import pod_memory
+    from jobs.spec.library import shipped
     from jobs.spec.reading import load_specs
 
     if provider not in ON_KUBERNETES:
@@ -116,8 +126,11 @@ def _pods_for(spec: str, provider: str) -> "PodMemory":
             f"--for: found --provider {provider}, expected {' or '.join(ON_KUBERNETES)}: machines for `ray up` have "
             "the memory of their type; `dkvb plan` prints what the steps need"
         )
-    gpu, cpu = pod_memory(load_specs(spec))
-    return PodMemory(gpu=gpu, cpu=cpu)
+    specs = load_specs(spec)
+    gpu, cpu = pod_memory(specs)
+    disk = max(need.gib for need in needs_of(specs) if need.resource == "ephemeral-storage")
+    named = spec if spec in shipped() else f"/edit-me/{Path(spec).name}"  # a file lies elsewhere in the pods
+    return Run(spec=named, gpu_memory=gpu, cpu_memory=cpu, disk=disk)
 
 
 @contextmanager

@@ -4,13 +4,20 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from jobs.cli.options import EXPERIMENT, JSON, ROOT, place
 from jobs.cli.telling import tell_error
+from jobs.errors import BadRequest
 from jobs.printable import say, shown
 from store.places import Place
+
+if TYPE_CHECKING:
+    from jobs.certificate import Finding
+
+KEEP = "keep a copy of all of it before anything else is done: it may be evidence; "
 
 
 @click.command(short_help="Check a certificate and every file it names.")
@@ -25,29 +32,57 @@ from store.places import Place
 )
 @JSON
 def verify(file: Place, root: Place | None, *, key_file: Path | None, as_json: bool) -> None:
-    """Check a certificate: its signature and every file it names.
+    """Check a certificate: its signature, its entry in the log of the root, and every file it names.
 
     ROOT is where these files lie, if not where the certificate lies. PUB is an Ed25519 public key (PEM).
-    FILE may be a folder that `dkvb export` wrote: then each of its files is checked too.
+    FILE may be a folder that `dkvb export` wrote, or the certificate in one: then what lies in that folder is checked.
+    Files that a later request destroyed are said to be; with --key only if it signed that.
 
     Example: dkvb verify roots/cifar10/unlearned/3fa2c61b7d90e5a4/certificate.json --key auditor.pub
     """
-    if isinstance(file, Path) and file.is_dir():
-        from jobs.models.export import verify_exported
-
-        if root is not None:
-            raise click.UsageError("ROOT: an exported folder is checked by itself; leave it out.")
-        findings = verify_exported(file, key_file)
-    else:
-        from jobs.certificate import verify as check
-
-        findings = check(file, root, key_file)
+    findings, note = _checked(file, root, key_file)
     if as_json:
         say(json.dumps([asdict(finding) for finding in findings], indent=2))
     for finding in () if as_json else findings:
-        say(f"{'holds' if finding.holds else 'FAILS':<6} {shown(finding.what)}: {finding.says}")
-    if not all(finding.holds for finding in findings):
+        say(finding.text())
+    failed = any(finding.holds is False for finding in findings)
+    if not as_json:
+        say(f"{KEEP * failed}{note}", err=True)
+    if failed:
         sys.exit(1)
+
+
+def _checked(file: Place, root: Place | None, key_file: Path | None) -> tuple[list["Finding"], str]:
+    """What checking an exported folder, or a certificate on a root, shows; and what was not looked at."""
+    from jobs.verification import root_of
+    from jobs.verification import verify as check
+    from store.artefacts import CERTIFICATE, ROOT_FILE, open_root
+    from store.files import exists
+
+    is_folder = isinstance(file, Path) and file.is_dir()
+    if is_folder and exists(file / ROOT_FILE):
+        raise BadRequest(f"{file}: is a root; `dkvb status {file} --verify` reads all of it, `dkvb log {file}` its log")
+    folder = file if is_folder else file.parent
+    own = root_of(folder / CERTIFICATE)
+    beside = is_folder or (root is None and file.name == CERTIFICATE)
+    if beside and isinstance(folder, Path) and (own is None or not exists(own / ROOT_FILE)):
+        from dkvb.pretrained import CONFIG
+
+        if is_folder or (folder / CONFIG).is_file():
+            from jobs.models.export import verify_exported
+
+            if root is not None:
+                raise click.UsageError("ROOT: an exported folder is checked by itself; leave it out.")
+            return verify_exported(folder, key_file), "not looked at: the root that the model was made on"
+    file = folder / CERTIFICATE if is_folder else file
+    if root is not None:
+        open_root(root, create=False)
+    findings = check(file, root, key_file)
+    own = root_of(file) if root is None else root
+    return findings, (
+        f"not looked at: what the certificate does not name; `dkvb log {own}` checks all requests, "
+        f"`dkvb status {own} --verify` every file"
+    )
 
 
 @click.command(short_help="List the requests made on a root; was any changed or removed?")
@@ -67,23 +102,26 @@ def log(root: Place, *, replays: bool, experiment: str | None, as_json: bool) ->
 
     Example: dkvb log roots/cifar10
 
+    Those of one experiment: dkvb log roots/cifar10 --experiment cifar10
+
     Do exact requests give the same sums again? dkvb log roots/cifar10 --replay
     """
     if replays:
         _replay(root, experiment, as_json=as_json)
         return
-    if experiment is not None:
-        raise click.UsageError("--experiment: only with --replay; leave it out.")
-    from jobs.evidence import faults
+    from jobs.evidence import entries, faults, of_experiment
     from jobs.evidence import log as read
+    from jobs.results.experiment import find
     from store.artefacts import open_root
 
     wrong = faults(open_root(root, create=False))
-    rows = read(root)
+    asked = None if experiment is None else find(root, experiment)
+    rows = read(root, None if asked is None else of_experiment(entries(root), asked))
     if as_json:
         say(json.dumps(rows, indent=2))
     elif not rows:
-        say(f"{root}: no request to forget or to learn anything was made yet")
+        of = "" if asked is None else f" of {shown(asked.name)}"
+        say(f"{root}: no request to forget or to learn anything was made{of} yet")
     for row in () if as_json else rows:
         who = f"{shown(row['by'] or '-')} {shown(row['ticket'] or '-')}"
         names = ", ".join(map(shown, row["classes"]))
@@ -92,6 +130,11 @@ def log(root: Place, *, replays: bool, experiment: str | None, as_json: bool) ->
         what = names or ("no more" if row["items"] == 0 else "items")
         commit = ", what was before destroyed" if row["commit"] else ""
         say(f"{row['made']}  {who}  {how}  {what}{commit}  {row['unlearned']}  {signed}")
+    if not as_json:
+        say(
+            f"{KEEP * bool(wrong)}not looked at: models and masks; `dkvb status {root} --verify` reads every file",
+            err=True,
+        )
     if wrong:
         tell_error(("; " if as_json else "\ndkvb: ").join(wrong.values()), kind="Changed", code=1)
         sys.exit(1)
@@ -108,5 +151,5 @@ def _replay(root: Place, name: str | None, *, as_json: bool) -> None:
         say(json.dumps({one.name: [request.to_json() for request in made] for one, made in replayed}, indent=2))
     for one, made in () if as_json else replayed:
         say(as_text(one, made))
-    if not all(request.same for _, made in replayed for request in made):
+    if any(request.same is False for _, made in replayed for request in made):
         sys.exit(1)

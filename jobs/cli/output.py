@@ -53,12 +53,22 @@ def write(path: Path, data: bytes) -> None:
         raise BadRequest(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def show_new(path: Path | None, text: str, *, as_json: bool) -> None:
-    """Print a text, or write it to a new file; as_json: print where it is, and what."""
+def show_new(path: Path | None, text: str, *, as_json: bool, following: str = "") -> None:
+    """Print a text, or write it to a new file and say so, with the command that comes next.
+
+    as_json: print where it is, and what.
+    """
     if path is not None or not as_json:
         write_new(path, text)
+    if path is not None and not as_json:
+        say_written(path, following)
     if as_json:
         say(json.dumps({"file": None if path is None else str(path), "text": text}, indent=2))
+
+
+def say_written(path: Path, following: str) -> None:
+    """Say that a file was written, and what comes next."""
+    say(f"{path}: written. Next:\n  {following}")
 
 
 def write_new(path: Path | None, text: str) -> None:

@@ -66,7 +66,11 @@ class Purging:
             return
         if not self.as_json:
             say(text(done))
-        purged = purge(done)
+        try:
+            purged = purge(done)
+        except KeyboardInterrupt:
+            say("the request itself counts, and stands in the log; the same command finishes its purge", err=True)
+            raise
         say(json.dumps({**done.to_json(), "purged": purged.to_json()}, indent=2) if self.as_json else purged.text())
 
 

@@ -1,6 +1,7 @@
 """Commands of the queue: submit, and `dkvb jobs`."""
 
 import json
+import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -60,7 +61,12 @@ def _say_row(queue: Place, job: str) -> None:
 @SPEC
 @click.option("--root", type=place, required=True, help="Folder or s3:// address of all artefacts, as workers see it.")
 @click.option("--images", metavar="DIR", help="Where the images lie, as workers see it.")
-@click.option("--address", metavar="A", required=True, help="Job server: http://host:8265, or auto for this machine's.")
+@click.option(
+    "--address",
+    metavar="A",
+    required=True,
+    help="Job server: http://host:PORT; auto: the one at 127.0.0.1:8265 (or RAY_API_SERVER_ADDRESS).",
+)
 @click.option("--queue", type=place, envvar="DKVB_QUEUE", help="Default: dkvb-queue beside the root; or DKVB_QUEUE.")
 @click.option("--priority", type=int, default=0, show_default=True, help="Higher goes first.")
 @click.option("--name", help="Name of the job.  [default: the spec's]")
@@ -337,4 +343,6 @@ def service(
         raise BadRequest("jobs service: --image and --secret are for a cronjob; a unit runs the dkvb that is installed")
     asked = Service(queue=queue, max_running=max_running, every=every or (10 if kind == "systemd" else 60), name=name)
     text = unit(asked, _note) if kind == "systemd" else cronjob(asked, image=image, secret=secret, tell=_note)
-    show_new(output, text, as_json=as_json)
+    install = "install it, as the lines at its top say"
+    following = install if kind == "systemd" else f"dkvb cluster check {shlex.quote(str(output))}"
+    show_new(output, text, as_json=as_json, following=following)

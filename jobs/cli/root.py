@@ -271,8 +271,8 @@ class _OfTheRule(click.Option):
     "--purge",
     "purges",
     is_flag=True,
-    help="Make all that was made of the items anew without them, and destroy what was before, masks too "
-    "(masks; exact with --commit).",
+    help="Make all that was made of the items anew without them, and destroy what was before, masks too; with masks, "
+    "or with exact and --commit.",
 )
 @WORKERS
 @SERIAL
@@ -325,7 +325,8 @@ def unlearn(
         masks_only = {"--budget": budget, "--share": share, "--rank": rank, "--seed": seed, "--mask-only": mask_only}
         _refuse([*(name for name, given in masks_only.items() if given), *["--scope"] * (scope != "global")], "masks")
         if method == "retrain":
-            _refuse([*["--commit"] * commit, *["--purge"] * purges], "--method exact")
+            _refuse(["--commit"] * commit, "--method exact")
+            _refuse(["--purge"] * purges, "masks, or with --method exact and --commit")
         if purges and not commit:
             raise click.UsageError("--purge: destroys what was before, so it needs --commit.")
     else:

@@ -13,7 +13,8 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from dkvb.errors import BadCheckpoint, OnnxDiffers
+from dkvb.checkpoint import read_header
+from dkvb.errors import BadCheckpoint, ModelMissing, OnnxDiffers
 from dkvb.onnx import Compared, compare, libraries, write_onnx
 from dkvb.pretrained import (
     BACKBONE,
@@ -33,15 +34,16 @@ from dkvb.pretrained import (
 )
 from dkvb.recorded import backbone_of
 from dkvb.weights import CHECKPOINT_SUFFIXES
-from jobs.certificate import Finding, read, signature_finding
+from jobs.certificate import CertificateChanged, Finding, read, signature_finding
 from jobs.errors import BadRequest
+from jobs.evidence import UNLEARNED
 from jobs.models.card import Evidence, card
 from jobs.models.chosen import HEAD_NAMES, Chosen, choose
 from jobs.models.pictures import pictures
 from jobs.printable import shown
 from jobs.results.experiment import Experiment
 from store.artefacts import CERTIFICATE as WRITTEN
-from store.artefacts import as_json
+from store.artefacts import as_json, digest
 from store.checksums import checked_on_disk
 from store.errors import ArtefactDamaged
 from store.files import exists, on_disk
@@ -252,15 +254,50 @@ def verify_exported(folder: Path, key_file: Path | None = None) -> list[Finding]
     key_file: the public key (PEM) of whom the signature must be.
     raises: ModelMissing, BadCheckpoint for a folder that is no export.
     """
-    config = read_config(folder)
+    try:
+        config = read_config(folder)
+    except (BadCheckpoint, ModelMissing) as error:
+        if not any((folder / name).exists() for name in (MODEL, CARD)):
+            raise
+        return [Finding(CONFIG, holds=False, says=str(error))]
     findings = [_finding(name, partial(check_file, folder, config, name), "as exported") for name in config.files]
+    findings.append(_finding(CONFIG, partial(_check_config, folder, config), _digest_said(folder)))
     if CERTIFICATE in config.files:
         findings.append(_finding(MODEL, partial(check_certificate, folder, config), "the certificate speaks of it"))
-        findings.append(signature_finding(*read(folder / CERTIFICATE), key_file))
+        findings.append(_signature(folder / CERTIFICATE, key_file))
+        where = f"the figures that count are those of {CERTIFICATE}, as far as it is signed"
     else:
         says = "no certificate is in the folder"
         findings.append(Finding("signature", holds=key_file is None, says=says))
+        where = "nothing in this folder vouches for its figures: they are those of the root"
+    if (folder / CARD).exists():
+        says = f"is not checked, and whoever can write it can change what it says; {where}"
+        findings.append(Finding(CARD, holds=None, says=says))
     return findings
+
+
+def _check_config(folder: Path, config: Config) -> None:
+    """Check that a config says of the model what the model says of itself; raises: BadCheckpoint.
+
+    A linear head says nothing, but where a request left it, its folder is named after the request.
+    """
+    if config.head == "values":
+        if read_header(folder / MODEL) != config.header:
+            raise BadCheckpoint(f"{folder / CONFIG}: says something else of the model than {MODEL} itself")
+    elif (request := config.header.get("unlearned")) and config.origin.split("/")[:2] != [UNLEARNED, digest(request)]:
+        raise BadCheckpoint(f"{folder / CONFIG}: {config.origin} is not what the request left that it names")
+
+
+def _digest_said(folder: Path) -> str:
+    sha256 = file_stamp(folder / CONFIG).split()[0]
+    return f"fits the model; who changed all of the folder changed its SHA-256: was it exported as {sha256}?"
+
+
+def _signature(path: Path, key_file: Path | None) -> Finding:
+    try:
+        return signature_finding(*read(path), key_file)
+    except (BadRequest, CertificateChanged) as error:
+        return Finding("signature", holds=False, says=str(error))
 
 
 def _finding(what: str, check: Callable[[], None], says: str) -> Finding:

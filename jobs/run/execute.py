@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cluster.session import session
+from jobs import destroying
 from jobs.plan.plan import Plan
 from jobs.run.progress import Progress
+from jobs.run.recorded import check_names, record_all
 from jobs.run.run import run
 from store.artefacts import open_root
 from store.places import Place
@@ -31,9 +33,13 @@ def execute(
     """Run or resume experiments in a session of their own; where all is done, no cluster is started for it.
 
     recorded: as of `run`.
-    raises: as `run` and `session`.
+    raises: as `run` and `session`; BadRequest where another experiment has the name of one.
     """
     root = open_root(root, create=True)
+    if recorded:
+        check_names(plans, root)
+        destroying.finish(root)
+        record_all(plans, root, progress)  # before a cluster starts, which takes a while: `dkvb status` finds them
     done = all(plan.is_done(root) for plan in plans)
     with session(
         address=placement.address,
@@ -42,4 +48,4 @@ def execute(
         python=placement.python,
         serial=placement.serial or done,
     ) as executor:
-        run(plans, root, executor, progress, recorded=recorded)
+        run(plans, root, executor, progress, recorded=False)

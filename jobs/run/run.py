@@ -23,15 +23,12 @@ from jobs.memory import sizes_of
 from jobs.plan.plan import Plan, waves
 from jobs.printable import shown
 from jobs.provenance import surroundings
-from jobs.results.experiment import Experiment, read_experiment
 from jobs.run.progress import Progress, another_driver
-from jobs.spec.reading import as_table, build
-from jobs.spec.schema import Spec
+from jobs.run.recorded import record_all
 from jobs.step import Facts, Step, Task, Work
 from jobs.steps import STEPS
-from store.artefacts import as_written, open_root
+from store.artefacts import open_root
 from store.errors import ImageDataError
-from store.files import exists
 from store.journal import Journal
 from store.places import Place, absolute, reported
 from store.recording import recording
@@ -54,12 +51,8 @@ def run(plans: Sequence[Plan], root: Place, executor: Executor, progress: Progre
     """
     root = absolute(open_root(root, create=True))  # Workers have working directories of their own.
     destroying.finish(root)
-    for plan in plans if recorded else ():
-        if changed := record(plan, root):
-            progress.note(f"{plan.spec.name} ran here before with another spec or other images: {', '.join(changed)}")
-        steps = plan.digests()
-        if forgot := destroying.forgot(root, steps.get("manifest[train]", ""), steps.get("values", "")):
-            progress.note(f"{plan.spec.name}: {forgot}")
+    if recorded:
+        record_all(plans, root, progress)
     run_steps(waves(plans)[0], root, executor, progress)  # the manifests, and nothing else: nothing waits for less
     sound: list[Plan] = []
     refused: list[Exception] = []
@@ -76,41 +69,6 @@ def run(plans: Sequence[Plan], root: Place, executor: Executor, progress: Progre
         run_steps(wave, root, executor, progress)
     if refused:
         raise refused[0]
-
-
-def record(plan: Plan, root: Place) -> list[str]:
-    """Write down which artefacts make up an experiment, so that it can be found by its name.
-
-    returns: how it differs from what ran under this name before, by spec keys and images; the newer one takes the name.
-    raises: NotARoot, ArtefactDamaged for a record that is there and holds something else.
-    """
-    now = Experiment(root, plan.spec.name, asdict(plan.spec), plan.digests())
-    last = read_experiment(root, now.name) if exists(now.path) else now
-    with as_written(now.path):
-        before, after = flat(completed(last.spec)), flat(now.spec)
-    now.write()
-    keys = sorted(key for key in before | after if before.get(key) != after.get(key))
-    if any(key.startswith(("images.", "other.")) for key in keys):
-        return keys
-    manifests = [label for label in last.steps if label.startswith("manifest[")]
-    changed = [label for label in manifests if last.steps[label] != now.steps.get(label, last.steps[label])]
-    return [*keys, *(f"the files of {label.removeprefix('manifest')}, in names or sizes" for label in changed)]
-
-
-def completed(spec: dict[str, Any]) -> dict[str, Any]:
-    """A spec as it was written, and the defaults of keys that came later."""
-    try:
-        return asdict(build(Spec, as_table(spec), ""))
-    except BadSpec:  # of another version, whose keys or bounds were others
-        return spec
-
-
-def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested table as one level of dotted keys."""
-    level: dict[str, Any] = {}
-    for key, value in table.items():
-        level |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return level
 
 
 @dataclass(slots=True, kw_only=True)

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+import zarr
 
 from dkvb.bottleneck import Bottleneck
 from jobs.errors import BadRequest
@@ -144,6 +145,14 @@ def test_solved_for_alone_there_are_tables_and_figures_of_them_and_others_say_wh
     assert {*names.COMPARE_TABLES} == {*compare_tables.TABLES}
     for kind in ("compare", "attacks"):
         assert b"is solved for" in draw(alone, kind, form="svg").data
+
+
+def test_an_oracle_whose_values_are_solved_for_alone_ends(compared, run_tiny, images):
+    asked = {**ASKED, **LDA, "name": "kv", "compare.heads": ["values-lda"], "compare.oracle_kv": ["ant"]}
+    made = run_tiny(compared.root, images, asked)
+    data = made.artefact("oracles").data
+    assert {*zarr.open_consolidated(data).array_keys()} >= {"oracle_lda_logits_train", "oracle_lda_logits_test"}
+    assert "oracle_logits_train" not in zarr.open_consolidated(data)
 
 
 def test_solved_rows_are_the_same_whether_trained_heads_stand_beside_them_or_not(compared, alone):

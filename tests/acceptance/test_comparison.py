@@ -23,7 +23,8 @@ from jobs.plan.plan import make_plan, waves
 from jobs.results import compare_tables, headline, names, sweep_tables
 from jobs.results.experiment import find
 from jobs.run.progress import Reporter
-from jobs.run.run import record, run_steps
+from jobs.run.recorded import record_all
+from jobs.run.run import run_steps
 from jobs.steps import compare
 from jobs.upgrade import upgrade
 from store import arrays
@@ -80,7 +81,7 @@ def relabelled(make_spec, with_other, tmp_path_factory):
     for wave in waves([plan]):
         wanted = {label: step for label, step in wave.items() if step.kind not in ("scope", "lira", "costs")}
         run_steps(wanted, root, SerialExecutor(), Reporter(root=root))
-    record(plan, root)
+    record_all([plan], root, Reporter(root=root))
     return find(root, None)
 
 

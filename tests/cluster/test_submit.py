@@ -11,6 +11,7 @@ import pytest
 from cluster import submit
 from cluster.errors import ClusterUnreachable, SubmissionRefused
 from cluster.submit import Phase, packed_code, ray_jobs
+from tests.ports import free_port
 
 
 class Server(BaseHTTPRequestHandler):
@@ -96,6 +97,17 @@ def test_a_server_that_accepts_and_says_nothing_is_not_waited_for_for_ever(monke
         with pytest.raises(ClusterUnreachable, match="no Ray job server answers"):
             ray_jobs(f"127.0.0.1:{deaf.getsockname()[1]}")
         assert time.monotonic() - began < 20
+
+
+def test_auto_names_the_one_port_that_it_means_where_nothing_answers_there(monkeypatch):
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
+    port = free_port()
+    monkeypatch.setattr(submit, "DASHBOARD", f"http://127.0.0.1:{port}")
+    with pytest.raises(ClusterUnreachable, match=rf"auto: found no job server at 127.0.0.1:{port}, .*127.0.0.1:PORT"):
+        ray_jobs("auto")
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", f"http://127.0.0.1:{port}")
+    with pytest.raises(ClusterUnreachable, match=f"nothing answers at http://127.0.0.1:{port}"):
+        ray_jobs("auto")
 
 
 def test_what_is_sent_is_the_code_alone():

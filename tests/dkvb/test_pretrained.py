@@ -21,7 +21,8 @@ from tests.dkvb import naive
 from tests.dkvb.models import batch, timm_spec
 
 C, M, V, N, D_Z = 5, 7, 3, 23, 7
-HEADER = {"classes": ["ant", "bee", "cat"], "keys": "ab" * 32}
+UNLEARNED: dict[str, object] = {"method": "uva", "classes": ["cat"], "budget": 3}
+HEADER = {"unlearned": UNLEARNED, "classes": ["ant", "bee", "cat"], "keys": "ab" * 32}
 ORIGIN = "unlearned/0123456789abcdef/bottleneck.safetensors"
 
 
@@ -42,7 +43,7 @@ def folder(bottleneck, tmp_path):
     folder = tmp_path / "cat-free"
     folder.mkdir()
     (folder / MODEL).write_bytes(bottleneck.to_bytes())
-    said = {"files": {ORIGIN: file_stamp(folder / MODEL)}}
+    said = {"files": {ORIGIN: file_stamp(folder / MODEL)}, "request": {**UNLEARNED, "pairs": 7}}
     (folder / CERTIFICATE).write_text(json.dumps({"certificate": said, "signature": None}))
     write_config(folder)
     return folder
@@ -104,7 +105,7 @@ def test_a_digest_names_one_model_and_no_other(folder, bottleneck):
     # Somebody changes the model, and everything that speaks of it.
     other = replace(bottleneck, values=bottleneck.values + 1)
     (folder / MODEL).write_bytes(other.to_bytes())
-    said = {"files": {ORIGIN: file_stamp(folder / MODEL)}}
+    said = {"files": {ORIGIN: file_stamp(folder / MODEL)}, "request": {**UNLEARNED, "pairs": 7}}
     (folder / CERTIFICATE).write_text(json.dumps({"certificate": said, "signature": None}))
     write_config(folder)
     from_pretrained(folder, backbone=False)
@@ -114,9 +115,17 @@ def test_a_digest_names_one_model_and_no_other(folder, bottleneck):
 
 def test_a_certificate_of_another_model_is_refused(folder):
     for said in ({"files": {ORIGIN: "0" * 64 + " 1"}}, {"files": {"values/x": file_stamp(folder / MODEL)}}):
-        (folder / CERTIFICATE).write_text(json.dumps({"certificate": said, "signature": None}))
+        whole = {"certificate": {**said, "request": UNLEARNED}, "signature": None}
+        (folder / CERTIFICATE).write_text(json.dumps(whole))
         write_config(folder)
         with pytest.raises(BadCheckpoint, match="made for another model"):
+            from_pretrained(folder, backbone=False)
+    changes: list[dict[str, object]] = [{"budget": 4}, {"classes": []}, {"method": "uve"}]
+    for change in changes:
+        other = {"files": {ORIGIN: file_stamp(folder / MODEL)}, "request": {**UNLEARNED, **change}}
+        (folder / CERTIFICATE).write_text(json.dumps({"certificate": other, "signature": None}))
+        write_config(folder)
+        with pytest.raises(BadCheckpoint, match="is of another request than the one that left"):
             from_pretrained(folder, backbone=False)
     (folder / CERTIFICATE).write_text("[]")
     write_config(folder)

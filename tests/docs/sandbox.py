@@ -122,7 +122,7 @@ def run_command(command: str, output: str, dkvb: Command) -> None:
     words = shlex.split(command, comments=True)
     if words[0] == "dkvb":
         checksums._ledgers.clear()  # by path, and a folder of the same names is another one here
-        ended = dkvb(*words[1:])
+        ended = dkvb(*(found for word in words[1:] for found in filled_in(word)))
         assert ended.code == 0, f"$ {command}\n{ended.out}{ended.err}"
         said = ended.out + ended.err
     else:
@@ -130,6 +130,11 @@ def run_command(command: str, output: str, dkvb: Command) -> None:
         assert done.returncode == 0, f"$ {command}\n{done.stderr}"
         said = done.stdout
     assert heads(said) == heads(output) or not output, f"$ {command}\n{said}"
+
+
+def filled_in(word: str) -> list[str]:
+    """The files that a pattern names, as a shell has them; of no pattern, and of one without files, the word itself."""
+    return sorted(map(str, Path().glob(word))) or [word] if "*" in word else [word]
 
 
 def heads(output: str) -> list[str]:

@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from jobs import certificate, evidence
-from jobs.certificate import Asker, Finding
+from jobs.certificate import Asker, CertificateChanged, Finding
 from jobs.errors import BadRequest
+from jobs.verification import verify
 from store.artefacts import CERTIFICATE
 from store.recording import stamp
 
@@ -59,7 +60,7 @@ def write(root, key=None, **asker):
 
 
 def failed(path, *more):
-    return [finding.what for finding in certificate.verify(path, *more) if not finding.holds]
+    return [finding.what for finding in verify(path, *more) if not finding.holds]
 
 
 def test_a_signed_certificate_holds(root, keys):
@@ -103,7 +104,7 @@ def test_every_word_is_signed(root, keys):
     ]
     for change in changes:
         path.write_text(json.dumps({**whole, "certificate": {**whole["certificate"], **change}}))
-        assert failed(path) == ["signature"]
+        assert failed(path) == ["signature", "log"]
     path.write_text(json.dumps(whole))
     assert failed(path) == []
 
@@ -114,8 +115,8 @@ def test_another_key_is_refused(root, keys, tmp_path):
     assert failed(path, root, other) == ["signature"]
     resigned = certificate.signed(certificate.read(path)[0], pem(tmp_path, "forger")[0])
     path.write_text(json.dumps(resigned))
-    assert failed(path) == []  # nobody said whose it must be
-    assert failed(path, root, keys[1]) == ["signature"]
+    assert failed(path) == ["log"]  # nobody said whose it must be
+    assert failed(path, root, keys[1]) == ["signature", "log"]
 
 
 def test_without_a_signature_damage_is_still_seen_and_a_key_asks_for_one(root, keys):
@@ -141,17 +142,43 @@ def test_a_file_outside_the_root_is_not_looked_at(root, tmp_path):
     whole = json.loads(path.read_text())
     whole["certificate"]["files"] = {"../secret": stamp(b"x"), str(secret): stamp(b"x")}
     path.write_text(json.dumps(whole))
-    assert failed(path) == ["../secret", str(secret)]
+    assert failed(path) == ["log", "../secret", str(secret)]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"certificate": 1, "signature": null}', "[" * 100_000])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": {}}', "[" * 100_000])
 def test_what_is_no_certificate_is_refused(tmp_path, text):
     path = tmp_path / "certificate.json"
     path.write_text(text)
     with pytest.raises(BadRequest, match="not a certificate"):
-        certificate.verify(path)
+        verify(path)
     with pytest.raises(BadRequest, match="no such file"):
-        certificate.verify(tmp_path / "nothing.json")
+        verify(tmp_path / "nothing.json")
+
+
+@pytest.mark.parametrize("signs", [True, False])
+@pytest.mark.parametrize("name", ["signature", "certificate", *certificate.PARTS])
+def test_a_part_that_was_removed_is_named_and_is_no_mistake_of_who_asks(root, keys, name, signs):
+    path = write(root, keys[0] if signs else None)
+    whole = json.loads(path.read_text())
+    del (whole if name in whole else whole["certificate"])[name]
+    path.write_text(json.dumps(whole))
+    (finding,) = verify(path)
+    assert not finding.holds
+    assert f"its {name} is missing: the certificate was changed after it was written" in finding.says
+    with pytest.raises(CertificateChanged, match=f"its {name} is missing") as told:
+        certificate.read(path)
+    assert told.value.exit_code == 1
+
+
+@pytest.mark.parametrize(("name", "value"), [("files", []), ("request", None), ("signature", "x"), ("certificate", 1)])
+def test_a_part_that_became_something_else_is_told(root, keys, name, value):
+    path = write(root, keys[0])
+    whole = json.loads(path.read_text())
+    (whole if name in whole else whole["certificate"])[name] = value
+    path.write_text(json.dumps(whole))
+    (finding,) = verify(path)
+    assert not finding.holds
+    assert "a part of it is not what is written there" in finding.says
 
 
 def test_a_key_that_is_none_says_how_one_is_made(root, tmp_path):
@@ -174,5 +201,5 @@ def test_a_signature_that_is_no_signature_does_not_hold(root, keys):
     whole = json.loads(path.read_text())
     for wrong in ({}, {"public_key": "", "signature": ""}, {"public_key": 1, "signature": "%"}):
         path.write_text(json.dumps({**whole, "signature": wrong}))
-        assert isinstance(certificate.verify(path)[0], Finding)
-        assert failed(path) == ["signature"]
+        assert isinstance(verify(path)[0], Finding)
+        assert failed(path) == ["signature", "log"]

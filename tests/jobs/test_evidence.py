@@ -109,6 +109,7 @@ def test_the_commands_tell_it(root, dkvb):
         shown = dkvb(*words)
         assert shown.code == 1
         assert str(path) in shown.out + shown.err
+        assert "keep a copy of" in shown.out + shown.err
         assert "Traceback" not in shown.err
     about = json.loads(dkvb("status", root, "--verify", "--json").out)
     assert about["damaged"] == []

@@ -136,14 +136,16 @@ def test_what_was_forgotten_is_refused_by_the_name_of_its_request(own):
     [
         (["nobody.png"], "item 'nobody.png' is not among the 41 training items: expected keys of items, as "),
         (["41"], "item '41' is not among the 41"),
+        (["TEST"], "item 'cat/1000.png' is held out for testing, so no head was made of it"),
         (["a", "b", "c", "d"], "items 'a', 'b', 'c' and 1 more are not among"),
         (["0", "KEY"], "named twice, in different ways"),
         ([], "neither classes nor items"),
     ],
 )
 def test_items_that_are_not_there_are_refused_and_nothing_is_written(items, text, solved):
+    named = {"KEY": keys_of(solved)[0], "TEST": "cat/1000.png"}
     with pytest.raises(BadRequest, match=text):
-        forget(solved, items=[keys_of(solved)[0] if item == "KEY" else item for item in items])
+        forget(solved, items=[named.get(item, item) for item in items])
     assert not (solved.root / "unlearned").exists()
 
 
@@ -189,7 +191,7 @@ def test_masks_are_refused_on_values_that_are_not_trained_and_exact_on_those_tha
     for method in ("uva", "uve"):
         with pytest.raises(BadRequest, match="masks do not forget"):
             unlearn(solved, Request(classes=["bee"], method=method))
-    with pytest.raises(BadRequest, match="its values are trained"):
+    with pytest.raises(BadRequest, match="its values and its linear head are trained"):
         forget(finished, "bee")
 
 

@@ -213,7 +213,7 @@ def test_the_same_images_are_refused_the_second_time(own, photos):
 
 
 def test_trained_heads_are_refused_with_what_to_do(finished, photos):
-    with pytest.raises(BadRequest, match=r'run a spec with \[values\] method = "lda"'):
+    with pytest.raises(BadRequest, match=r'a spec with \[values\] method = "lda"'):
         teach(finished, photos)
 
 

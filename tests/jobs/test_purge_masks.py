@@ -21,7 +21,7 @@ from tests.jobs.forgotten import (
     pieces_of_embeddings,
     rows_of,
 )
-from tests.jobs.requested import counts_of
+from tests.jobs.requested import counts_of, forget
 
 BEE = 1
 WORDS = ("--class", "bee", "--purge", "--serial")
@@ -100,7 +100,9 @@ def test_a_purge_that_was_cut_off_before_goes_on_from_there(at, own, dkvb, monke
     where = "jobs.cli.purging.execute" if at == "run" else "jobs.purge.destroying.order"
     with monkeypatch.context() as patched:
         patched.setattr(where, stop)
-        assert dkvb("unlearn", own.root, *WORDS).code == 130
+        ended = dkvb("unlearn", own.root, *WORDS)
+        assert ended.code == 130
+        assert "the request itself counts, and stands in the log; the same command finishes its purge" in ended.err
     assert find(own.root, None) == own
     assert verify(own.root).sound
     masked = Path(shutil.copytree(own.root / "unlearned", tmp_path / "unlearned"))
@@ -108,3 +110,16 @@ def test_a_purge_that_was_cut_off_before_goes_on_from_there(at, own, dkvb, monke
     assert ended.code == 0, ended.err
     assert find(own.root, None).steps["values"] != own.steps["values"]
     assert found(own.root, [path.read_bytes() for path in masked.rglob("mask.safetensors")]) == []
+
+
+def test_a_request_to_a_model_that_was_run_again_on_other_files_is_purged_too(own, own_images, run_tiny, painted, dkvb):
+    before = forget(own, "cat")
+    model = Path(before.checkpoint).read_bytes()
+    painted(own_images / "train", {"ant": 0, "bee": 0, "cat": 1}, first=17)
+    run_tiny(own.root, own_images)
+    ended = dkvb("unlearn", own.root, *WORDS, "--json")
+    assert ended.code == 0, ended.err
+    assert f"unlearned/{Path(before.checkpoint).parent.name}" in json.loads(ended.out)["purged"]["destroyed"]
+    assert found(own.root, [model]) == []
+    assert not Path(before.mask).exists()
+    assert verify(own.root).sound

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from dkvb.bottleneck import Bottleneck
-from jobs.certificate import Asker, read, verify
+from jobs.certificate import Asker, read
 from jobs.errors import BadRequest
 from jobs.evidence import log
 from jobs.integrity import verify as verify_root
 from jobs.unlearn import Request, unlearn
 from jobs.unlearned import as_text
+from jobs.verification import verify
 from store import arrays
 from store.errors import ArtefactDamaged
 

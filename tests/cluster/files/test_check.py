@@ -38,6 +38,14 @@ LAUNCHER = [
     ("gcp", "CPU: 4, GPU: 1", 'CPU: "4"', "resources:", "error",
      'gpu.resources.CPU: found "4", expected type integer; remove the quotes'),
     ("aws", "InstanceType: g6.xlarge", "instanceType: g6.xlarge", "instanceType", "error", "expected `InstanceType`"),
+    ("aws", "InstanceType: g6.xlarge", "InstanceTyp: g6.xlarge", "InstanceTyp", "error",
+     "InstanceTyp: found an unknown key, expected `InstanceType`; rename it"),
+    ("aws", "IamInstanceProfile: &worker_role", "IamInstanceProfil: &worker_role", "Profil:", "error",
+     "IamInstanceProfil: found an unknown key, expected `IamInstanceProfile`; rename it"),
+    ("aws", "      IamInstanceProfile: {Name: dkvb-head}\n", "", "node_config:", "warning",
+     "head.node_config.IamInstanceProfile: found nothing, expected one that may do what nodes need"),
+    ("gcp", "serviceAccounts: &worker", "serviceAccount: &worker", "serviceAccount:", "error",
+     "serviceAccount: found an unknown key, expected `serviceAccounts`; rename it"),
     ("aws", "      InstanceType: g6.xlarge\n", "", "node_config:", "error",
      "InstanceType: found nothing, expected a machine"),
     ("aws", ":2.60.0-py312-gpu", ":latest", ":latest", "error",
@@ -63,7 +71,7 @@ LAUNCHER = [
     ("aws", ": ~/.ray/auth_token", ": ~/.ray/tokn", ": ~/.ray/tokn", "warning",
      "found ~/.ray/tokn, not there, expected a local"),
     ("aws", "idle_timeout_minutes: 5", "", "cluster_name", "warning",
-     "idle_timeout_minutes: found nothing, expected minutes"),
+     "idle_timeout_minutes: found nothing, expected a number of minutes; set it (Ray's default is 5)"),
     ("aws", "{CPU: 0}", "{CPU: 4}", "resources: {CPU: 4}", "error",
      "head.resources: found {'CPU': 4}, expected {CPU: 0}"),
     ("aws", "{CPU: 0}", "{}", "resources: {}", "error", "head.resources: found {}, expected {CPU: 0}"),
@@ -114,8 +122,11 @@ KUBERNETES = [
      "found 5, expected at most maxReplicas, 4"),
     ("kuberay", "enableInTreeAutoscaling: true", "", "workerGroupSpecs", "warning",
      "workerGroupSpecs: found no workers, expected 1 or more; set replicas, or turn autoscaling on"),
-    ("kuberay", 'requests: {cpu: "2", memory: 8Gi}\n                limits', "limits", None, None, None),
-    ("kuberay", ", memory: 8Gi}", "}", "resources", "warning",
+    ("kuberay", 'requests: {cpu: "2", memory: 8Gi, ephemeral-storage: 10Gi}\n                limits', "limits",
+     None, None, None),
+    ("kuberay", "nvidia.com/gpu: 1", "nvidia.com/gpus: 1", "requests:", "error",
+     "found nvidia.com/gpus, expected `nvidia.com/gpu`; correct it"),
+    ("kuberay", ", memory: 8Gi", "", "resources", "warning",
      "resources: found no memory, expected a request for memory"),
     ("kuberay", "      mode: token", "      mode: disabled", "authOptions", "error",
      "authOptions: found disabled, expected mode: token"),
@@ -150,15 +161,24 @@ KUBERNETES = [
      "quota of 3 for nvidia"),
     ("kueue", "nominalQuota: 153Gi", "nominalQuota: 150Gi", "resourceGroups", "error",
      "found a quota of 150.0Gi for memory, expected at least 152.2Gi, which dkvb requests"),
-    ("kueue", "[cpu, memory, nvidia.com/gpu]", "[cpu, memory]", "resources:", "error",
-     "expected cpu, memory, in this order"),
+    ("kueue", "nvidia.com/gpu: 1", "nvidia.com/gpus: 1", "requests:", "error",
+     "found nvidia.com/gpus, expected `nvidia.com/gpu`; correct it"),
+    ("kueue", "storage, nvidia.com/gpu]", "storage, nvidia.com/gpus]", "covered", "error",
+     "found nvidia.com/gpus, expected `nvidia.com/gpu`; correct it"),
+    ("kueue", "storage, nvidia.com/gpu]", "storage]", "resources:", "error",
+     "expected cpu, memory, ephemeral-storage, in this order"),
+    ("kueue", "nominalQuota: 170Gi", "nominalQuota: 160Gi", "resourceGroups", "error",
+     "found a quota of 160.0Gi for ephemeral-storage, expected at least 170.0Gi, which dkvb requests"),
+    ("kueue", "            - {name: memory, nominalQuota: 153Gi}\n", "", "resourceGroups", "error",
+     "found no quota for memory, expected memory, which dkvb requests; add it to coveredResources and to a flavor"),
     ("kueue", "Autoscaling: false", "Autoscaling: true", "enableInTree", "error",
      "enableInTreeAutoscaling: found true, expected f"),
     ("kueue", "kueue.x-k8s.io/v1beta2", "kueue.x-k8s.io/v1", "apiVersion", "error",
      "expected `kueue.x-k8s.io/v1beta2`"),
 ]
 # fmt: on
-TO_EDIT = ("a value of yours", "their CRDs")
+NAMED = "these to exist in the namespace: ServiceAccount dkvb"
+TO_EDIT = ("a value of yours", "a CRD of each", NAMED)
 """What is expected where a template is checked as it is, without CRDs."""
 
 
@@ -241,7 +261,7 @@ def test_a_token_file_that_others_can_read_is_warned_of(findings_of, home):
 
 
 def test_a_machine_of_ones_own_needs_no_node_types_and_a_file_for_it_keeps_its_lines(findings_of):
-    text = render("local").replace("192.0.2.", "10.0.0.").replace("edit-me", "me")
+    text = render("local").replace("192.0.2.", "10.0.0.").replace("edit-me", "me").replace("id_ed25519", "mine")
     assert findings_of(text) == []
 
 
@@ -335,7 +355,9 @@ def test_a_file_with_anything_in_place_of_something_never_ends_in_an_exception(p
 
 def test_other_kubernetes_objects_in_the_file_are_left_alone(findings_of):
     text = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: dkvb}\n---\n" + render("kuberay")
-    assert [each for each in findings_of(text) if each.severity == "error"] == []
+    found = findings_of(text)
+    assert [each for each in found if each.severity == "error"] == []
+    assert "names of other objects" not in {each.found for each in found}
 
 
 WATCHED = """

@@ -10,6 +10,7 @@ from cluster.files.check import check
 from cluster.files.render import render
 from cluster.files.schemas import read_schemas
 from tests.cluster.files.crds import CRDS, needs_crds
+from tests.cluster.files.test_check import TO_EDIT
 from tests.cluster.files.test_check import places as all_places
 
 pytestmark = [needs_crds, pytest.mark.usefixtures("one_version_of_ray", "home")]
@@ -25,7 +26,7 @@ def found_in(schemas, tmp_path):
     def found(text):
         path = tmp_path / "run.yaml"
         path.write_text(text)
-        return [each for each in check(path, schemas=schemas) if each.expected != "a value of yours"]
+        return [each for each in check(path, schemas=schemas) if each.expected not in TO_EDIT]
 
     return found
 

@@ -16,5 +16,5 @@ def test_a_finding_is_one_line_that_any_terminal_can_show(findings_of):
 
 
 def test_a_summary_counts(findings_of):
-    assert summary(findings_of(render("aws"))) == "0 errors, 1 warning"
+    assert summary(findings_of(render("aws"))) == "0 errors, 2 warnings"
     assert summary(findings_of("7\n")) == "1 error, 0 warnings"

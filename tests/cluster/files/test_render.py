@@ -8,7 +8,8 @@ import yaml
 
 from cluster.errors import InvalidRequest
 from cluster.files import render as rendering
-from cluster.files.render import PROVIDERS, dependencies, ray_of, render
+from cluster.files.render import PROVIDERS, Run, dependencies, ray_of, render
+from tests.cluster.files.test_check import TO_EDIT
 from tests.paths import REPOSITORY
 
 pytestmark = pytest.mark.usefixtures("one_version_of_ray", "home")
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("one_version_of_ray", "home")
 @pytest.mark.parametrize("workers", [1, 7, None])
 def test_what_is_rendered_has_no_errors_and_warns_of_what_is_to_edit_only(provider, workers, findings_of):
     found = findings_of(render(provider, max_workers=workers))
-    unchecked = {("warning", "their CRDs")} if provider in rendering.ON_KUBERNETES else set()
+    unchecked = {("warning", each) for each in TO_EDIT[1:] if provider in rendering.ON_KUBERNETES}
     expected = {("warning", "a value of yours")} | unchecked
     assert {(each.severity, each.expected) for each in found} == expected, list(map(str, found))
 
@@ -30,6 +31,34 @@ def test_every_line_that_is_warned_of_is_marked_as_one_to_edit(provider, finding
     for finding in [each for each in findings_of(text) if each.expected == "a value of yours"]:
         near = lines[max(0, finding.line - 4) : finding.line + 1]
         assert "EDIT" in "".join(near)
+
+
+@pytest.mark.parametrize("provider", rendering.ON_KUBERNETES)
+def test_a_file_for_a_spec_runs_that_spec_on_a_root_and_images_of_its_name(provider, findings_of):
+    text = render(provider, run=Run(spec="imagenet1k-clip", gpu_memory=9, cpu_memory=19, disk=18))
+    assert "cifar10" not in text
+    job = list(yaml.safe_load_all(text))[-1]["spec"]
+    name = "imagenet1k-clip"
+    assert job["entrypoint"].startswith(
+        f"dkvb run {name} --root s3://edit-me/roots/{name} --images s3://edit-me/images/{name} "
+    )
+    own = render(provider, run=Run(spec="/edit-me/mine.toml"))
+    assert "dkvb run /edit-me/mine.toml\n    --root s3://edit-me/roots/mine --images s3://edit-me/images/mine\n" in own
+    assert "EDIT: the path of the spec, as the head's pod has it" in own
+    assert [each for each in findings_of(own) if each.severity == "error"] == []
+
+
+@pytest.mark.parametrize("provider", rendering.ON_KUBERNETES)
+def test_pods_ask_for_disk_and_the_queue_has_it(provider):
+    *queue, job = yaml.safe_load_all(render(provider, max_workers=3, run=Run(disk=18)))
+    cluster = job["spec"]["rayClusterSpec"]
+    pods = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    asked = [each["template"]["spec"]["containers"][0]["resources"]["requests"] for each in pods]
+    assert [each["ephemeral-storage"] for each in asked] == ["10Gi", "18Gi", "18Gi"]
+    if provider == "kueue":
+        (group,) = queue[1]["spec"]["resourceGroups"]
+        quotas = {each["name"]: each["nominalQuota"] for each in group["flavors"][0]["resources"]}
+        assert quotas["ephemeral-storage"] == f"{10 + 3 * 2 * 18}Gi"
 
 
 def test_the_shipped_file_is_the_rendered_one_byte_for_byte():
@@ -86,6 +115,8 @@ def test_given_values_stand_where_they_belong(provider):
         {"image": "rayproject/ray:2.60.0\n  privileged: true"},
         {"image": "a: b:c"},
         {"image": ""},
+        {"run": Run(spec="a b.toml")},
+        {"run": Run(spec="a\nb: c")},
     ],
 )
 def test_rendering_refuses_values_that_cannot_be_meant(given):

@@ -30,7 +30,8 @@ def test_the_shipped_file_is_what_is_rendered_and_passes(dkvb):
 
 def test_a_file_is_rendered_once_and_never_over_another(dkvb, tmp_path):
     path = tmp_path / "cluster.yaml"
-    assert dkvb("cluster", "render", "--provider", "kueue", "--max-workers", 3, "-o", path).code == 0
+    made = dkvb("cluster", "render", "--provider", "kueue", "--max-workers", 3, "-o", path)
+    assert (made.code, made.out) == (0, f"{path}: written. Next:\n  dkvb cluster check {path}\n")
     before = path.read_bytes()
     assert b"maxReplicas: 3" in before
     ended = dkvb("cluster", "render", "-o", path)
@@ -67,7 +68,7 @@ def test_fields_are_checked_by_the_crds_that_are_given_and_said_to_be_unchecked_
     run.write_text("apiVersion: kueue.x-k8s.io/v1beta2\nkind: LocalQueue\nmetadata: {name: a}\nspec: {sizes: 2}\n")
     without = dkvb("cluster", "check", run)
     assert without.code == 0
-    assert "2: warning: kind: found LocalQueue without a schema" in without.out
+    assert "2: warning: kind: found no schema for LocalQueue" in without.out
     assert "field names and types were not checked: give --crds PATH, --kubectl or --server" in without.out
     crds = written(tmp_path, crd("LocalQueue", "kueue.x-k8s.io", versions=("v1beta2",)))
     ended = dkvb("cluster", "check", run, "--crds", crds)

@@ -137,7 +137,7 @@ def test_a_misspelt_class_is_named_with_the_nearest(dkvb, finished):
 
 
 def test_a_misspelt_class_in_the_spec_is_named_with_the_nearest(dkvb, run_words, own, images):
-    words = run_words({"sweep.classes": ["catt"]}, root=own.root, images=images)
+    words = run_words({"name": "one", "sweep.classes": ["catt"]}, root=own.root, images=images)
     ended = dkvb(*words)
     assert ended.code in (1, 2)
     assert "did you mean 'cat'?" in message(ended, ended.code)

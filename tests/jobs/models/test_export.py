@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from dkvb.bottleneck import Bottleneck
+from dkvb.checkpoint import read_header
 from dkvb.errors import BadCheckpoint
 from dkvb.linear import linear_logits
-from dkvb.pretrained import OURS, from_pretrained
+from dkvb.pretrained import OURS, file_stamp, from_pretrained
 from dkvb.torch import LinearModel, Model
 from jobs.certificate import Asker
 from jobs.errors import BadRequest
@@ -115,7 +116,7 @@ def test_a_model_under_a_mask_with_its_evidence(own, tmp_path):
     assert "R-7" not in text
     assert any("says who asked" in note for note in done.notes)
     assert any("not signed" in note for note in done.notes)
-    assert all(finding.holds for finding in verify_exported(tmp_path / "bee-free"))
+    assert not any(finding.holds is False for finding in verify_exported(tmp_path / "bee-free"))
 
 
 def test_the_certificate_stays_where_it_is_not_wanted(own, tmp_path):
@@ -167,7 +168,7 @@ def test_models_that_forgot_exactly(solved, head, tmp_path):
         assert "Nothing was measured" in card_of(done)
         later = [f"later requests went on from this one: {name_of(second.checkpoint)}"] if not number else []
         assert [note for note in done.notes if "later" in note] == later
-        assert all(finding.holds for finding in verify_exported(Path(done.folder)))
+        assert not any(finding.holds is False for finding in verify_exported(Path(done.folder)))
 
 
 @pytest.mark.parametrize("head", ["values", "linear"])
@@ -272,19 +273,90 @@ def test_an_exported_folder_is_verified(own, tmp_path):
     findings = verify_exported(folder, public)
     assert [(each.what, each.holds) for each in findings] == [
         *(("model.safetensors", True), ("certificate.json", True)),
-        *(("model.safetensors", True), ("signature", True)),
+        *(("config.json", True), ("model.safetensors", True), ("signature", True), ("README.md", None)),
     ]
-    assert not verify_exported(folder, other)[-1].holds
+    assert done.digest in findings[2].says
+    assert [each.holds for each in verify_exported(folder, other)] == [True, True, True, True, False, None]
     data = bytearray((folder / "model.safetensors").read_bytes())
     data[-1] ^= 1
     (folder / "model.safetensors").write_bytes(data)
-    assert [each.holds for each in verify_exported(folder, public)] == [False, True, True, True]
+    assert [each.holds for each in verify_exported(folder, public)] == [False, True, True, True, True, None]
     with pytest.raises(BadCheckpoint, match="damaged or changed"):
         from_pretrained(folder, backbone=False)
     whole = tmp_path / "whole"
     export(own, whole, Wanted(before=True))
-    assert [each.holds for each in verify_exported(whole)] == [True, True]
-    assert [each.holds for each in verify_exported(whole, public)] == [True, False]
+    assert [each.holds for each in verify_exported(whole)] == [True, True, True, None]
+    assert [each.holds for each in verify_exported(whole, public)] == [True, True, False, None]
+
+
+def forged(folder, **change):
+    """Rewrite a config as somebody would who wants another model to pass, digests included."""
+    config = json.loads((folder / "config.json").read_text())
+    for name in config["files"]:
+        config["files"][name] = file_stamp(folder / name)
+    (folder / "config.json").write_text(json.dumps({**config, **change}))
+
+
+def test_the_model_before_does_not_pass_as_the_one_that_forgot(own, tmp_path, dkvb):
+    """The certificate names both, so the bytes of either fit it."""
+    private, public = pem(tmp_path, "auditor")
+    made = unlearn(own, Request(classes=["bee"]), measured=False, key_file=private)
+    folder = tmp_path / "bee-free"
+    export(own, folder, Wanted(request=name_of(made.mask)))
+    before = own.artefact("values").path / "bottleneck.safetensors"
+    shutil.copyfile(before, folder / "model.safetensors")
+    origin = str(before.relative_to(own.root))
+    forged(folder, origin=origin)
+    assert [each.what for each in verify_exported(folder, public) if each.holds is False] == ["config.json"]
+    forged(folder, origin=origin, header=read_header(before))
+    ended = dkvb("verify", folder, "--key", public)
+    assert ended.code == 1
+    assert "is of another request than the one that left model.safetensors: method is 'uva'" in ended.out
+    with pytest.raises(BadCheckpoint, match="is of another request"):
+        from_pretrained(folder, backbone=False)
+
+
+def test_an_earlier_linear_head_does_not_pass_as_a_later_one(solved, tmp_path):
+    first = forget_exactly(solved, ExactRequest(classes=["bee"]))
+    second = forget_exactly(solved, ExactRequest(classes=["ant"]))
+    folder = tmp_path / "free"
+    export(solved, folder, Wanted(request=name_of(second.linear), head="linear"))
+    before = Path(str(first.linear))
+    shutil.copyfile(before, folder / "model.safetensors")
+    origin = str(before.relative_to(solved.root))
+    forged(folder, origin=origin)
+    assert [each.what for each in verify_exported(folder) if each.holds is False] == ["config.json"]
+    header = json.loads((folder / "config.json").read_text())["header"]
+    forged(folder, header={**header, "unlearned": json.loads((before.parent / "spec.json").read_text())})
+    assert [each.what for each in verify_exported(folder) if each.holds is False] == ["model.safetensors"]
+
+
+def test_a_folder_without_its_config_is_no_mistake_of_who_asks(own, tmp_path, dkvb):
+    folder = tmp_path / "whole"
+    export(own, folder, Wanted())
+    for damage in (lambda path: path.write_text("{"), Path.unlink):
+        damage(folder / "config.json")
+        ended = dkvb("verify", folder)
+        assert (ended.code, ended.out.partition(":")[0]) == (1, "FAILS     config.json")
+
+
+def test_the_card_is_said_not_to_be_checked(own, tmp_path, dkvb):
+    made = unlearn(own, Request(classes=["bee"]), measured=False)
+    folder = tmp_path / "bee-free"
+    export(own, folder, Wanted(request=name_of(made.mask)))
+    for asked in (folder, folder / "certificate.json"):
+        ended = dkvb("verify", asked)
+        assert (ended.code, ended.out.count("holds ")) == (0, 5)
+        assert "unchecked README.md: is not checked" in ended.out
+        assert "the figures that count are those of certificate.json" in ended.out
+    whole = json.loads((folder / "certificate.json").read_text())
+    del whole["signature"]
+    (folder / "certificate.json").write_text(json.dumps(whole))
+    ended = dkvb("verify", folder)
+    assert ended.code == 1
+    assert "damaged or changed since it was exported" in ended.out
+    assert "its signature is missing" in ended.out
+    assert dkvb("verify", folder / "certificate.json", own.root).code == 1
 
 
 def test_what_does_not_go_together_is_refused(tmp_path):

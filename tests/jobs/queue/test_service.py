@@ -151,19 +151,21 @@ def test_a_cronjob_has_no_field_that_kubernetes_does_not_know(words, made, tmp_p
     findings = [each for each in check(path, schemas=schemas) if each.severity == "error"]
     assert findings == []
     left = [each.found for each in check(path, schemas=schemas)]
-    assert left == (["edit-me"] if words else ["registry.example.com", "edit-me", "edit-me"])
+    account = ["serviceAccountName: dkvb, as rendered", "names of other objects"]
+    assert left == [*account, *(["edit-me"] if words else ["registry.example.com", "edit-me", "edit-me"])]
     path.write_text(path.read_text().replace("restartPolicy", "restartpolicy"))
     assert "expected `restartPolicy`" in str([str(each) for each in check(path, schemas=schemas)])
 
 
 def test_a_cronjob_passes_our_own_check_without_crds_and_no_pod_reaches_a_loopback_address(queue, dkvb, tmp_path):
-    words = ("jobs", "service", "cronjob", "--queue", queue, "-o", tmp_path / "cronjob.yaml")
+    path = tmp_path / "cronjob.yaml"
+    words = ("jobs", "service", "cronjob", "--queue", queue, "-o", path)
     ended = dkvb(*words)
-    assert (ended.code, ended.out) == (0, "")
+    assert (ended.code, ended.out) == (0, f"{path}: written. Next:\n  dkvb cluster check {path}\n")
     assert ended.err == (
         "note: http://127.0.0.1:1: jobs of the queue name this cluster, and a pod does not reach it there\n"
     )
-    assert dkvb("cluster", "check", tmp_path / "cronjob.yaml").out.endswith("1 checked: 0 errors, 3 warnings\n")
+    assert dkvb("cluster", "check", path).out.endswith("1 checked: 0 errors, 5 warnings\n")
     assert "already exists; name another file" in message(dkvb(*words), 2)
 
 

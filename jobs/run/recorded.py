@@ -1,0 +1,99 @@
+"""Records of experiments on a root: which artefacts make each up, so that it can be found by its name."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from itertools import count
+from typing import Any
+
+from jobs.errors import BadRequest, BadSpec
+from jobs.plan.plan import Plan
+from jobs.results.experiment import Experiment, read_experiment
+from jobs.run.forgotten import forgotten_elsewhere
+from jobs.run.progress import Progress
+from jobs.spec.reading import as_table, build
+from jobs.spec.schema import Spec
+from store.artefacts import Artefact, as_written
+from store.files import exists
+from store.places import Place
+
+EARLY = frozenset({"manifest", "embeddings", "keys", "codes", "neighbours", "counts", "sums", "linear"})
+"""Steps whose artefacts are no results by themselves."""
+
+
+def record_all(plans: Sequence[Plan], root: Place, progress: Progress) -> None:
+    """Write down which artefacts make up each experiment; the newer one takes a name.
+
+    raises: NotARoot, ArtefactDamaged for a record that is there and holds something else.
+    """
+    for plan in plans:
+        now = experiment(plan, root)
+        last = read_experiment(root, now.name) if exists(now.path) else now
+        changes = [*changed_keys(last, now), *changed_files(last, now)]
+        now.write()
+        if changes:
+            progress.note(f"{now.name} ran here before with another spec or other images: {', '.join(changes)}")
+        for text in forgotten_elsewhere(now, plan.spec):
+            progress.note(f"{now.name}: {text}")
+
+
+def check_names(plans: Sequence[Plan], root: Place) -> None:
+    """Check that no experiment loses its name to another spec on the same images: its results could not be found again.
+
+    What was not finished, and what the other spec makes too, may go by the name.
+    raises: BadRequest; NotARoot, ArtefactDamaged as of `record_all`.
+    """
+    for now in (experiment(plan, root) for plan in plans):
+        last = read_experiment(root, now.name) if exists(now.path) else now
+        keys, gone = (
+            changed_keys(last, now),
+            [label for label in last.steps if last.steps[label] != now.steps.get(label)],
+        )
+        kinds = {label: label.partition("[")[0] for label in gone}
+        lost = [
+            name for name, kind in kinds.items() if kind not in EARLY and Artefact(root, kind, last.steps[name]).done
+        ]
+        if keys and lost and not any(label.startswith("manifest[") for label in gone):
+            names = (f"{now.name}-{number}" for number in count(2))
+            free = next(name for name in names if not exists(replace(now, name=name).path))
+            raise BadRequest(
+                f"{root}: {now.name} ran here before with another spec ({', '.join(keys)}), and its results "
+                f'({", ".join(lost)}) go by that name; give this one its own: name = "{free}" in the spec, or --set '
+                f"name={free}; what both have in common is not computed again"
+            )
+
+
+def experiment(plan: Plan, root: Place) -> Experiment:
+    """What a plan makes on a root."""
+    return Experiment(root, plan.spec.name, asdict(plan.spec), plan.digests())
+
+
+def changed_keys(last: Experiment, now: Experiment) -> list[str]:
+    """The keys of their specs in which two experiments of one name differ."""
+    with as_written(now.path):
+        before, after = flat(completed(last.spec)), flat(now.spec)
+    return sorted(key for key in before | after if before.get(key) != after.get(key))
+
+
+def changed_files(last: Experiment, now: Experiment) -> list[str]:
+    """What of the image files of two experiments of one name differs, where their specs ask for the same of them."""
+    if any(key.startswith(("images.", "other.")) for key in changed_keys(last, now)):
+        return []
+    manifests = [label for label in last.steps if label.startswith("manifest[")]
+    others = [label for label in manifests if last.steps[label] != now.steps.get(label, last.steps[label])]
+    return [f"the files of {label.removeprefix('manifest')}, in names or sizes" for label in others]
+
+
+def completed(spec: dict[str, Any]) -> dict[str, Any]:
+    """A spec as it was written, and the defaults of keys that came later."""
+    try:
+        return asdict(build(Spec, as_table(spec), ""))
+    except BadSpec:  # of another version, whose keys or bounds were others
+        return spec
+
+
+def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested table as one level of dotted keys."""
+    level: dict[str, Any] = {}
+    for key, value in table.items():
+        level |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return level
