@@ -80,9 +80,15 @@ class Diff:
     attacks: pl.DataFrame | None
     """Of the attacks that both made, one row a head, method, attack and measure (`jobs.diff_methods.ATTACKS`)."""
 
+    @property
+    def same(self) -> bool:
+        """Whether both are one experiment: every step has the same digest in both."""
+        return not self.changed
+
     def to_json(self) -> dict[str, Any]:
         """All of it."""
         return {
+            "same": self.same,
             **{side: {"root": str(one.root), "experiment": one.name} for side, one in (("a", self.a), ("b", self.b))},
             "spec": [{"key": change.key, **sides(change)} for change in self.spec],
             "steps": {"shared": self.shared, "changed": self.changed, "versions": self.versions},
@@ -94,7 +100,9 @@ class Diff:
         }
 
     def text(self) -> str:
-        """Tables in Markdown, for people."""
+        """Tables in Markdown, for people; one line where both are the same."""
+        if self.same:
+            return SAME
         names = [f"{side}: {one.root}, experiment {one.name}" for side, one in (("A", self.a), ("B", self.b))]
         spec = [(shown(change.key), change.a, change.b) for change in self.spec]
         versions = [f"{label}: version {a} in A, {b} in B" for label, (a, b) in self.versions.items()]
@@ -112,6 +120,12 @@ class Diff:
         ]
         return "\n\n".join(part.rstrip("\n") for part in parts)
 
+
+SAME = (
+    "A and B are the same: every step has the same digest; nothing to compare. To keep two settings apart, give each a "
+    "name of its own in its spec: one root holds both, and `dkvb diff ROOT ROOT --a NAME --b NAME` compares them"
+)
+"""In place of tables."""
 
 NOTE = """only A, only B: test items that one model alone has right, of which the interval over items is made (McNemar).
 "over classes": Student's t of the classes' differences, over classes like these; it leaves out what other test items

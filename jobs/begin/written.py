@@ -50,7 +50,7 @@ OTHERWISE = {
 }
 """What else could be said in a table, by its path; on_error where it is not."""
 
-AT_THE_END = """
+SWEEP_AND_VALUES = """
 # [sweep]
 # classes = ["..."]  # Forget these alone; all unless given.
 # sizes = [2, 5]     # Also random sets of so many classes, each forgotten together.
@@ -59,13 +59,30 @@ AT_THE_END = """
 # method = "lda"     # Values that are not trained, and forget single images exactly (`dkvb unlearn --method exact`).
 """
 
+COMPARE = """
+# Masks beside a retrained model, SCRUB, NegGrad+ and other baselines, and attacks: much longer (docs/comparison.md).
+# [compare]
+# classes = {classes}  # Each forgotten by itself, on the model of each seed; all unless given.
+# seeds = [0, 1, 2]  # With fewer, intervals are too narrow.
+# heads = ["linear", "values"]  # Baselines on both; ["values-lda"] compares exact forgetting, without any baseline.
+# lira_heads = 0  # Leaves out U-LiRA, the longest of the attacks; 64 is usual.
+"""
+
+
+def _at_the_end(begun: Begun) -> str:
+    """Tables that the spec could have and has not, commented out."""
+    have = _plain_tables(begun.table)
+    classes = value(list(begun.counted.classes[:3]))
+    return (SWEEP_AND_VALUES if {"sweep", "values"}.isdisjoint(have) else "") + (
+        "" if "compare" in have else COMPARE.format(classes=classes)
+    )
+
 
 def as_toml(begun: Begun) -> str:
     """The spec; raises: BadRequest for a change that set what these pages of TOML cannot hold."""
     found = "".join(f"# {line.rstrip()}\n" for line in found_lines(begun))
     head = f"# A spec for the images of {shown(begun.location)}, as `dkvb init` found them:\n#\n{found}\n"
-    end = AT_THE_END if {"sweep", "values"}.isdisjoint(_plain_tables(begun.table)) else ""
-    text = head + _table(begun.table, "") + end
+    text = head + _table(begun.table, "") + _at_the_end(begun)
     try:
         same = tomllib.loads(text) == begun.table
     except ValueError:

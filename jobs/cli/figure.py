@@ -10,7 +10,7 @@ from jobs.cli import completing
 from jobs.cli.options import EXPERIMENT, JSON, ROOT
 from jobs.cli.output import write
 from jobs.errors import BadRequest
-from jobs.figures import FORMATS, KINDS, Choice, draw
+from jobs.figures import FOR_PAPER, FORMATS, KINDS, Choice, draw
 from jobs.printable import say
 
 WORDS = "\n".join(f"{kind:<11} {about}" for kind, about in KINDS.items())
@@ -18,7 +18,7 @@ WORDS = "\n".join(f"{kind:<11} {about}" for kind, about in KINDS.items())
 
 @click.command(
     short_help="Draw a figure for a paper or a page.",
-    help=f"""Draw a figure of one column (3.3 inches) as svg, pdf or png.
+    help=f"""Draw a figure of one column (3.3 inches) as svg or pdf, for papers, or png, with its caption above it.
 
 Example: dkvb figure roots/cifar10 --kind along -o along.pdf
 
@@ -66,6 +66,8 @@ def figure(
         raise BadRequest(f"{output}: expected a file that ends in .svg, .pdf or .png")
     read = find(root, experiment)
     path = Path(f"{read.name}-{kind}.png") if output is None else output
-    write(path, draw(read, kind, Choice(classes=classes, mask=mask), form=form))
-    about = {"file": str(path), "experiment": read.name, "kind": kind}
-    say(json.dumps(about, indent=2) if as_json else f"Figure: {path}")
+    drawn = draw(read, kind, Choice(classes=classes, mask=mask), form=form)
+    write(path, drawn.data)
+    about = {"file": str(path), "experiment": read.name, "kind": kind, "caption": drawn.caption}
+    said = f"\nCaption: {drawn.caption}" if form in FOR_PAPER else ""
+    say(json.dumps(about, indent=2) if as_json else f"Figure: {path}{said}")

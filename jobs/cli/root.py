@@ -24,6 +24,8 @@ TABLES_HELP = """Print a result table.
 
 Example: dkvb table roots/cifar10 --table classes --format latex -o classes.tex
 
+md and latex show the columns that matter most; --columns all has the rest.
+
 \b
 Of the sweep:
 summary     one row per method: means over classes, worst classes
@@ -147,27 +149,60 @@ def repair(root: Place, *, as_json: bool) -> None:
     default="summary",
     show_default=True,
 )
+@click.option(
+    "--columns",
+    multiple=True,
+    metavar="NAME,NAME",
+    help="These columns, by their heads or by their names of docs/format.md, in this order; all: every one. Unless "
+    "given, md and latex show a few, and the other formats all.",
+)
+@click.option(
+    "--class",
+    "classes",
+    multiple=True,
+    metavar="NAME",
+    help="The rows of a class, or of its number as in #17; repeatable.",
+    shell_complete=class_names,
+)
+@click.option("--method", "methods", multiple=True, metavar="NAME", help="The rows of a method; repeatable.")
 @FORM
 @FORM_JSON
 @OUTPUT
 @EXPERIMENT
-def table(root: Place, *, name: str, form: str, output: Path | None, experiment: str | None) -> None:
+def table(
+    root: Place,
+    *,
+    name: str,
+    columns: tuple[str, ...],
+    classes: tuple[str, ...],
+    methods: tuple[str, ...],
+    form: str,
+    output: Path | None,
+    experiment: str | None,
+) -> None:
     """Print one table."""
-    from jobs.results import compare_tables, sets_tables, sweep_tables
+    from jobs.query.stored import Stored
+    from jobs.results import compare_tables, parts, sets_tables, sweep_tables
     from jobs.results.experiment import find
-    from jobs.results.formats import FORMATS, READ
+    from jobs.results.formats import FORMATS, READ, latex, markdown
     from jobs.results.heads import for_people
 
-    parts = (sweep_tables, sets_tables, compare_tables)
-    tables = {key: make for part in parts for key, make in part.TABLES.items()}
-    notes = {key: text for part in parts for key, text in part.NOTES.items()}
-    rows = tables[name](find(root, experiment))
-    if form in READ:
-        choose = sets_tables.FOR_READERS.get(name)
-        rows = for_people(rows if choose is None else choose(rows))
-    made = FORMATS[form](rows)
-    note = f"\n{notes[name]}\n" if form == "md" and name in notes else ""
-    put(made + note if isinstance(made, str) else made, output)
+    tables = {key: make for part in (sweep_tables, sets_tables, compare_tables) for key, make in part.TABLES.items()}
+    read = find(root, experiment)
+    whole = tables[name](read)
+    wanted = [Stored(read).index(each) for each in classes]
+    rows = parts.rows(whole, name, classes=wanted, methods=methods)
+    asked = columns not in ((), (parts.ALL,))
+    if asked:
+        rows = rows.select(parts.columns(whole, columns))
+    if form not in READ:
+        put(FORMATS[form](rows), output)
+        return
+    if not columns:
+        rows = sets_tables.FOR_READERS[name](rows) if name in sets_tables.FOR_READERS else parts.few(rows, name)
+    text = parts.legend(name, read, rows.columns)
+    shown = for_people(rows, whole.columns if asked else ())
+    put(latex(shown, text) if form == "latex" else markdown(shown) + (f"\n{text}\n" if text else ""), output)
 
 
 class _OfTheRule(click.Option):

@@ -52,11 +52,14 @@ def _show_classes(experiment: "Experiment") -> None:
     from jobs.results.formats import markdown, side_by_side
     from jobs.results.headline import by_class, sweep_table
     from jobs.results.heads import for_people
-    from jobs.results.sweep_tables import NOTES, TABLES, left_out_text
+    from jobs.results.parts import few, legend
+    from jobs.results.sweep_tables import TABLES, left_out_text
 
-    rows = sweep_table(experiment)
-    say(markdown(side_by_side(for_people(TABLES["summary"](experiment)))))
-    say("".join(f"{line}\n" for line in left_out_text(by_class(rows))) + NOTES["summary"])
+    rows, table = sweep_table(experiment), few(TABLES["summary"](experiment), "summary")
+    say(markdown(side_by_side(for_people(table))))
+    say("".join(f"{line}\n" for line in left_out_text(by_class(rows))) + legend("summary", experiment, table.columns))
+    say(f"""All columns:
+  dkvb table {experiment.root} --experiment {experiment.name} --columns all""")
     path = experiment.root / f"{experiment.name}.png"
     made_of = f"dkvb {dkvb_unlearning.__version__}: sweep/{experiment.steps['sweep']}"
     try:

@@ -57,18 +57,33 @@ class Choice:
             raise BadRequest("found --class and --mask, expected one of them: a mask knows its classes")
 
 
-def draw(experiment: "Experiment", kind: str, choice: Choice = Choice(), *, form: str) -> bytes:
+FOR_PAPER = ("svg", "pdf")
+"""Formats in which nothing stands above a figure: a paper has its own words below."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A figure."""
+
+    data: bytes
+    """The file."""
+    caption: str
+    """What it shows; in PNG that stands above it too."""
+
+
+def draw(experiment: "Experiment", kind: str, choice: Choice = Choice(), *, form: str) -> Drawn:
     """Draw a figure of an experiment; the same input gives the same bytes.
 
     kind: of KINDS; form: of FORMATS.
     raises: BadRequest where matplotlib is missing, or a table that the kind needs, or for a choice that it has no use
     for; and what reading a root raises.
     """
-    from jobs.figures.style import drawing, saved
+    from jobs.figures.style import caption, drawing, saved
 
     choice.check(kind)
-    with drawing([*experiment.classes, experiment.name]):
-        return saved(drawers()[kind](experiment, choice), form)
+    with drawing([*experiment.classes, experiment.name], titled=form not in FOR_PAPER):
+        figure = drawers()[kind](experiment, choice)
+        return Drawn(saved(figure, form), caption(figure))
 
 
 def drawers() -> dict[str, Callable[["Experiment", Choice], "Figure"]]:

@@ -104,21 +104,27 @@ def needs(experiment: Experiment) -> None:
 
 
 def draw_compare(rows: pl.DataFrame, name: str, *, unknown: int = 0) -> "Figure":
-    """Draw a row a method, a panel a measure; rows: of the compare step's table, of classes that were known."""
+    """Draw a row a method, a panel a measure, the methods of the first head by their ToW and of the others likewise.
+
+    rows: of the compare step's table, of classes that were known.
+    """
     keys = ["class", "seed", "head"]
     before = rows.filter(pl.col("method") == "none").select(*keys, pl.col("test_retain").alias("before"))
     rows = rows.join(before, on=keys).with_columns(
         (100 * (pl.col("test_retain") - pl.col("before"))).alias("change"),
         (100 * pl.col("test_forget")).alias("forget"),
     )
-    bands = []
+    bands: list[Band] = []
     for head, title in HEADS.items():
         part = rows.filter(pl.col("head") == head)
         if part.is_empty():
             continue
         methods = {str(method): own for (method,), own in part.group_by("method", maintain_order=True)}
         bars = {method: {score: bar(own, score) for score in JUDGED} for method, own in methods.items()}
-        ranked = sorted(bars.items(), key=lambda item: (item[0] in REFERENCES, -item[1]["tow"].mean))
+        places = {method: place for place, method in enumerate(bands[0].bars)} if bands else {}
+        ranked = sorted(
+            bars.items(), key=lambda item: (item[0] in REFERENCES, places.get(item[0], 0), -item[1]["tow"].mean)
+        )
         bands.append(Band(title, JUDGED, dict(ranked)))
     classes, seeds = rows["class"].n_unique(), rows["seed"].n_unique()
     return draw_bands(
@@ -235,7 +241,10 @@ def draw_costs(table: pl.DataFrame, name: str) -> "Figure":
     """
     from matplotlib.ticker import EngFormatter, NullLocator
 
-    parts = {head: table.filter(pl.col("head") == head).sort("seconds", "method") for head in HEADS}
+    first = next((head for head in HEADS if head in table["head"]), None)
+    quick = table.filter(pl.col("head") == first).sort("seconds", "method")["method"].to_list()
+    place = pl.col("method").replace_strict(dict(zip(quick, range(len(quick)), strict=True)), default=len(quick))
+    parts = {head: table.filter(pl.col("head") == head).sort(place, "seconds", "method") for head in HEADS}
     parts = {head: part for head, part in parts.items() if len(part)}
     rows = [len(part) for part in parts.values()]
     figure = sheet(
@@ -251,7 +260,8 @@ def draw_costs(table: pl.DataFrame, name: str) -> "Figure":
             line[0].plot(range_of_runs, [row, row], color=how["color"], linewidth=0.8)
             line[0].plot([cost["seconds"]], [row], color=how["color"], marker=how["marker"])
             draw_size(line[1], cost["flops_uncached"], row, {**how, "markerfacecolor": "white"})
-            draw_size(line[1], cost["flops_forward"] + cost["flops_backward"], row, how)
+            flops = [cost["flops_forward"], cost["flops_backward"]]
+            draw_size(line[1], None if None in flops else sum(flops), row, how)
             draw_size(line[2], cost["peak_bytes"], row, how)
         head_rows(line, HEADS[head], part["method"].to_list())
     for panel, words, unit in zip(grid[-1], ("time", "FLOPs", "memory added"), ("s", "", "B"), strict=True):

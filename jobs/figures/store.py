@@ -1,4 +1,4 @@
-"""Figures of the activation store: what is taken for what, what classes share, what a mask takes, how keys are used."""
+"""Figures of the store: which class is mistaken for which, what classes share, what masks take, how keys are used."""
 
 import math
 from collections.abc import Sequence

@@ -6,6 +6,7 @@ matplotlib is an extra: it is imported where it is used.
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -77,11 +78,16 @@ METADATA: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationD
 """Formats, and what keeps the time of day out of them."""
 
 
+TITLED = ContextVar("TITLED", default=True)
+"""Whether figures have their title and what explains them above."""
+
+
 @contextmanager
-def drawing(names: Iterable[str]) -> Iterator[None]:
+def drawing(names: Iterable[str], *, titled: bool = True) -> Iterator[None]:
     """Set matplotlib up for one figure, and leave it as it was.
 
     names: texts of somebody else's that will be drawn; installed fonts that hold their characters are made use of.
+    titled: without it nothing stands above a figure: for papers, where its caption says it (`caption`).
     raises: BadRequest when matplotlib is not installed.
     """
     try:
@@ -91,7 +97,11 @@ def drawing(names: Iterable[str]) -> Iterator[None]:
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # what a user has set for figures of his own does not change ours
         matplotlib.rcParams.update({**LOOK, "font.family": families("".join(names))})
-        yield
+        before = TITLED.set(titled)
+        try:
+            yield
+        finally:
+            TITLED.reset(before)
 
 
 def saved(figure: "Figure", form: str) -> bytes:
@@ -176,10 +186,17 @@ def sheet(height: float, *title: str) -> "Figure":
     """An empty figure of one column with a title; height: of what is below the title, in inches."""
     from matplotlib.figure import Figure
 
-    lines = [part for line in title for part in wrapped(line, 72 * (COLUMN - 0.08))]
+    lines = [part for line in title for part in wrapped(line, 72 * (COLUMN - 0.08))] if TITLED.get() else []
     figure = Figure(figsize=(COLUMN, height + LINE * len(lines) + 0.05), layout="constrained")
-    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=TEXT)
+    figure.set_label(f"{'. '.join(title)}.")
+    if lines:
+        figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=TEXT)
     return figure
+
+
+def caption(figure: "Figure") -> str:
+    """What a figure shows, for the caption below it."""
+    return str(figure.get_label())
 
 
 def key(figure: "Figure", lines: Mapping[str, Mapping[str, Any]]) -> None:

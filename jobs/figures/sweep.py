@@ -1,7 +1,7 @@
 """Figures of the sweep: each class forgotten by itself, along N and at the N of the rule."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RULE = f"N by the rule ({100 * TAU:g} % of a class's activations)"
+
+AT_RULE: dict[str, Any] = {"color": "0.15", "linewidth": 1.1, "linestyle": (0, (1, 1))}
+"""The line at the rule's N: often near the end of the axis, where a plain one would be taken for a frame."""
 
 POINTS = 41
 """Places along N at which the curves of several classes are averaged."""
@@ -197,7 +200,9 @@ def draw_along(rows: pl.DataFrame, name: str) -> "Figure":
     methods, classes = present(rows), rows["class"].n_unique()
     inner = classes >= 2 * NAMED
     bands = "bands: from the lowest to the highest class" + (", and the middle 80 % of classes" if inner else "")
-    figure = sheet(2.25, f"{name}: each of {classes} classes forgotten by itself", f"{bands}; grey: {RULE}")
+    figure = sheet(
+        2.25 + 1.3 * LINE, f"{name}: each of {classes} classes forgotten by itself", f"{bands}; dotted: {RULE}"
+    )
     panels = figure.subplots(1, len(methods), sharey=True, squeeze=False)[0]
     for panel, method in zip(panels, methods, strict=True):
         own = rows.filter(pl.col("method") == method)
@@ -224,9 +229,9 @@ def draw_classes(rows: pl.DataFrame, name: str, wanted: Sequence[int]) -> "Figur
     """
     rows, methods = first_seed(rows), present(rows)
     figure = sheet(
-        0.45 + 1.5 * len(wanted),
+        0.45 + 1.3 * LINE + 1.5 * len(wanted),
         f"{name}: each class forgotten by itself",
-        f"bands: 95 % over test items; grey: {RULE}",
+        f"bands: 95 % over test items; dotted: {RULE}",
     )
     panels = figure.subplots(len(wanted), len(methods), sharex="col", sharey=True, squeeze=False)
     for row, k in zip(panels, wanted, strict=True):
@@ -261,16 +266,16 @@ def followed(rows: pl.DataFrame, column: str) -> tuple[NDArray[np.float64], NDAr
 
 
 def mark_rule(panel: "Axes", ruled: pl.DataFrame) -> None:
-    """Shade where the rule's N lies: from its least to its largest share over classes, a line at their mean."""
+    """Shade where the rule's N lies: from its least to its largest share over classes, a dotted line at their mean."""
     shares = 100 * ruled["share"].to_numpy()
     if len(shares):
         panel.axvspan(shares.min(), shares.max(), color="0.88", linewidth=0)
-        panel.axvline(shares.mean(), color="0.5", linewidth=0.7)
+        panel.axvline(shares.mean(), **AT_RULE)
 
 
 def frame(panel: "Axes", method: str) -> None:
     """Set limits and name the axis of N."""
-    panel.set_xlim(0, 100)
+    panel.set_xlim(0, 106)
     panel.set_xticks(range(0, 101, 25))
     panel.set_ylim(-2, 102)
     panel.set_xlabel(f"N {METHODS[method].title}\n(% of {METHODS[method].of})")
@@ -283,7 +288,7 @@ def explain(figure: "Figure") -> None:
         for part, colour in (("forget class", FORGET), ("other classes", RETAIN))
         for split, style in STYLES.items()
     }
-    key(figure, lines)
+    key(figure, {**lines, "N by the rule": AT_RULE})
 
 
 def draw_misses(classes: pl.DataFrame, name: str) -> "Figure":
@@ -305,7 +310,7 @@ def draw_misses(classes: pl.DataFrame, name: str) -> "Figure":
     )
     figure = sheet(
         0.65 + 1.4 * LINE * max(4, len(names)),
-        f"{name}: what is still recognised of each class; {RULE}",
+        f"{name}: what is still recognised of each class at {RULE}",
         f"forgotten, at most 0.5 % of either: {', '.join(counts)} of {len(worst)} classes; bars: 95 % over items",
     )
     panels = figure.subplots(1, 2, sharey=True)

@@ -99,15 +99,18 @@ def words(found: Minutes) -> list[str]:
     """The minutes for people, and what they follow from."""
     if not found.seconds:
         return ["time: nothing is left to do"]
-    lines = [f"time: about {lasting(found.seconds)} on {found.cpus} CPUs; expect half to twice of it"]
+    lines = [
+        f"time: about {lasting(found.seconds)} on {found.cpus} CPUs, if nothing else runs on them; between half and twice that"
+    ]
     measured = [speed for speed in dict.fromkeys(found.speeds) if speed.seen]
     for speed in measured:
-        each = "the GPU" if speed.device != "cpu" else "a core"
+        each = "on the GPU" if speed.device != "cpu" else "on a core"
+        rate = f"{speed.images:.0f}" if speed.images >= 10 else f"{speed.images:.1f}"
         how = "of these images" if speed.decoded else "black images, so the time that decoding takes is not in it"
-        lines.append(f"  measured: {each} does {speed.images:.0f} images a second now ({speed.seen} {how})")
+        lines.append(f"  measured now: {rate} images a second {each} ({speed.seen} {how})")
     if measured:
         lines.append(
-            f"  other steps: rates of docs/performance.md, times {measured[0].core:.1f}, which was measured too"
+            f"  other steps: the rates of docs/performance.md times {measured[0].core:.1f}, as a core computed just now"
         )
     if found.not_known:
         kinds = dict.fromkeys(label.rpartition(" ")[2].partition("[")[0] for label in found.not_known)

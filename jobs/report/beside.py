@@ -21,7 +21,7 @@ from jobs.report.records import (
     number_cell,
     text_cell,
 )
-from jobs.results.compare_tables import FEW_SEEDS, attacks_table, compare_table, costs_table, labels_of
+from jobs.results.compare_tables import attacks_table, compare_table, costs_table, few_seeds, labels_of
 from jobs.results.experiment import Experiment
 from jobs.results.sweep_tables import percent
 from store.artefacts import Artefact
@@ -175,7 +175,7 @@ def beside(experiment: Experiment, attacks: pl.DataFrame | None) -> Section:
         "attacks",
         "Beside the oracle",
         [
-            Paragraph(f"The oracle is the same head, retrained without the class. {FEW_SEEDS}"),
+            Paragraph(f"The oracle is the same head, retrained without the class. {few_seeds(experiment)}"),
             compared(compare_table(experiment)),
             Heading("Attacks"),
             Paragraph(

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from dkvb.statistics import interval, paired_bootstrap
 from jobs.errors import BadRequest
 from jobs.results.experiment import Experiment
-from jobs.results.formats import note
+from jobs.results.formats import Sentence
 from jobs.results.headline import before as of_model
+from jobs.results.sweep_tables import half_interval
 from jobs.rows import read_rows
 from jobs.step import SPLITS
 from store.artefacts import as_written
@@ -123,9 +124,29 @@ def compare_table(experiment: Experiment) -> pl.DataFrame:
         pl.col("member_auc").mean().alias("membership AUC"),
         pl.col("tow").mean().alias("ToW"),
     )
+    place = table.columns.index("retain change sd") + 1
+    widths = table.select("head", "method").join(
+        class_widths(rows.with_columns(change.alias("change"))),
+        on=["head", "method"],
+        how="left",
+        maintain_order="left",
+    )
+    table = table.insert_column(place, widths["retain change ± 95 % over classes"])
     table = table.insert_column(2, chosen_by(rows, table).alias("chosen by"))
     bounds = ranked(rows, "tow").rename({"low": "ToW low", "high": "ToW high"})
     return table.join(bounds, on=["head", "method"], maintain_order="left").sort("head", maintain_order=True)
+
+
+def class_widths(rows: pl.DataFrame) -> pl.DataFrame:
+    """One row per head and method: half the 95 % interval of its mean change over classes, each at its mean over seeds.
+
+    Runs of one class are no independent draws of classes, nor are those of one seed: to count all runs would be too
+    sure. rows: head, method, class and change. None for a single class.
+    """
+    keys = ["head", "method"]
+    means = rows.group_by(*keys, "class", maintain_order=True).agg(pl.col("change").mean())
+    width = pl.col("change").map_batches(half_interval, return_dtype=pl.Float64, returns_scalar=True)
+    return means.group_by(keys, maintain_order=True).agg(width.alias("retain change ± 95 % over classes"))
 
 
 def chosen_by(rows: pl.DataFrame, table: pl.DataFrame) -> pl.Series:
@@ -272,53 +293,101 @@ TABLES: dict[str, Callable[[Experiment], pl.DataFrame]] = {
 }
 """The tables there are, by name; those in "rows" as they are stored, each row with the digest of its artefact."""
 
-FEW_SEEDS = "95 % intervals resample classes and seeds, crossed; with three seeds such an interval covers 85 to 92 %."
+
+def few_seeds(experiment: Experiment) -> str:
+    """What the intervals over the seeds of an experiment are worth."""
+    with as_written(experiment.path):
+        seeds = len(experiment.spec["compare"]["seeds"])
+    if seeds == 1:
+        return "95 % intervals resample the classes of one seed: other seeds are not in them."
+    text = "95 % intervals resample classes and seeds, crossed"
+    if seeds > ENOUGH:
+        return f"{text}."
+    return f"{text}; {f'with {seeds} seeds they are too narrow: ' if seeds != 3 else ''}with 3 they cover 85 to 92 %."
+
+
+ENOUGH = 5
+"""Most seeds of which a reader has to be told that they are few."""
 
 WORDS = (
-    "train, test: what is still right of the forgotten class, on its training and test items, in per cent. others: "
-    "test accuracy on all other classes; among themselves: where the forgotten class is not a possible answer. Changes "
-    "are in points."
+    "train, test: what is still right of the forgotten class. others: test accuracy on all other classes. Changes are "
+    "in points."
+)
+AMONG: Sentence = (
+    "among themselves: where the forgotten class is not a possible answer.",
+    ("among retain", "test_retain_among_retain", "train_retain_among_retain"),
 )
 
-NOTES = {
-    "compare": note(
-        WORDS,
-        FEW_SEEDS,
-        "ToW low, ToW high: of the mean. behind, at least: difference from the best mean of the head and its lower "
-        "bound, paired by class and seed; best: that bound is not above 0. Masks have tried every N of their grid on "
-        "the class's training items, but for uva by tau: read what was chosen by the same side by side. runs: a class "
-        "and a seed each. Classes that a model never knew (no test item right before) are left out. ToW, JS: nearness "
-        "to the head of the same kind that never saw the class (docs/format.md); KV: whose keys never saw it either; "
-        "on test: of test items alone. ECE: calibration on the other classes' test items. membership AUC: loss of all "
-        "training items against all test items; that of none is what the head leaks before anything is forgotten. "
-        "exact: the class leaves the sums. uve all on values-lda: all its pairs are masked, which does not make these "
-        "values forget: masks are refused there.",
-    ),
-    "oracle_gap": note(
-        WORDS, "oracle V: trained without the class on the same keys; oracle KV: with keys that never saw it either."
-    ),
-    "attacks": note(
-        "value: of the model that has forgotten; oracle: of the head that was trained without the class. What counts "
-        "is the difference.",
-        FEW_SEEDS,
-        "low, high: of the difference, paired by class and seed.",
-    ),
-    "costs": note(
-        "seconds: of one request, median of warm runs; retrain_seconds: of retraining the same head, or of solving for "
-        "it from new sums. uva takes N by a rule, uve all examples; those by sweep choose N on the class's "
-        "training items, and that time is counted. Tuning of baselines on other classes comes before a "
-        "request, and is not counted.",
-    ),
-    "selection": note(
-        WORDS,
-        "weight, tau: the rule takes pairs by hits of the class less weight times hits of the others, up to the share "
-        "tau of its activations. regret: the best ToW of any N, less that of the rule's N.",
-    ),
-    "scope": note(
-        WORDS,
-        "Instances are stopped where AUS is best, which drives the forgotten items towards 0, where the oracle still "
-        "knows many of them: no claim on instances can be read off these rows. Those to held-out are stopped where the "
-        "accuracy on forgotten items meets that on half of the class's test items, which are in none of their figures.",
-    ),
-}
-"""Printed below a table in Markdown."""
+
+def notes(experiment: Experiment) -> dict[str, tuple[Sentence, ...]]:
+    """Below a table, for people: what its columns mean."""
+    if (compared := experiment.spec.get("compare")) is None:
+        return {}
+    few = few_seeds(experiment)
+    with as_written(experiment.path):
+        solved = any(head.endswith("-lda") for head in compared.get("heads") or ())
+    return {
+        "compare": (
+            WORDS,
+            ("runs: a class and a seed each.", ("runs",)),
+            (
+                "± 95 %: of the mean over classes like these (Student's t, seeds averaged).",
+                ("retain change ± 95 % over classes",),
+            ),
+            ("ToW: nearness to the head of the same kind that never saw the class; 1: the same accuracies.", ("ToW",)),
+            few,
+            (
+                "among the best: the mean ToW is not told from the best of the head, paired by class and seed.",
+                ("behind", "at least", "best"),
+            ),
+            AMONG,
+            (
+                "Masks have tried every N of their grid on the class's training items, but for uva by tau: read what "
+                "was chosen by the same side by side.",
+                ("chosen by",),
+            ),
+            ("KV: to the oracle whose keys never saw the class either.", ("ToW to KV",)),
+            ("on test: of test items alone.", ("ToW on test",)),
+            ("JS: distance of its answers from the oracle's (docs/format.md).", ("JS",)),
+            ("ECE: calibration on the other classes' test items.", ("ECE",)),
+            (
+                "membership AUC: loss of all training items against all test items; that of none is what the head "
+                "leaks before anything is forgotten.",
+                ("membership AUC",),
+            ),
+            "Classes that a model never knew are left out.",
+            *(
+                ["exact: the class leaves the sums. uve all: all its pairs are masked, which solved values survive."]
+                if solved
+                else []
+            ),
+        ),
+        "oracle_gap": (
+            WORDS,
+            "oracle V: trained without the class on the same keys; oracle KV: with keys that never saw it either.",
+        ),
+        "attacks": (
+            "after: on the model that has forgotten; oracle's: on the head that was trained without the class. What "
+            "counts is the difference, with its interval, paired by class and seed.",
+            few,
+        ),
+        "costs": (
+            "seconds: of one request, median of warm runs; seconds to retrain: of the same head, or of "
+            "solving for it from new sums. uva takes N by a rule, uve all examples; those by sweep choose N on the "
+            "class's training items, and that time is counted. Tuning of baselines on other classes comes before a "
+            "request, and is not counted.",
+        ),
+        "selection": (
+            WORDS,
+            "weight, tau: the rule takes pairs by hits of the class less weight times hits of the others, up to the "
+            "share tau of its activations. regret: the best ToW of any N, less that of the rule's N.",
+        ),
+        "scope": (
+            WORDS,
+            AMONG,
+            "Instances are stopped where AUS is best, which drives the forgotten items towards 0, where the oracle "
+            "still knows many of them: no claim on instances can be read off these rows. Those to held-out are "
+            "stopped where the accuracy on forgotten items meets that on half of the class's test items, which are "
+            "in none of their figures.",
+        ),
+    }

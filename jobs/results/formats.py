@@ -2,8 +2,9 @@
 
 import io
 import json
+import math
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import polars as pl
@@ -11,18 +12,39 @@ import polars as pl
 from jobs.printable import shown
 from jobs.rows import only_numbers
 
+NOISE = 1e-9
+"""Below this a number is 0 and what rounding left of it."""
 
-def cell(value: Any) -> str:
-    """A cell for people."""
+
+def cells(values: Iterable[Any]) -> list[str]:
+    """The cells of a column for people, its numbers with as many decimals each: as many as the smallest needs."""
+    values = list(values)
+    small = min((size for v in values if isinstance(v, float) and (size := abs(v)) >= NOISE), default=1.0)
+    digits = 2 if small >= 0.005 else 3 if small >= 0.0005 else 4
+    return [cell(value, digits) for value in values]
+
+
+def cell(value: Any, digits: int = 2) -> str:
+    """A cell for people; digits: decimals of a number that is not whole."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.2g}" if 0 < abs(value) < 0.005 else f"{value:.2f}"
+        rounded = round(value, digits) + 0.0  # no "-0.00"
+        lost = rounded == 0 and math.isfinite(value) and abs(value) >= NOISE
+        return f"{value:.2g}" if lost else f"{rounded:.{digits}f}"
     return "" if value is None else shown(str(value))
+
+
+def rows_of_cells(table: pl.DataFrame) -> list[list[str]]:
+    """The rows of a table for people."""
+    return [list(row) for row in zip(*(cells(column) for column in table.iter_columns()), strict=True)]
 
 
 def side_by_side(table: pl.DataFrame) -> pl.DataFrame:
     """A summary turned on its side for a terminal: one line per measure, one column per method."""
     measures = [name for name in table.columns if name != "method"]
-    columns = {row["method"]: [cell(row[name]) for name in measures] for row in table.iter_rows(named=True)}
+    lines = [cells(table[name]) for name in measures]
+    columns = {method: [line[i] for line in lines] for i, method in enumerate(table["method"])}
     return pl.DataFrame({"": measures, **columns})
 
 
@@ -32,9 +54,8 @@ MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\|`<[*"})
 
 def markdown(table: pl.DataFrame) -> str:
     """A table in Markdown, columns aligned; what would make a name more than text in it is escaped."""
-    cells = [table.columns, *([cell(v) for v in row] for row in table.iter_rows())]
-    cells = [[text.translate(MARKDOWN) for text in row] for row in cells]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(table.columns))]
+    texts = [[text.translate(MARKDOWN) for text in row] for row in (table.columns, *rows_of_cells(table))]
+    widths = [max(len(row[i]) for row in texts) for i in range(len(table.columns))]
     numeric = [dtype.is_numeric() for dtype in table.dtypes]
 
     def line(row: list[str]) -> str:
@@ -42,23 +63,39 @@ def markdown(table: pl.DataFrame) -> str:
         return "| " + " | ".join(padded) + " |"
 
     rule = "|" + "|".join("-" * (w + 1) + (":" if r else "-") for w, r in zip(widths, numeric, strict=True)) + "|"
-    return "\n".join([line(cells[0]), rule, *(line(row) for row in cells[1:])]) + "\n"
+    return "\n".join([line(texts[0]), rule, *(line(row) for row in texts[1:])]) + "\n"
 
 
-LATEX = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}"})
+LATEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}", "±": r"$\pm$", "\u00a0": "~"}
+)
+
+HEAD = 14
+"""Most letters of a line of a column's head in LaTeX, where a longer one has several lines."""
 
 
-def latex(table: pl.DataFrame) -> str:
-    """A table in LaTeX (booktabs)."""
+def latex(table: pl.DataFrame, about: str = "") -> str:
+    """A table in LaTeX (booktabs), below comments that say what it needs and what its columns mean.
+
+    about: what the columns mean, in lines.
+    """
     columns = "".join("r" if dtype.is_numeric() else "l" for dtype in table.dtypes)
-    rows = [table.columns, *([cell(v) for v in row] for row in table.iter_rows())]
-    head, *body = (" & ".join(text.translate(LATEX).replace("±", r"$\pm$") for text in row) + r" \\" for row in rows)
+    heads = [textwrap.wrap(head.replace(" %", "\u00a0%"), HEAD, break_long_words=False) for head in table.columns]
+    high = max(map(len, heads), default=0)
+    above = [list(row) for row in zip(*([""] * (high - len(head)) + head for head in heads), strict=True)]
+    head, body = (
+        [" & ".join(text.translate(LATEX) for text in row) + r" \\" for row in rows]
+        for rows in (above, rows_of_cells(table))
+    )
     return (
         "\n".join(
             [
+                r"% \usepackage{booktabs}",
+                *(f"% {line}" for line in about.splitlines() if line),
                 rf"\begin{{tabular}}{{{columns}}}",
                 r"\toprule",
-                head,
+                *head,
                 r"\midrule",
                 *body,
                 r"\bottomrule",
@@ -100,7 +137,7 @@ def parquet(table: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-FORMATS: dict[str, Callable[[pl.DataFrame], str | bytes]] = {
+FORMATS: dict[str, Callable[..., str | bytes]] = {
     "md": markdown,
     "csv": csv,
     "latex": latex,
@@ -110,9 +147,18 @@ FORMATS: dict[str, Callable[[pl.DataFrame], str | bytes]] = {
 """How a table can be written, by name."""
 
 
-def note(*sentences: str) -> str:
-    """A paragraph below a table, in lines."""
-    return textwrap.fill(" ".join(sentences), 118)
+Sentence = str | tuple[str, tuple[str, ...]]
+"""What a note says: always, or where one of some columns is shown."""
+
+
+def note(*sentences: Sentence, columns: Sequence[str] = ()) -> str:
+    """A paragraph below a table, in lines; columns: those that are shown, by the names that programs read."""
+    said = [
+        each if isinstance(each, str) else each[0]
+        for each in sentences
+        if isinstance(each, str) or {*each[1]} & {*columns}
+    ]
+    return textwrap.fill(" ".join(said), 118)
 
 
 READ = ("md", "latex")

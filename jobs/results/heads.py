@@ -1,5 +1,6 @@
 """Heads that people read: in plain words, shares in per cent. What programs read keeps the names of docs/format.md."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -43,8 +44,8 @@ WORDS: dict[str, Head] = {
     "test_items": Head("test items"),
     "worst_neighbour": Head("worst other"),
     "worst_neighbour_name": Head("worst other"),
-    "worst_neighbour_items": Head("its test items"),
-    "neighbour_damage": Head("it lost, points", 100),
+    "worst_neighbour_items": Head("worst other's test items"),
+    "neighbour_damage": Head("worst other's loss, points", 100),
     "share": percent("share"),
     "hit_share": percent("activations held"),
     "share_shared": percent("activations on shared pairs"),
@@ -82,6 +83,29 @@ WORDS: dict[str, Head] = {
             ("test", "all test"),
         )
     },
+    # Of the comparison, as stored.
+    "tow": Head("ToW"),
+    "tow_kv": Head("ToW to KV"),
+    "tow_test": Head("ToW on test"),
+    "best_tow": Head("best ToW"),
+    "aus": Head("AUS"),
+    "js_forget": Head("JS"),
+    "js_forget_kv": Head("JS to KV"),
+    "mia_auc": Head("membership AUC"),
+    "member_auc": Head("membership AUC"),
+    "ece": Head("ECE"),
+    "best_budget": Head("best N"),
+    "flops_forward": Head("FLOPs forward"),
+    "flops_backward": Head("FLOPs backward"),
+    "flops_uncached": Head("FLOPs with the backbone"),
+    "flops_ratio": Head("FLOPs of retraining / its own"),
+    "bytes_read": Head("bytes read"),
+    "peak_bytes": Head("memory added, bytes"),
+    "seconds_least": Head("seconds, least"),
+    "seconds_most": Head("seconds, most"),
+    "retrain_seconds": Head("seconds to retrain"),
+    "retrain_ratio": Head("seconds to retrain / its own"),
+    "requests_to_pay": Head("requests until it has paid off"),
     # Per cents and points already; only the words are others.
     "model train": Head("model train %"),
     "model test": Head("model test %"),
@@ -117,9 +141,15 @@ WORDS: dict[str, Head] = {
     "retain change ± 95 % over classes": Head("others change ± 95 % over classes"),
     "retain change ± 95 % over test items": Head("others change ± 95 % over test items"),
     "among retain change": Head("others change, among themselves"),
-    "neighbour damage": Head("it lost, points"),
-    "its lost items": Head("it lost, items"),
+    "neighbour damage": Head("worst other's loss, points"),
+    "its lost items": Head("worst other's loss, items"),
+    "its test items": Head("worst other's test items"),
     "neighbour damage worst": Head("most that one other lost"),
+    "ToW low": Head("ToW, 95 % low"),
+    "ToW high": Head("ToW, 95 % high"),
+    "behind": Head("ToW behind the best"),
+    "at least": Head("behind the best by at least"),
+    "best": Head("among the best"),
 }
 """Column -> how people read it; a column that is not named here is shown as it is."""
 
@@ -129,22 +159,35 @@ NAMED = {"worst_neighbour": "worst_neighbour_name", "predicted": "predicted_name
 SWEPT = {"share": Head("N as %", 100)}
 """Of tables along N, where a share is N's."""
 
+ATTACKED = {
+    "value": Head("after"),
+    "oracle": Head("oracle's"),
+    "low": Head("difference, 95 % low"),
+    "high": Head("difference, 95 % high"),
+}
+"""Of tables of attacks, whose values are no values of pairs."""
 
-def for_people(table: pl.DataFrame) -> pl.DataFrame:
+
+def for_people(table: pl.DataFrame, whole: Sequence[str] = ()) -> pl.DataFrame:
     """The same table with heads in plain words, shares in per cent and differences of shares in points.
 
     Columns that only programs need (digests, indexes of classes that are named beside) are left out.
+
+    whole: the columns of the table that this is a chosen part of, by which its kind is known; nothing is left out then.
     """
     for index, name in NAMED.items():
         if {index, name} <= {*table.columns}:
             rest = [column for column in table.columns if column not in (index, name)]
             place = table.columns.index(index) if index == "worst_neighbour" else table.columns.index(name) - 1
             table = table.select(*rest[:place], name, *rest[place:])
-    words = {**WORDS, **(SWEPT if {"budget", "share"} <= {*table.columns} else {})}
+    words = dict(WORDS)
+    for own, marks in ((SWEPT, {"budget", "share"}), (ATTACKED, {"attack", "measure"})):
+        if marks <= {*(whole or table.columns)}:
+            words |= own
     columns = []
     for name in table.columns:
         head = words.get(name, Head(name))
-        if name != "digest":
+        if name != "digest" or whole:
             column = pl.col(name) * head.times if head.times != 1 and table[name].dtype.is_float() else pl.col(name)
             columns.append(column.alias(head.text))
     return table.select(columns)
@@ -154,5 +197,5 @@ def column_named(table: pl.DataFrame, text: str) -> str | None:
     """The column of a table that has this name, or is shown under it; None where there is none."""
     if text in table.columns:
         return text
-    shown = {for_people(table.select(name)).columns[0]: name for name in table.columns if name != "digest"}
+    shown = {for_people(table.select(name), table.columns).columns[0]: name for name in table.columns}
     return shown.get(text)

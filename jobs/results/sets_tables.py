@@ -188,12 +188,14 @@ def for_readers(table: pl.DataFrame) -> pl.DataFrame:
 FOR_READERS = {"sets": for_readers}
 """Tables of which people are shown a part; programs get all of it."""
 
-NOTES = {
-    "sets": f"""The classes of a set are forgotten together, at the smallest N whose masked pairs hold {100 * TAU:g} %
-of the set's training activations (uve: N examples of each class): no test item and no prediction chooses it. Percent;
-changes in points. A row of random sets has their means; sd is over draws, seeds of uve averaged; worst: of a set. In a
-draw larger sets hold the smaller. forgotten: at most 0.5 % left on training and on test items. Sets of which nothing
-was known before are counted apart. `--json` has more columns: counts, worst sets, all that is told of the others, N;
-`--table sets_rows` has every N, and the members of each set.""",
+NOTES: dict[str, tuple[str, ...]] = {
+    "sets": (
+        "The classes of a set are forgotten together, at the smallest N whose masked pairs hold "
+        f"{100 * TAU:g} % of its training activations (uve: N examples of each class): no test item and no prediction "
+        "chooses it. Per cent; changes in points. A row of random sets has their means; sd: over draws, seeds of uve "
+        "averaged; worst: of a set. In a draw larger sets hold the smaller. forgotten: at most 0.5 % left, of training "
+        "and of test items. Sets of which nothing was known before are counted apart. --columns all shows more; "
+        "--table sets_rows has every N, and the members of each set.",
+    )
 }
-"""Printed below a table in Markdown."""
+"""Below a table, for people."""

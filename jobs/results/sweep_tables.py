@@ -8,9 +8,10 @@ import polars as pl
 from dkvb.orders import TAU
 from jobs.printable import shown
 from jobs.results.experiment import Experiment
-from jobs.results.formats import cell, note
+from jobs.results.formats import Sentence, cell
 from jobs.results.headline import (
     FORGOTTEN,
+    GONE,
     KNOWN,
     NEVER_KNOWN,
     NO_ITEMS,
@@ -153,42 +154,92 @@ def heads(experiment: Experiment) -> dict[str, float | None]:
     return {"linear": linear, "dkvb": percent(before(experiment).accuracy["test"])}
 
 
+def single_items_text(experiment: Experiment) -> list[str]:
+    """For people: why a class counts as not forgotten of which a single item is still recognised; a line, or none."""
+    return single_items(by_class(sweep_table(experiment)))
+
+
+def single_items(classes: pl.DataFrame) -> list[str]:
+    """As `single_items_text`; classes: as in `jobs.results.headline.by_class`."""
+    known = classes.filter(pl.col("outcome") == KNOWN)
+    lines = []
+    for split, word in (("train", "training"), ("test", "test")):
+        right, items = pl.col(f"{split} right"), pl.col(f"{split} items")
+        single = known.filter(right == 1, items * GONE < 1)[f"{split} items"].unique().sort().to_list()
+        if single:
+            sizes = f"{single[0]}" if len(single) == 1 else f"{single[0]} to {single[-1]}"
+            lines.append(
+                f"of {sizes} {word} items {100 * GONE:g} % is none: one image counts as not forgotten "
+                "(`dkvb unlearn --share 1` masks every pair of a class)"
+            )
+    return lines
+
+
 RULE = (
     f"Each class is forgotten by itself, at the smallest N whose masked pairs hold {100 * TAU:g} % of its training "
     "activations."
 )
-WORDS = (
-    "N counts pairs (uva) or examples (uve); N as %: of the pairs that the class activates, or of its training items. "
-    "Of uva-values and uva-contrast, 99 % are of what they rank (docs/method.md). "
-    "train, test: of the forgotten class, on its training and test items. others: test accuracy on all other classes; "
-    "among themselves: where the forgotten class is not a possible answer. Changes and losses are in points."
+UNREAD = "No test item and no prediction chooses N."
+WHO = "train, test: the forgotten class; others: test accuracy on all other classes. Changes are in points."
+N: Sentence = (
+    "N: pairs (uva) or examples (uve); N as %: of the class's activated pairs, or training items; of uva-values and "
+    "uva-contrast, 99 % are of what they rank (docs/method.md).",
+    ("N as %", "budget", "share"),
+)
+AMONG: Sentence = (
+    "among themselves: where the forgotten class is not a possible answer.",
+    ("among retain change", "test_retain_among_retain", "train_retain_among_retain"),
+)
+WORST: Sentence = (
+    "worst other: the class that lost most test accuracy.",
+    ("worst other", "worst_neighbour", "worst_neighbour_name"),
 )
 
-NOTES = {
-    "summary": note(
+NOTES: dict[str, tuple[Sentence, ...]] = {
+    "summary": (
         RULE,
-        "No test item and no prediction chooses it.",
-        WORDS,
-        "runs: a class and a seed each. forgotten: at most 0.5 % still recognised, of training and of test items. "
-        "Means are over classes that were forgotten or not; those never known (no test item right before), without "
-        "test items, or whose grid does not reach the rule are counted apart. highest 95 % bound: Clopper-Pearson's, "
-        "of any class. The mean change of the others has two intervals: over classes like these, on these test items "
-        "(Student's t, seeds of uve averaged); and over test items like these, for these classes. Both are of one "
-        "model. membership AUC: losses of all training items against all test items; 0.5: they cannot be told apart.",
+        UNREAD,
+        WHO,
+        ("runs: a class and a seed each.", ("runs",)),
+        f"forgotten: at most {100 * GONE:g} % still recognised, of training and of test items; classes that tell "
+        "nothing (no test item right before, or none there) are in no mean.",
+        ("highest 95 % bound: Clopper-Pearson's, of any class.", ("train 95 % high worst", "test 95 % high worst")),
+        (
+            "± 95 %: of the mean, over classes like these or over test items like these (Student's t), of one model.",
+            ("retain change ± 95 % over classes", "retain change ± 95 % over test items"),
+        ),
+        N,
+        AMONG,
+        (
+            "membership AUC: losses of all training items against all test items; 0.5: they cannot be told apart.",
+            ("model membership AUC",),
+        ),
     ),
-    "classes": note(
+    "classes": (
         RULE,
-        WORDS,
-        "right: recognised. worst other: the class that lost most test accuracy. 95 % bounds are Clopper-Pearson's, "
-        "over items like these; that of the others' change is over test items, paired.",
+        WHO,
+        N,
+        AMONG,
+        WORST,
+        (
+            "95 % bounds of a class are Clopper-Pearson's, over items like these.",
+            tuple(f"{split} 95 % {end}" for split in SPLITS for end in ("low", "high")),
+        ),
+        ("± 95 %: over test items, paired.", ("retain change ± 95 % over items",)),
     ),
-    "sweep": note(
-        "activations held: training activations on masked pairs.",
-        WORDS,
-        "of before: of the accuracy at N = 0. worst other: the class that lost most test accuracy.",
+    "sweep": (
+        WHO,
+        N,
+        ("activations held: training activations on masked pairs.", ("forget_hit_share", "retain_hit_share")),
+        (
+            "of before: of the accuracy at N = 0.",
+            tuple(f"{split}_{part}_relative" for split in SPLITS for part in ("forget", "retain")),
+        ),
+        AMONG,
+        WORST,
     ),
 }
-"""Printed below a table in Markdown."""
+"""Below a table, for people."""
 
 
 TABLES: dict[str, Callable[[Experiment], pl.DataFrame]] = {

@@ -52,8 +52,8 @@ class CompareSpec:
     """Class -> class of the other data set whose images stand for it."""
     heads: Heads | None = None
     """Heads that are compared: "linear" and "values", which are trained, and "linear-lda" and "values-lda", which are
-    solved for. Where this is said, calibration, attacks on the file and the other things of docs/comparison.md are
-    measured too; unless it is said, both trained heads are compared without them."""
+    solved for. With this key, calibration, attacks on the file and the other things of docs/comparison.md are
+    measured too; without it, both trained heads are compared and these are left out."""
 
     methods: Annotated[list[Annotated[str, named(METHODS)]], different("one or more different methods")] | None = None
     """Methods of other distributions that are compared too, by the names of their entry points (docs/extend.md)."""

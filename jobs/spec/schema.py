@@ -303,7 +303,7 @@ class Spec:
     name: Annotated[str, NAME]
     """Names it in tables and on the command line."""
     images: ImagesSpec
-    """Which images, in which form; where they lie is said by `--images`."""
+    """Which images, in which form; `--images` says where they lie."""
     backbone: BackboneSpec
     """The frozen network that makes embeddings of images."""
     sweep: SweepSpec

@@ -144,7 +144,7 @@ def test_solved_for_alone_there_are_tables_and_figures_of_them_and_others_say_wh
             compare_tables.TABLES[name](alone)
     assert {*names.COMPARE_TABLES} == {*compare_tables.TABLES}
     for kind in ("compare", "attacks"):
-        assert b"is solved for" in draw(alone, kind, form="svg")
+        assert b"is solved for" in draw(alone, kind, form="svg").data
 
 
 def test_an_oracle_whose_values_are_solved_for_alone_ends(compared, run_tiny, images):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -298,7 +299,7 @@ def test_a_mistake_in_the_spec_is_named(changes, message, make_spec):
 @pytest.mark.parametrize("kind", ["compare", "attacks", "costs"])
 def test_a_figure_of_it_is_drawn_the_same_each_time(kind, compared):
     once = draw(compared, kind, form="svg")
-    assert once.startswith(b"<?xml")
+    assert once.data.startswith(b"<?xml")
     assert draw(compared, kind, form="svg") == once
 
 
@@ -352,6 +353,6 @@ def test_two_comparisons_are_paired_by_class_and_seed(compared):
         (row["head"], row["method"]): pytest.approx(row["forget"]) for row in expected.iter_rows(named=True)
     }
     assert len(made.attacks) == len(compare_tables.attacks_table(compared))
-    text = made.text()
+    text = replace(made, changed=["values"]).text()  # of two that are the same it is one line
     assert "Every method" in text
     assert "Attacks: 0 of" in text

@@ -123,7 +123,9 @@ def test_the_two_ways_to_test_exclude_each_other_and_the_one_that_is_set_holds(i
     assert begin(str(images), ["images.train=train", "images.test=test"]).table["images"]["test"] == "test"
 
 
-@pytest.mark.parametrize("changes", [(), ('sweep.classes=["ant"]',), ("values.method=lda",), ('name="x"',)])
+@pytest.mark.parametrize(
+    "changes", [(), ('sweep.classes=["ant"]',), ("values.method=lda",), ("compare.seeds=[0]",), ('name="x"',)]
+)
 def test_what_is_written_reads_back_as_the_spec_that_was_chosen(changes, unsplit, tmp_path):
     begun = begin(str(unsplit), changes)
     path = tmp_path / "spec.toml"
@@ -140,14 +142,26 @@ def test_every_key_that_is_written_says_what_it_is(unsplit):
     assert bare == []
 
 
-def test_the_lines_that_are_commented_out_are_a_spec_too(unsplit, tmp_path):
+def test_the_lines_that_are_commented_out_are_specs_too(unsplit, tmp_path):
     lines = as_toml(begin(str(unsplit))).splitlines()
-    begun = lines.index("# [sweep]")
-    ends = [line.removeprefix("# ").replace('["..."]', '["ant"]').replace("[2, 5]", "[2]") for line in lines[begun:]]
-    path = tmp_path / "spec.toml"
-    path.write_text("\n".join([*lines[:begun], *ends]), encoding="utf-8")
-    (spec,) = load_specs(str(path))
-    assert (spec.sweep.classes, spec.sweep.sizes, spec.values.method) == (["ant"], [2], "lda")
+    sweep, compare = lines.index("# [sweep]"), lines.index("# [compare]")
+    specs = []
+    for begun, end in ((sweep, compare - 1), (compare, len(lines))):
+        ends = [
+            line.removeprefix("# ").replace('["..."]', '["ant"]').replace("[2, 5]", "[2]") for line in lines[begun:end]
+        ]
+        path = tmp_path / "spec.toml"
+        path.write_text("\n".join([*lines[:sweep], *ends]), encoding="utf-8")
+        specs += load_specs(str(path))
+    first, second = specs
+    assert (first.sweep.classes, first.sweep.sizes, first.values.method) == (["ant"], [2], "lda")
+    assert second.compare is not None
+    assert (second.compare.classes, second.compare.seeds) == (["ant", "bee", "cat"], [0, 1, 2])
+    assert (second.compare.heads, second.compare.lira_heads) == (["linear", "values"], 0)
+
+
+def test_a_comparison_that_is_set_is_not_offered_again(unsplit):
+    assert "# [compare]" not in as_toml(begin(str(unsplit), ["compare.seeds=[0]"]))
 
 
 def test_a_name_that_a_terminal_would_obey_is_shown_as_its_code(tmp_path):

@@ -184,9 +184,41 @@ def test_a_table_is_printed_in_every_format(name, dkvb, finished):
     words = ("table", finished.root, "--table", name)
     assert_frame_equal(pl.read_csv(io.StringIO(dkvb(*words, "--format", "csv").out)), expected, check_dtypes=False)
     assert dkvb(*words).out.startswith("| ")
-    assert dkvb(*words, "--format", "latex").out.startswith(r"\begin{tabular}")
+    latex = dkvb(*words, "--format", "latex").out
+    assert latex.startswith("% \\usepackage{booktabs}\n% ")
+    assert latex.count("\\begin{tabular}") == 1
     assert len(strict(dkvb(*words, "--json").out)) == expected.height
     assert dkvb(*words, "--json").out == dkvb(*words, "--format", "json").out
+
+
+def test_columns_and_rows_of_a_table_can_be_chosen_in_every_format(dkvb, finished, tmp_path):
+    words = ("table", finished.root, "--table", "classes", "--class", "bee", "--method", "uva")
+    chosen = (*words, "--columns", "name,others change", "--columns", "N")
+    assert strict(dkvb(*chosen, "--json").out) == [
+        {key: row[key] for key in ("name", "retain change", "budget")} for row in strict(dkvb(*words, "--json").out)
+    ]
+    assert dkvb(*chosen, "--format", "csv").out.splitlines()[0] == "name,retain change,budget"
+    assert dkvb(*chosen).out.splitlines()[0].split() == ["|", "name", "|", "others", "change", "|", "N", "|"]
+    assert r"name & others change & N \\" in dkvb(*chosen, "--format", "latex").out
+    dkvb(*chosen, "--format", "parquet", "-o", tmp_path / "chosen.parquet")
+    assert pl.read_parquet(tmp_path / "chosen.parquet").columns == ["name", "retain change", "budget"]
+
+
+def test_people_get_the_columns_that_matter_and_all_where_they_ask(dkvb, finished):
+    words = ("table", finished.root, "--table", "classes")
+    wide = TABLES["classes"](finished).columns
+    few, whole = (dkvb(*words, *more).out.splitlines()[0].count("|") - 1 for more in ((), ("--columns", "all")))
+    assert few <= 12
+    assert whole == len(wide)
+    assert len(strict(dkvb(*words, "--json").out)[0]) == len(wide)
+
+
+def test_a_misspelt_column_class_or_method_is_told_with_the_nearest(dkvb, finished):
+    words = ("table", finished.root, "--table", "classes")
+    assert "did you mean 'seconds'?" in message(dkvb(*words, "--columns", "name,secods"), 2)
+    assert "did you mean 'bee'?" in message(dkvb(*words, "--class", "beee"), 2)
+    assert "did you mean 'uva'?" in message(dkvb(*words, "--method", "uvaa"), 2)
+    assert "no rows of single classes" in message(dkvb("table", finished.root, "--class", "bee"), 2)
 
 
 def test_the_summary_is_the_table_that_is_meant(dkvb, finished):

@@ -60,6 +60,7 @@ SAID_BY = {
     "jobs/report/beside.py": ("run",),
     "jobs/run/recorded.py": ("run", "submit"),
     "store/locations.py": ("plan", "run", "submit", "learn"),
+    "jobs/results/parts.py": ("table",),
     "jobs/results/sets_tables.py": ("table",),
     "jobs/spec/overlay.py": ("init", "plan", "run", "submit"),
     "jobs/spec/reading.py": ("plan", "run", "submit"),

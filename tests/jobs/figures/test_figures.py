@@ -7,7 +7,7 @@ import pytest
 
 from jobs.errors import BadRequest
 from jobs.figures import FORMATS, KINDS, Choice, draw, drawers
-from jobs.figures.style import drawing
+from jobs.figures.style import caption, drawing
 from jobs.unlearn import Request, unlearn
 from tests.tiny import unfinish
 
@@ -34,8 +34,9 @@ def test_every_kind_has_a_function():
 @pytest.mark.parametrize("kind", OF_ANY_ROOT)
 def test_a_kind_is_drawn_the_same_each_time(kind, form, finished):
     once = draw(finished, kind, choice_of(kind), form=form)
-    assert once.startswith(BEGIN[form])
-    assert len(once) > 5000
+    assert once.data.startswith(BEGIN[form])
+    assert len(once.data) > 5000
+    assert once.caption.startswith("tiny: ")
     assert draw(finished, kind, choice_of(kind), form=form) == once
 
 
@@ -71,6 +72,18 @@ def test_what_a_kind_has_no_use_for_is_refused(finished):
         draw(finished, "along", Choice(classes=("wasp",)), form="svg")
 
 
+def test_papers_get_figures_without_a_title_and_their_caption_beside(finished):
+    titles = {}
+    for titled in (True, False):
+        with drawing(finished.classes, titled=titled):
+            figure = drawers()["along"](finished, Choice())
+            titles[titled] = figure.get_suptitle()
+            said = caption(figure)
+    assert titles[False] == ""
+    assert " ".join(titles[True].replace("\u00a0", " ").split()) == said.removesuffix(".").replace(". ", " ")
+    assert "N by the rule" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
 def test_looks_that_a_user_has_set_change_nothing_and_stay(finished):
     import matplotlib
 
@@ -83,7 +96,10 @@ def test_looks_that_a_user_has_set_change_nothing_and_stay(finished):
 def test_the_command_writes_what_its_file_is_called(dkvb, finished, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ended = dkvb("figure", finished.root, "--kind", "along", "-o", tmp_path / "a.PDF")
-    assert (ended.code, ended.out) == (0, f"Figure: {tmp_path / 'a.PDF'}\n"), ended.err
+    assert ended.code == 0, ended.err
+    assert ended.out.startswith(
+        f"Figure: {tmp_path / 'a.PDF'}\nCaption: tiny: each of 3 classes forgotten by itself. bands: "
+    )
     assert (tmp_path / "a.PDF").read_bytes().startswith(b"%PDF-")
     ended = dkvb("figure", finished.root, "--kind", "collateral", "--class", "ant")
     assert (ended.code, ended.out) == (0, "Figure: tiny-collateral.png\n"), ended.err

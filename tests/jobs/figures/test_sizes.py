@@ -94,3 +94,26 @@ def test_a_matrix_of_many_classes_holds_all_items():
     before = np.asarray(figure.axes[0].collections[0].get_array())
     assert before.shape == (store.CELLS, store.CELLS)
     assert before.sum() == pytest.approx(100 * store.CELLS)
+
+
+def test_costs_that_nobody_counted_are_left_out():
+    table = made.paid().with_columns(
+        pl.when(pl.col("method") == "scrub").then(None).otherwise("flops_forward").alias("flops_forward"),
+        pl.when(pl.col("method") == "scrub").then(None).otherwise("flops_uncached").alias("flops_uncached"),
+    )
+    with drawing([]):
+        looks(comparison.draw_costs(table, "made"))
+
+
+def test_the_methods_of_every_head_stand_in_one_order():
+    def rows(figure):
+        """Names of the rows of each head: each has three panels."""
+        return [[tick.get_text() for tick in panel.get_yticklabels()] for panel in figure.axes[::3]]
+
+    with drawing([]):
+        for figure in (comparison.draw_compare(made.compared(), "made"), comparison.draw_costs(made.paid(), "made")):
+            first, *others = rows(figure)
+            assert others
+            for each in others:
+                assert len({*first} & {*each}) > 3
+                assert [name for name in first if name in each] == [name for name in each if name in first]

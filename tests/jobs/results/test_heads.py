@@ -25,9 +25,16 @@ def test_a_share_beside_a_budget_is_that_of_n():
     assert for_people(pl.DataFrame({"count": [3], "share": [0.5]})).columns == ["hits", "share %"]
 
 
+def test_values_of_attacks_are_no_values_of_pairs():
+    table = pl.DataFrame({"attack": ["probe"], "measure": ["auc"], "value": [0.6], "low": [0.1]})
+    assert for_people(table).columns == ["attack", "measure", "after", "difference, 95 % low"]
+    assert column_named(table, "after") == "value"
+    assert for_people(table.select("value"), table.columns).columns == ["after"]
+
+
 def test_the_worst_neighbour_is_shown_by_its_name():
     table = pl.DataFrame({"worst_neighbour": [1], "neighbour_damage": [0.125], "worst_neighbour_name": ["dog"]})
-    assert for_people(table).to_dicts() == [{"worst other": "dog", "it lost, points": 12.5}]
+    assert for_people(table).to_dicts() == [{"worst other": "dog", "worst other's loss, points": 12.5}]
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -39,6 +46,14 @@ def test_a_column_is_pairs_or_a_share_and_its_head_says_which(name, finished):
     assert {head: shown[head].dtype.is_integer() for head in masked} == {
         head: head == "pairs masked" for head in masked
     }
+
+
+def test_stored_tables_have_heads_without_underscores():
+    for name in ("compare", "beside", "oracle_gap", "attacks", "selection", "costs", "scope", "sets"):
+        table = pl.DataFrame(schema=columns.TABLES[name].schema)
+        shown = for_people(table).columns
+        assert [head for head in shown if "_" in head] == []
+        assert len({*shown}) == len(shown)
 
 
 def test_every_share_of_the_stored_tables_is_shown_in_per_cent():

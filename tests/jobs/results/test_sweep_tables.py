@@ -217,9 +217,10 @@ TEX = {
 def test_latex_escapes_what_it_would_take_for_a_command(name):
     text = as_text("latex", pl.DataFrame({"share %": [0.5], "name": [name]}))
     assert text.splitlines() == [
+        r"% \usepackage{booktabs}",
         r"\begin{tabular}{rl}",
         r"\toprule",
-        r"share \% & name \\",
+        r"share~\% & name \\",
         r"\midrule",
         rf"0.50 & {TEX[name]} \\",
         r"\bottomrule",
@@ -267,6 +268,23 @@ def test_a_figure_takes_every_name_for_plain_text(tmp_path):
     rows = [row("a", n, 0.5, 0.5) | {"class": k, "name": names[k]} for k in range(3) for n in (0, 2)]
     figure(frame(rows), tmp_path / "figure.png", title="odd")
     assert (tmp_path / "figure.png").stat().st_size > 10000
+
+
+def test_of_many_classes_those_that_cost_most_have_a_name_in_the_figure():
+    from jobs.results.figures import NAMED, named_classes
+
+    def swept(count):
+        return frame(
+            [
+                row("a", n, 0.0 if n else 0.8, 0.7 - (0.01 * k if n else 0)) | {"class": k, "name": f"n{k}"}
+                for k in range(count)
+                for n in (0, 5)
+            ]
+        )
+
+    assert named_classes(swept(10)) == [*range(10)]
+    assert named_classes(swept(25)) == [24, 23, 22, 21, 20]
+    assert NAMED == 5
 
 
 def test_a_figure_says_what_it_was_drawn_of(tmp_path):
