@@ -100,7 +100,8 @@ def words(found: Minutes) -> list[str]:
     if not found.seconds:
         return ["time: nothing is left to do"]
     lines = [
-        f"time: about {lasting(found.seconds)} on {found.cpus} CPUs, if nothing else runs on them; between half and twice that"
+        f"time: about {lasting(found.seconds)} on {found.cpus} CPUs, if nothing else runs on them; "
+        "between half and twice that"
     ]
     measured = [speed for speed in dict.fromkeys(found.speeds) if speed.seen]
     for speed in measured:
