@@ -51,6 +51,7 @@ ALLOWED = {
 
 ENVIRONMENT = {
     "cluster/address.py": "the token's mode and place; sets variables for Ray and puts them back",
+    "cluster/private.py": "where Ray keeps the folders of its sessions",
     "cluster/session.py": "the cluster's address and the token's mode",
     "cluster/submit.py": "the job server's address",
     "dkvb_unlearning.py": "PYTHONPATH",

@@ -169,7 +169,7 @@ def list_jobs(queue: Place, *, offline: bool, as_json: bool) -> None:
     from jobs.queue.files import read_queue
     from jobs.queue.look import Seen, look
     from jobs.queue.passes import unattended
-    from jobs.queue.show import as_text, rows
+    from jobs.queue.show import as_text, room_of_terminal, rows
 
     found = read_queue(queue, _note)
     seen = [Seen(job=job) for job in found] if offline else look(found, _note)
@@ -178,7 +178,7 @@ def list_jobs(queue: Place, *, offline: bool, as_json: bool) -> None:
     if as_json:
         say(json.dumps([row.to_json() for row in shown], indent=2))
     else:
-        say(as_text(shown) or f"{queue}: no job")
+        say(as_text(shown, room_of_terminal()) or f"{queue}: no job")
 
 
 @jobs.command()

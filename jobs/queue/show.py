@@ -1,5 +1,6 @@
 """The queue shown: one line per job, all of one job, and its log."""
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -99,7 +100,12 @@ def rows(jobs: Iterable[Seen], *, attended: bool = True) -> list[Row]:
     return table
 
 
-def as_text(table: list[Row]) -> str:
+def room_of_terminal() -> int:
+    """Columns of the terminal that the output goes to; many where it goes elsewhere."""
+    return get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
+
+
+def as_text(table: list[Row], columns: int = WIDTH) -> str:
     """A line of heads, and one per job: how far it is while it runs, the beginning of the reason otherwise."""
     if not table:
         return ""
@@ -108,7 +114,7 @@ def as_text(table: list[Row]) -> str:
         for each in table
     ]
     widths = [max(map(len, column)) for column in zip(HEADS[:-1], *cells, strict=True)]
-    room = max(LEAST, get_terminal_size((WIDTH, 24)).columns - sum(widths) - 2 * len(widths))
+    room = max(LEAST, columns - sum(widths) - 2 * len(widths))
     abouts = [short(", ".join(filter(None, (each.why, _progress(each)))), room) for each in table]
     return "\n".join(
         "  ".join([*(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)), about]).rstrip()

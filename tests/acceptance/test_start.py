@@ -86,7 +86,8 @@ def test_the_files_are_hostile(hostile, ran):
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("path", [pytest.param("", marks=pytest.mark.slow), ":/nowhere"])
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["", ":/nowhere"])
 def test_a_run_from_a_hostile_folder_runs_none_of_it(
     hostile, ran, command, path, spec_file, images, finished, unlike, tmp_path
 ):

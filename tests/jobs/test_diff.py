@@ -12,7 +12,8 @@ import torch
 
 from dkvb.bottleneck import Bottleneck, decode
 from dkvb.statistics import change_width
-from jobs.diff import changes, check_classes, diff, measured, over_test_items, paired_classes, per_class
+from jobs.diff import changes, check_classes, diff, measured, paired_classes, per_class
+from jobs.diff_intervals import over_test_items
 from jobs.errors import BadRequest
 from jobs.query.outcome import Outcome
 from jobs.query.stored import Stored

@@ -75,11 +75,10 @@ def test_who_started_an_attempt_and_who_drove_it_is_named(begun):
     assert line.endswith(": stopped by request")
 
 
-def test_a_list_fits_the_terminal_and_its_columns_stand_below_their_heads(begun, monkeypatch):
+def test_a_list_fits_the_terminal_and_its_columns_stand_below_their_heads(begun):
     job, attempt = begun
     assert end(attempt, End(state=EndState.FAILED, why=f"'/x' holds {'names, ' * 90}", final=True))
-    monkeypatch.setenv("COLUMNS", "120")
-    head, line = as_text(rows([again(job)])).splitlines()
+    head, line = as_text(rows([again(job)]), columns=120).splitlines()
     assert len(line) <= 120
     assert head.split("  ")[0] == "JOB"
     at = head.index("SUBMITTED (UTC)")
