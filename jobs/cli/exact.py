@@ -4,15 +4,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobs.certificate import Asker
-from jobs.cli.purging import Purging, check_quiet
 from jobs.exact import ExactRequest, forget_exactly
 from jobs.item_files import read_names
 from jobs.printable import say
-from jobs.purge import check_purge, purge
 from jobs.results.experiment import find
 from store.places import Place
+
+if TYPE_CHECKING:
+    from jobs.cli.purging import Purging
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Words:
         return ExactRequest(classes=self.classes, items=names, commit=commit)
 
 
-def forget(root: Place, name: str | None, words: Words, *, commit: bool, purging: Purging | None) -> None:
+def forget(root: Place, name: str | None, words: Words, *, commit: bool, purging: "Purging | None") -> None:
     """Forget, commit, purge, and say what was done; name: of the experiment, None for the only one.
 
     raises: BadRequest, DkvbError, StoreError, and what a run raises.
@@ -40,10 +42,14 @@ def forget(root: Place, name: str | None, words: Words, *, commit: bool, purging
     experiment, request = find(root, name), words.request(commit=commit)
     if purging is None:
         if commit:
+            from jobs.run.progress import check_quiet
+
             check_quiet(root)
         done = forget_exactly(experiment, request, asker=words.asker, key_file=words.key_file)
         say(json.dumps(done.to_json(), indent=2) if words.as_json else done.text())
         return
+    from jobs.purge import check_purge, purge
+
     purging.carry_out(
         lambda: forget_exactly(
             experiment,

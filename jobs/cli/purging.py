@@ -13,7 +13,7 @@ from jobs.plan.plan import Plan
 from jobs.printable import say
 from jobs.purge import Purged
 from jobs.run.execute import Placement, execute
-from jobs.run.progress import another_driver
+from jobs.run.progress import check_quiet
 from store.places import Place
 
 
@@ -72,9 +72,3 @@ class Purging:
             say("the request itself counts, and stands in the log; the same command finishes its purge", err=True)
             raise
         say(json.dumps({**done.to_json(), "purged": purged.to_json()}, indent=2) if self.as_json else purged.text())
-
-
-def check_quiet(root: Place) -> None:
-    """Check that no run is at work on a root where something is to be destroyed; raises: BadRequest."""
-    if another_driver(root):
-        raise BadRequest(f"{root}: a run is at work there, and may need what is to be destroyed; wait for its end")

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from cluster import metrics
 from cluster.unit_map import Outcome
 from cluster.units import Event, EventKind, has_ended, here
+from jobs.errors import BadRequest
 from jobs.printable import draw, lines, shown, wipe
 from jobs.run.pace import Part, line
 from store.artefacts import as_written, read_json, write_json
@@ -270,3 +271,9 @@ def another_driver(root: Place) -> bool:
             return False
         driver = str(last.get("driver"))
         return driver != here() and not has_ended(driver)
+
+
+def check_quiet(root: Place) -> None:
+    """Check that no run is at work on a root where something is to be destroyed; raises: BadRequest."""
+    if another_driver(root):
+        raise BadRequest(f"{root}: a run is at work there, and may need what is to be destroyed; wait for its end")

@@ -1,5 +1,6 @@
 """What a question does not import: a library that takes longer to load than the answer takes to find."""
 
+import shutil
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from dkvb.checkpoint import MASK_FORMAT
 from jobs.query.stored import Stored
 from tests.paths import REPOSITORY
 
-HEAVY = ("PIL", "fsspec", "numba", "ray", "torch", "zarr")
+HEAVY = ("PIL", "fsspec", "jobs.spec.schema", "jobs.steps", "numba", "ray", "timm", "torch", "zarr")
 
 PROGRAM = """
 import sys
@@ -58,3 +59,10 @@ def test_a_measurement_imports_no_torch(finished, tmp_path):
     header = f'{{"format": "{MASK_FORMAT}", "model": "{finished.model}", "classes": ["cat"]}}'
     save_file({"mask": mask}, tmp_path / "mask.safetensors", {"dkvb": header})
     assert loaded("measure", finished.root, "--mask", tmp_path / "mask.safetensors") <= {"numba"}
+
+
+def test_an_exact_request_imports_no_steps_that_it_does_not_run(solved, tmp_path):
+    own = shutil.copytree(solved.root, tmp_path / "root")
+    assert not {"jobs.spec.schema", "jobs.steps", "ray", "timm"} & loaded(
+        "unlearn", own, "--method", "exact", "--class", "bee"
+    )
