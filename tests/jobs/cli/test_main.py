@@ -292,7 +292,7 @@ def test_the_demo_runs_and_what_it_suggests_works(processes):
     assert done.returncode == 0, done.stderr
     assert (root / "digits.png").exists()
     suggested = re.findall(rf"^  dkvb ((?:table|unlearn) {root}.*?)(?:  .*)?$", done.stdout, flags=re.M)
-    assert len(suggested) == 2
+    assert len(suggested) == 3
     for line in suggested:
         ended = subprocess.run([DKVB, *line.split()], capture_output=True, text=True, timeout=300, check=False)
         assert ended.returncode == 0, ended.stderr
