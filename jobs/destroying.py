@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jobs.errors import BadRequest
 from jobs.evidence import UNLEARNED
@@ -159,6 +160,16 @@ def of_request(parts: Sequence[str]) -> str:
     return "its sums, checkpoint and learned items" if LEARNED in parts else "its sums and checkpoint"
 
 
+def requests(root: Place) -> Iterator[tuple[Artefact, dict[str, Any]]]:
+    """Every request on a root that is done, and its spec; raises: ArtefactDamaged, NotARoot."""
+    for name in names(root / UNLEARNED):
+        request = Artefact(root, UNLEARNED, name)
+        if request.done:
+            with as_written(request.path / SPEC):
+                spec = dict(read_json(request.path / SPEC))
+            yield request, spec
+
+
 def check_not_destroyed(artefact: Artefact) -> None:
     """Check, before a step is done again, that no request destroyed what it makes: the forgotten items would be back.
 
@@ -166,16 +177,10 @@ def check_not_destroyed(artefact: Artefact) -> None:
     """
     if artefact.step not in WHAT:
         return
-    for name in names(artefact.root / UNLEARNED):
-        request = Artefact(artefact.root, UNLEARNED, name)
-        if not request.done:
-            continue
-        with as_written(request.path / SPEC):
-            spec = read_json(request.path / SPEC)
-            again = bool(spec.get("commit")) and artefact.digest in map(spec.get, ("sums", "bottleneck", "linear"))
-        if again:
+    for request, spec in requests(artefact.root):
+        if spec.get("commit") and artefact.digest in map(spec.get, ("sums", "bottleneck", "linear")):
             raise BadRequest(
                 f"{artefact.path}: {WHAT[artefact.step]} would be made again, and with it the items that request "
-                f"{name} forgot; restore the folder from a backup made after that request, or run on a new root "
-                "without the images of these items"
+                f"{request.digest} forgot; restore the folder from a backup made after that request, or run on a new "
+                "root without the images of these items"
             )

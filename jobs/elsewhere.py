@@ -1,23 +1,11 @@
 """Requests to forget that were made to other models of a root: this one may still know what they forgot."""
 
-from collections.abc import Iterator
-from typing import Any
-
+from jobs.destroying import requests
 from jobs.evidence import UNLEARNED
 from jobs.printable import shown
 from jobs.results.experiment import Experiment, experiments
-from store.artefacts import Artefact, as_written
-from store.files import exists, names
-from store.places import Place
-
-
-def requests(root: Place) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every request on a root: the name of its folder, and its spec; raises: ArtefactDamaged, NotARoot."""
-    for name in names(root / UNLEARNED):
-        made = Artefact(root, UNLEARNED, name)
-        if made.done:
-            with as_written(made.path):
-                yield name, made.spec()
+from store.artefacts import as_written
+from store.files import exists
 
 
 def forgotten_elsewhere(now: Experiment) -> list[str]:
@@ -27,8 +15,9 @@ def forgotten_elsewhere(now: Experiment) -> list[str]:
     raises: ArtefactDamaged, NotARoot.
     """
     models = {one.steps.get("values"): one for one in experiments(now.root)}
-    made = {name: spec for name, spec in requests(now.root) if spec["method"] != "learn"}
-    own = {k for spec in made.values() if spec["bottleneck"] == now.steps.get("values") for k in spec["classes"]}
+    with as_written(now.root / UNLEARNED):
+        made = {one.digest: spec for one, spec in requests(now.root) if spec["method"] != "learn"}
+        own = {k for spec in made.values() if spec["bottleneck"] == now.steps.get("values") for k in spec["classes"]}
     told = []
     for name, request in made.items():
         values, classes = str(request["bottleneck"]), request["classes"]

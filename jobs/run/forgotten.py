@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from jobs.elsewhere import images_of
 from jobs.results.experiment import experiments
 from jobs.spec.reading import as_table, build
 from jobs.spec.schema import Spec
@@ -16,15 +17,10 @@ def without_forgotten(spec: Spec, root: Place) -> Spec:
         return spec
     gone = {*(spec.images.without or ())}
     for one in experiments(root):
-        images = dict(one.spec.get("images") or {})
-        if (without := images.get("without")) and _same(images, spec):
+        without = (one.spec.get("images") or {}).get("without")
+        if without and images_of(one) == (spec.images.kind, spec.images.train):
             gone |= {str(digest) for digest in without}
     return replace(spec, images=replace(spec.images, without=sorted(gone))) if gone else spec
-
-
-def _same(images: dict[str, object], spec: Spec) -> bool:
-    """Whether the recorded images are those of a spec: of one kind, and of one training split."""
-    return (images.get("kind"), images.get("train")) == (spec.images.kind, spec.images.train)
 
 
 def read_spec(recorded: dict[str, object]) -> Spec:

@@ -28,7 +28,11 @@ def record_all(plans: Sequence[Plan], root: Place, progress: Progress) -> None:
     for plan in plans:
         now = experiment(plan, root)
         last = read_experiment(root, now.name) if exists(now.path) else now
-        changes = [*changed_keys(last, now), *changed_files(last, now)]
+        keys = changed_keys(last, now)
+        changes = [
+            *keys,
+            *([] if any(key.startswith(("images.", "other.")) for key in keys) else changed_files(last, now)),
+        ]
         now.write()
         if changes:
             progress.note(f"{now.name} ran here before with another spec or other images: {', '.join(changes)}")
@@ -75,9 +79,7 @@ def changed_keys(last: Experiment, now: Experiment) -> list[str]:
 
 
 def changed_files(last: Experiment, now: Experiment) -> list[str]:
-    """What of the image files of two experiments of one name differs, where their specs ask for the same of them."""
-    if any(key.startswith(("images.", "other.")) for key in changed_keys(last, now)):
-        return []
+    """What of the image files of two experiments of one name differs."""
     manifests = [label for label in last.steps if label.startswith("manifest[")]
     others = [label for label in manifests if last.steps[label] != now.steps.get(label, last.steps[label])]
     return [f"the files of {label.removeprefix('manifest')}, in names or sizes" for label in others]
