@@ -16,13 +16,36 @@ from tests.object_store import object_store
 from tests.processes import Ended, Session, kill_all
 from tests.tiny import TEST, TINY, TRAIN, Watched, changed, data_files, paint, toml, without_checksums
 
+READ = ("AWS_", "DKVB_", "HF_", "HOME", "OMP_", "PATH", "PYTHONPATH", "RAY_ADDRESS", "RAY_API_", "RAY_AUTH_", "TMPDIR")
+"""How the names of variables begin that dkvb reads, or what it calls."""
+
 
 @pytest.fixture(scope="session")
-def s3_server() -> Iterator[None]:
-    """The server, and the environment by which clients find it."""
+def environment_at_first() -> dict[str, str]:
+    return dict(os.environ)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment_left_as_found(environment_at_first: dict[str, str]) -> Iterator[None]:
+    """A file of tests that leaves a variable behind would decide how the files after it in its process end."""
+    yield
+    names = {name for name, _ in os.environ.items() ^ environment_at_first.items()}
+    assert not {name for name in names if name.startswith(READ)}
+
+
+@pytest.fixture(scope="session")
+def s3_environment() -> Iterator[dict[str, str]]:
+    """The server, as the environment by which clients find it."""
     pytest.importorskip("s3fs", reason="needs s3fs, which the oldest versions of the rest cannot have beside them")
-    with object_store() as environment, pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
+    with object_store() as environment:
+        yield environment
+
+
+@pytest.fixture(scope="module")
+def s3_server(s3_environment: dict[str, str]) -> Iterator[None]:
+    """The server, and this module's processes find it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3_environment.items():
             patch.setenv(name, value)
         patch.delenv("AWS_PROFILE", raising=False)
         yield
