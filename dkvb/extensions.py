@@ -1,4 +1,5 @@
-"""Extensions: methods and backbones of other distributions, found by entry points, loaded when a spec names one.
+"""Extensions: methods, metrics and backbones of other distributions, found by entry points, loaded once a spec names
+one.
 
 The name of an entry point is the name in the spec. What distribution and version it is from is part of the digests of
 what it computes, and is compared on each worker: no result of another version is taken for its own.
@@ -16,8 +17,8 @@ from typing import Any
 from dkvb.errors import ExtensionFailed, ExtensionMissing
 from dkvb.limits import Limit, nearest, shortened
 
-METHODS, BACKBONES = "dkvb.methods", "dkvb.backbones"
-WORDS = {METHODS: "method", BACKBONES: "backbone library"}
+METHODS, METRICS, BACKBONES = "dkvb.methods", "dkvb.metrics", "dkvb.backbones"
+WORDS = {METHODS: "method", METRICS: "metric", BACKBONES: "backbone library"}
 """Group of entry points -> what one of them is called."""
 
 LONGEST_TEXT = 300

@@ -232,6 +232,17 @@ TABLES = {
             **_known("digest"),
         },
     ),
+    "metrics": Table(
+        files=("compare/<digest>/metrics.parquet", "solved/<digest>/metrics.parquet"),
+        row="a class, head, method and metric, where the spec says `compare.metrics`",
+        columns={
+            **_known("class", "name", "seed", "head", "method"),
+            "metric": Column(pl.String, "name of the metric, which another distribution gives"),
+            "value": Column(pl.Float64, "the metric of the model that forgot", "of the metric"),
+            "oracle": Column(pl.Float64, "the same of the head trained without the class", "of the metric"),
+            **_known("digest"),
+        },
+    ),
     "selection": Table(
         files=("compare/<digest>/selection.parquet",),
         row="a class and label-free rule for N",
@@ -330,5 +341,6 @@ ATTACKS = TABLES["attacks"].schema
 COMPARE_TABLES = {name: TABLES[name].schema for name in ("compare", "oracle_gap", "attacks", "selection")}
 SOLVED_TABLES = {name: TABLES[name].schema for name in ("compare", "beside", "attacks")}
 BESIDE = TABLES["beside"].schema
+METRICS = TABLES["metrics"].schema
 COSTS = TABLES["costs"].schema
 SCOPE = TABLES["scope"].schema

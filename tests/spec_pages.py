@@ -94,6 +94,7 @@ EXAMPLES: dict[str, Any] = {
     "compare.lira_classes": 2,
     "compare.proxies": {"cat": "lynx"},
     "compare.methods": ["ascent"],
+    "compare.metrics": ["agreement"],
     "compare.heads": ["linear", "values", "linear-lda", "values-lda"],
     "experiments": [{"name": "seed1", "seed": 1}, {"name": "small", "bottleneck": {"m": 256}}],
 }

@@ -36,6 +36,7 @@ Of what a spec's [compare] asks for:
 compare     one row per method: masks beside baselines, controls and oracles
 oracle_gap  the two oracles beside each other
 attacks     one row per method and attack, beside the oracle
+metrics     one row per method and metric of an extension, beside the oracle
 selection   rules that choose N, and how far from the best each is
 costs       one row per method: what one request costs
 scope       several classes, one after another, single items

@@ -44,7 +44,7 @@ def _show_summary(experiment: "Experiment") -> None:
     if "tuning" in experiment.steps:
         say(f"""Compared with baselines, controls and oracles:
   dkvb table {experiment.root} --table compare --experiment {experiment.name}
-  and in place of compare: oracle_gap, attacks, selection, costs, scope""")
+  and in place of compare: oracle_gap, attacks, metrics, selection, costs, scope""")
 
 
 def _show_classes(experiment: "Experiment") -> None:

@@ -85,9 +85,9 @@ class Extended:
         return cls(gradient, tuple(one for one in made if isinstance(one, MaskMethod)))
 
 
-def releases(names: Iterable[str]) -> dict[str, str]:
-    """Name -> distribution and version of methods of extensions; nothing is loaded. raises: ExtensionMissing."""
-    return {name: find(METHODS, name).release for name in names}
+def releases(group: str, names: Iterable[str] | None) -> dict[str, str] | None:
+    """Name -> distribution and version of extensions of a group; None for none. raises: ExtensionMissing."""
+    return {name: find(group, name).release for name in names} if names else None
 
 
 def method(extension: Extension) -> GradientMethod | MaskMethod:

@@ -17,10 +17,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dkvb.backbones import LIBRARIES
-from dkvb.extensions import BACKBONES, find
+from dkvb.extensions import BACKBONES, METHODS, METRICS, find
 from dkvb.lda import LdaSettings
 from dkvb.neighbours import NEIGHBOURS
 from jobs.comparison.extended import Extended, releases
+from jobs.comparison.extended_metrics import metrics_of
 from jobs.spec.comparison import CompareSpec
 from jobs.spec.heads import BITS, SOLVED, SolvedHeads
 from jobs.spec.images import ImagesSpec
@@ -261,8 +262,8 @@ class Graph:
         self, compared: CompareSpec, classes: list[str] | None, model: Mapping[str, Step]
     ) -> dict[str, Step]:
         """The tuning of baselines of extensions, a step of its own, so that ours keep theirs; none without any."""
-        found = releases(compared.methods or [])
-        baselines = {method.name: found[method.name] for method in Extended.of(found).gradient}
+        found = releases(METHODS, compared.methods)
+        baselines = {} if found is None else {one.name: found[one.name] for one in Extended.of(found).gradient}
         if not baselines:
             return {}
         asks = tuning.Asks(
@@ -301,9 +302,22 @@ class Graph:
             return
         asked = seed == compared.seeds[0] and compared.lira_heads and only is None
         halves = solved.Halves(heads=compared.lira_heads, items=compared.lira_items, first=compared.lira_classes)
-        asks = solved.Asks(classes=classes, heads=heads, seed=seed, lira=halves if asked else None, first=only)
+        asks = solved.Asks(
+            classes=classes,
+            heads=heads,
+            seed=seed,
+            lira=halves if asked else None,
+            first=only,
+            metrics=self.metrics(compared),
+        )
         wanted = {*solved.INPUTS.needed, *(solved.INPUTS.optional if heads.values is not None else ())}
         self.add("solved", mark, asks=asks, needs={name: step for name, step in model.items() if name in wanted})
+
+    def metrics(self, compared: CompareSpec) -> dict[str, str] | None:
+        """Distribution and version of metrics of extensions, which are loaded once, so that bad ones end here."""
+        found = releases(METRICS, compared.metrics)
+        metrics_of(found)
+        return found
 
     def add_oracles(
         self, compared: CompareSpec, classes: list[str] | None, *, model: Mapping[str, Step], seed: int
@@ -339,7 +353,8 @@ class Graph:
             tau=compared.tau,
             first=only,
             beside=compared.heads is not None,
-            extensions=releases(compared.methods) if compared.methods else None,
+            extensions=releases(METHODS, compared.methods),
+            metrics=self.metrics(compared),
         )
 
     def mark(self, seed: int) -> str:

@@ -21,7 +21,8 @@ from jobs.report.records import (
     number_cell,
     text_cell,
 )
-from jobs.results.compare_tables import attacks_table, compare_table, costs_table, few_seeds, labels_of
+from jobs.results.compare_notes import few_seeds
+from jobs.results.compare_tables import attacks_table, compare_table, costs_table, labels_of
 from jobs.results.experiment import Experiment
 from jobs.results.sweep_tables import percent
 from store.artefacts import Artefact

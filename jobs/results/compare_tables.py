@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from dkvb.statistics import interval, paired_bootstrap
 from jobs.errors import BadRequest
 from jobs.results.experiment import Experiment
-from jobs.results.formats import Sentence
 from jobs.results.headline import before as of_model
 from jobs.results.sweep_tables import half_interval
 from jobs.rows import read_rows
 from jobs.step import SPLITS
 from store.artefacts import as_written
-from store.columns import ATTACKS, BESIDE, COMPARE_TABLES, COSTS, SCOPE
+from store.columns import ATTACKS, COMPARE_TABLES, COSTS, SCOPE
+from store.columns import TABLES as WRITTEN
 
 OTHER_KEYS = "[@other keys]"
 """End of the labels of comparisons on keys that were fitted on another data set."""
@@ -30,7 +30,7 @@ OTHER_KEYS = "[@other keys]"
 NOT_RANKED = ("none", "retrain")
 """The model before, and the oracle that the others are measured by."""
 
-KINDS = dict.fromkeys(("compare", "attacks", "beside"), ("compare", "solved"))
+KINDS = dict.fromkeys(("compare", "attacks", "beside", "metrics"), ("compare", "solved"))
 """Steps that write a table; the others are of the compare step alone."""
 
 ITS_OWN, OTHERS, RULE = "the class's training items", "other classes", "a rule without labels"
@@ -63,7 +63,7 @@ def asked_labels(experiment: Experiment, *kinds: str) -> list[str]:
 
 def rows_of(experiment: Experiment, table: str) -> pl.DataFrame:
     """All rows of one of the tables of comparisons (`store.columns`), of all seeds and heads."""
-    schema = BESIDE if table == "beside" else COMPARE_TABLES[table]
+    schema = WRITTEN[table].schema
     labels = asked_labels(experiment, *KINDS.get(table, ("compare",)))
     paths = [experiment.artefact(label).path / f"{table}.parquet" for label in labels]
     if table == "beside" and not says_heads(experiment):
@@ -219,17 +219,38 @@ def gap_table(experiment: Experiment) -> pl.DataFrame:
 
 def attacks_table(experiment: Experiment) -> pl.DataFrame:
     """One row per head, method, attack and measure: its mean, the oracle's, and the interval of the difference."""
+    table = from_oracle(attack_rows(experiment), ["head", "method", "attack", "measure"])
+    return table.sort("attack", "measure", "head", maintain_order=True)
+
+
+def metrics_table(experiment: Experiment) -> pl.DataFrame:
+    """One row per head, method and metric of an extension, as of `attacks_table`; raises: BadRequest without any."""
+    return from_oracle(metric_rows(experiment), ["head", "method", "metric"]).sort(
+        "metric", "head", maintain_order=True
+    )
+
+
+def metric_rows(experiment: Experiment) -> pl.DataFrame:
+    """All values of metrics of extensions; raises: BadRequest where the spec asked for none."""
+    asked_labels(experiment, *KINDS["metrics"])
+    with as_written(experiment.path):
+        named = experiment.spec["compare"].get("metrics")
+    if named is None:
+        raise BadRequest(f"{experiment.name}: its spec names no compare.metrics (docs/extend.md)")
+    return rows_of(experiment, "metrics")
+
+
+def from_oracle(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """One row per key: means of value and oracle, and the paired interval of their difference."""
     differences = []
-    keys = ["head", "method", "attack", "measure"]
-    for key, part in attack_rows(experiment).group_by(keys, maintain_order=True):
+    for key, part in rows.group_by(keys, maintain_order=True):
         row = dict(zip(keys, key, strict=True)) | {"value": part["value"].mean(), "oracle": part["oracle"].mean()}
         values, beside = crossed(part, "value"), crossed(part, "oracle")
         known = np.isfinite(values).all() and np.isfinite(beside).all()
         gap = paired_bootstrap(values, beside, seed=0) if known else None
         mean, low, high = (None, None, None) if gap is None else (gap.mean, gap.low, gap.high)
         differences.append(row | {"difference": mean, "low": low, "high": high})
-    table = pl.DataFrame(differences, infer_schema_length=None)
-    return table.sort("attack", "measure", "head", maintain_order=True)
+    return pl.DataFrame(differences, infer_schema_length=None)
 
 
 def selection_table(experiment: Experiment) -> pl.DataFrame:
@@ -283,111 +304,14 @@ TABLES: dict[str, Callable[[Experiment], pl.DataFrame]] = {
     "compare": compare_table,
     "oracle_gap": gap_table,
     "attacks": attacks_table,
+    "metrics": metrics_table,
     "selection": selection_table,
     "costs": costs_table,
     "scope": scope_table,
     "compare_rows": lambda experiment: rows_of(experiment, "compare"),
     "beside_rows": lambda experiment: rows_of(experiment, "beside"),
     "attacks_rows": attack_rows,
+    "metrics_rows": metric_rows,
     "selection_rows": lambda experiment: rows_of(experiment, "selection"),
 }
 """The tables there are, by name; those in "rows" as they are stored, each row with the digest of its artefact."""
-
-
-def few_seeds(experiment: Experiment) -> str:
-    """What the intervals over the seeds of an experiment are worth."""
-    with as_written(experiment.path):
-        seeds = len(experiment.spec["compare"]["seeds"])
-    if seeds == 1:
-        return "95 % intervals resample the classes of one seed: other seeds are not in them."
-    text = "95 % intervals resample classes and seeds, crossed"
-    if seeds > ENOUGH:
-        return f"{text}."
-    return f"{text}; {f'with {seeds} seeds they are too narrow: ' if seeds != 3 else ''}with 3 they cover 85 to 92 %."
-
-
-ENOUGH = 5
-"""Most seeds of which a reader has to be told that they are few."""
-
-WORDS = (
-    "train, test: what is still right of the forgotten class. others: test accuracy on all other classes. Changes are "
-    "in points."
-)
-AMONG: Sentence = (
-    "among themselves: where the forgotten class is not a possible answer.",
-    ("among retain", "test_retain_among_retain", "train_retain_among_retain"),
-)
-
-
-def notes(experiment: Experiment) -> dict[str, tuple[Sentence, ...]]:
-    """Below a table, for people: what its columns mean."""
-    if (compared := experiment.spec.get("compare")) is None:
-        return {}
-    few = few_seeds(experiment)
-    with as_written(experiment.path):
-        solved = any(head.endswith("-lda") for head in compared.get("heads") or ())
-    return {
-        "compare": (
-            WORDS,
-            ("runs: a class and a seed each.", ("runs",)),
-            (
-                "± 95 %: of the mean over classes like these (Student's t, seeds averaged).",
-                ("retain change ± 95 % over classes",),
-            ),
-            ("ToW: nearness to the head of the same kind that never saw the class; 1: the same accuracies.", ("ToW",)),
-            few,
-            (
-                "among the best: the mean ToW is not told from the best of the head, paired by class and seed.",
-                ("behind", "at least", "best"),
-            ),
-            AMONG,
-            (
-                "Masks have tried every N of their grid on the class's training items, but for uva by tau: read what "
-                "was chosen by the same side by side.",
-                ("chosen by",),
-            ),
-            ("KV: to the oracle whose keys never saw the class either.", ("ToW to KV",)),
-            ("on test: of test items alone.", ("ToW on test",)),
-            ("JS: distance of its answers from the oracle's (docs/format.md).", ("JS",)),
-            ("ECE: calibration on the other classes' test items.", ("ECE",)),
-            (
-                "membership AUC: loss of all training items against all test items; that of none is what the head "
-                "leaks before anything is forgotten.",
-                ("membership AUC",),
-            ),
-            "Classes that a model never knew are left out.",
-            *(
-                ["exact: the class leaves the sums. uve all: all its pairs are masked, which solved values survive."]
-                if solved
-                else []
-            ),
-        ),
-        "oracle_gap": (
-            WORDS,
-            "oracle V: trained without the class on the same keys; oracle KV: with keys that never saw it either.",
-        ),
-        "attacks": (
-            "after: on the model that has forgotten; oracle's: on the head that was trained without the class. What "
-            "counts is the difference, with its interval, paired by class and seed.",
-            few,
-        ),
-        "costs": (
-            "seconds: of one request, median of warm runs; seconds to retrain: of the same head, or of "
-            "solving for it from new sums. uva takes N by a rule, uve all examples; those by sweep choose N on the "
-            "class's training items, and that time is counted. Tuning of baselines on other classes comes before a "
-            "request, and is not counted.",
-        ),
-        "selection": (
-            WORDS,
-            "weight, tau: the rule takes pairs by hits of the class less weight times hits of the others, up to the "
-            "share tau of its activations. regret: the best ToW of any N, less that of the rule's N.",
-        ),
-        "scope": (
-            WORDS,
-            AMONG,
-            "Instances are stopped where AUS is best, which drives the forgotten items towards 0, where the oracle "
-            "still knows many of them: no claim on instances can be read off these rows. Those to held-out are "
-            "stopped where the accuracy on forgotten items meets that on half of the class's test items, which are "
-            "in none of their figures.",
-        ),
-    }

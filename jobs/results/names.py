@@ -7,7 +7,7 @@ SETS_TABLES = ["sets", "sets_rows"]
 """Of `jobs.results.sets_tables`."""
 
 COMPARE_TABLES = [
-    *("compare", "oracle_gap", "attacks", "selection", "costs", "scope"),
-    *("compare_rows", "beside_rows", "attacks_rows", "selection_rows"),
+    *("compare", "oracle_gap", "attacks", "metrics", "selection", "costs", "scope"),
+    *("compare_rows", "beside_rows", "attacks_rows", "metrics_rows", "selection_rows"),
 ]
 """Of `jobs.results.compare_tables`."""

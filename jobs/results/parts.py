@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import polars as pl
 
 from jobs.errors import BadRequest, nearest
-from jobs.results import compare_tables, sets_tables, sweep_tables
+from jobs.results import compare_notes, sets_tables, sweep_tables
 from jobs.results.experiment import Experiment
 from jobs.results.formats import note
 from jobs.results.heads import column_named, for_people
@@ -120,7 +120,7 @@ ELSEWHERE = "`classes`, `sweep` and the tables in _rows have; or leave it out"
 
 def legend(name: str, experiment: Experiment, shown: Sequence[str]) -> str:
     """What the columns of a table mean, for people, in lines; shown: their names. Empty for tables that say it all."""
-    notes = {**sweep_tables.NOTES, **sets_tables.NOTES, **compare_tables.notes(experiment)}
+    notes = {**sweep_tables.NOTES, **sets_tables.NOTES, **compare_notes.notes(experiment)}
     if name not in notes:
         return ""
     lines = [note(*notes[name], columns=shown)]

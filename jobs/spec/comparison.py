@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from dkvb.extensions import METHODS, named
+from dkvb.extensions import METHODS, METRICS, named
 from dkvb.limits import Limit, above, at_least, different, one_of, whole
 from dkvb.orders import TAU
 from jobs.spec.bounds import Wrong, refuse
@@ -57,6 +57,8 @@ class CompareSpec:
 
     methods: Annotated[list[Annotated[str, named(METHODS)]], different("one or more different methods")] | None = None
     """Methods of other distributions that are compared too, by the names of their entry points (docs/extend.md)."""
+    metrics: Annotated[list[Annotated[str, named(METRICS)]], different("one or more different metrics")] | None = None
+    """Metrics of other distributions that are taken too, likewise."""
 
     @property
     def trains(self) -> bool:

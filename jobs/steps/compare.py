@@ -23,6 +23,7 @@ from jobs.comparison import methods
 from jobs.comparison.attacks import Attacked, attacks
 from jobs.comparison.beside import Beside, beside
 from jobs.comparison.extended import Extended
+from jobs.comparison.extended_metrics import Measured, Metric, measured, metrics_of
 from jobs.comparison.file_attacks import file_attacks, missing_pairs
 from jobs.comparison.heads import Head, LinearHead, ValuesHead
 from jobs.comparison.judge import Judge, Model, OracleGap, compare_row, controlled, model
@@ -35,7 +36,7 @@ from jobs.spec.schema import Grids
 from jobs.step import IF_SET, SPLITS, Facts, Inputs, Task, Work
 from jobs.worker import use_one_core
 from store import arrays
-from store.columns import BESIDE, COMPARE_TABLES
+from store.columns import BESIDE, COMPARE_TABLES, METRICS
 from store.tables import compact, write_rows
 
 VERSION = 1
@@ -66,11 +67,14 @@ class Asks:
     """Whether calibration and the like are measured, and files attacked."""
     extensions: dict[str, str] | None = field(default=None, metadata=IF_SET)
     """Methods of extensions that are compared too: name -> distribution and version."""
+    metrics: dict[str, str] | None = field(default=None, metadata=IF_SET)
+    """Metrics of extensions, likewise."""
 
     @property
     def tables(self) -> Mapping[str, Mapping[str, Any]]:
         """Schemas of what is written, by name."""
-        return {**COMPARE_TABLES, "beside": BESIDE} if self.beside else COMPARE_TABLES
+        more = {**({"beside": BESIDE} if self.beside else {}), **({"metrics": METRICS} if self.metrics else {})}
+        return {**COMPARE_TABLES, **more}
 
 
 Row = Mapping[str, Any]
@@ -107,6 +111,8 @@ class Shared:
     """Methods of extensions."""
     tuning_extensions: Mapping[str, Any]
     """Marks of the tuning of their baselines; none without any."""
+    metrics: Sequence[Metric]
+    """Metrics of extensions."""
     names: tuple[str, ...]
     oracle_kv: Sequence[int]
     """Classes of the oracles whose keys never saw them; none without that step."""
@@ -127,6 +133,7 @@ class Shared:
             tuning=task.inputs["tuning"].marks(),
             extended=Extended.of(task.asks.extensions),
             tuning_extensions=task.inputs[EXTENSIONS].marks() if EXTENSIONS in task.inputs else {},
+            metrics=metrics_of(task.asks.metrics),
             names=inputs.read_manifest(task).classes,
             oracle_kv=inputs.oracle_classes(task),
         )
@@ -169,6 +176,8 @@ class Judged:
     """Models whose best trial was the first or last."""
     beside: list[Beside] = field(default_factory=list)
     """What stands beside them, where it is asked for."""
+    measured: list[Measured] = field(default_factory=list)
+    """Metrics of extensions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +197,7 @@ class Compared:
         return self.linear.edges + self.values.edges
 
     def tables(self) -> dict[str, list[Row]]:
-        """Rows by table of `store.columns.COMPARE_TABLES`, and of those beside."""
+        """Rows by table of `Asks.tables`, and of those that were not asked for."""
         attacked = [*self.linear.attacked, *self.masked.restored, *self.values.attacked]
         return {
             "compare": self.linear.rows + self.values.rows,
@@ -196,6 +205,7 @@ class Compared:
             "attacks": [asdict(row) for row in attacked],
             "selection": [asdict(row) for row in self.masked.regrets],
             "beside": [asdict(row) for row in (*self.linear.beside, *self.values.beside)],
+            "metrics": [asdict(row) for row in (*self.linear.measured, *self.values.measured)],
         }
 
 
@@ -225,11 +235,13 @@ class Comparison:
         with self.timed("judging"):
             rows: list[Row] = [compare_row(judge, one) for one in models]
             more = [beside(judge, one) for one in models] if self.asks.beside else []
+            others = measured(self.shared.metrics, judge, models)
         with self.timed("attacks"):
             attacked = attacks(judge, models, self.k, seed=self.asks.seed)
             if self.asks.beside:
                 attacked += file_attacks(judge, models, self.k, seed=self.asks.seed)
-        return Judged(rows, attacked, [f"{m.head.name}/{m.method}" for m in models if m.setting.get("edge")], more)
+        edges = [f"{m.head.name}/{m.method}" for m in models if m.setting.get("edge")]
+        return Judged(rows, attacked, edges, more, others)
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:

@@ -19,6 +19,7 @@ from jobs import inputs
 from jobs.comparison import methods
 from jobs.comparison.attacks import attacks
 from jobs.comparison.beside import beside
+from jobs.comparison.extended_metrics import Metric, measured, metrics_of
 from jobs.comparison.file_attacks import file_attacks
 from jobs.comparison.halves import U_LIRA, among_others, attack_rows, half, members
 from jobs.comparison.heads import ValuesHead
@@ -30,7 +31,7 @@ from jobs.rows import without_nan
 from jobs.spec.heads import SolvedHeads
 from jobs.step import IF_SET, SPLITS, Facts, Inputs, Task, Work
 from jobs.worker import use_one_core
-from store.columns import SOLVED_TABLES
+from store.columns import METRICS, SOLVED_TABLES, Schema
 from store.tables import compact, write_rows
 
 VERSION = 1
@@ -66,6 +67,13 @@ class Asks:
     """None: no U-LiRA."""
     first: int | None = field(default=None, metadata=IF_SET)
     """Of the classes only the first so many."""
+    metrics: dict[str, str] | None = field(default=None, metadata=IF_SET)
+    """Metrics of extensions: name -> distribution and version."""
+
+    @property
+    def tables(self) -> Mapping[str, Schema]:
+        """Schemas of what is written, by name."""
+        return {**SOLVED_TABLES, "metrics": METRICS} if self.metrics else SOLVED_TABLES
 
 
 Row = Mapping[str, Any]
@@ -96,6 +104,8 @@ class Shared:
     items: SweptBottleneck
     recounted: bool
     """Whether only pairs that training items use are selectable, so that they are counted anew without the class."""
+    metrics: Sequence[Metric] = ()
+    """Metrics of extensions."""
     names: tuple[str, ...]
 
     @classmethod
@@ -106,6 +116,7 @@ class Shared:
             heads=read_solved(task, task.asks.heads),
             items=SweptBottleneck.of(task),
             recounted=task.inputs["values"].spec()["spec"]["selectable"] == "used",
+            metrics=metrics_of(task.asks.metrics),
             names=inputs.read_manifest(task).classes,
         )
 
@@ -133,7 +144,7 @@ def open_work(task: Task[Asks]) -> Work:
         k, _, name = unit.partition("-")
         tables = {"attacks": halves(shared, int(k), name)} if name else compared(shared, int(k))
         for table, rows in tables.items():
-            write_rows(task.output.path / table / f"{unit}.parquet", rows, SOLVED_TABLES[table])
+            write_rows(task.output.path / table / f"{unit}.parquet", rows, task.asks.tables[table])
         return {"class": int(k), "tables": [*tables]}
 
     return measure
@@ -141,7 +152,7 @@ def open_work(task: Task[Asks]) -> Work:
 
 def compared(shared: Shared, k: int) -> dict[str, list[Row]]:
     """A class, forgotten on every head: rows by table."""
-    tables: dict[str, list[Row]] = {name: [] for name in SOLVED_TABLES}
+    tables: dict[str, list[Row]] = {name: [] for name in shared.task.asks.tables}
     for solved in shared.heads.values():
         judge, models = forgotten(shared, solved, k)
         seed = shared.task.asks.seed
@@ -152,9 +163,10 @@ def compared(shared: Shared, k: int) -> dict[str, list[Row]]:
                 asdict(row)
                 for row in (*attacks(judge, models, k, seed=seed), *file_attacks(judge, models, k, seed=seed))
             ],
+            "metrics": [asdict(row) for row in measured(shared.metrics, judge, models)],
         }
-        for name, rows in found.items():
-            tables[name] += [without_nan({**shared.about(k), **row}) for row in rows]
+        for name in tables:
+            tables[name] += [without_nan({**shared.about(k), **row}) for row in found[name]]
     return tables
 
 
@@ -225,7 +237,7 @@ def halves(shared: Shared, k: int, name: str) -> list[Row]:
 def finish(task: Task[Asks]) -> Facts:
     """One table of all units for each kind."""
     marks = task.output.marks()
-    for table, schema in SOLVED_TABLES.items():
+    for table, schema in task.asks.tables.items():
         units = [unit for unit, mark in marks.items() if table in mark["tables"]]
         parts = [task.output.path / table / f"{unit}.parquet" for unit in units]
         compact(parts, task.output.path / f"{table}.parquet", schema)

@@ -30,7 +30,7 @@ from tests.jobs.comparison.small import HITS, OTHERS
 from tests.paths import REPOSITORY
 from tests.tiny import TINY, changed, toml
 
-PYPROJECT, METHODS, COMPARE, BACKBONES, BACKBONE = blocks(REPOSITORY / "docs" / "extend.md")
+PYPROJECT, METHODS, COMPARE, BACKBONES, BACKBONE, *_ = blocks(REPOSITORY / "docs" / "extend.md")
 PROJECT = tomllib.loads(PYPROJECT.text)["project"]
 POINTS = PROJECT["entry-points"]
 MODULES = {"lab_methods": METHODS.text, "lab_backbones": BACKBONES.text}
@@ -73,7 +73,7 @@ def one(put, source, *, group=extensions.METHODS):
     put(
         {group: {"odd": "lab_odd" if group == extensions.BACKBONES else "lab_odd:odd"}}, {"lab_odd": source}, name="odd"
     )
-    return Extended.of(releases(["odd"])) if group == extensions.METHODS else None
+    return Extended.of(releases(extensions.METHODS, ["odd"])) if group == extensions.METHODS else None
 
 
 # The examples of the page.
@@ -145,7 +145,7 @@ def test_a_version_of_a_backbone_changes_all_that_follows_from_its_embeddings(pu
 
 def test_a_worker_without_the_planned_version_says_which_it_has(put, monkeypatch):
     folder = put()
-    planned = releases(["ascent"])
+    planned = releases(extensions.METHODS, ["ascent"])
     put(version="1.3.0")
     with pytest.raises(
         ExtensionMissing, match=r"^method 'ascent' of lab-unlearning 1.2.0: found lab-unlearning 1.3.0 where"
@@ -295,7 +295,7 @@ def test_what_is_no_method_and_a_name_of_our_own_are_refused(put):
         one(put, "odd = 7")
     put({extensions.METHODS: {"scrub": "lab_odd:odd"}}, {"lab_odd": "odd = print"})
     with pytest.raises(ExtensionFailed, match="the name of a method of our own"):
-        Extended.of(releases(["scrub"]))
+        Extended.of(releases(extensions.METHODS, ["scrub"]))
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ def test_a_column_is_pairs_or_a_share_and_its_head_says_which(name, finished):
 
 
 def test_stored_tables_have_heads_without_underscores():
-    for name in ("compare", "beside", "oracle_gap", "attacks", "selection", "costs", "scope", "sets"):
+    for name in ("compare", "beside", "oracle_gap", "attacks", "metrics", "selection", "costs", "scope", "sets"):
         table = pl.DataFrame(schema=columns.TABLES[name].schema)
         shown = for_people(table).columns
         assert [head for head in shown if "_" in head] == []

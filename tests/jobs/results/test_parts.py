@@ -5,8 +5,9 @@ import pytest
 
 from jobs.errors import BadRequest
 from jobs.results import parts
+from jobs.results.compare_notes import few_seeds, notes
 from jobs.results.compare_tables import TABLES as COMPARE
-from jobs.results.compare_tables import class_widths, few_seeds, notes
+from jobs.results.compare_tables import class_widths
 from jobs.results.headline import by_class
 from jobs.results.parts import FEW
 from jobs.results.sets_tables import TABLES as SETS

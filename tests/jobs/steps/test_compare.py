@@ -31,6 +31,7 @@ def comparison(k=0, *, oracle_kv=(), swept=None, **asks):
         total=HITS + OTHERS,
         oracle_kv=list(oracle_kv),
         extended=Extended(),
+        metrics=(),
     )
     return Comparison(shared, k)
 
@@ -206,7 +207,7 @@ def test_rows_of_both_heads_stand_one_after_the_other_and_what_comes_back_before
     values = Judged([{"head": "v"}], [attacked[2]], ["v/ssd"])
     compared = Compared(linear, values, Masked([], [], [attacked[1]]), None, {})
     tables = compared.tables()
-    assert [*tables] == [*COMPARE_TABLES, "beside"]
+    assert [*tables] == [*COMPARE_TABLES, "beside", "metrics"]
     assert [row["head"] for row in tables["compare"]] == ["l", "v"]
     assert [(row["head"], row["attack"]) for row in tables["attacks"]] == [("l", "a"), ("v", "u"), ("v", "a")]
     assert tables["oracle_gap"] == tables["selection"] == []
