@@ -37,13 +37,16 @@ def demo(root: Place, workers: int | None, *, serial: bool, as_json: bool) -> No
     show_summaries(_run(load_specs("digits"), root, None, Placement(workers=workers, serial=serial)), as_json=as_json)
     if as_json:
         return
-    say(f"""Try next:
-  dkvb table {root} --table classes            every class, both methods
-  dkvb unlearn {root} --class 7                a mask and a checkpoint that has forgotten the sevens
-  dkvb query {root} keys 7                     which pairs hold the sevens; docs/query.md has more questions
-  dkvb report {root}                           one page of all of it, for a browser
-  dkvb demo --root {root}                      again: everything is done already
-  dkvb run DIR                                 your own images, in a folder for each class""")
+    tries = {
+        f"table {root} --table classes": "every class, both methods",
+        f"unlearn {root} --class 7": "a mask and a checkpoint that has forgotten the sevens",
+        f"query {root} keys 7": "which pairs hold the sevens; docs/query.md has more questions",
+        f"report {root}": "one page of all of it, for a browser",
+        f"demo --root {root}": "again: everything is done already",
+        "run DIR": "your own images, in a folder for each class",
+    }
+    width = max(map(len, tries))
+    say("\n".join(["Try next:", *(f"  dkvb {words:{width}}  {about}" for words, about in tries.items())]))
 
 
 @click.command(short_help="Show what a run would do and cost.")
