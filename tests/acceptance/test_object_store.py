@@ -14,6 +14,8 @@ from store.artefacts import Artefact
 from store.files import names, read_bytes
 from store.places import place
 
+pytestmark = pytest.mark.slow
+
 KINDS = (".parquet", ".safetensors")
 
 
@@ -125,7 +127,6 @@ def test_an_address_without_a_root_is_told_in_one_line(words, bucket, dkvb):
     assert ended.err.count("\n") == 1
 
 
-@pytest.mark.slow
 @pytest.mark.ray
 def test_workers_write_to_an_object_store_too(bucket, run_tiny, images, finished):
     from cluster.session import session
