@@ -58,6 +58,7 @@ SAID_BY = {
     "jobs/queue/passes.py": ("jobs reconcile",),
     "jobs/queue/service.py": ("jobs service",),
     "jobs/report/beside.py": ("run",),
+    "jobs/report/tensorboard.py": ("table",),
     "jobs/run/recorded.py": ("run", "submit"),
     "store/locations.py": ("plan", "run", "submit", "learn"),
     "jobs/results/parts.py": ("table",),
