@@ -59,7 +59,7 @@ SAID_BY = {
     "jobs/queue/service.py": ("jobs service",),
     "jobs/report/beside.py": ("run",),
     "jobs/report/tensorboard.py": ("table",),
-    "jobs/run/recorded.py": ("run", "submit"),
+    "jobs/run/recorded.py": ("plan", "run", "submit"),
     "store/locations.py": ("plan", "run", "submit", "learn"),
     "jobs/results/parts.py": ("table",),
     "jobs/results/sets_tables.py": ("table",),
