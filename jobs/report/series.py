@@ -18,13 +18,14 @@ SERIES: dict[str, tuple[tuple[str, ...], str | None]] = {
     "compare": (("head", "method"), None),
     "oracle_gap": (("seed",), "class"),
     "attacks": (("attack", "measure", "head", "method"), None),
+    "metrics": (("metric", "head", "method"), None),
     "selection": (("weight", "tau"), None),
     "costs": (("head", "method"), None),
 }
 """Table -> the columns that tell its series apart, and the one along which they run. `scope` has none: its forget sets
 are of many kinds."""
 
-MEASURES = {**parts.FEW, "attacks": ("value", "difference")}
+MEASURES = {**parts.FEW, **dict.fromkeys(("attacks", "metrics"), ("value", "difference"))}
 """Table -> the columns whose numbers are taken, where it is not all."""
 
 

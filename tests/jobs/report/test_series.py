@@ -40,7 +40,7 @@ def test_sets_run_along_their_size():
     assert found == pytest.approx(dict.fromkeys((1, 2, 3), 10))
 
 
-def test_an_attack_has_its_value_and_its_difference_from_the_oracle():
+def test_attacks_and_metrics_have_a_value_and_a_difference_from_the_oracle():
     table = attacks(
         ("values", "uva", "probe z", "auc", 0.75, 0.5, 0.25, 0.0, 0.5), ("linear", "ssd", "loss", "auc", *[None] * 5)
     )
@@ -48,6 +48,8 @@ def test_an_attack_has_its_value_and_its_difference_from_the_oracle():
         ("attacks/value/probe z/auc/values/uva", 0, 0.75),
         ("attacks/difference/probe z/auc/values/uva", 0, 0.25),
     ]
+    metrics = table.select("head", "method", "value", "oracle", "difference", pl.col("attack").alias("metric"))
+    assert series("metrics", metrics)[0] == ("metrics/value/probe z/values/uva", 0, 0.75)
 
 
 def test_what_is_no_finite_number_is_left_out_and_names_are_shown():
