@@ -36,7 +36,7 @@ SAID_BY = {
     "jobs/cli/query.py": ("query keys", "measure"),
     "jobs/cli/queue.py": ("jobs list", "jobs reconcile", "jobs service"),
     "jobs/cli/root.py": ("table", "unlearn"),
-    "jobs/cli/run.py": ("run",),
+    "jobs/cli/run.py": ("run", "table", "unlearn"),
     "jobs/diff.py": ("diff",),
     "jobs/diff_methods.py": ("diff",),
     "jobs/exact.py": ("unlearn",),
