@@ -200,7 +200,7 @@ def table(
         put(FORMATS[form](rows), output)
         return
     if not columns:
-        rows = sets_tables.FOR_READERS[name](rows) if name in sets_tables.FOR_READERS else parts.few(rows, name)
+        rows = parts.few(rows, name)
     text = parts.legend(name, read, rows.columns)
     shown = for_people(rows, whole.columns if asked else ())
     put(latex(shown, text) if form == "latex" else markdown(shown) + (f"\n{text}\n" if text else ""), output)

@@ -3,6 +3,7 @@
 import json
 import shlex
 import signal
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +17,7 @@ from jobs.printable import say
 from store.places import Place
 
 if TYPE_CHECKING:
+    from jobs.plan.cost import Planned
     from jobs.results.experiment import Experiment
     from jobs.run.execute import Placement
     from jobs.spec.schema import Spec
@@ -52,7 +54,7 @@ def demo(root: Place, workers: int | None, *, serial: bool, as_json: bool) -> No
 @click.command(short_help="Show what a run would do and cost.")
 @SPEC
 @IMAGES
-@click.option("--root", type=place, help="Show what is done there already.")
+@click.option("--root", type=place, help="Show what is done there already, and whether another spec has the name.")
 @click.option("--cpus", type=click.IntRange(1), help="CPUs of all workers together; default: those of this machine.")
 @click.option("--memory", type=click.FloatRange(0.1), help="GiB of memory of a machine; default: those of this one.")
 @SET
@@ -81,7 +83,7 @@ def plan(
     chosen = choose(spec, images, changes)
     specs = chosen.specs if root is None else [without_forgotten(each, root) for each in chosen.specs]
     counted = chosen.begun.counted if chosen.begun is not None else None
-    plans = [look_ahead(each, chosen.images, root, counted=counted) for each in specs]
+    plans = [with_name(look_ahead(each, chosen.images, root, counted=counted), root) for each in specs]
     size, cpus = memory * 2**30 if memory is not None else machine_memory(), cpus or usable_cpus()
     found = forecast(plans, cpus=cpus, memory=size)
     if as_json:
@@ -97,6 +99,18 @@ def plan(
     say(plans_text(plans, cpus=cpus, memory=size, whose=whose))
     if found is not None:
         say("\n".join(f"  {line}" for line in words(found)))
+
+
+def with_name(planned: "Planned", root: Place | None) -> "Planned":
+    """A plan with a note where another experiment goes by its name on the root."""
+    from jobs.run.recorded import refusal, taken_over
+
+    if root is None or planned.done is None:
+        return planned
+    why = refusal(planned.plan, root)
+    note = taken_over(planned.plan, root) if why is None else f"a run would stop: {why}"
+    notes = [*planned.found.notes, *([] if note is None else [note])]
+    return replace(planned, found=replace(planned.found, notes=notes))
 
 
 @click.command(short_help="Run or resume an experiment.")

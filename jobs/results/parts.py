@@ -61,6 +61,8 @@ COUNTS = ("not forgotten", "never known", "no test items", "rule not reached", "
 
 def few(table: pl.DataFrame, name: str) -> pl.DataFrame:
     """The few columns of a table that people get; without those that are empty, count nothing, or have one seed."""
+    if name in sets_tables.FOR_READERS:
+        return sets_tables.FOR_READERS[name](table)
     return table.select(_few(table, FEW.get(name, tuple(table.columns))))
 
 

@@ -26,44 +26,60 @@ def record_all(plans: Sequence[Plan], root: Place, progress: Progress) -> None:
     raises: NotARoot, ArtefactDamaged for a record that is there and holds something else.
     """
     for plan in plans:
-        now = experiment(plan, root)
-        last = read_experiment(root, now.name) if exists(now.path) else now
-        keys = changed_keys(last, now)
-        changes = [
-            *keys,
-            *([] if any(key.startswith(("images.", "other.")) for key in keys) else changed_files(last, now)),
-        ]
+        now, note = experiment(plan, root), taken_over(plan, root)
         now.write()
-        if changes:
-            progress.note(f"{now.name} ran here before with another spec or other images: {', '.join(changes)}")
+        if note is not None:
+            progress.note(note)
         for text in forgotten_elsewhere(now):
             progress.note(f"{now.name}: {text}")
 
 
 def check_names(plans: Sequence[Plan], root: Place) -> None:
-    """Check that no experiment loses its name to another spec on the same images: its results could not be found again.
+    """Check that no experiment loses its name to another spec; raises: BadRequest, and what `refusal` raises."""
+    for plan in plans:
+        if (why := refusal(plan, root)) is not None:
+            raise BadRequest(why)
+
+
+def taken_over(plan: Plan, root: Place) -> str | None:
+    """What the spec or the images of the experiment that goes by a plan's name on a root have of their own; or None.
+
+    raises: as `record_all`.
+    """
+    last, now = recorded_before(plan, root)
+    keys = changed_keys(last, now)
+    files = [] if any(key.startswith(("images.", "other.")) for key in keys) else changed_files(last, now)
+    if not (changes := [*keys, *files]):
+        return None
+    return f"{now.name} ran here before with another spec or other images: {', '.join(changes)}"
+
+
+def refusal(plan: Plan, root: Place) -> str | None:
+    """Why a run would be refused its name: results of another spec on the same images could not be found again.
 
     What was not finished, and what the other spec makes too, may go by the name.
-    raises: BadRequest; NotARoot, ArtefactDamaged as of `record_all`.
+    raises: as `record_all`.
     """
-    for now in (experiment(plan, root) for plan in plans):
-        last = read_experiment(root, now.name) if exists(now.path) else now
-        keys, gone = (
-            changed_keys(last, now),
-            [label for label in last.steps if last.steps[label] != now.steps.get(label)],
-        )
-        kinds = {label: label.partition("[")[0] for label in gone}
-        lost = [
-            name for name, kind in kinds.items() if kind not in EARLY and Artefact(root, kind, last.steps[name]).done
-        ]
-        if keys and lost and not any(label.startswith("manifest[") for label in gone):
-            names = (f"{now.name}-{number}" for number in count(2))
-            free = next(name for name in names if not exists(replace(now, name=name).path))
-            raise BadRequest(
-                f"{root}: {now.name} ran here before with another spec ({', '.join(keys)}), and its results "
-                f'({", ".join(lost)}) go by that name; give this one its own: name = "{free}" in the spec, or --set '
-                f"name={free}; what both have in common is not computed again"
-            )
+    last, now = recorded_before(plan, root)
+    keys = changed_keys(last, now)
+    gone = [label for label in last.steps if last.steps[label] != now.steps.get(label)]
+    kinds = {label: label.partition("[")[0] for label in gone}
+    lost = [name for name, kind in kinds.items() if kind not in EARLY and Artefact(root, kind, last.steps[name]).done]
+    if not keys or not lost or any(label.startswith("manifest[") for label in gone):
+        return None
+    names = (f"{now.name}-{number}" for number in count(2))
+    free = next(name for name in names if not exists(replace(now, name=name).path))
+    return (
+        f"{root}: {now.name} ran here before with another spec ({', '.join(keys)}), and its results "
+        f'({", ".join(lost)}) go by that name; give this one its own: name = "{free}" in the spec, or --set '
+        f"name={free}; what both have in common is not computed again"
+    )
+
+
+def recorded_before(plan: Plan, root: Place) -> tuple[Experiment, Experiment]:
+    """The experiment that goes by a plan's name on a root, and what the plan makes; twice that where there is none."""
+    now = experiment(plan, root)
+    return (read_experiment(root, now.name) if exists(now.path) else now), now
 
 
 def experiment(plan: Plan, root: Place) -> Experiment:

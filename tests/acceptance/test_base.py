@@ -122,6 +122,7 @@ NEEDS = {
     ("unlearn", "ROOT", "--class", "bee", "--mask-only", "--sign", "key.pem"): "sign",
     ("query", "ROOT", "sql", "select 1"): "sql",
     ("figure", "ROOT", "--kind", "along"): "report",
+    ("report", "ROOT", "--tensorboard", "logs"): "tensorboard",
 }
 
 
