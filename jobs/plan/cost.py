@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from math import inf
 from typing import Any
 
-from dkvb.backbones import embedding_width
-from dkvb.neighbours import NEIGHBOURS
+from dkvb.backbone_spec import embedding_width
+from dkvb.sizes import NEIGHBOURS
 from jobs.errors import BadSpec
 from jobs.images.counted import Counted
 from jobs.memory import Sizes

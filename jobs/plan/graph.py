@@ -16,10 +16,10 @@ data set if the spec names one, on which keys are then fitted too.
 from collections.abc import Mapping
 from pathlib import Path
 
-from dkvb.backbones import LIBRARIES
+from dkvb.backbone_spec import LIBRARIES
 from dkvb.extensions import BACKBONES, find
-from dkvb.lda import LdaSettings
-from dkvb.neighbours import NEIGHBOURS
+from dkvb.settings import LdaSettings
+from dkvb.sizes import NEIGHBOURS
 from jobs.comparison.extended import Extended, releases
 from jobs.spec.comparison import CompareSpec
 from jobs.spec.heads import BITS, SOLVED, SolvedHeads

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import exp, inf
 from typing import Any
 
-from dkvb.projection import PROJECTED
+from dkvb.sizes import PROJECTED
 from jobs.memory import WEIGHTS, Sizes
 from jobs.step import Step
 from jobs.steps import STEPS, embeddings, keys, linear, neighbours, sweep, values
