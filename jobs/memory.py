@@ -1,4 +1,4 @@
-"""Memory of a unit: what a worker holds at most, from sizes alone; each step module adds up its own."""
+"""Memory of a unit: what a worker holds at most, from sizes alone; each kind of step adds up its own (`jobs.kinds`)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -62,8 +62,8 @@ HEAVY = {
     "dkvb.orders": ("torch", "ray", "timm", "open_clip", "zarr", "polars", "scipy"),
     "dkvb.statistics": ("torch", "ray", "timm", "open_clip", "zarr", "polars", "scipy"),
     "jobs.unlearn": ("torch", "ray", "timm", "open_clip", "sklearn", "matplotlib", "pyarrow", "PIL", "pydantic"),
-    "jobs.plan.plan": ("ray", "timm", "open_clip", "matplotlib", "pydantic"),
-    "jobs.run.run": ("ray", "timm", "open_clip", "matplotlib", "pydantic"),
+    "jobs.plan.plan": ("torch", "numba", "ray", "timm", "polars", "zarr", "pyarrow", "scipy", "matplotlib", "pydantic"),
+    "jobs.run.run": ("torch", "numba", "ray", "timm", "pyarrow", "scipy", "matplotlib", "pydantic"),
     "jobs.spec.reading": ("torch", "numba", "ray", "timm", "pyarrow", "polars", "zarr", "matplotlib", "pydantic"),
 }
 

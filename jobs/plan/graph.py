@@ -13,21 +13,15 @@ and once, on the first seed's model, lira, costs and scope; scope sees the train
 data set if the spec names one, on which keys are then fitted too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dkvb.backbone_spec import LIBRARIES
-from dkvb.extensions import BACKBONES, find
+from dkvb.extensions import BACKBONES, METHODS, find
 from dkvb.settings import LdaSettings
 from dkvb.sizes import NEIGHBOURS
-from jobs.comparison.extended import Extended, releases
-from jobs.spec.comparison import CompareSpec
-from jobs.spec.heads import BITS, SOLVED, SolvedHeads
-from jobs.spec.images import ImagesSpec
-from jobs.spec.schema import Spec
-from jobs.step import SPLITS, Step
-from jobs.steps import (
-    STEPS,
+from jobs.kinds import (
+    KINDS,
     codes,
     compare,
     costs,
@@ -47,7 +41,17 @@ from jobs.steps import (
     tuning,
     values,
 )
+from jobs.spec.comparison import CompareSpec
+from jobs.spec.heads import BITS, SOLVED, SolvedHeads
+from jobs.spec.images import ImagesSpec
+from jobs.spec.schema import Spec
+from jobs.step import SPLITS, Step
 from store.artefacts import file_digest
+
+
+def releases(names: Iterable[str]) -> dict[str, str]:
+    """Name -> distribution and version of methods of extensions; nothing is loaded. raises: ExtensionMissing."""
+    return {name: find(METHODS, name).release for name in names}
 
 
 class Graph:
@@ -59,7 +63,7 @@ class Graph:
 
     def add(self, kind: str, split: str = "", *, asks: object, needs: Mapping[str, Step]) -> Step:
         """One step; raises: TypeError, ValueError for asks and inputs that are not its module's."""
-        module = STEPS[kind]
+        module = KINDS[kind]
         if type(asks) is not module.Asks:
             raise TypeError(f"{kind}: found asks {asks!r}, expected those of its module")
         module.INPUTS.check(kind, needs)
@@ -128,7 +132,7 @@ class Graph:
 
         mark: what tells labels of one model from those of another.
         init: embeddings that keys are fitted on; those of the training images unless given.
-        returns: what a step that forgets something needs, by name (`jobs.inputs.MODEL`).
+        returns: what a step that forgets something needs, by name (`jobs.step.MODEL`).
         """
         spec, selectable = self._spec, self._spec.bottleneck.selectable
         fitted = self.add("keys", mark, asks=self.key_asks(seed), needs={"train": init or embedded["train"]})
@@ -261,7 +265,10 @@ class Graph:
         self, compared: CompareSpec, classes: list[str] | None, model: Mapping[str, Step]
     ) -> dict[str, Step]:
         """The tuning of baselines of extensions, a step of its own, so that ours keep theirs; none without any."""
-        found = releases(compared.methods or [])
+        if not (found := releases(compared.methods or [])):
+            return {}
+        from jobs.comparison.extended import Extended  # loads the methods, and torch
+
         baselines = {method.name: found[method.name] for method in Extended.of(found).gradient}
         if not baselines:
             return {}

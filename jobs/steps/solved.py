@@ -4,7 +4,7 @@ Every head is judged by the oracle of its own kind, solved for from sums that ne
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -25,56 +25,14 @@ from jobs.comparison.heads import ValuesHead
 from jobs.comparison.judge import Judge, Model, compare_row, controlled, model
 from jobs.comparison.masks import SweptBottleneck
 from jobs.comparison.solved import SolvedHead, read_solved
-from jobs.memory import PROCESS, Sizes
+from jobs.kinds.solved import Asks
 from jobs.rows import without_nan
-from jobs.spec.heads import SolvedHeads
-from jobs.step import IF_SET, SPLITS, Facts, Inputs, Task, Work
+from jobs.step import SPLITS, Facts, Task, Work
 from jobs.worker import use_one_core
 from store.columns import SOLVED_TABLES
 from store.tables import compact, write_rows
 
-VERSION = 1
-LEASE_S = 86400
-ON_GPU = False
-INPUTS = Inputs(
-    ["manifest", "train", "test", "codes_train", "codes_test", "neighbours_train", "neighbours_test", "keys", "values"],
-    optional=["oracles"],
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Halves:
-    """U-LiRA's heads."""
-
-    heads: int
-    """Solved for with the class, and as many without."""
-    items: int
-    """Training items that they see, drawn by the seed; a head sees the class and half of the others."""
-    first: int
-    """Of the classes only the first so many."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asks:
-    """Which heads are compared, and on which classes."""
-
-    classes: list[str] | None
-    """Names; None: all that have training items."""
-    heads: SolvedHeads
-    seed: int
-    lira: Halves | None
-    """None: no U-LiRA."""
-    first: int | None = field(default=None, metadata=IF_SET)
-    """Of the classes only the first so many."""
-
-
 Row = Mapping[str, Any]
-
-
-def memory(asks: Asks, sizes: Sizes) -> int:
-    """The items of both heads, their weights, the sums of three sets of items, and a solve."""
-    moments = 8 * max(sizes.c * sizes.d_k, sizes.d_z) ** 2
-    return PROCESS + sizes.heads + 2 * sizes.table + 3 * moments + max(sizes.solve, 32 * sizes.d_z**2)
 
 
 def prepare(task: Task[Asks]) -> list[str]:

@@ -17,9 +17,10 @@ from dkvb import extensions
 from dkvb.backbones import BackboneSpec, embed, load_backbone
 from dkvb.errors import BackboneSpecError, ExtensionFailed, ExtensionMissing
 from dkvb.recorded import backbone_of
-from jobs.comparison.extended import Extended, releases
+from jobs.comparison.extended import Extended
 from jobs.comparison.methods import ForgetItems
 from jobs.errors import BadSpec, StepFailed
+from jobs.plan.graph import releases
 from jobs.plan.plan import make_plan
 from jobs.results import compare_tables
 from tests.dkvb.models import batch
