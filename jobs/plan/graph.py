@@ -46,7 +46,7 @@ from jobs.spec.heads import BITS, SOLVED, SolvedHeads
 from jobs.spec.images import ImagesSpec
 from jobs.spec.schema import Spec
 from jobs.step import SPLITS, Step
-from store.artefacts import file_digest
+from store.checksums import file_stamp
 
 
 def releases(names: Iterable[str]) -> dict[str, str]:
@@ -110,7 +110,7 @@ class Graph:
             decoding=images.decoding,
             decode=images.decode,
             seed=self.backbone_seed(),
-            weights_file=file_digest(backbone.weights) if Path(backbone.weights).is_file() else None,
+            weights_file=file_stamp(weights).split()[0] if (weights := Path(backbone.weights)).is_file() else None,
             flip=flip,
             extension=self.backbone_extension(),
         )
