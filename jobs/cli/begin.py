@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dkvb.limits import nearest
 from jobs.cli.options import JSON, SET
 from jobs.cli.output import say_written, write_new
-from jobs.errors import BadRequest, BadSpec, nearest
+from jobs.errors import BadRequest, BadSpec
 from jobs.printable import say
 from store.addresses import written_out
 from store.places import Place, is_address, is_local, place

@@ -16,7 +16,8 @@ from cluster.files.finding import Notes
 from cluster.files.kubernetes import JOB
 from cluster.files.kueue import amount, quantity
 from cluster.files.render import RAY_DISK
-from jobs.errors import BadSpec, nearest
+from dkvb.limits import nearest
+from jobs.errors import BadSpec
 from store.places import is_address
 
 if TYPE_CHECKING:
