@@ -5,31 +5,27 @@ timm and open_clip take seconds to import, so they are imported where they are u
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from dkvb import backbone_extensions, efficientnet_lite
+from dkvb.backbone_spec import LIBRARIES, architecture, hub_or_folder, hub_repository, timm_name
+from dkvb.backbone_spec import BackboneSpec as BackboneSpec
+from dkvb.backbone_spec import embedding_width as embedding_width
 from dkvb.errors import BackboneSpecError, BackboneWeightsInvalid, BackboneWeightsMissing, BadImages
 from dkvb.exact import exact_float32
-from dkvb.extensions import BACKBONES, named
-from dkvb.limits import check_known, check_limits, one_of, whole
-from dkvb.preprocessing import LARGEST_IMAGE, SMALLEST_IMAGE, Preprocessing, describe
+from dkvb.preprocessing import Preprocessing, describe
 from dkvb.weights import (
-    CHECKPOINT_SUFFIXES,
     brief,
     does_not_fit,
     fill,
     from_hub,
-    hub_or_folder,
-    hub_repository,
-    is_checkpoint,
     read_checkpoint,
     tensors_digest,
     without_warning,
@@ -37,42 +33,8 @@ from dkvb.weights import (
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
-LIBRARIES = ("timm", "open_clip", "efficientnet-lite")
-LAYERS = ("layer3", "layer4")
-PRECISIONS = ("float32", "bfloat16")
-ONLY_RESNETS = "layer = {!r}: only timm ResNets have it; leave it out"
 _TIMM_FILES = ("model.safetensors", "pytorch_model.bin")
 _OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackboneSpec:
-    """The choice of a backbone, checked when it is made, without weights and network; raises: BackboneSpecError."""
-
-    library: Annotated[str, named(BACKBONES, *LIBRARIES)]
-    """Whose model it is: the library that computes it, or an extension (docs/extend.md)."""
-    name: str
-    """The library's name for it: "resnet50.a1_in1k" (timm), "ViT-B-32-quickgelu" (open_clip), "lite0"."""
-    weights: str = "pretrained"
-    """open_clip: a tag; timm: "pretrained" or "local-dir:..."; both: "hf-hub:...", a file, or "random"."""
-    layer: Annotated[str, one_of(*LAYERS)] | None = None
-    """timm ResNets: stop after "layer3" or "layer4" and average; unless given, the model's own pooled output."""
-    image_size: Annotated[int, whole(SMALLEST_IMAGE, LARGEST_IMAGE)] | None = None
-    """Pixels, for networks that take any size; unless given, the model's own."""
-    # Came later, so it is part of the JSON of which digests are made only where it is set (`jobs.step.IF_SET`).
-    precision: Annotated[str, one_of(*PRECISIONS)] = field(default="float32", metadata={"in JSON": "if set"})
-    """ "bfloat16" multiplies in it, as torch's autocast does, and selects other keys; weights and sums stay float32."""
-
-    def __post_init__(self) -> None:
-        check_limits(self, BackboneSpecError)
-        if self.library == "open_clip":
-            _check_open_clip(self)
-        elif self.library == "efficientnet-lite":
-            _check_efficientnet_lite(self)
-        elif self.library == "timm":
-            _check_timm(self)
-        else:
-            _check_extension(self)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,25 +63,6 @@ class _ImageTower(nn.Module):
         z = self.visual(images)
         pooled: Tensor = z[0] if isinstance(z, tuple) else z  # CoCa's tower returns its patch tokens too
         return pooled
-
-
-@cache
-def embedding_width(spec: BackboneSpec) -> int:
-    """The embedding width ``d_z`` of a backbone, without its weights and the memory for a model."""
-    if spec.library == "efficientnet-lite":
-        return efficientnet_lite.WIDTH
-    if spec.library not in LIBRARIES:
-        return backbone_extensions.width(spec.library, spec.name)
-    if spec.library == "open_clip":
-        import open_clip
-
-        return int(open_clip.get_model_config(spec.name)["embed_dim"])
-    import timm
-
-    with torch.device("meta"):
-        module = _cut(timm.create_model(_timm_name(spec), num_classes=0), spec.layer)
-        size = spec.image_size or module.pretrained_cfg["input_size"][-1]
-        return _probe_width(module.eval(), (size, size))
 
 
 def load_backbone(spec: BackboneSpec, *, seed: int = 0, tensors: Path | None = None) -> Backbone:
@@ -184,83 +127,6 @@ def embed(backbone: Backbone, images: Tensor) -> Tensor:
     return z.float() if lower else z.clone()  # outside inference mode a copy can be trained on again
 
 
-def _check_extension(spec: BackboneSpec) -> None:
-    check_known(BackboneSpecError, "name", spec.name, backbone_extensions.names(spec.library))
-    if spec.layer:
-        raise BackboneSpecError(ONLY_RESNETS.format(spec.layer))
-
-
-def _check_efficientnet_lite(spec: BackboneSpec) -> None:
-    """As `_check_timm`, without timm: these networks are few, and all alike."""
-    check_known(BackboneSpecError, "name", spec.name, tuple(efficientnet_lite.STAGE_LENGTHS))
-    check_known(BackboneSpecError, "weights", spec.weights, ("pretrained", "random"))
-    if spec.layer:
-        raise BackboneSpecError(ONLY_RESNETS.format(spec.layer))
-
-
-def _check_timm(spec: BackboneSpec) -> None:
-    import timm
-
-    check_known(BackboneSpecError, "name", spec.name, (*timm.list_models(), *timm.list_models(include_tags=True)))
-    published = timm.models.get_pretrained_cfg(_timm_name(spec))
-    if not (spec.weights in ("pretrained", "random") or hub_or_folder(spec.weights) or is_checkpoint(spec.weights)):
-        raise BackboneSpecError(
-            f"weights = {spec.weights!r}: timm takes 'pretrained', 'random', 'hf-hub:...', "
-            f"'local-dir:...' or a file ending in {', '.join(CHECKPOINT_SUFFIXES)}"
-        )
-    if spec.weights == "pretrained" and not published.hf_hub_id:
-        raise BackboneSpecError(
-            f"weights = 'pretrained': the hub has none for {spec.name}; give a checkpoint file instead"
-            + (f", such as {published.url} downloaded beforehand" if published.url else "")
-        )
-    if spec.layer and timm.model_entrypoint(_architecture(spec)).__module__ != "timm.models.resnet":
-        raise BackboneSpecError(ONLY_RESNETS.format(spec.layer))
-    if spec.image_size and published.fixed_input_size:
-        raise BackboneSpecError(
-            f"image_size = {spec.image_size}: {spec.name} takes {published.input_size[-1]} pixels only; "
-            "leave it out, or take a convolutional network"
-        )
-
-
-def _check_open_clip(spec: BackboneSpec) -> None:
-    import open_clip
-
-    check_known(BackboneSpecError, "name", spec.name, open_clip.list_models())
-    config = open_clip.get_model_config(spec.name)
-    if "hf_model_name" in config["text_cfg"]:
-        raise BackboneSpecError(f"name = {spec.name!r}: its text tower needs transformers; take another")
-    if spec.layer:
-        raise BackboneSpecError(ONLY_RESNETS.format(spec.layer))
-    if spec.image_size:
-        raise BackboneSpecError(f"image_size = {spec.image_size}: open_clip models take one size; leave it out")
-    if spec.weights == "random" or is_checkpoint(spec.weights) or hub_repository(spec.weights):
-        return
-    tag = open_clip.get_pretrained_cfg(spec.name, spec.weights)
-    if not tag:
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(spec.name)) or "it has none"
-        raise BackboneSpecError(
-            f"weights = {spec.weights!r}: open_clip takes a tag of {spec.name} ({tags}), 'hf-hub:...', 'random' or a "
-            f"file ending in {', '.join(CHECKPOINT_SUFFIXES)}"
-        )
-    quick = bool(tag.get("quick_gelu"))
-    if quick != bool(config.get("quick_gelu")):
-        other = f"{spec.name}-quickgelu" if quick else spec.name.removesuffix("-quickgelu")
-        remedy = f"take name = {other!r}" if other in open_clip.list_models() else "take another tag"
-        trained, computes = ("with", "without") if quick else ("without", "with")
-        raise BackboneSpecError(
-            f"weights = {spec.weights!r} were trained {trained} QuickGELU, {spec.name} computes {computes} "
-            f"it, which gives wrong embeddings; {remedy}"
-        )
-
-
-def _timm_name(spec: BackboneSpec) -> str:
-    return f"tf_efficientnet_{spec.name}" if spec.library == "efficientnet-lite" else spec.name
-
-
-def _architecture(spec: BackboneSpec) -> str:
-    return _timm_name(spec).partition(".")[0]
-
-
 def _load(spec: BackboneSpec, *, bare: bool) -> tuple[nn.Module, Any, str]:
     if spec.library not in LIBRARIES:
         weights = "random" if bare else spec.weights
@@ -272,7 +138,7 @@ def _load_timm(spec: BackboneSpec, *, bare: bool) -> tuple[nn.Module, Any, str]:
     import timm
     from timm.data import create_transform, resolve_model_data_config
 
-    build, file, source = (_timm_name(spec), None, "") if bare else _timm_weights(spec)
+    build, file, source = (timm_name(spec), None, "") if bare else _timm_weights(spec)
     if file is None:
         module = timm.create_model(build, num_classes=0)
     else:
@@ -290,7 +156,7 @@ def _timm_weights(spec: BackboneSpec) -> tuple[str, Path | None, str]:
     """The name to give to timm, the weight file (None for random weights), and the source to record."""
     from timm.models import get_pretrained_cfg
 
-    name = _timm_name(spec)
+    name = timm_name(spec)
     if spec.weights == "random":
         return name, None, "random"
     if spec.library == "efficientnet-lite":
@@ -317,9 +183,19 @@ def _timm_weights(spec: BackboneSpec) -> tuple[str, Path | None, str]:
         named = json.loads(config.read_text(encoding="utf-8")).get("architecture")
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise BackboneWeightsInvalid(f"{config}: not a readable description of a timm model: {brief(error)}") from error
-    if named != _architecture(spec):
-        raise BackboneWeightsInvalid(f"{config}: architecture {named!r}, expected {_architecture(spec)!r} (the name)")
+    if named != architecture(spec):
+        raise BackboneWeightsInvalid(f"{config}: architecture {named!r}, expected {architecture(spec)!r} (the name)")
     return f"local-dir:{folder}", file, spec.weights
+
+
+def timm_width(spec: BackboneSpec) -> int:
+    """The embedding width ``d_z`` of a model of timm's; others are known by name (`embedding_width`)."""
+    import timm
+
+    with torch.device("meta"):
+        module = _cut(timm.create_model(timm_name(spec), num_classes=0), spec.layer)
+        size = spec.image_size or module.pretrained_cfg["input_size"][-1]
+        return _probe_width(module.eval(), (size, size))
 
 
 def _timm_with_tensors(name: str, tensors: dict[str, Tensor], file: Path) -> Any:

@@ -4,10 +4,12 @@ import hashlib
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from dkvb.errors import BackboneWeightsInvalid, BackboneWeightsMissing
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STAGE_LENGTHS: dict[str, tuple[int, ...]] = {
     "lite0": (1, 2, 2, 3, 3, 4, 1),
@@ -64,7 +66,7 @@ def weights_file(name: str) -> Path:
     return file
 
 
-def timm_names(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+def timm_names(tensors: "Mapping[str, Tensor]", name: str) -> "dict[str, Tensor]":
     """The same tensors under the names of timm's ``tf_efficientnet_liteN``.
 
     tensors: the state dict of the package, any shapes and dtypes.

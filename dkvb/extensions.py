@@ -6,7 +6,7 @@ what it computes, and is compared on each worker: no result of another version i
 """
 
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -75,6 +75,11 @@ def find(group: str, name: str) -> Extension:
             f"found {shortened(name)}, expected the name of {described(group)}{nearest(name, there)}"
         )
     return Extension(group, name, release(there[name]))
+
+
+def releases(group: str, names: Iterable[str] | None) -> dict[str, str] | None:
+    """Name -> distribution and version of extensions of a group; None for none. raises: ExtensionMissing."""
+    return {name: find(group, name).release for name in names} if names else None
 
 
 def described(group: str) -> str:

@@ -5,7 +5,7 @@ n: items; b: items of a batch; c: codebooks; m: keys of a codebook; d_z: width o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,29 +13,10 @@ from torch import Tensor
 
 from dkvb.codes import nearest
 from dkvb.errors import BadSetting
-from dkvb.limits import at_least, check_limits, from_to, whole
 from dkvb.projection import project_each, random_projection
 from dkvb.seeds import drawn, generator
+from dkvb.settings import KeySettings as KeySettings
 from dkvb.tiles import each, kernel
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeySettings:
-    """How keys are fitted; the defaults are the DKVB authors', except for what becomes of a dead key (`ema_step`)."""
-
-    decay: Annotated[float, from_to(0, 1)] = 0.95
-    """Share of the old average that is kept at each batch."""
-    smoothing: Annotated[float, at_least(0)] = 1e-5
-    """Laplace smoothing of the counts."""
-    epochs: Annotated[int, whole(0)] = 10
-    """Passes over the init data; 0 leaves the keys at their random start."""
-    batch: Annotated[int, whole(1)] = 256
-    """Items of a batch."""
-    dead: Annotated[float, at_least(0)] = 0.1
-    """A key whose average count falls below ``dead * batch / m`` is replaced; 0 replaces none."""
-
-    def __post_init__(self) -> None:
-        check_limits(self, BadSetting)
 
 
 @dataclass(slots=True)

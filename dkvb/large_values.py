@@ -13,13 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dkvb.sizes import GROUP as GROUP
 from dkvb.spilled import let_go
 from dkvb.tiles import Floats, each, threads
 from dkvb.training import TrainSettings, errors_
 from dkvb.value_kernels import add_rows, move_rows, transpose
-
-GROUP = 1 << 29
-"""Bytes of values that are fetched for all items before the next ones are: each group reads and writes all logits."""
 
 MOVED = 1 << 27
 """Bytes of values that are moved at a time."""

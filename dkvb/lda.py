@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from dkvb.errors import BadSetting, BadSums, ShapeMismatch
-from dkvb.limits import above, check_limits
-from dkvb.spilled import are_large, let_go, spilled_zeros
+from dkvb.settings import LdaSettings as LdaSettings
+from dkvb.sizes import are_large
+from dkvb.spilled import let_go, spilled_zeros
 from dkvb.sums import Sums
 
 NOBODY = -1e4
@@ -32,17 +32,6 @@ ROWS = 512
 
 PANEL = 256
 """Its columns that are factored together."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LdaSettings:
-    """How discriminants are made of sums."""
-
-    shrinkage: Annotated[float, above(0)] = 0.3
-    """Times the mean variance of a feature, added to every variance."""
-
-    def __post_init__(self) -> None:
-        check_limits(self, BadSetting)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 from dkvb.codes import Codebooks, block_size, check_shapes
 from dkvb.decoding import NO_VOTE
 from dkvb.errors import ShapeMismatch
+from dkvb.sizes import NEIGHBOURS as NEIGHBOURS
 from dkvb.tiles import (
     LANES,
     each,
@@ -25,9 +26,6 @@ from dkvb.tiles import (
     scores_of_tile,
     widened,
 )
-
-NEIGHBOURS = 16
-"""Keys of a list. A class of CIFAR-10 masks all 16 of them in 7.6 % of the lists, one of a thousand hardly ever."""
 
 
 def neighbours(z: Tensor, projection: Tensor, keys: Tensor, *, selectable: Tensor, r: int = NEIGHBOURS) -> Tensor:

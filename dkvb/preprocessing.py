@@ -1,13 +1,15 @@
 """Preprocessing of a backbone's images by its own library, and a description of what it really does."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from dkvb.errors import BadImages
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SMALLEST_IMAGE = 32
 LARGEST_IMAGE = 4096
@@ -20,7 +22,7 @@ class Preprocessing:
 
     steps: Any
 
-    def __call__(self, image: Image.Image) -> Tensor:
+    def __call__(self, image: Image.Image) -> "Tensor":
         """RGB image -> (3, h, w) float32; raises: BadImages for another mode."""
         # A palette image would pass through timm's transform and silently give a wrong embedding.
         if image.mode != "RGB":

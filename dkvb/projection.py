@@ -16,9 +16,6 @@ from dkvb.tiles import LANES, each, fill_tiles, kernel, pack, scores_of_tile, wi
 BLOCK = 1024
 """Embeddings that are widened at a time."""
 
-PROJECTED = 1 << 26
-"""Numbers of projected items that a GPU holds at a time (`dkvb.gpu.scores`): 256 MiB."""
-
 
 def random_projection(codebooks: Iterable[int], d_z: int, d_k: int, *, seed: int) -> Tensor:
     """Draw the frozen projections of some codebooks.

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from dkvb.backbones import LIBRARIES, Backbone, BackboneSpec, embed, load_backbone
+from dkvb.backbone_spec import LIBRARIES
+from dkvb.backbones import Backbone, BackboneSpec, embed, load_backbone
 from dkvb.errors import BackboneWeightsInvalid, BadCheckpoint
 
 

@@ -14,19 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-LARGE = 2 << 30
-"""Bytes of tables that are held in memory together; larger ones are spilled."""
-
 PART = 64 << 20
 """Bytes of a part where any size will do."""
 
 _maps: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()
 """The mappings in use, by the address at which they begin."""
-
-
-def are_large(size: int) -> bool:
-    """Whether tables of so many bytes together are not to be held in memory."""
-    return size > LARGE
 
 
 def spilled_zeros(rows: int, v: int) -> Tensor:

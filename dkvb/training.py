@@ -7,62 +7,18 @@ n: items; v: classes; features: those of a linear model, c * m pairs or d_z + 1 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Protocol, Self
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
-from dkvb.errors import BadSetting
-from dkvb.limits import above, check_limits, from_below, from_to, one_of, whole
 from dkvb.metrics import accuracy
 from dkvb.seeds import generator
-
-OPTIMIZERS = ("nesterov", "sgd")
-
-IF_SET = {"in JSON": "if set"}
-"""As `jobs.step.IF_SET`: digests of trainings without such a setting stay as they were."""
-
-MOST_DECAY = 0.5
-"""With momentum 0.9 a learning rate of 1 stays stable up to about 0.85."""
+from dkvb.settings import TrainSettings as TrainSettings
 
 BLOCK = 4096
 """Items whose errors are computed at a time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainSettings:
-    """How a head is trained."""
-
-    optimizer: Annotated[str, one_of(*OPTIMIZERS)] = "nesterov"
-    """ "nesterov" (full batch, preconditioned) or "sgd" (the DKVB authors', who take up to 2000 epochs)."""
-    epochs: Annotated[int, whole(1)] = 60
-    """Passes over the training items; with a validation split, the most that are tried."""
-    lr: Annotated[float, above(0)] | None = None
-    """Learning rate; unless given 1.0 for nesterov, 0.3 for sgd."""
-    momentum: Annotated[float, from_below(0, 1)] = 0.9
-    """Momentum of nesterov."""
-    batch: Annotated[int, whole(1)] = 256
-    """Items of a batch of sgd."""
-    clip: Annotated[float, above(0)] = 1.0
-    """Largest norm of a gradient of sgd."""
-    label_smoothing: Annotated[float, from_below(0, 1)] = 0.1
-    """Share of the target spread evenly over the classes."""
-    decay: Annotated[float, from_to(0, MOST_DECAY)] = field(default=0.0, metadata=IF_SET)
-    """Of values, with nesterov: each item adds decay / 2 times the mean squared length of the rows that it fetches to
-    the loss, which makes its minimum unique and its training items less than certain; up to 0.5."""
-    validation: Annotated[float, from_below(0, 1)] = 0.1
-    """Share of the training items held out to choose the number of epochs; 0 trains all epochs."""
-
-    def __post_init__(self) -> None:
-        check_limits(self, BadSetting)
-        if self.decay and self.optimizer != "nesterov":
-            raise BadSetting(f"decay: found {self.decay}, expected none with {self.optimizer}, or nesterov")
-
-    @property
-    def step(self) -> float:
-        """The learning rate, given or by default."""
-        return self.lr if self.lr is not None else 1.0 if self.optimizer == "nesterov" else 0.3
 
 
 class Features(Protocol):

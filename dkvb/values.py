@@ -24,7 +24,8 @@ from dkvb import large_values
 from dkvb.codes import check_m
 from dkvb.counts import count_codes
 from dkvb.errors import BadSetting, ShapeMismatch
-from dkvb.spilled import are_large, is_spilled, let_go, spilled_zeros
+from dkvb.sizes import are_large
+from dkvb.spilled import is_spilled, let_go, spilled_zeros
 from dkvb.tiles import each
 from dkvb.training import Saves, Trained, TrainSettings, accelerate, errors_, train
 from dkvb.value_kernels import add_squares, descend_rows, mean_rows, move_rows, transpose

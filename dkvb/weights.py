@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from dkvb.errors import BackboneWeightsInvalid, BackboneWeightsMissing
 
-CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 HUB_TIMEOUT = 5.0
 """Seconds for the hub to answer; without an answer there is no retry."""
 
@@ -108,18 +107,6 @@ def tensors_digest(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def hub_or_folder(weights: str) -> tuple[str, str] | None:
-    """("hf-hub" or "local-dir", what follows it) for weights that are given so; None for others."""
-    source, _, place = weights.partition(":")
-    return (source, place) if source in ("hf-hub", "local-dir") and place else None
-
-
-def hub_repository(weights: str) -> str | None:
-    """The repository of weights that are given as "hf-hub:..."; None for others."""
-    source, place = hub_or_folder(weights) or ("", None)
-    return place if source == "hf-hub" else None
-
-
 @contextmanager
 def without_warning(beginning: str) -> Iterator[None]:
     """Drop records of the root logger that begin so, for the time of the block; it gets no handler meanwhile."""
@@ -135,8 +122,3 @@ def without_warning(beginning: str) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         root.removeFilter(other)
-
-
-def is_checkpoint(weights: str) -> bool:
-    """Whether this names a weight file, by its ending."""
-    return Path(weights).suffix in CHECKPOINT_SUFFIXES

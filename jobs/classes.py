@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from dkvb.limits import nearest
 from dkvb.orders import RemovalOrder, by_rank, votes
-from jobs.errors import BadRequest, nearest
+from jobs.errors import BadRequest
 from jobs.printable import shown
 from store.arrays import StoredArray
 from store.names import alike, one_form, points

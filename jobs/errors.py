@@ -1,7 +1,4 @@
-"""Errors of the jobs package: one base, every leaf also a builtin; and the hints in their texts."""
-
-import difflib
-from collections.abc import Iterable
+"""Errors of the jobs package: one base, every leaf also a builtin."""
 
 
 class JobsError(Exception):
@@ -38,9 +35,3 @@ class BadRequest(JobsError, ValueError):
     """Something the user asked of a root or a queue that it cannot answer or do."""
 
     exit_code = 2
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint at the nearest known word, to be put behind a message; empty where none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""

@@ -15,6 +15,18 @@ from jobs.errors import BadRequest
 from jobs.printable import shown
 from jobs.spec.schema import HALF, SetAsks
 
+SETS = 64
+"""Forget sets of a unit at most: rows of values are read from memory once for all of them; their tables take c * m
+bytes each."""
+
+UNITS = 16
+"""Units at least, where there are as many forget sets: work for as many workers."""
+
+
+def block_size(sets: int) -> int:
+    """Forget sets of a unit."""
+    return max(1, min(SETS, sets // UNITS))
+
 
 @dataclass(frozen=True, slots=True)
 class ForgetSet:

@@ -22,12 +22,6 @@ from store.artefacts import read_json
 from store.images import Images, Manifest
 from store.layout import BLOCK, MANIFEST
 
-MODEL = (
-    *("manifest", "train", "test", "codes_train", "codes_test", "neighbours_train", "neighbours_test"),
-    *("keys", "values", "counts", "linear"),
-)
-"""Inputs that make up a trained model, both heads, with the items that it is judged on."""
-
 
 class AsksImages(Protocol):
     """The asks of a step that reads images."""

@@ -13,11 +13,12 @@ import numpy as np
 
 from dkvb.bottleneck import Bottleneck
 from dkvb.codes import encode
+from dkvb.limits import nearest
 from jobs import destroying
 from jobs.certificate import Asker, private_key
 from jobs.certified import certify, prepared
 from jobs.chain import State, state
-from jobs.errors import BadRequest, nearest
+from jobs.errors import BadRequest
 from jobs.inputs import differences
 from jobs.item_files import some
 from jobs.known import Known

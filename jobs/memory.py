@@ -1,11 +1,10 @@
-"""Memory of a unit: what a worker holds at most, from sizes alone; each step module adds up its own."""
+"""Memory of a unit: what a worker holds at most, from sizes alone; each kind of step adds up its own (`jobs.kinds`)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dkvb.backbones import BackboneSpec, embedding_width
-from dkvb.large_values import GROUP
-from dkvb.spilled import are_large
+from dkvb.backbone_spec import BackboneSpec, embedding_width
+from dkvb.sizes import GROUP, are_large
 from jobs.step import Step
 from store.artefacts import Artefact, read_json
 from store.layout import MANIFEST

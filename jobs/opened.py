@@ -15,7 +15,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from jobs.errors import BadRequest, nearest
+from dkvb.limits import nearest
+from jobs.errors import BadRequest
 from jobs.printable import per_cent, shown
 from jobs.query import sql
 from jobs.query.questions import Questions, several

@@ -23,6 +23,8 @@ from jobs.errors import BadRequest
 from jobs.evidence import UNLEARNED
 from jobs.exact import ExactRequest
 from jobs.kept import folder_text, kept_folders
+from jobs.kinds import KINDS
+from jobs.kinds.values import Asks
 from jobs.known import Known
 from jobs.printable import shown
 from jobs.query.measure import Measured
@@ -113,7 +115,7 @@ class Retrained:
         )
 
 
-def values_task(experiment: Experiment, output: Artefact) -> Task[values.Asks]:
+def values_task(experiment: Experiment, output: Artefact) -> Task[Asks]:
     """The task of the values step, as its model was trained; output: where nothing of it is written.
 
     raises: BadRequest for values that are not trained, or by another version's recipe; NotARoot.
@@ -127,12 +129,12 @@ def values_task(experiment: Experiment, output: Artefact) -> Task[values.Asks]:
     with as_written(step.path / SPEC):
         said = step.spec()
         version, asked = int(said["version"]), said["spec"]
-        asks = values.Asks(
+        asks = Asks(
             settings=TrainSettings(**asked["settings"]), seed=int(asked["seed"]), selectable=str(asked["selectable"])
         )
-    if version != values.VERSION:
+    if version != (ours := KINDS["values"].VERSION):
         raise BadRequest(
-            f"{step.path}: values of version {version}, expected {values.VERSION}: an older dkvb trained them in "
+            f"{step.path}: values of version {version}, expected {ours}: an older dkvb trained them in "
             "another way; `dkvb run` with the same spec trains them anew"
         )
     labels = {"manifest": "manifest[train]", "embeddings": "embeddings[train]", "codes": "codes[train]", "keys": "keys"}

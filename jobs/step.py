@@ -1,6 +1,7 @@
-"""A step: one node of the plan, and what its module must offer.
+"""A step: one node of the plan, and what the two modules of its kind must offer.
 
-Every step module (`jobs.steps.manifest`, `jobs.steps.embeddings`, ...) says what it asks and needs, and does it:
+One says what is asked and needed (`jobs.kinds.manifest`, `jobs.kinds.embeddings`, ...), which a plan is made of without
+torch:
 
 - ``Asks``: a frozen dataclass, all that the step is told; its JSON is part of the step's digest.
 - ``INPUTS``: the names of the steps that it reads.
@@ -8,6 +9,9 @@ Every step module (`jobs.steps.manifest`, `jobs.steps.embeddings`, ...) says wha
 - ``LEASE_S``: seconds after which a worker that has not finished a unit counts as hanging, and is replaced.
 - ``ON_GPU``: whether a unit computes on a GPU where there is one; workers of other steps hold none.
 - ``memory(asks, sizes) -> int``: bytes that a worker holds at most while it does a unit (`jobs.memory`).
+
+The other does it (`jobs.steps.manifest`, `jobs.steps.embeddings`, ...):
+
 - ``prepare(task) -> list[str]`` runs once in the driver: creates the arrays, returns the names of the units in order.
 - ``open_work(task) -> Callable[[str], Facts]`` runs once in each worker: loads what units share, returns the function
   that does one unit and writes it whole.
@@ -26,6 +30,12 @@ if TYPE_CHECKING:
     from jobs.memory import Sizes
 
 SPLITS = ("train", "test")
+
+MODEL = (
+    *("manifest", "train", "test", "codes_train", "codes_test", "neighbours_train", "neighbours_test"),
+    *("keys", "values", "counts", "linear"),
+)
+"""Inputs that make up a trained model, both heads, with the items that it is judged on."""
 
 Facts = Mapping[str, Any]
 """A small JSON object."""
@@ -121,8 +131,8 @@ class Task(Generic[AsksT_co]):
         return self.inputs[name].data
 
 
-class StepModule(Protocol):
-    """What a step module offers (see the head of this file)."""
+class Kind(Protocol):
+    """What is known of a step before it is done (see the head of this file)."""
 
     VERSION: int
     LEASE_S: int
@@ -132,6 +142,11 @@ class StepModule(Protocol):
     @property
     def Asks(self) -> type: ...  # noqa: D102
     def memory(self, asks: Any, sizes: "Sizes") -> int: ...  # noqa: D102
+
+
+class StepModule(Protocol):
+    """What does a step (likewise)."""
+
     def prepare(self, task: Task[Any]) -> list[str]: ...  # noqa: D102
     def open_work(self, task: Task[Any]) -> Work: ...  # noqa: D102
     def finish(self, task: Task[Any]) -> Facts: ...  # noqa: D102

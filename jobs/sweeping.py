@@ -30,13 +30,6 @@ from jobs.step import SPLITS, Task
 from store import arrays
 from store.arrays import StoredArray
 
-SETS = 64
-"""Forget sets of a unit at most: rows of values are read from memory once for all of them; their tables take c * m
-bytes each."""
-
-UNITS = 16
-"""Units at least, where there are as many forget sets: work for as many workers."""
-
 KEPT = 256
 """Classes whose hits are kept in memory, as pairs that are hit and how often."""
 
@@ -45,11 +38,6 @@ MOST_BUDGETS = NEVER_INDEX - 2
 
 RELATIVE = ("train_forget", "train_retain", "test_forget", "test_retain")
 """Accuracies that are also told as what is left of them."""
-
-
-def block_size(sets: int) -> int:
-    """Forget sets of a unit."""
-    return max(1, min(SETS, sets // UNITS))
 
 
 class ClassPairs(NamedTuple):

@@ -51,12 +51,6 @@ def digest(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def file_digest(path: str) -> str:
-    """SHA-256 of a file's content."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def write_json(path: Place, content: Any) -> None:
     """Write JSON atomically, for people too: indented, keys in the order given."""
     write_atomic(path, as_json(content))

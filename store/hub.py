@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -221,9 +222,8 @@ def _size(path: Path) -> int | None:
 
 def _digest(path: Path, *, git: bool) -> str:
     """The digest of a file as the hub gives it; the file is on the disk afterwards."""
-    made = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False) if git else hashlib.sha256()
+    head = b"blob %d\0" % path.stat().st_size
+    how = partial(hashlib.sha1, head, usedforsecurity=False) if git else hashlib.sha256
     with path.open("r+b") as file:  # as some systems want it for fsync
-        while part := file.read(1 << 20):
-            made.update(part)
         os.fsync(file.fileno())
-    return made.hexdigest()
+        return hashlib.file_digest(file, how).hexdigest()

@@ -37,11 +37,24 @@ MODULES: dict[str, dict[str, tuple[str, tuple[str, ...] | None]]] = {
         "dkvb.bottleneck": ("dkvb/bottleneck.py", None),
         "dkvb.recorded": ("dkvb/recorded.py", None),
         "dkvb.checkpoint": ("dkvb/checkpoint.py", None),
+        "dkvb.backbone_spec": ("dkvb/backbone_spec.py", ("BackboneSpec", "embedding_width")),
         "dkvb.backbones": ("dkvb/backbones.py", None),
     },
     "The method": {
         f"dkvb.{name}": (f"dkvb/{name}.py", None)
-        for name in ("projection", "keys", "codes", "counts", "values", "lda", "sums", "orders", "neighbours", "sweep")
+        for name in (
+            "settings",
+            "projection",
+            "keys",
+            "codes",
+            "counts",
+            "values",
+            "lda",
+            "sums",
+            "orders",
+            "neighbours",
+            "sweep",
+        )
     },
     "Measures": {
         f"dkvb.{name}": (f"dkvb/{name}.py", None)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.spec.library import shipped
 from tests.paths import REPOSITORY
 
 PACKAGES = ("cluster", "dkvb", "jobs", "store")
@@ -61,9 +62,9 @@ HEAVY = {
     "dkvb.orders": ("torch", "ray", "timm", "open_clip", "zarr", "polars", "scipy"),
     "dkvb.statistics": ("torch", "ray", "timm", "open_clip", "zarr", "polars", "scipy"),
     "jobs.unlearn": ("torch", "ray", "timm", "open_clip", "sklearn", "matplotlib", "pyarrow", "PIL", "pydantic"),
-    "jobs.plan.plan": ("ray", "timm", "open_clip", "matplotlib", "pydantic"),
-    "jobs.run.run": ("ray", "timm", "open_clip", "matplotlib", "pydantic"),
-    "jobs.spec.reading": ("ray", "timm", "open_clip", "matplotlib", "pydantic"),
+    "jobs.plan.plan": ("torch", "numba", "ray", "timm", "polars", "zarr", "pyarrow", "scipy", "matplotlib", "pydantic"),
+    "jobs.run.run": ("torch", "numba", "ray", "timm", "pyarrow", "scipy", "matplotlib", "pydantic"),
+    "jobs.spec.reading": ("torch", "numba", "ray", "timm", "pyarrow", "polars", "zarr", "matplotlib", "pydantic"),
 }
 
 
@@ -71,6 +72,15 @@ HEAVY = {
 def test_importing_a_module_leaves_heavy_libraries_alone(module):
     code = f"import sys, {module}\nprint([name for name in {HEAVY[module]!r} if name in sys.modules])"
     done = fresh(code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("spec", shipped())
+def test_reading_a_spec_leaves_heavy_libraries_alone(spec):
+    heavy = ("torch", "numba", "ray", "timm", "open_clip", "pyarrow", "polars", "zarr", "scipy")
+    code = "import sys; from jobs.spec.reading import load_specs; load_specs(sys.argv[1])"
+    done = fresh(f"{code}\nprint([name for name in {heavy!r} if name in sys.modules])", spec)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
 

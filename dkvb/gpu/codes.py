@@ -38,7 +38,7 @@ def encode(z: Tensor, projection: Tensor, keys: Tensor, *, selectable: Tensor | 
 
     z: (n, d_z) float; projection: (c, d_z, d_k) float32; keys: (c, m, d_k) float32; selectable: (c, m) bool, or None.
     returns: (n, c) int16, NO_VOTE (-1) where a codebook has no selectable key.
-    memory: the result, a copy of keys and projection, and `dkvb.projection.PROJECTED` numbers.
+    memory: the result, a copy of keys and projection, and `dkvb.sizes.PROJECTED` numbers.
     raises: ShapeMismatch, BadSetting.
     """
     check_shapes(z, projection, keys, selectable)

@@ -26,7 +26,7 @@ def neighbours(z: Tensor, projection: Tensor, keys: Tensor, *, selectable: Tenso
 
     z: (n, d_z) float; projection: (c, d_z, d_k), keys: (c, m, d_k) float32; selectable: (c, m) bool.
     returns: (n, c, r) int16, NO_VOTE (-1) past the last selectable key.
-    memory: the result, a copy of keys and projection, and `dkvb.projection.PROJECTED` numbers.
+    memory: the result, a copy of keys and projection, and `dkvb.sizes.PROJECTED` numbers.
     raises: ShapeMismatch, BadSetting.
     """
     check_shapes(z, projection, keys, selectable)

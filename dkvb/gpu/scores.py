@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 
 from dkvb.errors import BadSetting
 from dkvb.gpu.launch import kernel, launch, places
-from dkvb.projection import PROJECTED
+from dkvb.sizes import PROJECTED
 
 ROWS, COLUMNS = 64, 64
 """Items and columns of a program of `_project`."""

@@ -31,7 +31,7 @@ def sweep(
 
     bottleneck and items are on the device; table: (c, m, f) uint8, as `dkvb.sweep.budget_table` made it.
     returns: predictions (f, b, n) int16, and predictions among the retain classes (f, b, n) int16, on the device.
-    memory: the results, table, a copy of keys and projection, and `dkvb.projection.PROJECTED` numbers.
+    memory: the results, table, a copy of keys and projection, and `dkvb.sizes.PROJECTED` numbers.
     raises: ShapeMismatch, BadSetting.
     """
     device, (n, c) = items.z.device, items.codes.shape

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dkvb.limits import nearest
 from jobs.cli.options import JSON, SET
 from jobs.cli.output import say_written, write_new
-from jobs.errors import BadRequest, BadSpec, nearest
+from jobs.errors import BadRequest, BadSpec
 from jobs.printable import say
 from store.addresses import written_out
 from store.places import Place, is_address, is_local, place
@@ -97,8 +98,7 @@ def forecast(plans: "Sequence[Planned]", *, cpus: int, memory: float) -> "Minute
 
     returns: None where it is not known how many images there are.
     """
-    from jobs.plan.machine import NOTHING, Speed, measure
-    from jobs.plan.minutes import minutes
+    from jobs.plan.minutes import NOTHING, Speed, minutes
 
     measured: dict[object, Speed] = {}
     for planned in plans:
@@ -107,6 +107,8 @@ def forecast(plans: "Sequence[Planned]", *, cpus: int, memory: float) -> "Minute
         if planned.is_done:
             continue
         if (backbone := planned.spec.backbone) not in measured:
+            from jobs.plan.machine import measure  # brings torch
+
             counted = planned.found.counted
             images = planned.spec.images.split("train").open(planned.location or "") if planned.images_seen else None
             measured[backbone] = measure(planned.spec, images, counted.train.manifest.shards if counted else ())

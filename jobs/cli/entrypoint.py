@@ -16,7 +16,8 @@ from cluster.files.finding import Notes
 from cluster.files.kubernetes import JOB
 from cluster.files.kueue import amount, quantity
 from cluster.files.render import RAY_DISK
-from jobs.errors import BadSpec, nearest
+from dkvb.limits import nearest
+from jobs.errors import BadSpec
 from store.places import is_address
 
 if TYPE_CHECKING:
@@ -131,10 +132,10 @@ def _read(spec: str, changes: Sequence[str]) -> "list[Spec]":
 
 def needs_of(specs: "Sequence[Spec]") -> list[Need]:
     """What the largest steps of some specs need of pods, with and without a GPU; none where a spec says no sizes."""
+    from jobs.kinds import KINDS
     from jobs.plan.cost import RAY_GIB, needed
     from jobs.plan.needs import size
     from jobs.plan.plan import sketch
-    from jobs.steps import STEPS
 
     largest: dict[tuple[str, bool], Need] = {}
     for spec in specs if all({"train", "test", "classes"} <= each.images.expect.keys() for each in specs) else ():
@@ -144,7 +145,7 @@ def needs_of(specs: "Sequence[Spec]") -> list[Need]:
                 ("memory", need.memory, RAY_GIB),
                 ("ephemeral-storage", need.scratch, RAY_DISK),
             ):
-                kind = (resource, STEPS[step.kind].ON_GPU)
+                kind = (resource, KINDS[step.kind].ON_GPU)
                 gib = ray - (-number >> 30)
                 if kind not in largest or gib > largest[kind].gib:
                     why = f"step {step.label} of {spec.name} needs {size(number)}, and Ray {ray} GiB"

@@ -18,6 +18,7 @@ from store.places import Place
 
 if TYPE_CHECKING:
     from jobs.plan.cost import Planned
+    from jobs.plan.plan import Plan
     from jobs.results.experiment import Experiment
     from jobs.run.execute import Placement
     from jobs.spec.schema import Spec
@@ -36,7 +37,8 @@ def demo(root: Place, workers: int | None, *, serial: bool, as_json: bool) -> No
     from jobs.run.execute import Placement
     from jobs.spec.reading import load_specs
 
-    show_summaries(_run(load_specs("digits"), root, None, Placement(workers=workers, serial=serial)), as_json=as_json)
+    plans = _plans(load_specs("digits"), root, None)
+    show_summaries(_run(plans, root, Placement(workers=workers, serial=serial)), as_json=as_json)
     if as_json:
         return
     tries = {
@@ -148,15 +150,13 @@ def run(
     from jobs.run.execute import Placement
 
     chosen = choose(spec, images, changes)
-    if root is None and chosen.begun is None:
-        raise click.UsageError("Missing option '--root'.")
-    if chosen.begun is not None:
-        root = default_root(chosen.begun) if root is None else root
-        _announce(chosen, root)
-    assert root is not None
+    if root is None:
+        if chosen.begun is None:
+            raise click.UsageError("Missing option '--root'.")
+        root = default_root(chosen.begun)
     check_outside(root, chosen)
-    placement = Placement(address=address, workers=workers, gpus=gpus, serial=serial)
-    ran = _run(chosen.specs, root, chosen.images, placement)
+    plans = _plans(chosen.specs, root, chosen.images) if chosen.begun is None else _announce(chosen, root)
+    ran = _run(plans, root, Placement(address=address, workers=workers, gpus=gpus, serial=serial))
     show_summaries(ran, as_json=as_json)
     if chosen.begun is not None and not as_json:
         where = shlex.quote(str(root))
@@ -169,8 +169,8 @@ def run(
         say("\n".join(["\nNext:", *(f"  {words:<{width}}  {about}" for words, about in following.items())]))
 
 
-def _announce(chosen: Chosen, root: Place) -> None:
-    """Say what was found in a folder of images, which spec was chosen for it, and what the run will take."""
+def _announce(chosen: Chosen, root: Place) -> "list[Plan]":
+    """Say what was found in a folder of images, which spec was chosen for it, and what the run will take; plan it."""
     from jobs.plan.cost import look_ahead
     from jobs.run.forgotten import without_forgotten
 
@@ -178,27 +178,33 @@ def _announce(chosen: Chosen, root: Place) -> None:
     assert begun is not None
     show_begun(begun, err=True)
     specs = [without_forgotten(spec, root) for spec in chosen.specs]
-    plans = [look_ahead(spec, begun.location, root, counted=begun.counted) for spec in specs]
-    if not all(planned.is_done for planned in plans):
-        show_forecast(plans, err=True)
+    ahead = [look_ahead(spec, begun.location, root, counted=begun.counted) for spec in specs]
+    if not all(planned.is_done for planned in ahead):
+        show_forecast(ahead, err=True)
     say(
         f"all of it goes to {root}; the same as a spec, to be changed: "
         f"`dkvb init --images {shlex.quote(begun.location)} -o {begun.name}.toml`\n",
         err=True,
     )
+    return [planned.plan for planned in ahead]
 
 
-def _run(specs: "list[Spec]", root: Place, images: str | None, placement: "Placement") -> "list[Experiment]":
-    """Run specs, then find their experiments on the root."""
+def _plans(specs: "list[Spec]", root: Place, images: str | None) -> "list[Plan]":
+    """The plans of specs, of what their images hold that was not forgotten on the root."""
     from jobs.plan.plan import make_plan
-    from jobs.results.experiment import find
-    from jobs.run.execute import execute
     from jobs.run.forgotten import without_forgotten
 
-    plans = [make_plan(without_forgotten(spec, root), images) for spec in specs]
+    return [make_plan(without_forgotten(spec, root), images) for spec in specs]
+
+
+def _run(plans: "list[Plan]", root: Place, placement: "Placement") -> "list[Experiment]":
+    """Run plans, then find their experiments on the root."""
+    from jobs.results.experiment import find
+    from jobs.run.execute import execute
+
     with second_interrupt_ends():
         execute(plans, root, placement, reporter(root))
-    return [find(root, spec.name) for spec in specs]
+    return [find(root, planned.spec.name) for planned in plans]
 
 
 class second_interrupt_ends:

@@ -10,7 +10,7 @@ c: codebooks; m: pairs of a codebook; v: classes.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from dkvb.baselines import Baseline, ForgetTask
-from dkvb.extensions import METHODS, Extension, find
+from dkvb.extensions import METHODS, Extension
 from dkvb.orders import RemovalOrder
 from jobs.comparison.heads import Head
 from jobs.comparison.methods import COMPARED, EXACT, ForgetItems, GradientMethod, MaskMethod
@@ -77,17 +77,12 @@ class Extended:
     def of(cls, releases: Mapping[str, str] | None) -> "Extended":
         """Load them.
 
-        releases: name -> distribution and version that the plan was made with, as `releases` gives them; None: none.
+        releases: name -> distribution and version that the plan was made with, None: none.
         raises: ExtensionMissing where another version is here, or none; ExtensionFailed.
         """
         made = [method(Extension(METHODS, name, release)) for name, release in (releases or {}).items()]
         gradient = tuple(one for one in made if isinstance(one, GradientMethod))
         return cls(gradient, tuple(one for one in made if isinstance(one, MaskMethod)))
-
-
-def releases(group: str, names: Iterable[str] | None) -> dict[str, str] | None:
-    """Name -> distribution and version of extensions of a group; None for none. raises: ExtensionMissing."""
-    return {name: find(group, name).release for name in names} if names else None
 
 
 def method(extension: Extension) -> GradientMethod | MaskMethod:

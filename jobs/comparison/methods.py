@@ -1,11 +1,11 @@
 """Every method of unlearning, once: its name, the heads it is tried on, and what it is.
 
 To add a way to choose pairs: a function in `dkvb.orders`, a `MaskMethod` here and in MASKS (which COMPARED holds), and
-a higher VERSION of `jobs.steps.compare`. The comparison then masks at its best N. For sweeps and `dkvb unlearn`
+a higher VERSION of `jobs.kinds.compare`. The comparison then masks at its best N. For sweeps and `dkvb unlearn`
 as well: a grid in `jobs.spec.schema`, `make_case` of `jobs.steps.sweep`, `make_mask` of `jobs.unlearn`.
 
 To add a baseline: a class with `unlearn`, `trials` and `flops` in `dkvb.baselines`, a `GradientMethod` here, at the end
-of GRADIENT and in COMPARED, and a higher VERSION of `jobs.steps.tuning` and `jobs.steps.compare`.
+of GRADIENT and in COMPARED, and a higher VERSION of `jobs.kinds.tuning` and `jobs.kinds.compare`.
 
 Of another distribution either needs nothing here: `jobs.comparison.extended`.
 

@@ -20,14 +20,12 @@ from torch import Tensor
 from dkvb.backbones import Backbone, embed
 from jobs.images import copies
 from jobs.images.ahead import ahead, batches
+from jobs.kinds.embeddings import AHEAD
 from jobs.step import Facts
 from jobs.worker import cores, device
 from store.decoding import PLAIN, Decoding, Load, by_pillow
 from store.errors import ImageDataError
 from store.images import Encoded, Images, Item, Shard
-
-AHEAD = 2
-"""Batches made ready while the GPU is busy: the next one, and one more because some take longer."""
 
 PART = 8
 """Images that a thread decodes at a time for a GPU: few, so that the first batch of a shard is soon there."""

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from dkvb.checkpoint import mapped, read_header
+from dkvb.limits import nearest
 from dkvb.pretrained import HEADS
 from jobs.chain import METHOD as EXACT
 from jobs.chain import state
-from jobs.errors import BadRequest, nearest
+from jobs.errors import BadRequest
 from jobs.evidence import UNLEARNED
 from jobs.known import Known
 from jobs.learned import METHOD as LEARN

@@ -13,6 +13,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
+from dkvb.backbone_spec import CHECKPOINT_SUFFIXES
 from dkvb.checkpoint import read_header
 from dkvb.errors import BadCheckpoint, ModelMissing, OnnxDiffers
 from dkvb.onnx import Compared, compare, libraries, write_onnx
@@ -33,7 +34,6 @@ from dkvb.pretrained import (
     read_config,
 )
 from dkvb.recorded import backbone_of
-from dkvb.weights import CHECKPOINT_SUFFIXES
 from jobs.certificate import CertificateChanged, Finding, read, signature_finding
 from jobs.errors import BadRequest
 from jobs.evidence import UNLEARNED

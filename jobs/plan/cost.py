@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass
 from math import inf
 from typing import Any
 
-from dkvb.backbones import embedding_width
-from dkvb.neighbours import NEIGHBOURS
+from dkvb.backbone_spec import embedding_width
+from dkvb.sizes import NEIGHBOURS
 from jobs.errors import BadSpec
 from jobs.images.counted import Counted
+from jobs.kinds import KINDS
 from jobs.memory import Sizes
 from jobs.plan import needs
 from jobs.plan.found import Found, find_sizes
@@ -16,7 +17,6 @@ from jobs.plan.needs import Needs
 from jobs.plan.plan import Plan, make_plan, sketch
 from jobs.spec.schema import Spec
 from jobs.step import Step
-from jobs.steps import STEPS
 from store.artefacts import Artefact, open_root
 from store.files import exists
 from store.places import Place
@@ -82,7 +82,7 @@ def pod_memory(specs: Sequence[Spec]) -> tuple[int, int]:
             )
         steps = sketch(spec).steps
         for step, need in zip(steps, needed(spec, steps, spec.images.expect), strict=True):
-            on_gpu = STEPS[step.kind].ON_GPU
+            on_gpu = KINDS[step.kind].ON_GPU
             largest[on_gpu] = max(largest[on_gpu], need.memory)
     gpu, cpu = (RAY_GIB - (-size >> 30) for size in (largest[True], largest[False]))
     return gpu, cpu

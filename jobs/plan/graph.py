@@ -16,19 +16,12 @@ data set if the spec names one, on which keys are then fitted too.
 from collections.abc import Mapping
 from pathlib import Path
 
-from dkvb.backbones import LIBRARIES
-from dkvb.extensions import BACKBONES, METHODS, METRICS, find
-from dkvb.lda import LdaSettings
-from dkvb.neighbours import NEIGHBOURS
-from jobs.comparison.extended import Extended, releases
-from jobs.comparison.extended_metrics import metrics_of
-from jobs.spec.comparison import CompareSpec
-from jobs.spec.heads import BITS, SOLVED, SolvedHeads
-from jobs.spec.images import ImagesSpec
-from jobs.spec.schema import Spec
-from jobs.step import SPLITS, Step
-from jobs.steps import (
-    STEPS,
+from dkvb.backbone_spec import LIBRARIES
+from dkvb.extensions import BACKBONES, METHODS, METRICS, find, releases
+from dkvb.settings import LdaSettings
+from dkvb.sizes import NEIGHBOURS
+from jobs.kinds import (
+    KINDS,
     codes,
     compare,
     costs,
@@ -48,7 +41,12 @@ from jobs.steps import (
     tuning,
     values,
 )
-from store.artefacts import file_digest
+from jobs.spec.comparison import CompareSpec
+from jobs.spec.heads import BITS, SOLVED, SolvedHeads
+from jobs.spec.images import ImagesSpec
+from jobs.spec.schema import Spec
+from jobs.step import SPLITS, Step
+from store.checksums import file_stamp
 
 
 class Graph:
@@ -60,7 +58,7 @@ class Graph:
 
     def add(self, kind: str, split: str = "", *, asks: object, needs: Mapping[str, Step]) -> Step:
         """One step; raises: TypeError, ValueError for asks and inputs that are not its module's."""
-        module = STEPS[kind]
+        module = KINDS[kind]
         if type(asks) is not module.Asks:
             raise TypeError(f"{kind}: found asks {asks!r}, expected those of its module")
         module.INPUTS.check(kind, needs)
@@ -107,7 +105,7 @@ class Graph:
             decoding=images.decoding,
             decode=images.decode,
             seed=self.backbone_seed(),
-            weights_file=file_digest(backbone.weights) if Path(backbone.weights).is_file() else None,
+            weights_file=file_stamp(weights).split()[0] if (weights := Path(backbone.weights)).is_file() else None,
             flip=flip,
             extension=self.backbone_extension(),
         )
@@ -129,7 +127,7 @@ class Graph:
 
         mark: what tells labels of one model from those of another.
         init: embeddings that keys are fitted on; those of the training images unless given.
-        returns: what a step that forgets something needs, by name (`jobs.inputs.MODEL`).
+        returns: what a step that forgets something needs, by name (`jobs.step.MODEL`).
         """
         spec, selectable = self._spec, self._spec.bottleneck.selectable
         fitted = self.add("keys", mark, asks=self.key_asks(seed), needs={"train": init or embedded["train"]})
@@ -262,8 +260,11 @@ class Graph:
         self, compared: CompareSpec, classes: list[str] | None, model: Mapping[str, Step]
     ) -> dict[str, Step]:
         """The tuning of baselines of extensions, a step of its own, so that ours keep theirs; none without any."""
-        found = releases(METHODS, compared.methods)
-        baselines = {} if found is None else {one.name: found[one.name] for one in Extended.of(found).gradient}
+        if (found := releases(METHODS, compared.methods)) is None:
+            return {}
+        from jobs.comparison.extended import Extended  # loads the methods, and torch
+
+        baselines = {one.name: found[one.name] for one in Extended.of(found).gradient}
         if not baselines:
             return {}
         asks = tuning.Asks(
@@ -315,8 +316,10 @@ class Graph:
 
     def metrics(self, compared: CompareSpec) -> dict[str, str] | None:
         """Distribution and version of metrics of extensions, which are loaded once, so that bad ones end here."""
-        found = releases(METRICS, compared.metrics)
-        metrics_of(found)
+        if (found := releases(METRICS, compared.metrics)) is not None:
+            from jobs.comparison.extended_metrics import metrics_of  # loads the metrics, and torch
+
+            metrics_of(found)
         return found
 
     def add_oracles(

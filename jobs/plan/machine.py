@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from PIL import Image
@@ -12,6 +12,7 @@ from cluster.machine import usable_cpus
 from dkvb.backbones import Backbone, embed, load_backbone
 from jobs.images.decoders import load_by
 from jobs.images.embedded import Passage, embedded
+from jobs.plan.minutes import Speed
 from jobs.spec.schema import Spec
 from jobs.worker import cores, device, use_one_core
 from store.images import Images, Shard
@@ -30,26 +31,6 @@ EDGE = 384
 
 CORE = 7.8e10
 """Multiply-adds of such products in a second, on a core on which the rates of `jobs.plan.needs` were measured."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Speed:
-    """What was measured."""
-
-    images: float
-    """Images a second through the backbone: of one core, or of the GPU."""
-    device: str
-    """ "cpu", or "cuda": then no number of CPUs makes it faster."""
-    seen: int
-    """How many images that is of."""
-    decoded: bool
-    """Whether they were the spec's own, read and decoded too; otherwise black ones, and decoding comes on top."""
-    core: float
-    """How many times as fast a core is as those of docs/performance.md."""
-
-
-NOTHING = Speed(images=1.0, device="cpu", seen=0, decoded=False, core=1.0)
-"""Of a plan of which nothing is left to do."""
 
 
 def measure(spec: Spec, images: Images | None, shards: Sequence[Shard] = ()) -> Speed:

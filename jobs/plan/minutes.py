@@ -7,7 +7,6 @@ from typing import Any
 
 from jobs.memory import Sizes
 from jobs.plan.cost import Planned
-from jobs.plan.machine import Speed
 from jobs.plan.needs import Needs
 from jobs.plan.plan import waves
 from jobs.step import Step
@@ -18,6 +17,26 @@ START_S = 30.0
 
 ALONE = ("values", "linear", "counts", "costs")
 """Steps of one unit, which one worker does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """What was measured of a machine (`jobs.plan.machine`)."""
+
+    images: float
+    """Images a second through the backbone: of one core, or of the GPU."""
+    device: str
+    """ "cpu", or "cuda": then no number of CPUs makes it faster."""
+    seen: int
+    """How many images that is of."""
+    decoded: bool
+    """Whether they were the spec's own, read and decoded too; otherwise black ones, and decoding comes on top."""
+    core: float
+    """How many times as fast a core is as those of docs/performance.md."""
+
+
+NOTHING = Speed(images=1.0, device="cpu", seen=0, decoded=False, core=1.0)
+"""Of a plan of which nothing is left to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from math import exp, inf
 from typing import Any
 
-from dkvb.projection import PROJECTED
+from dkvb.sizes import PROJECTED
+from jobs.kinds import KINDS, embeddings, keys, linear, neighbours, sweep, values
+from jobs.kinds.embeddings import EDGE
 from jobs.memory import WEIGHTS, Sizes
 from jobs.step import Step
-from jobs.steps import STEPS, embeddings, keys, linear, neighbours, sweep, values
-from jobs.steps.embeddings import EDGE
 from store.layout import BLOCK, CODEBOOKS
 
 KEYS = 15e9
@@ -58,7 +58,7 @@ class Needs:
 
 def needs(step: Step, sizes: Sizes) -> Needs:
     """What a step needs, from sizes alone."""
-    module = STEPS[step.kind]
+    module = KINDS[step.kind]
     by_lda = isinstance(step.asks, values.Asks) and step.asks.lda is not None
     return Needs(
         step=step.label,

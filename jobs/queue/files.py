@@ -21,7 +21,8 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-from jobs.errors import BadRequest, nearest
+from dkvb.limits import nearest
+from jobs.errors import BadRequest
 from jobs.queue.job import Attempt, Job
 from jobs.queue.records import (
     FORMAT,

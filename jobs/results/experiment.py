@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from dkvb.checkpoint import identity, read_header
+from dkvb.limits import nearest
 from dkvb.orders import RANKS
-from jobs.errors import BadRequest, nearest
+from jobs.errors import BadRequest
 from store.artefacts import Artefact, as_written, open_root, read_record, write_record
 from store.files import names
 from store.layout import CHECKPOINT

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
-from jobs.errors import BadRequest, nearest
+from dkvb.limits import nearest
+from jobs.errors import BadRequest
 from jobs.results import compare_notes, sets_tables, sweep_tables
 from jobs.results.experiment import Experiment
 from jobs.results.formats import note

@@ -16,17 +16,17 @@ from typing import Any
 
 from cluster.unit_map import Event, Executor, Outcome, Policy
 from dkvb.errors import DkvbError
-from jobs import coordinates, destroying
+from jobs import destroying
 from jobs.errors import BadRequest, BadSpec, StepFailed
 from jobs.images.splits import check_manifests
+from jobs.kinds import KINDS
 from jobs.memory import sizes_of
 from jobs.plan.plan import Plan, waves
 from jobs.printable import shown
 from jobs.provenance import surroundings
 from jobs.run.progress import Progress, another_driver
 from jobs.run.recorded import record_all
-from jobs.step import Facts, Step, Task, Work
-from jobs.steps import STEPS
+from jobs.step import Facts, Step, StepModule, Task, Work
 from store.artefacts import open_root
 from store.errors import ImageDataError
 from store.journal import Journal
@@ -135,7 +135,7 @@ def run_steps(steps: Mapping[str, Step], root: Place, executor: Executor, progre
         split = any(each.open for each in open_steps.values()) and executor.holds_gpus()
         for on_gpu in (True, False):  # GPU workers, and the nodes that they are on, can go before the others begin
             alike = {
-                label: each for label, each in open_steps.items() if (split and STEPS[each.step.kind].ON_GPU) is on_gpu
+                label: each for label, each in open_steps.items() if (split and KINDS[each.step.kind].ON_GPU) is on_gpu
             }
             for open_step in map_units(alike, executor, progress, apart=shared, on_gpu=on_gpu):
                 close(open_step, progress, notes)
@@ -164,7 +164,7 @@ def begin(label: str, step: Step, task: Task[Any], progress: Progress) -> OpenSt
     destroying.check_not_destroyed(output)
     output.prepare(step.identity)
     if (units := output.units()) is None:
-        units = list(STEPS[step.kind].prepare(task))
+        units = list(module_of(step.kind).prepare(task))
         output.declare(units)
     pending = set(units) - output.done_units()
     progress.step(label, len(units), len(units) - len(pending))
@@ -192,7 +192,7 @@ def map_units(
         return
     root = todo[0].task.output.root
     leases = {
-        f"{each.label}/{unit}": STEPS[each.step.kind].LEASE_S
+        f"{each.label}/{unit}": KINDS[each.step.kind].LEASE_S
         for each in todo
         for unit in rotated(sorted(each.open), apart=apart)
     }
@@ -206,7 +206,7 @@ def map_units(
 
     factory = partial(open_units, {each.label: (each.step.kind, each.task) for each in todo})
     policy = Policy(leases=leases, deadline_s=DEADLINE_S)
-    memory = max(STEPS[each.step.kind].memory(each.step.asks, sizes_of(each.step, root)) for each in todo)
+    memory = max(KINDS[each.step.kind].memory(each.step.asks, sizes_of(each.step, root)) for each in todo)
     mapped = executor.map(factory, list(leases), policy=policy, on_event=log, on_gpu=on_gpu, memory=memory)
     for outcome in mapped:
         label, _, unit = outcome.unit.rpartition("/")
@@ -218,6 +218,13 @@ def map_units(
             open_step.failed.append(outcome)
         if not open_step.open and not open_step.failed:
             yield open_step
+
+
+def module_of(kind: str) -> StepModule:
+    """The module that does steps of a kind; imported for the first of them, as it brings torch."""
+    from jobs.steps import STEPS
+
+    return STEPS[kind]
 
 
 def rotated(units: list[str], *, apart: bool) -> list[str]:
@@ -251,7 +258,7 @@ def open_units(tasks: Mapping[str, tuple[str, Task[Any]]]) -> Work:
 def open_unit(kind: str, task: Task[Any]) -> Work:
     """Open the work of a step, in a worker: each unit is marked as done once its data are written."""
     with reported(task.output.path):
-        work = STEPS[kind].open_work(task)
+        work = module_of(kind).open_work(task)
 
     def do(unit: str) -> Facts:
         if task.output.is_done(unit):  # another driver on this root was quicker
@@ -267,9 +274,11 @@ def open_unit(kind: str, task: Task[Any]) -> Work:
 
 def close(open_step: OpenStep, progress: Progress, notes: Notes) -> None:
     """Finish a step whose last unit is done: bring its parts together."""
+    from jobs import coordinates  # brings Zarr
+
     label, output = open_step.label, open_step.task.output
     with recording(output.path) as files:
-        facts = STEPS[open_step.step.kind].finish(open_step.task)
+        facts = module_of(open_step.step.kind).finish(open_step.task)
         coordinates.seal(output, coordinates.add(output))
     if left_out := facts.get("left_out"):
         first = "; ".join(shown(f"{item['shard']}: {item['item']}: {item['reason']}") for item in left_out[:3])

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Annotated
 
-from dkvb.lda import LdaSettings
 from dkvb.limits import above, one_of, whole
-from dkvb.training import TrainSettings
+from dkvb.settings import LdaSettings, TrainSettings
 from jobs.spec.bounds import Wrong, refuse
 from jobs.step import IF_SET
 

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from jobs.errors import BadSpec, nearest
+from dkvb.limits import nearest
+from jobs.errors import BadSpec
 
 SHIPPED = Path(__file__).parent / "shipped"
 

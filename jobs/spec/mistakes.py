@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dkvb.limits import shortened
-from jobs.errors import BadSpec, nearest
+from dkvb.limits import nearest, shortened
+from jobs.errors import BadSpec
 from jobs.printable import shown
 from jobs.spec.bounds import LEAST, MOST, Disagree, in_words
 from jobs.spec.lines import DEEPEST, Keys

@@ -9,7 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jobs.errors import BadSpec, nearest
+from dkvb.limits import nearest
+from jobs.errors import BadSpec
 from jobs.spec.bounds import check
 from jobs.spec.library import SHIPPED, shipped
 from jobs.spec.lines import line_of, lines_of

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar
 
-from dkvb.backbones import BackboneSpec
-from dkvb.keys import KeySettings
+from dkvb.backbone_spec import BackboneSpec
 from dkvb.limits import Limit, above, different, one_of, whole
 from dkvb.orders import RANKS, SCOPES, uva_method
+from dkvb.settings import KeySettings
 from jobs.errors import BadSpec
 from jobs.spec.bounds import Wrong, refuse
 from jobs.spec.comparison import CompareSpec

@@ -44,4 +44,4 @@ STEPS: Mapping[str, StepModule] = {
     "costs": costs,
     "scope": scope,
 }
-"""By kind; a kind is part of every digest, and keeps its name."""
+"""By kind (`jobs.kinds`)."""

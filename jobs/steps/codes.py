@@ -3,30 +3,13 @@
 With a "seen" input (the training codes), only keys used in training are selectable.
 """
 
-from dataclasses import dataclass
-
 from jobs import inputs
 from jobs.gpu import codes_of
-from jobs.memory import PROCESS, Sizes
-from jobs.step import Facts, Inputs, Task, Work
+from jobs.kinds.codes import Asks
+from jobs.step import Facts, Task, Work
 from jobs.worker import blocks, use_cores
 from store import arrays
 from store.layout import BLOCK
-
-VERSION = 2
-LEASE_S = 3600
-ON_GPU = True
-INPUTS = Inputs(["embeddings", "keys"], optional=["seen"])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asks:
-    """Nothing: codes follow from the inputs."""
-
-
-def memory(asks: Asks, sizes: Sizes) -> int:
-    """Projections and keys twice, the training codes, and a block of items."""
-    return PROCESS + 2 * sizes.bottleneck + sizes.codes + BLOCK * (4 * sizes.d_z + 8 * sizes.c)
 
 
 def prepare(task: Task[Asks]) -> list[str]:

@@ -30,60 +30,23 @@ from jobs.comparison.judge import Judge, Model, OracleGap, compare_row, controll
 from jobs.comparison.masked_class import MaskedClass, Regret
 from jobs.comparison.masks import SweptBottleneck
 from jobs.comparison.methods import GradientMethod, tuned
-from jobs.memory import PROCESS, Sizes
+from jobs.kinds.compare import EXTENSIONS, Asks
 from jobs.rows import without_nan
-from jobs.spec.schema import Grids
-from jobs.step import IF_SET, SPLITS, Facts, Inputs, Task, Work
+from jobs.step import SPLITS, Facts, Task, Work
 from jobs.worker import use_one_core
 from store import arrays
 from store.columns import BESIDE, COMPARE_TABLES, METRICS
 from store.tables import compact, write_rows
 
-VERSION = 1
-LEASE_S = 86400
-ON_GPU = False
-EXTENSIONS = "tuning_extensions"
-"""The input with the tuning of baselines of extensions."""
-INPUTS = Inputs([*inputs.MODEL, "tuning"], optional=["oracles", EXTENSIONS])
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asks:
-    """What is compared, over which budgets."""
-
-    classes: list[str] | None
-    """Names; None: all that have training items."""
-    methods: Grids
-    taus: list[float]
-    """Shares of the class's activations that label-free rules are tried with."""
-    weights: list[float]
-    """Of the orders by contrast."""
-    seed: int
-    tau: float
-    """The share that the mask by the label-free rule holds."""
-    first: int | None = field(default=None, metadata=IF_SET)
-    """Of the classes only the first so many."""
-    beside: bool = field(default=False, metadata=IF_SET)
-    """Whether calibration and the like are measured, and files attacked."""
-    extensions: dict[str, str] | None = field(default=None, metadata=IF_SET)
-    """Methods of extensions that are compared too: name -> distribution and version."""
-    metrics: dict[str, str] | None = field(default=None, metadata=IF_SET)
-    """Metrics of extensions, likewise."""
-
-    @property
-    def tables(self) -> Mapping[str, Mapping[str, Any]]:
-        """Schemas of what is written, by name."""
-        more = {**({"beside": BESIDE} if self.beside else {}), **({"metrics": METRICS} if self.metrics else {})}
-        return {**COMPARE_TABLES, **more}
+def tables(asks: Asks) -> Mapping[str, Mapping[str, Any]]:
+    """Schemas of what is written, by name."""
+    more = {**({"beside": BESIDE} if asks.beside else {}), **({"metrics": METRICS} if asks.metrics else {})}
+    return {**COMPARE_TABLES, **more}
 
 
 Row = Mapping[str, Any]
 """Of a table of `store.columns`, without what all rows of a class say alike."""
-
-
-def memory(asks: Asks, sizes: Sizes) -> int:
-    """Both heads, and what is masked of one."""
-    return PROCESS + sizes.heads + sizes.table
 
 
 def prepare(task: Task[Asks]) -> list[str]:
@@ -149,7 +112,7 @@ def open_work(task: Task[Asks]) -> Work:
         compared = Comparison(shared, k).run()
         about = {"class": k, "name": shared.names[k], "seed": task.asks.seed}
         found = compared.tables()
-        for table, schema in task.asks.tables.items():
+        for table, schema in tables(task.asks).items():
             full = [without_nan({**about, **row, "digest": task.output.digest}) for row in found[table]]
             write_rows(task.output.path / table / f"{unit}.parquet", full, schema)
         return {"class": k, "seconds": compared.seconds, "best setting at an edge": compared.edges}
@@ -197,7 +160,7 @@ class Compared:
         return self.linear.edges + self.values.edges
 
     def tables(self) -> dict[str, list[Row]]:
-        """Rows by table of `Asks.tables`, and of those that were not asked for."""
+        """Rows by table, those of `tables` and of those that were not asked for."""
         attacked = [*self.linear.attacked, *self.masked.restored, *self.values.attacked]
         return {
             "compare": self.linear.rows + self.values.rows,
@@ -332,7 +295,7 @@ class Comparison:
 def finish(task: Task[Asks]) -> Facts:
     """One table of all units for each kind."""
     marks = task.output.marks()
-    for table in task.asks.tables:
+    for table in tables(task.asks):
         parts = [task.output.path / table / f"{unit}.parquet" for unit in marks]
         compact(parts, task.output.path / f"{table}.parquet")
     return {"classes": [mark["class"] for mark in marks.values()], "units": list(marks.values())}

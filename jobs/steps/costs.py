@@ -4,7 +4,7 @@ It runs alone or beside others as the cluster has it: timings are this machine's
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dkvb import baselines, costs, flops, orders, stopping
-from dkvb.backbones import BackboneSpec, load_backbone
+from dkvb.backbones import load_backbone
 from dkvb.baselines import Baseline, ForgetTask
 from dkvb.flops import Flops
 from jobs import inputs
@@ -25,42 +25,12 @@ from jobs.comparison.masked_class import MaskedClass
 from jobs.comparison.masks import SweptBottleneck
 from jobs.comparison.methods import ForgetItems, tuned
 from jobs.comparison.solved import SolvedHead, read_solved
-from jobs.memory import PROCESS, WEIGHTS, Sizes
-from jobs.spec.heads import SolvedHeads
-from jobs.spec.schema import Grids
-from jobs.step import IF_SET, Facts, Inputs, Task, Work
+from jobs.kinds.costs import Asks
+from jobs.step import Facts, Task, Work
 from jobs.worker import use_cores
 from store import arrays
 from store.columns import COSTS
 from store.tables import write_rows
-
-VERSION = 1
-LEASE_S = 86400
-ON_GPU = False
-INPUTS = Inputs([*inputs.MODEL, "tuning"])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asks:
-    """Of which class the costs are measured, its first, and with which backbone."""
-
-    classes: list[str] | None
-    """Names; None: all that have training items."""
-    seed: int
-    tau: float
-    """The share of the class's activations that its mask holds."""
-    backbone: BackboneSpec
-    drawn: int | None
-    """The seed of random weights; None for others."""
-    first: int | None = field(default=None, metadata=IF_SET)
-    """Of the classes only the first so many."""
-    choosing: Grids | None = field(default=None, metadata=IF_SET)
-    """Grids from which masks choose N by a sweep, which is timed too; None: it is not."""
-    solved: SolvedHeads | None = field(default=None, metadata=IF_SET)
-    """Heads that are solved for, whose requests cost something too; None: there are none."""
-    extension: str | None = field(default=None, metadata=IF_SET)
-    """Distribution and version of the backbone, where it is an extension's."""
-
 
 SOLVED_FOR = "-lda"
 """End of the names of heads that are solved for."""
@@ -82,12 +52,6 @@ class Cost:
     """Passes of an image through backbone and coding that it needs where nothing is cached."""
     bytes_read: int
     """Of the arrays it reads, as they lie in memory."""
-
-
-def memory(asks: Asks, sizes: Sizes) -> int:
-    """Both heads, and the backbone; or a head that is solved for."""
-    solve = 0 if asks.solved is None else 2 * max(sizes.solve, 32 * sizes.d_z**2)
-    return PROCESS + WEIGHTS + sizes.heads + solve
 
 
 def prepare(task: Task[Asks]) -> list[str]:

@@ -1,27 +1,10 @@
 """Step: counts of every class on every pair, in two layouts: one fast for a class, one fast for a key."""
 
-from dataclasses import dataclass
-
 from dkvb.counts import class_counts
 from jobs import inputs
-from jobs.memory import PROCESS, Sizes
-from jobs.step import Facts, Inputs, Task, Work
+from jobs.kinds.counts import Asks
+from jobs.step import Facts, Task, Work
 from store import arrays
-
-VERSION = 1
-LEASE_S = 7200
-ON_GPU = False
-INPUTS = Inputs(["manifest", "embeddings", "codes", "keys"])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asks:
-    """Nothing: counts follow from the inputs."""
-
-
-def memory(asks: Asks, sizes: Sizes) -> int:
-    """The codes, and counts in two widths."""
-    return PROCESS + 3 * sizes.codes + sizes.table + sizes.table // 2
 
 
 def prepare(task: Task[Asks]) -> list[str]:

@@ -6,59 +6,25 @@ Threads read and decode while others compute (`jobs.images.embedded`); what a un
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
-from dkvb.backbones import BackboneSpec, embedding_width, load_backbone
+from dkvb.backbones import embedding_width, load_backbone
 from dkvb.extensions import BACKBONES, Extension
 from jobs import inputs
 from jobs.excluded import forgotten_rows
 from jobs.images import copies, reuse
 from jobs.images.decoders import load_by
-from jobs.images.embedded import AHEAD, Passage, embedded
-from jobs.memory import PROCESS, WEIGHTS, Sizes
+from jobs.images.embedded import Passage, embedded
+from jobs.kinds.embeddings import VERSION, Asks
 from jobs.printable import shown
-from jobs.spec.images import SplitImages
-from jobs.step import IF_SET, Facts, Inputs, Task, Work
+from jobs.step import Facts, Task, Work
 from jobs.worker import blocks, device, use_one_core
 from store import arrays
-from store.decoding import PLAIN, Decoding
 from store.errors import ImageDataError
 from store.images import Manifest
-
-VERSION = 1
-LEASE_S = 3600
-ON_GPU = True
-INPUTS = Inputs(["manifest", "train"])
-"""The manifest of the images, and that of the training images, whose classes they have."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asks:
-    """Which images are embedded, and how."""
-
-    images: SplitImages
-    backbone: BackboneSpec
-    batch: int
-    """Images of a forward pass."""
-    decoding: Decoding = field(default=PLAIN, metadata=IF_SET)
-    decode: str = field(default="pil", metadata=IF_SET)
-    """By what pixels are read: "pil" or "torchvision"."""
-    seed: int | None
-    """Of random weights; None for others."""
-    weights_file: str | None = field(default=None, metadata=IF_SET)
-    """SHA-256 of the file that the weights are read from."""
-    flip: bool = field(default=False, metadata=IF_SET)
-    """Whether every image is mirrored."""
-    extension: str | None = field(default=None, metadata=IF_SET)
-    """Distribution and version of the backbone, where it is an extension's."""
-
-
-EDGE = 256
-"""Pixels of an image's edge, of a backbone that has its own."""
 
 LOST = {
     "orientation": 'EXIF says that {n} are to be turned, and they were not (images.orientation = "apply" does)',
@@ -67,16 +33,6 @@ LOST = {
     "depth": "{n} have 16 bits a channel, of which 8 were taken",
 }
 """What people are told of images that lost something in decoding, by the word for it in `store.decoding.Decoded`."""
-
-
-def memory(asks: Asks, sizes: Sizes) -> int:
-    """Weights twice while they are loaded, batches that wait, and a forward pass: 28 times its pixels.
-
-    That is a worker of one CPU, or of a GPU: on every further CPU it holds one more batch passes through.
-    """
-    edge = asks.backbone.image_size or EDGE
-    shard = 2 * sizes.d_z * min(sizes.items, 1 << 16)
-    return PROCESS + WEIGHTS + (28 + 2 + AHEAD) * 12 * asks.batch * edge**2 + shard
 
 
 def prepare(task: Task[Asks]) -> list[str]:

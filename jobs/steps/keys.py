@@ -1,44 +1,13 @@
 """Step: projections and keys, a block of codebooks a unit; codebooks are independent, so blocks run in parallel."""
 
-from dataclasses import dataclass, field
-
-from dkvb.keys import KeySettings, item_codebooks, sampled
+from dkvb.keys import item_codebooks, sampled
 from jobs import inputs
 from jobs.gpu import keys_of
-from jobs.memory import PROCESS, Sizes
-from jobs.step import IF_SET, Facts, Inputs, Task, Work
+from jobs.kinds.keys import Asks
+from jobs.step import Facts, Task, Work
 from jobs.worker import blocks, use_cores
 from store import arrays
 from store.layout import CODEBOOKS
-
-VERSION = 2
-LEASE_S = 86400
-ON_GPU = True
-INPUTS = Inputs(["train"])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asks:
-    """Which keys are fitted, and how."""
-
-    c: int
-    """Codebooks."""
-    m: int
-    """Keys of a codebook."""
-    d_k: int
-    """Width of a key."""
-    sample: int | None
-    """Training items that the keys see; None: all."""
-    settings: KeySettings
-    seed: int
-    items: bool = field(default=False, metadata=IF_SET)
-    """Whether keys are random items, and none is fitted."""
-
-
-def memory(asks: Asks, sizes: Sizes) -> int:
-    """The items that are fitted on, and their projections, codebook by codebook."""
-    items = min(asks.sample or sizes.items, sizes.items)
-    return PROCESS + 2 * items * sizes.d_z + CODEBOOKS * items * (4 * asks.d_k + 8)
 
 
 def prepare(task: Task[Asks]) -> list[str]:

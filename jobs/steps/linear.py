@@ -1,47 +1,20 @@
 """Step: the linear head on the same embeddings, trained or solved for, with its accuracies."""
 
-from dataclasses import dataclass, field
-
 from safetensors.torch import save
 from torch import Tensor
 
-from dkvb.lda import LdaSettings, discriminants, lda_linear
+from dkvb.lda import discriminants, lda_linear
 from dkvb.linear import fit_linear, linear_logits
 from dkvb.metrics import accuracy
 from dkvb.sums import Sums, WholeEmbeddings
-from dkvb.training import TrainSettings
 from jobs import inputs
 from jobs.images import copies
-from jobs.memory import PROCESS, Sizes
+from jobs.kinds.linear import Asks
 from jobs.saves import TrainingSaves, drop
-from jobs.step import IF_SET, SPLITS, Facts, Inputs, Task, Work
+from jobs.step import SPLITS, Facts, Task, Work
 from jobs.worker import use_one_core
 from store.files import write_atomic
 from store.layout import LINEAR, SUMS
-
-VERSION = 1
-LEASE_S = 86400
-ON_GPU = False
-INPUTS = Inputs(["manifest", "train", "test"])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asks:
-    """How the head is made: trained, or solved for from sums."""
-
-    settings: TrainSettings | None
-    """None: it is not trained."""
-    seed: int
-    lda: LdaSettings | None = field(default=None, metadata=IF_SET)
-    """None: it is trained."""
-    bits: int | None = field(default=None, metadata=IF_SET)
-    """Bits after the point of the embeddings that are summed up."""
-
-
-def memory(asks: Asks, sizes: Sizes) -> int:
-    """Embeddings in both precisions, those of the search beside all, and errors twice."""
-    items = sizes.train + sizes.test
-    return PROCESS + 2 * items * sizes.d_z + 8 * sizes.train * sizes.d_z + 8 * sizes.train * sizes.v
 
 
 def prepare(task: Task[Asks]) -> list[str]:

@@ -5,7 +5,6 @@ forgets the class by every method, and what it says of the class's items is kept
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -24,38 +23,13 @@ from jobs.comparison.heads import ValuesHead
 from jobs.comparison.masked_class import emptied, without
 from jobs.comparison.masks import SweptBottleneck
 from jobs.comparison.methods import tuned
-from jobs.memory import PROCESS, Sizes
-from jobs.step import IF_SET, Facts, Inputs, Task, Work
+from jobs.kinds.lira import Asks
+from jobs.step import Facts, Task, Work
 from jobs.worker import use_one_core
 from store import arrays
 from store.columns import ATTACKS
 from store.layout import LIRA_HEADS
 from store.tables import write_rows
-
-VERSION = 1
-LEASE_S = 86400
-ON_GPU = False
-INPUTS = Inputs([*inputs.MODEL, "tuning"])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asks:
-    """How many heads are trained, on what, and for which classes."""
-
-    classes: list[str] | None
-    """Names; None: all that have training items."""
-    seed: int
-    tau: float
-    """The share of the class's activations that its mask holds."""
-    heads: int
-    """Trained with the class, and as many without."""
-    items: int
-    """Training items that they are trained on, drawn by the seed."""
-    first: int
-    """Of the classes only the first so many."""
-    every: bool = field(default=False, metadata=IF_SET)
-    """Whether heads forget by every method, and AUCs have intervals; or by a mask and SCRUB alone."""
-
 
 METHODS = tuple(method.name for method in (methods.NONE, methods.UVA_RULE, methods.SCRUB, methods.RETRAIN))
 """What is done with a head; the last stands for its oracle."""
@@ -75,12 +49,6 @@ EVERY = (
 def methods_of(*, every: bool) -> tuple[str, ...]:
     """What is done with a head, in the order of the margins."""
     return EVERY if every else METHODS
-
-
-def memory(asks: Asks, sizes: Sizes) -> int:
-    """Both heads' items, and a batch of heads trained twice."""
-    items = min(asks.items, sizes.train)
-    return PROCESS + sizes.heads + LIRA_HEADS * (4 * sizes.table + 4 * items * sizes.v)
 
 
 def prepare(task: Task[Asks]) -> list[str]:

@@ -1,41 +1,21 @@
 """Step: the manifest of one split: shards, items, labels, class names, what is wrong with them, what was left alone."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from jobs import inputs
 from jobs.excluded import left_out, scanned_before
-from jobs.memory import PROCESS, Sizes
+from jobs.kinds.manifest import VERSION, Asks
 from jobs.printable import shown
-from jobs.spec.images import SplitImages
-from jobs.step import Facts, Inputs, Task, Work
+from jobs.step import Facts, Task, Work
 from store import arrays
 from store.artefacts import write_json
 from store.coordinates import storable
 from store.layout import MANIFEST
 from store.manifest import Manifest
-
-VERSION = 1
-LEASE_S = 7200
-ON_GPU = False
-INPUTS = Inputs()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asks:
-    """What is scanned."""
-
-    images: SplitImages
-    listing: str
-    """Digest of the names and sizes of the files."""
-
-
-def memory(asks: Asks, sizes: Sizes) -> int:
-    """Its keys and labels, item by item."""
-    return PROCESS
 
 
 def prepare(task: Task[Asks]) -> list[str]:

@@ -1,32 +1,12 @@
 """Step: ordered neighbours of one split, a block of rows a unit: what every sweep over these items walks along."""
 
-from dataclasses import dataclass
-
 from jobs import inputs
 from jobs.gpu import lists_of
-from jobs.memory import PROCESS, Sizes
-from jobs.step import Facts, Inputs, Task, Work
+from jobs.kinds.neighbours import Asks
+from jobs.step import Facts, Task, Work
 from jobs.worker import blocks, use_cores
 from store import arrays
 from store.layout import BLOCK
-
-VERSION = 1
-LEASE_S = 7200
-ON_GPU = True
-INPUTS = Inputs(["embeddings", "keys"], optional=["seen"])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asks:
-    """How long the lists are."""
-
-    r: int
-    """Neighbours of an item in a codebook."""
-
-
-def memory(asks: Asks, sizes: Sizes) -> int:
-    """Projections and keys twice, the training codes, and the lists of a block of items."""
-    return PROCESS + 2 * sizes.bottleneck + sizes.codes + BLOCK * (4 * sizes.d_z + 8 * sizes.c * asks.r)
 
 
 def prepare(task: Task[Asks]) -> list[str]:

@@ -4,64 +4,21 @@ Keys fitted on all training items have seen the class even where its values are 
 difference between the oracle that shares the keys (in `jobs.steps.compare`) and this one.
 """
 
-from dataclasses import dataclass, field
-
 import torch
 from torch import Tensor
 
 from dkvb.bottleneck import decode
 from dkvb.codes import encode
 from dkvb.counts import count_codes
-from dkvb.keys import KeySettings, fit_codebooks, item_codebooks, sampled
-from dkvb.lda import LdaSettings, discriminants, lda_values
+from dkvb.keys import fit_codebooks, item_codebooks, sampled
+from dkvb.lda import discriminants, lda_values
 from dkvb.sums import SelectedKeys, Sums, whole_keys
 from dkvb.values import fit_values
 from jobs import inputs
-from jobs.memory import PROCESS, Sizes
-from jobs.step import IF_SET, SPLITS, Facts, Inputs, Task, Work
+from jobs.kinds.oracles import Asks
+from jobs.step import SPLITS, Facts, Task, Work
 from jobs.worker import use_cores
 from store import arrays
-
-VERSION = 1
-LEASE_S = 86400
-ON_GPU = False
-INPUTS = Inputs(["manifest", "train", "test", "values"])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asks:
-    """For which classes, and how their keys are fitted: as `jobs.steps.keys` is asked for those of all items."""
-
-    c: int
-    m: int
-    d_k: int
-    sample: int | None
-    settings: KeySettings
-    seed: int
-    classes: list[str] | None
-    """Names; None: all that have training items."""
-    selectable: str
-    """ "used": in evaluation only keys that training used; "all": every key."""
-    first: int | None = field(default=None, metadata=IF_SET)
-    """Of the classes only the first so many."""
-    items: bool = field(default=False, metadata=IF_SET)
-    """Whether keys are random items, and none is fitted."""
-    trained: bool = field(default=True, metadata=IF_SET)
-    """Whether values are trained on these keys."""
-    lda: LdaSettings | None = field(default=None, metadata=IF_SET)
-    """How values are solved for on them; None: they are not."""
-
-    @property
-    def written(self) -> list[str]:
-        """Arrays that are written, by split."""
-        trained = ["oracle_logits"] if self.trained else []
-        return [*trained, "oracle_lda_logits"] if self.lda else trained
-
-
-def memory(asks: Asks, sizes: Sizes) -> int:
-    """Embeddings of both splits, and a training or a solve."""
-    solve = 0 if asks.lda is None else sizes.solve + 2 * sizes.table
-    return PROCESS + solve + 4 * (sizes.train + sizes.test) * sizes.d_z + sizes.training + 2 * sizes.bottleneck
 
 
 def prepare(task: Task[Asks]) -> list[str]:

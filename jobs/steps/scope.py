@@ -27,36 +27,13 @@ from jobs.comparison.held_out import stopped_at_held_out
 from jobs.comparison.judge import Judge, Model, model
 from jobs.comparison.masks import Budgeted, Mask, SweptBottleneck
 from jobs.comparison.methods import ForgetItems, tuned
-from jobs.memory import PROCESS, Sizes
+from jobs.kinds.scope import Asks
 from jobs.rows import without_nan
-from jobs.step import IF_SET, SPLITS, Facts, Inputs, Task, Work
+from jobs.step import SPLITS, Facts, Task, Work
 from jobs.worker import use_one_core
 from store.columns import SCOPE
 from store.names import one_form
 from store.tables import compact, write_rows
-
-VERSION = 1
-LEASE_S = 86400
-ON_GPU = False
-INPUTS = Inputs([*inputs.MODEL, "tuning", "flipped"], optional=["other", "other_manifest"])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asks:
-    """Which classes are forgotten, and what stands in for their images."""
-
-    classes: list[str] | None
-    """Names; None: all that have training items."""
-    seed: int
-    tau: float
-    """The share of a class's activations that its mask holds."""
-    proxies: dict[str, str]
-    """Class -> class of the other data set whose images stand for it."""
-    first: int | None = field(default=None, metadata=IF_SET)
-    """Of the classes only the first so many."""
-    held_out: bool = field(default=False, metadata=IF_SET)
-    """Whether masks for single items are also stopped where held-out items are."""
-
 
 SIZES = (1, 2, 5, 10, 20)
 """Numbers of classes forgotten at once; and half of the classes."""
@@ -66,11 +43,6 @@ INSTANCES = (1, 10, 50)
 
 SHARES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0]
 """Grid of N, as a share of what there is."""
-
-
-def memory(asks: Asks, sizes: Sizes) -> int:
-    """Both heads, and what is masked of one."""
-    return PROCESS + sizes.heads + sizes.table
 
 
 def prepare(task: Task[Asks]) -> list[str]:

@@ -7,7 +7,6 @@ them, all of a class that has fewer.
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,31 +15,17 @@ from dkvb import orders
 from dkvb.compilation import warm
 from jobs import inputs
 from jobs.classes import class_hits
-from jobs.forget_sets import ForgetSet, forget_sets
-from jobs.memory import PROCESS, Sizes
+from jobs.forget_sets import ForgetSet, block_size, forget_sets
+from jobs.kinds.sets import Asks
 from jobs.rows import without_nan
-from jobs.spec.schema import Grids, SetAsks, UvaGrid
-from jobs.step import Facts, Inputs, Task, Work
-from jobs.sweeping import SETS as BLOCK_OF_SETS
-from jobs.sweeping import MethodSweep, Shared, available_in_words, block_size, check_budgets, check_grids, method_sweeps
+from jobs.spec.schema import UvaGrid
+from jobs.step import Facts, Task, Work
+from jobs.sweeping import MethodSweep, Shared, available_in_words, check_budgets, check_grids, method_sweeps
 from jobs.worker import blocks, use_cores
 from store import arrays
 from store.columns import SETS
-from store.layout import BLOCK, SETS_TABLE
+from store.layout import SETS_TABLE
 from store.tables import compact, write_rows
-
-VERSION = 1
-LEASE_S = 86400
-ON_GPU = False
-INPUTS = Inputs([name for name in inputs.MODEL if name not in ("keys", "linear")])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asks:
-    """Which sets are forgotten, over which budgets."""
-
-    sets: SetAsks
-    methods: Grids
 
 
 def read_sets(task: Task[Asks]) -> list[ForgetSet]:
@@ -48,12 +33,6 @@ def read_sets(task: Task[Asks]) -> list[ForgetSet]:
     names, labels = inputs.read_manifest(task).classes, inputs.labels(task, "train").numpy()
     items = np.bincount(labels[labels >= 0], minlength=len(names))
     return forget_sets(task.asks.sets, names, items.tolist())
-
-
-def memory(asks: Asks, sizes: Sizes) -> int:
-    """The model, the training codes, a block of items, and the tables of a block of sets."""
-    tables = 16 * BLOCK_OF_SETS * sizes.c * sizes.m
-    return PROCESS + 2 * sizes.table + sizes.codes + 128 * BLOCK * sizes.c + tables
 
 
 def prepare(task: Task[Asks]) -> list[str]:

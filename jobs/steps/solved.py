@@ -4,7 +4,7 @@ Every head is judged by the oracle of its own kind, solved for from sums that ne
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -26,63 +26,20 @@ from jobs.comparison.heads import ValuesHead
 from jobs.comparison.judge import Judge, Model, compare_row, controlled, model
 from jobs.comparison.masks import SweptBottleneck
 from jobs.comparison.solved import SolvedHead, read_solved
-from jobs.memory import PROCESS, Sizes
+from jobs.kinds.solved import Asks
 from jobs.rows import without_nan
-from jobs.spec.heads import SolvedHeads
-from jobs.step import IF_SET, SPLITS, Facts, Inputs, Task, Work
+from jobs.step import SPLITS, Facts, Task, Work
 from jobs.worker import use_one_core
 from store.columns import METRICS, SOLVED_TABLES, Schema
 from store.tables import compact, write_rows
 
-VERSION = 1
-LEASE_S = 86400
-ON_GPU = False
-INPUTS = Inputs(
-    ["manifest", "train", "test", "codes_train", "codes_test", "neighbours_train", "neighbours_test", "keys", "values"],
-    optional=["oracles"],
-)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Halves:
-    """U-LiRA's heads."""
-
-    heads: int
-    """Solved for with the class, and as many without."""
-    items: int
-    """Training items that they see, drawn by the seed; a head sees the class and half of the others."""
-    first: int
-    """Of the classes only the first so many."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asks:
-    """Which heads are compared, and on which classes."""
-
-    classes: list[str] | None
-    """Names; None: all that have training items."""
-    heads: SolvedHeads
-    seed: int
-    lira: Halves | None
-    """None: no U-LiRA."""
-    first: int | None = field(default=None, metadata=IF_SET)
-    """Of the classes only the first so many."""
-    metrics: dict[str, str] | None = field(default=None, metadata=IF_SET)
-    """Metrics of extensions: name -> distribution and version."""
-
-    @property
-    def tables(self) -> Mapping[str, Schema]:
-        """Schemas of what is written, by name."""
-        return {**SOLVED_TABLES, "metrics": METRICS} if self.metrics else SOLVED_TABLES
+def tables(asks: Asks) -> Mapping[str, Schema]:
+    """Schemas of what is written, by name."""
+    return {**SOLVED_TABLES, "metrics": METRICS} if asks.metrics else SOLVED_TABLES
 
 
 Row = Mapping[str, Any]
-
-
-def memory(asks: Asks, sizes: Sizes) -> int:
-    """The items of both heads, their weights, the sums of three sets of items, and a solve."""
-    moments = 8 * max(sizes.c * sizes.d_k, sizes.d_z) ** 2
-    return PROCESS + sizes.heads + 2 * sizes.table + 3 * moments + max(sizes.solve, 32 * sizes.d_z**2)
 
 
 def prepare(task: Task[Asks]) -> list[str]:
@@ -142,17 +99,17 @@ def open_work(task: Task[Asks]) -> Work:
 
     def measure(unit: str) -> Facts:
         k, _, name = unit.partition("-")
-        tables = {"attacks": halves(shared, int(k), name)} if name else compared(shared, int(k))
-        for table, rows in tables.items():
-            write_rows(task.output.path / table / f"{unit}.parquet", rows, task.asks.tables[table])
-        return {"class": int(k), "tables": [*tables]}
+        found = {"attacks": halves(shared, int(k), name)} if name else compared(shared, int(k))
+        for table, rows in found.items():
+            write_rows(task.output.path / table / f"{unit}.parquet", rows, tables(task.asks)[table])
+        return {"class": int(k), "tables": [*found]}
 
     return measure
 
 
 def compared(shared: Shared, k: int) -> dict[str, list[Row]]:
     """A class, forgotten on every head: rows by table."""
-    tables: dict[str, list[Row]] = {name: [] for name in shared.task.asks.tables}
+    by_table: dict[str, list[Row]] = {name: [] for name in tables(shared.task.asks)}
     for solved in shared.heads.values():
         judge, models = forgotten(shared, solved, k)
         seed = shared.task.asks.seed
@@ -165,9 +122,9 @@ def compared(shared: Shared, k: int) -> dict[str, list[Row]]:
             ],
             "metrics": [asdict(row) for row in measured(shared.metrics, judge, models)],
         }
-        for name in tables:
-            tables[name] += [without_nan({**shared.about(k), **row}) for row in found[name]]
-    return tables
+        for name in by_table:
+            by_table[name] += [without_nan({**shared.about(k), **row}) for row in found[name]]
+    return by_table
 
 
 def forgotten(shared: Shared, solved: SolvedHead[Any], k: int) -> tuple[Judge, list[Model[Any]]]:
@@ -237,7 +194,7 @@ def halves(shared: Shared, k: int, name: str) -> list[Row]:
 def finish(task: Task[Asks]) -> Facts:
     """One table of all units for each kind."""
     marks = task.output.marks()
-    for table, schema in task.asks.tables.items():
+    for table, schema in tables(task.asks).items():
         units = [unit for unit, mark in marks.items() if table in mark["tables"]]
         parts = [task.output.path / table / f"{unit}.parquet" for unit in units]
         compact(parts, task.output.path / f"{table}.parquet", schema)

@@ -3,36 +3,14 @@
 Sums of different codebooks hold different features, so blocks are independent and run in parallel.
 """
 
-from dataclasses import dataclass
-
 import torch
 
 from dkvb.sums import SelectedKeys, block_sums, whole_keys
 from jobs import inputs
-from jobs.memory import PROCESS, Sizes
-from jobs.step import Facts, Inputs, Task, Work
+from jobs.kinds.sums import UNIT, Asks
+from jobs.step import Facts, Task, Work
 from jobs.worker import blocks, use_cores
 from store import arrays
-from store.layout import CODEBOOKS
-
-VERSION = 1
-LEASE_S = 86400
-ON_GPU = False
-INPUTS = Inputs(["manifest", "embeddings", "codes", "keys"])
-
-UNIT = 4 * CODEBOOKS
-"""Codebooks of a unit, several chunks: each unit looks up the keys of all later codebooks too."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asks:
-    """Nothing: sums follow from the inputs."""
-
-
-def memory(asks: Asks, sizes: Sizes) -> int:
-    """Codes and whole keys, and the sums of a block of codebooks twice."""
-    moments = 8 * UNIT * sizes.d_k * sizes.c * sizes.d_k
-    return PROCESS + sizes.codes + 2 * sizes.bottleneck + 2 * moments
 
 
 def prepare(task: Task[Asks]) -> list[str]:

@@ -7,7 +7,7 @@ Shapes: n items of a split, c codebooks, m keys of a codebook, v classes; k forg
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -25,42 +25,20 @@ from jobs import inputs
 from jobs.classes import class_hits
 from jobs.comparison.heads import logits_of
 from jobs.errors import BadRequest
-from jobs.memory import PROCESS, Sizes
+from jobs.forget_sets import block_size
+from jobs.kinds.sweep import Asks
 from jobs.rows import without_nan
-from jobs.spec.schema import Grids, UvaGrid
-from jobs.step import IF_SET, SPLITS, Facts, Inputs, Task, Work
-from jobs.sweeping import MethodSweep, Shared, available_in_words, block_size, check_budgets, check_grids, method_sweeps
+from jobs.spec.schema import UvaGrid
+from jobs.step import SPLITS, Facts, Task, Work
+from jobs.sweeping import MethodSweep, Shared, available_in_words, check_budgets, check_grids, method_sweeps
 from jobs.worker import blocks, use_cores
 from store import arrays
 from store.columns import SWEEP, SWEEP_ITEMS
-from store.layout import BLOCK, SWEEP_ITEMS_TABLE, SWEEP_TABLE
+from store.layout import SWEEP_ITEMS_TABLE, SWEEP_TABLE
 from store.tables import compact, write_rows
-
-VERSION = 4
-LEASE_S = 86400
-ON_GPU = False
-INPUTS = Inputs([name for name in inputs.MODEL if name not in ("keys", "linear")])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asks:
-    """Which classes are forgotten, over which budgets."""
-
-    classes: list[str] | None
-    """Names; None: all that have training items."""
-    methods: Grids
-    first: int | None = field(default=None, metadata=IF_SET)
-    """Of the classes only the first so many."""
-
 
 BEFORE = "before"
 """The unit of the model before anything is forgotten."""
-
-
-def memory(asks: Asks, sizes: Sizes) -> int:
-    """The model, the training codes, a block of items, and the tables of a block of classes."""
-    tables = 16 * block_size(sizes.v) * sizes.c * sizes.m
-    return PROCESS + 2 * sizes.table + sizes.codes + 128 * BLOCK * sizes.c + tables
 
 
 def prepare(task: Task[Asks]) -> list[str]:

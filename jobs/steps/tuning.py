@@ -4,7 +4,7 @@ What is best for one class is used on others only: `jobs.comparison.methods.chos
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 from dkvb import stopping
@@ -12,34 +12,9 @@ from jobs import inputs
 from jobs.comparison.extended import Extended
 from jobs.comparison.heads import HEADS, Head
 from jobs.comparison.methods import GRADIENT, SSD, GradientMethod
-from jobs.memory import PROCESS, Sizes
-from jobs.step import IF_SET, Facts, Inputs, Task, Work
+from jobs.kinds.tuning import Asks
+from jobs.step import Facts, Task, Work
 from jobs.worker import use_one_core
-
-VERSION = 1
-LEASE_S = 86400
-ON_GPU = False
-INPUTS = Inputs(inputs.MODEL)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asks:
-    """On which classes settings are tried, and how many."""
-
-    classes: list[str] | None
-    """Names; None: all that have training items."""
-    trials: int
-    """Settings that each baseline may try."""
-    first: int
-    """Of the classes only the first so many."""
-    seed: int
-    extensions: dict[str, str] | None = field(default=None, metadata=IF_SET)
-    """Baselines of extensions that are tuned instead of ours: name -> distribution and version."""
-
-
-def memory(asks: Asks, sizes: Sizes) -> int:
-    """Both heads."""
-    return PROCESS + sizes.heads
 
 
 def prepare(task: Task[Asks]) -> list[str]:

@@ -1,6 +1,5 @@
 """Step: the values, and with them the complete bottleneck as one checkpoint."""
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -10,42 +9,16 @@ from dkvb.bottleneck import Bottleneck
 from dkvb.checkpoint import identity
 from dkvb.codes import encode
 from dkvb.counts import count_codes
-from dkvb.lda import LdaSettings
-from dkvb.training import Saves, Trained, TrainSettings
+from dkvb.training import Saves, Trained
 from dkvb.values import fit_values
 from jobs import inputs
-from jobs.memory import PROCESS, Sizes
+from jobs.kinds.values import Asks
 from jobs.saves import TrainingSaves, drop
-from jobs.step import IF_SET, Facts, Inputs, Task, Work, to_json
+from jobs.step import Facts, Task, Work, to_json
 from jobs.summed import read_summed
 from jobs.worker import use_cores
 from store.files import write_atomic
 from store.layout import CHECKPOINT
-
-VERSION = 3
-LEASE_S = 604800
-ON_GPU = False
-INPUTS = Inputs(["manifest", "embeddings", "codes", "keys"], ["sums"])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asks:
-    """How the values are made: trained, or solved for from sums."""
-
-    settings: TrainSettings | None
-    """None: they are not trained."""
-    seed: int
-    selectable: str
-    """ "used": in evaluation only keys that training used; "all": every key."""
-    lda: LdaSettings | None = field(default=None, metadata=IF_SET)
-    """None: they are trained."""
-
-
-def memory(asks: Asks, sizes: Sizes) -> int:
-    """The training, or sums and their solve; afterwards the checkpoint, of which the values may lie on the disk."""
-    if asks.lda is not None:
-        return PROCESS + sizes.codes + sizes.solve + 2 * sizes.bottleneck + 2 * sizes.table
-    return PROCESS + sizes.training + 2 * sizes.bottleneck
 
 
 def prepare(task: Task[Asks]) -> list[str]:

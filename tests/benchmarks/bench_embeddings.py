@@ -41,6 +41,7 @@ from dkvb.backbones import Backbone, BackboneSpec, embed, load_backbone
 from jobs import inputs
 from jobs.images.ahead import ahead, batches
 from jobs.images.embedded import PART, Passage, decoded, embedded
+from jobs.kinds.embeddings import Asks
 from jobs.plan.plan import make_plan
 from jobs.run.progress import Reporter
 from jobs.run.run import run_steps
@@ -83,7 +84,7 @@ def write_images(folder: Path, n: int, edges: tuple[int, int] = (EDGE, EDGE)) ->
             path.write_bytes(files[which])
 
 
-def prepare(folder: Path, n: int, image_size: int) -> Task[embeddings.Asks]:
+def prepare(folder: Path, n: int, image_size: int) -> Task[Asks]:
     """The step's task, its manifest and arrays made."""
     write_images(folder / "images", n)
     table = {
@@ -111,7 +112,7 @@ def warmed(factory: Callable[[], Work], unit: str, workers: int, arrived: Path) 
     return work
 
 
-def marked(task: Task[embeddings.Asks]) -> Work:
+def marked(task: Task[Asks]) -> Work:
     """The step's work with its markers, every unit done however often it was."""
     work = embeddings.open_work(task)
 
@@ -122,7 +123,7 @@ def marked(task: Task[embeddings.Asks]) -> Work:
     return do
 
 
-def through_actors(task: Task[embeddings.Asks], units: list[str], executor: RayExecutor) -> float:
+def through_actors(task: Task[Asks], units: list[str], executor: RayExecutor) -> float:
     """Seconds the step takes for all units, from when the last actor was warm."""
     with tempfile.TemporaryDirectory() as name:
         arrived, workers = Path(name), executor.pool(on_gpu=True).wanted(len(units), placed=0)
@@ -135,7 +136,7 @@ def through_actors(task: Task[embeddings.Asks], units: list[str], executor: RayE
         return time.time() - max(path.stat().st_mtime for path in arrived.iterdir())
 
 
-def stacked(task: Task[embeddings.Asks], backbone: Backbone, unit: str) -> Iterator[Tensor]:
+def stacked(task: Task[Asks], backbone: Backbone, unit: str) -> Iterator[Tensor]:
     """The batches of a shard as the backbone takes them."""
     shard = inputs.read_manifest(task).shards[int(unit)]
     for items in batches(inputs.images_of(task).read(shard), task.asks.batch):
@@ -143,7 +144,7 @@ def stacked(task: Task[embeddings.Asks], backbone: Backbone, unit: str) -> Itera
         yield pixels.contiguous(memory_format=torch.channels_last)
 
 
-def hold(task: Task[embeddings.Asks], unit: str, ready: Barrier) -> None:
+def hold(task: Task[Asks], unit: str, ready: Barrier) -> None:
     """Start a plain process: load the backbone, do one unit each way, wait for the others."""
     os.nice(NICE)
     torch.set_num_threads(1)

@@ -13,7 +13,7 @@ from synthetic import codebooks, items, some_labels
 from timing import copy_rate, median, once, peak_bytes, report, size
 from torch import Tensor
 
-from dkvb import spilled
+from dkvb import sizes
 from dkvb.codes import encode
 from dkvb.training import TrainSettings, errors_
 from dkvb.values import CodeFeatures
@@ -38,7 +38,7 @@ def main() -> None:
     s = size(__doc__ or "", flag="in-memory", number="items")
     n, c, m, v = s["items"] or ITEMS[s["name"]], s["c"], s["m"], s["v"]
     if s["in_memory"]:
-        spilled.LARGE = 1 << 60
+        sizes.LARGE = 1 << 60
     labels = some_labels(n, v, seed=3)
     projection, keys = codebooks(s)
     some = items(labels[:10_000], s, seed=4)

@@ -24,6 +24,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 from cluster.session import session
 from cluster.unit_map import Policy, RayExecutor, SerialExecutor
+from jobs.kinds.sweep import Asks
 from jobs.plan.plan import make_plan
 from jobs.run.progress import Reporter
 from jobs.run.run import run
@@ -36,7 +37,7 @@ PATIENCE_S = 3600
 HELD: list[Work] = []
 
 
-def experiment(name: str, images: str | None, root: Path) -> tuple[Task[sweep.Asks], list[str]]:
+def experiment(name: str, images: str | None, root: Path) -> tuple[Task[Asks], list[str]]:
     """The sweep's task on a root where all that it needs is done, and its units."""
     plan = make_plan(load_specs(name)[0], images)
     run([plan], root, SerialExecutor(), Reporter(root=root))
@@ -44,14 +45,14 @@ def experiment(name: str, images: str | None, root: Path) -> tuple[Task[sweep.As
     return task, task.output.units() or []
 
 
-def copied(task: Task[sweep.Asks], folder: Path) -> Task[sweep.Asks]:
+def copied(task: Task[Asks], folder: Path) -> Task[Asks]:
     """The same task writing elsewhere."""
     shutil.copytree(str(task.output.path), folder / "root" / "sweep" / task.output.digest)
     output = type(task.output)(folder / "root", task.output.step, task.output.digest)
     return replace(task, output=output)
 
 
-def warmed(task: Task[sweep.Asks], unit: str, arrived: Path, workers: int) -> Work:
+def warmed(task: Task[Asks], unit: str, arrived: Path, workers: int) -> Work:
     """In an actor: the work, once every actor has done one unit."""
     work = sweep.open_work(task)
     work(unit)
@@ -61,7 +62,7 @@ def warmed(task: Task[sweep.Asks], unit: str, arrived: Path, workers: int) -> Wo
     return work
 
 
-def by_ray(task: Task[sweep.Asks], units: list[str], workers: int) -> float:
+def by_ray(task: Task[Asks], units: list[str], workers: int) -> float:
     """Seconds of all units over held actors, from when the last was warm."""
     with session() as found, tempfile.TemporaryDirectory() as arrived:
         assert isinstance(found, RayExecutor)
@@ -75,7 +76,7 @@ def by_ray(task: Task[sweep.Asks], units: list[str], workers: int) -> float:
         return time.time() - max(ready)
 
 
-def hold(task: Task[sweep.Asks], unit: str) -> None:
+def hold(task: Task[Asks], unit: str) -> None:
     """In a plain process: be ready."""
     HELD.append(sweep.open_work(task))
     HELD[0](unit)
@@ -86,7 +87,7 @@ def do(unit: str) -> None:
     HELD[0](unit)
 
 
-def by_processes(task: Task[sweep.Asks], units: list[str], processes: int) -> float:
+def by_processes(task: Task[Asks], units: list[str], processes: int) -> float:
     """Seconds of all units over plain processes, from when all were warm."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(processes, hold, (task, units[0])) as pool:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from dkvb import backbones
+from dkvb import backbone_spec
 from dkvb.backbones import Backbone, BackboneSpec, embed, embedding_width, load_backbone
 from dkvb.errors import BackboneSpecError, BadImages
 from dkvb.exact import exact_float32
@@ -231,13 +231,13 @@ def test_importing_the_module_does_not_import_the_model_libraries() -> None:
     assert run.stdout.strip() == "set()"
 
 
-def test_a_small_network_of_efficientnet_is_chosen_without_a_model_library() -> None:
-    """A run that has nothing left to do reads its spec: timm would take half of its time."""
-    choice = "dkvb.backbones.BackboneSpec(library='efficientnet-lite', name='lite0', image_size=32)"
-    script = f"import sys, dkvb.backbones; {choice}; print({{'timm', 'open_clip', 'torchvision'}} & set(sys.modules))"
-    run = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "set()"
+def test_of_choices_of_shipped_specs_their_libraries_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = backbone_spec.CHOSEN
+    monkeypatch.setattr(backbone_spec, "CHOSEN", {})
+    for (library, name, weights, layer), width in chosen.items():
+        spec = BackboneSpec(library=library, name=name, weights=weights, layer=layer)
+        assert embedding_width.__wrapped__(spec) == width
 
 
 def test_the_libraries_are_the_three_of_the_documentation() -> None:
-    assert backbones.LIBRARIES == ("timm", "open_clip", "efficientnet-lite")
+    assert backbone_spec.LIBRARIES == ("timm", "open_clip", "efficientnet-lite")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dkvb import large_values, spilled
+from dkvb import large_values, sizes
 from dkvb.errors import BadSetting
 from dkvb.linear import fit_linear
 from dkvb.spilled import is_spilled
@@ -60,7 +60,7 @@ def test_no_decay_gives_the_bits_of_no_such_setting():
 def test_values_on_scratch_have_the_bits_of_those_in_memory(group, monkeypatch):
     settings = replace(FULL, epochs=7, decay=0.2)
     expected = fitted(settings)
-    monkeypatch.setattr(spilled, "LARGE", 0)
+    monkeypatch.setattr(sizes, "LARGE", 0)
     monkeypatch.setattr(large_values, "GROUP", group)
     monkeypatch.setattr(large_values, "MOVED", group)
     found = fitted(settings)
@@ -81,16 +81,16 @@ def test_the_minimum_is_approached_and_does_not_depend_on_the_way(decay):
 
 
 def test_more_decay_means_shorter_rows_and_less_certainty_about_training_items():
-    (codes, labels), sizes, right = drawn(1), [], []
+    (codes, labels), lengths, right = drawn(1), [], []
     for decay in (0.0, 0.01, 0.1, 0.5):
         with threads(1):
             values = fitted(replace(FULL, epochs=200, decay=decay))
-        sizes.append(float(values.square().sum()))
+        lengths.append(float(values.square().sum()))
         chances = CodeFeatures.of(codes, M).forward(values.view(-1, V)).softmax(1)
         right.append(float(chances[torch.arange(N), labels].mean()))
-    assert sizes == sorted(sizes, reverse=True)
+    assert lengths == sorted(lengths, reverse=True)
     assert right == sorted(right, reverse=True)
-    assert sizes[-1] < sizes[0] / 4
+    assert lengths[-1] < lengths[0] / 4
 
 
 def test_many_heads_decay_as_one_does():

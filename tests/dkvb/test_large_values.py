@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dkvb import large_values, spilled
+from dkvb import large_values, sizes
 from dkvb.spilled import is_spilled, let_go, parts, spilled_zeros
 from dkvb.training import Trained, TrainSettings
 from dkvb.values import CodeFeatures, fit_values
@@ -35,7 +35,7 @@ def spill(monkeypatch):
     """Put every table of values on a scratch file."""
 
     def begin(group: int = large_values.GROUP) -> None:
-        monkeypatch.setattr(spilled, "LARGE", 0)
+        monkeypatch.setattr(sizes, "LARGE", 0)
         monkeypatch.setattr(large_values, "GROUP", group)
         monkeypatch.setattr(large_values, "MOVED", group)
 
@@ -81,7 +81,7 @@ def test_tables_are_spilled_where_they_and_their_velocity_are_too_large_together
     features = CodeFeatures.of(drawn(1)[0], M)
     both = 8 * C * M * V
     for large, expected in ((both, False), (both - 1, True)):
-        monkeypatch.setattr(spilled, "LARGE", large)
+        monkeypatch.setattr(sizes, "LARGE", large)
         assert is_spilled(features.weights(V)) is expected
 
 
@@ -120,7 +120,7 @@ def test_a_full_disk_is_an_error_and_not_a_signal_later(monkeypatch):
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="maps are listed by Linux")
 def test_few_items_leave_nothing_of_a_spilled_table_in_memory(monkeypatch):
-    monkeypatch.setattr(spilled, "LARGE", 0)
+    monkeypatch.setattr(sizes, "LARGE", 0)
     c, m, v = 4, 1024, 997
     features = CodeFeatures.of(torch.arange(m - 1)[:, None].expand(-1, c), m)
     table = features.weights(v)
@@ -134,11 +134,11 @@ def test_few_items_leave_nothing_of_a_spilled_table_in_memory(monkeypatch):
 PEAK = """
 import sys, torch
 from pathlib import Path
-from dkvb import large_values, spilled, values
+from dkvb import large_values, sizes, values
 from dkvb.training import TrainSettings
 
 n, c, m, v, large = map(int, sys.argv[1:])
-spilled.LARGE, large_values.GROUP, large_values.MOVED = large, 1 << 24, 1 << 24
+sizes.LARGE, large_values.GROUP, large_values.MOVED = large, 1 << 24, 1 << 24
 torch.set_num_threads(1)
 
 def read(field):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dkvb import lda, spilled
+from dkvb import lda, sizes, spilled
 from dkvb.bottleneck import decode
 from dkvb.errors import BadSetting, BadSums, ShapeMismatch
 from dkvb.lda import NOBODY, LdaSettings, discriminants, lda_linear, lda_values
@@ -211,7 +211,7 @@ def test_a_factor_made_in_parts_is_the_factor(d, panel, rows, monkeypatch):
 def test_a_large_table_lies_on_a_scratch_file_with_the_same_bits(monkeypatch):
     found = discriminants(Head("values").sums(EVERY), SETTINGS)
     expected = lda_values(found, KEYS)
-    monkeypatch.setattr(spilled, "LARGE", 0)
+    monkeypatch.setattr(sizes, "LARGE", 0)
     assert spilled.is_spilled(table := lda_values(found, KEYS))
     assert torch.equal(table, expected)
 

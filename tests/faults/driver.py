@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import jobs.kinds.embeddings
 import jobs.run.run
-import jobs.steps.embeddings
 from jobs.cli.main import main
 
 
@@ -59,7 +59,7 @@ def save_every_epoch(seconds: float) -> None:
 if __name__ == "__main__":
     split = sys.argv.index("--")
     asked = dict(word.split("=") for word in sys.argv[1:split])
-    jobs.steps.embeddings.LEASE_S = int(asked.get("lease", jobs.steps.embeddings.LEASE_S))
+    jobs.kinds.embeddings.LEASE_S = int(asked.get("lease", jobs.kinds.embeddings.LEASE_S))
     jobs.run.run.open_units = partial(changed, asked)
     sys.argv = ["dkvb", *sys.argv[split + 1 :]]
     main()

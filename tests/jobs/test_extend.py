@@ -16,8 +16,9 @@ import torch
 from dkvb import extensions
 from dkvb.backbones import BackboneSpec, embed, load_backbone
 from dkvb.errors import BackboneSpecError, ExtensionFailed, ExtensionMissing
+from dkvb.extensions import releases
 from dkvb.recorded import backbone_of
-from jobs.comparison.extended import Extended, releases
+from jobs.comparison.extended import Extended
 from jobs.comparison.methods import ForgetItems
 from jobs.errors import BadSpec, StepFailed
 from jobs.plan.plan import make_plan

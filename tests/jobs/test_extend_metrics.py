@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from dkvb.errors import ExtensionFailed, ExtensionMissing
-from dkvb.extensions import METRICS
-from jobs.comparison.extended import releases
+from dkvb.extensions import METRICS, releases
 from jobs.comparison.extended_metrics import measured, metrics_of
 from jobs.errors import BadRequest, BadSpec
 from jobs.plan.plan import make_plan

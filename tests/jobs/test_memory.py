@@ -7,12 +7,12 @@ import pytest
 
 from cluster.units import SerialExecutor
 from dkvb.training import TrainSettings
+from jobs.kinds import KINDS, values
 from jobs.memory import PROCESS, Sizes, sizes_of, upstream
 from jobs.plan.plan import make_plan, sketch
 from jobs.run.run import run
 from jobs.spec.library import shipped
 from jobs.spec.reading import load_specs
-from jobs.steps import STEPS, values
 from tests.tiny import TEST, TINY, TRAIN, Watched, toml
 
 GIB = 1 << 30
@@ -32,7 +32,7 @@ def test_values_at_imagenet_size_need_less_than_eight_gib():
 def test_every_step_says_what_it_needs_and_more_items_need_no_less(name):
     for spec in load_specs(name):
         for step in sketch(spec).steps:
-            memory = STEPS[step.kind].memory
+            memory = KINDS[step.kind].memory
             small, large = memory(step.asks, SMALL), memory(step.asks, IMAGENET)
             assert PROCESS <= small <= large
 
@@ -51,7 +51,7 @@ def test_sizes_are_those_of_what_comes_before(tmp_path, images):
     assert sizes_of(step, root) == expected
     assert sizes_of(plan.step("sweep"), root) == replace(expected, test=sum(TEST.values()))
     assert len({one.digest for one in upstream(plan.step("sweep"))}) == len([*upstream(plan.step("sweep"))])
-    needed = max(STEPS[one.kind].memory(one.asks, sizes_of(one, root)) for one in plan.steps)
+    needed = max(KINDS[one.kind].memory(one.asks, sizes_of(one, root)) for one in plan.steps)
     assert max(asked.memory) == needed
     assert min(asked.memory) >= PROCESS
 

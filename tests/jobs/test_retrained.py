@@ -16,11 +16,11 @@ from dkvb.values import fit_values
 from jobs import certificate
 from jobs.errors import BadRequest
 from jobs.exact import ExactRequest
+from jobs.kinds import values
 from jobs.query.measure import Measured
 from jobs.query.retrained import MeasuredItems
 from jobs.results.experiment import find
 from jobs.retrained import retrain
-from jobs.steps import values
 from store import arrays
 from store.artefacts import Artefact, read_json, write_json
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dkvb import spilled
+from dkvb import sizes
 from dkvb.linear import fit_linear
 from dkvb.training import Reached, State, Trained, TrainSettings
 from dkvb.values import fit_values
@@ -98,7 +98,7 @@ def epochs_in_all(fit, settings: TrainSettings) -> int:
 def test_a_training_that_is_cut_off_anywhere_goes_on_to_the_same_bits(fit, settings, on_scratch, output, monkeypatch):
     expected, how = fit(settings, None)
     if on_scratch:
-        monkeypatch.setattr(spilled, "LARGE", 0)
+        monkeypatch.setattr(sizes, "LARGE", 0)
     for after in range(epochs_in_all(fit, settings)):
         shutil.rmtree(folder(output), ignore_errors=True)
         assert cut_off(fit, settings, output, after)

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from cluster.files.render import render
+from jobs.kinds import KINDS
 from jobs.spec.library import shipped_text
-from jobs.steps import STEPS
 
 pytestmark = pytest.mark.usefixtures("one_version_of_ray")
 WORDS = (
@@ -168,4 +168,4 @@ def test_a_spec_of_ones_own_is_named_as_pods_may_have_it(dkvb, tmp_path):
 @pytest.mark.parametrize("provider", ["kuberay", "kueue"])
 def test_the_comment_at_the_workers_without_a_gpu_names_the_steps_that_have_one(provider):
     (named,) = re.findall(r"# For the steps that compute on no GPU: all but (.*)\.", render(provider))
-    assert {*re.split(", | and ", named)} == {kind for kind, step in STEPS.items() if step.ON_GPU}
+    assert {*re.split(", | and ", named)} == {kind for kind, step in KINDS.items() if step.ON_GPU}

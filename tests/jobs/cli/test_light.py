@@ -44,6 +44,17 @@ def test_a_question_imports_nothing_heavy(words, finished):
     assert loaded("query", finished.root, *words) <= {"numba"}  # kernels, for many items or where a list ends
 
 
+def test_a_finished_run_imports_nothing_that_computes(own, images, spec_file):
+    words = ("run", spec_file(), "--root", own.root, "--images", images)
+    assert loaded(*words) <= {"PIL", "fsspec", "jobs.spec.schema"}
+
+
+def test_a_check_of_an_entrypoint_imports_nothing_that_computes(tmp_path, dkvb):
+    file = tmp_path / "run.yaml"
+    assert dkvb("cluster", "render", "--provider", "kuberay", "--for", "imagenet1k-clip", "-o", file).code == 0
+    assert loaded("cluster", "check", file) <= {"PIL", "fsspec", "jobs.spec.schema"}
+
+
 def test_help_imports_nothing_heavy():
     assert loaded("query", "--help") == set()
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from dkvb.backbones import BackboneSpec, embed, load_backbone
 from jobs.images import embedded as module
 from jobs.images.embedded import PART, Passage, embedded, fed
+from jobs.kinds.embeddings import AHEAD
 from store.errors import ImageDataError
 from store.images import Images, Shard, open_images
 from tests.tiny import paint
@@ -119,7 +120,7 @@ def test_parts_are_decoded_a_bounded_number_ahead(how, monkeypatch):
     stream = fed(images, images.scan(on_error="fail").shards[0], small, lambda pixels: pixels)
     next(stream)
     stream.close()
-    assert len(taken) <= (1 + module.AHEAD + 1 + 3 + 1) * PART < 1000
+    assert len(taken) <= (1 + AHEAD + 1 + 3 + 1) * PART < 1000
 
 
 @pytest.mark.parametrize("feed", [embedded, lambda images, shard, how: fed(images, shard, how, lambda pixels: pixels)])

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from jobs.plan.cost import look_ahead
-from jobs.plan.machine import NOTHING, Speed, measure
-from jobs.plan.minutes import START_S, lasting, minutes, seconds_of, words
+from jobs.plan.machine import measure
+from jobs.plan.minutes import NOTHING, START_S, Speed, lasting, minutes, seconds_of, words
 from jobs.spec.reading import load_specs
 
 SPEED = Speed(images=50.0, device="cpu", seen=96, decoded=True, core=1.0)

@@ -9,13 +9,13 @@ from click.testing import CliRunner
 
 from jobs.cli.main import cli
 from jobs.errors import BadRequest, BadSpec
+from jobs.kinds import KINDS
 from jobs.memory import Sizes
 from jobs.plan.cost import look_ahead, plans_text
 from jobs.plan.needs import Needs, core_seconds, lines, needs, sizes_asked
 from jobs.plan.plan import sketch
 from jobs.spec.library import shipped
 from jobs.spec.reading import load_specs
-from jobs.steps import STEPS
 
 GIB = 1 << 30
 FOUND = {"train": 1_281_167, "test": 50_000, "classes": 1000}
@@ -33,9 +33,9 @@ def test_what_a_plan_says_is_what_the_steps_say():
     steps = sketch(spec).steps
     assert [one["step"] for one in about["needs"]] == [step.label for step in steps]
     for step, one in zip(steps, about["needs"], strict=True):
-        assert one["memory"] == STEPS[step.kind].memory(step.asks, sizes)
+        assert one["memory"] == KINDS[step.kind].memory(step.asks, sizes)
         assert one == asdict(needs(step, sizes))
-        assert (one["vram"] > 0) is STEPS[step.kind].ON_GPU
+        assert (one["vram"] > 0) is KINDS[step.kind].ON_GPU
         assert (one["scratch"] > 0) is (step.kind == "values")
     assert json.loads(json.dumps(about)) == about
 
@@ -139,7 +139,7 @@ def test_pods_are_rendered_with_the_memory_of_the_most_demanding_step(provider):
     spec, _ = asked()
     largest = dict.fromkeys((True, False), 0)
     for step, one in zip(sketch(spec).steps, look_ahead(spec, None, None).to_json()["needs"], strict=True):
-        on_gpu = STEPS[step.kind].ON_GPU
+        on_gpu = KINDS[step.kind].ON_GPU
         largest[on_gpu] = max(largest[on_gpu], one["memory"])
     gpu, cpu = (-(-size // GIB) + 2 for size in (largest[True], largest[False]))
     told = rendered("--provider", provider, "--for", "imagenet1k-clip")

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import BadSpec
+from jobs.kinds import KINDS, codes, neighbours
 from jobs.plan.cost import cost, look_ahead, plans_text
 from jobs.plan.graph import Graph
 from jobs.plan.plan import make_plan, sketch, waves
 from jobs.spec.reading import load_specs
 from jobs.step import to_json
-from jobs.steps import STEPS, codes, neighbours
 from store.errors import ImagesMissing
 
 MANIFESTS = {"manifest[train]", "manifest[test]"}
@@ -42,7 +42,7 @@ def differing(one, other):
 def test_the_steps_are_those_of_the_method_in_an_order_in_which_they_can_run(make_spec, images):
     plan, compared = make_plan(make_spec(), str(images)), make_plan(make_spec(EVERYTHING), str(images))
     assert {step.label for step in plan.steps} == ALL
-    assert {step.kind for step in compared.steps} == set(STEPS) - {"sums"}  # of heads that are not trained
+    assert {step.kind for step in compared.steps} == set(KINDS) - {"sums"}  # of heads that are not trained
     assert plan.digests().items() < compared.digests().items()
     seen = []
     for step in compared.steps:
@@ -142,7 +142,7 @@ def test_digests_are_the_same_in_another_process(digests, spec_file, images):
 
 def test_a_raised_version_changes_what_follows(digests, monkeypatch):
     before = digests()
-    monkeypatch.setattr(STEPS["codes"], "VERSION", 10**6)
+    monkeypatch.setattr(KINDS["codes"], "VERSION", 10**6)
     assert differing(before, digests()) == CODES | NEIGHBOURS | HEADS
 
 
@@ -241,7 +241,7 @@ def test_the_cost_of_a_comparison_counts_all_its_models(make_spec):
 
 
 def test_every_unit_of_work_has_a_lease_of_minutes_at_least():
-    assert all(module.LEASE_S >= 600 for module in STEPS.values())
+    assert all(module.LEASE_S >= 600 for module in KINDS.values())
 
 
 # What steps ask and need.

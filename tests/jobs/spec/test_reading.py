@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from jobs.errors import BadSpec, nearest
+from dkvb.limits import nearest
+from jobs.errors import BadSpec
 from jobs.spec.library import shipped
 from jobs.spec.reading import as_table, build, load_specs
 from jobs.spec.schema import Spec, UvaSpec

@@ -126,7 +126,8 @@ def examples():
 
 @pytest.mark.parametrize(("dotted", "example"), [*examples()])
 def test_an_example_is_right_and_says_another_thing_than_the_default(dotted, example, asks, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(install(tmp_path, "lab", "1", {"dkvb.methods": {"ascent": "lab:ascent"}}, {}))
+    points = {"dkvb.methods": {"ascent": "lab:ascent"}, "dkvb.metrics": {"agreement": "lab:agreement"}}
+    monkeypatch.syspath_prepend(install(tmp_path, "lab", "1", points, {}))
     goes_with = GOES_WITH.get(dotted) or GOES_WITH.get(dotted.replace("linear.", "values."), {})
     around = changed(asks({"backbone.image_size": None} if "backbone.name" in goes_with else {}), goes_with)
     spec = build(Spec, changed(around, {dotted: example}), "")

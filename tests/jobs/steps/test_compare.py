@@ -13,6 +13,7 @@ from jobs.comparison import methods
 from jobs.comparison.attacks import Attacked
 from jobs.comparison.extended import Extended
 from jobs.comparison.judge import OracleGap, model
+from jobs.kinds.compare import Asks
 from jobs.steps import compare
 from jobs.steps.compare import Compared, Comparison, Judged, Masked
 from store import arrays
@@ -197,8 +198,8 @@ def test_files_are_attacked_and_calibration_is_measured_where_it_is_asked_for_al
         assert missing == (masks if asked else set())
         tables = Compared(judged, judged, masked, None, {}).tables()
         assert len(tables["beside"]) == (4 if asked else 0)
-        asks = compare.Asks(classes=None, methods=small.GRIDS, taus=[], weights=[], seed=0, tau=0.9, beside=asked)
-        assert [*asks.tables] == [*COMPARE_TABLES, *(["beside"] if asked else [])]
+        asks = Asks(classes=None, methods=small.GRIDS, taus=[], weights=[], seed=0, tau=0.9, beside=asked)
+        assert [*compare.tables(asks)] == [*COMPARE_TABLES, *(["beside"] if asked else [])]
 
 
 def test_rows_of_both_heads_stand_one_after_the_other_and_what_comes_back_before_the_attacks_on_values():

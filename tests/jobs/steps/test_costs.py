@@ -178,7 +178,6 @@ def rows(monkeypatch):
     monkeypatch.setattr(inputs, "wanted_classes", lambda task: [1, 0])
     monkeypatch.setattr(inputs, "read_manifest", lambda task: SimpleNamespace(classes=["ant", "bee"]))
     loaded = SimpleNamespace(facts={"size": (7, 9)}, module=None)
-    monkeypatch.setattr(costs, "BackboneSpec", dict)
     monkeypatch.setattr(costs, "load_backbone", lambda spec, *, seed: loaded)
     monkeypatch.setattr(costs, "read_bottleneck", lambda task: values)
     monkeypatch.setattr(flops, "backbone", lambda module, shape: int(np.prod(shape)))

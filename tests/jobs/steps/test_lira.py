@@ -14,11 +14,12 @@ from jobs import inputs
 from jobs.comparison.halves import half, measured
 from jobs.comparison.heads import ValuesHead
 from jobs.comparison.masks import SweptBottleneck
+from jobs.kinds.lira import Asks
 from jobs.steps import lira
 from store import arrays
 from tests.jobs.comparison import small
 
-ASKS = lira.Asks(classes=None, seed=0, tau=0.5, heads=18, items=100, first=1)
+ASKS = Asks(classes=None, seed=0, tau=0.5, heads=18, items=100, first=1)
 
 
 def test_a_unit_is_a_batch_of_heads_of_a_class_and_margins_have_room_for_all(monkeypatch):

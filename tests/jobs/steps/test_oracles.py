@@ -12,6 +12,7 @@ from dkvb.keys import KeySettings
 from dkvb.lda import LdaSettings, discriminants, lda_values
 from dkvb.sums import SelectedKeys, Sums, whole_keys
 from jobs import inputs
+from jobs.kinds.oracles import Asks
 from jobs.steps import oracles
 from store import arrays
 from tests.jobs.comparison import small
@@ -32,7 +33,7 @@ def task(monkeypatch):
     monkeypatch.setattr(inputs, "read_manifest", lambda task: SimpleNamespace(classes=["ant", "bee", "cat"]))
     monkeypatch.setattr(inputs, "settings_of", lambda task, name: small.SETTINGS)
     monkeypatch.setattr(oracles, "use_cores", lambda: None)
-    asks = oracles.Asks(c=2, m=3, d_k=1, sample=None, settings=KeySettings(), seed=0, classes=None, selectable="used")
+    asks = Asks(c=2, m=3, d_k=1, sample=None, settings=KeySettings(), seed=0, classes=None, selectable="used")
     return small.task(asks=asks, output=SimpleNamespace(data=None))
 
 

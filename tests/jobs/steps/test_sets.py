@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 from dkvb.bottleneck import Bottleneck
 from dkvb.errors import BadBudget
 from dkvb.orders import TAU, by_example
-from jobs import sweeping
+from jobs import forget_sets
 from jobs.results.headline import at_rule, sweep_table
 from jobs.results.sets_tables import sets_rows
 from jobs.unlearn import Request, make_mask
@@ -135,7 +135,7 @@ def test_the_grid_of_a_set_holds_the_n_of_the_rule(rows, done):
 
 
 def test_blocks_of_any_size_give_the_same_table(rows, own, run_tiny, images, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweeping, "UNITS", 3)
+    monkeypatch.setattr(forget_sets, "UNITS", 3)
     other = run_tiny(own.root, images, ASKED)
     assert other.artefact("sets").units() == [f"{i:05d}" for i in range(3)]
     keys = ["set", "method", "seed", "budget"]

@@ -11,9 +11,10 @@ from jobs import inputs
 from jobs.comparison.attacks import Attacked
 from jobs.comparison.halves import half
 from jobs.comparison.solved import read_solved
+from jobs.kinds.solved import Asks, Halves
 from jobs.spec.heads import SolvedHeads
 from jobs.steps import solved
-from jobs.steps.solved import Asks, Halves, Shared, compared, forgotten, halves
+from jobs.steps.solved import Shared, compared, forgotten, halves
 from store import arrays
 from tests.jobs.comparison import small
 
