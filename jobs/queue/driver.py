@@ -19,6 +19,7 @@ import traceback
 from contextlib import suppress
 from typing import NoReturn
 
+import jobs.steps  # noqa: F401  torch comes before signals are taken: inside an import none would surface as one
 from cluster import metrics
 from cluster.errors import ClusterError, NoWorkers
 from dkvb.errors import DkvbError

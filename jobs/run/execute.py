@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cluster.session import session
+from cluster.signals import interrupt_held
 from jobs import destroying
 from jobs.plan.plan import Plan
 from jobs.run.progress import Progress
 from jobs.run.recorded import check_names, record_all
-from jobs.run.run import run
+from jobs.run.run import run, step_modules
 from store.artefacts import open_root
 from store.places import Place
 
@@ -40,7 +41,9 @@ def execute(
         check_names(plans, root)
         destroying.finish(root)
         record_all(plans, root, progress)  # before a cluster starts, which takes a while: `dkvb status` finds them
-    done = all(plan.is_done(root) for plan in plans)
+    if not (done := all(plan.is_done(root) for plan in plans)):
+        with interrupt_held():  # inside an import it would not surface as one
+            step_modules()
     with session(
         address=placement.address,
         workers=placement.workers,

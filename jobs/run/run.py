@@ -164,7 +164,7 @@ def begin(label: str, step: Step, task: Task[Any], progress: Progress) -> OpenSt
     destroying.check_not_destroyed(output)
     output.prepare(step.identity)
     if (units := output.units()) is None:
-        units = list(module_of(step.kind).prepare(task))
+        units = list(step_modules()[step.kind].prepare(task))
         output.declare(units)
     pending = set(units) - output.done_units()
     progress.step(label, len(units), len(units) - len(pending))
@@ -220,11 +220,11 @@ def map_units(
             yield open_step
 
 
-def module_of(kind: str) -> StepModule:
-    """The module that does steps of a kind; imported for the first of them, as it brings torch."""
+def step_modules() -> Mapping[str, StepModule]:
+    """What does the steps, by kind; imported only where something is left to do, as it brings torch."""
     from jobs.steps import STEPS
 
-    return STEPS[kind]
+    return STEPS
 
 
 def rotated(units: list[str], *, apart: bool) -> list[str]:
@@ -258,7 +258,7 @@ def open_units(tasks: Mapping[str, tuple[str, Task[Any]]]) -> Work:
 def open_unit(kind: str, task: Task[Any]) -> Work:
     """Open the work of a step, in a worker: each unit is marked as done once its data are written."""
     with reported(task.output.path):
-        work = module_of(kind).open_work(task)
+        work = step_modules()[kind].open_work(task)
 
     def do(unit: str) -> Facts:
         if task.output.is_done(unit):  # another driver on this root was quicker
@@ -278,7 +278,7 @@ def close(open_step: OpenStep, progress: Progress, notes: Notes) -> None:
 
     label, output = open_step.label, open_step.task.output
     with recording(output.path) as files:
-        facts = module_of(open_step.step.kind).finish(open_step.task)
+        facts = step_modules()[open_step.step.kind].finish(open_step.task)
         coordinates.seal(output, coordinates.add(output))
     if left_out := facts.get("left_out"):
         first = "; ".join(shown(f"{item['shard']}: {item['item']}: {item['reason']}") for item in left_out[:3])
