@@ -1,11 +1,11 @@
-"""Extensions: methods and backbones of other distributions, found by entry points, loaded when a spec names one.
+"""Extensions: methods, backbones and readers of other distributions, by entry points, loaded when a spec names one.
 
 The name of an entry point is the name in the spec. What distribution and version it is from is part of the digests of
 what it computes, and is compared on each worker: no result of another version is taken for its own.
 """
 
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +16,8 @@ from typing import Any
 from dkvb.errors import ExtensionFailed, ExtensionMissing
 from dkvb.limits import Limit, nearest, shortened
 
-METHODS, BACKBONES = "dkvb.methods", "dkvb.backbones"
-WORDS = {METHODS: "method", BACKBONES: "backbone library"}
+METHODS, BACKBONES, READERS = "dkvb.methods", "dkvb.backbones", "dkvb.readers"
+WORDS = {METHODS: "method", BACKBONES: "backbone library", READERS: "reader"}
 """Group of entry points -> what one of them is called."""
 
 LONGEST_TEXT = 300
@@ -41,17 +41,22 @@ class Extension:
         return ExtensionFailed(f"{self}: {what}")
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """While its code runs: raises ExtensionFailed, which names it, for any exception but a lack of memory."""
+    def running(self, passed: Callable[[Exception], bool] = lambda error: False, where: str = "") -> Iterator[None]:
+        """While its code runs: raises ExtensionFailed, which names it, for any exception but a lack of memory.
+
+        passed: whether another exception is raised as it is; where: what it was at, for the message.
+        """
         try:
             yield
         except (ExtensionFailed, MemoryError):
             raise
         except Exception as error:  # it is not our code: whatever is raised is told as its fault
+            if passed(error):
+                raise
             last = traceback.extract_tb(error.__traceback__)[-1]
             text = " ".join(str(error).split())
-            where = f"{Path(last.filename).name}:{last.lineno}"
-            raise self.failed(f"{type(error).__name__}: {text[:LONGEST_TEXT]} ({where})") from error
+            told = f"{type(error).__name__}: {text[:LONGEST_TEXT]} ({Path(last.filename).name}:{last.lineno})"
+            raise self.failed(f"{where}: {told}" if where else told) from error
 
     def load(self) -> Any:
         """What its entry point names, imported; raises: ExtensionMissing, ExtensionFailed."""
@@ -120,7 +125,9 @@ def named(group: str, *own: str) -> Named:
     """One of a few texts, or the name of an extension of that group, which is looked up and not loaded."""
     words = [*(f'"{choice}"' for choice in own), _name_of(group)]
     expected = f"{', '.join(words[:-1])} or {words[-1]}" if own else words[0]
-    return Named(expected, partial(_is_named, group, own), {"minLength": 1}, group, own)
+    any_text: Mapping[str, Any] = {"minLength": 1}
+    keywords = {"anyOf": [{"enum": [*own]}, any_text]} if own else any_text  # of these, editors complete our own
+    return Named(expected, partial(_is_named, group, own), keywords, group, own)
 
 
 def _name_of(group: str) -> str:

@@ -30,7 +30,7 @@ from tests.jobs.comparison.small import HITS, OTHERS
 from tests.paths import REPOSITORY
 from tests.tiny import TINY, changed, toml
 
-PYPROJECT, METHODS, COMPARE, BACKBONES, BACKBONE = blocks(REPOSITORY / "docs" / "extend.md")
+PYPROJECT, METHODS, COMPARE, BACKBONES, BACKBONE, *_ = blocks(REPOSITORY / "docs" / "extend.md")
 PROJECT = tomllib.loads(PYPROJECT.text)["project"]
 POINTS = PROJECT["entry-points"]
 MODULES = {"lab_methods": METHODS.text, "lab_backbones": BACKBONES.text}
