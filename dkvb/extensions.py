@@ -116,9 +116,11 @@ class Named(Limit):
             there = [*_installed(self.group)]
         except ExtensionMissing as error:
             return str(error)
-        *own, last = [f'"{choice}"' for choice in self.own] + [described(self.group)] * bool(there or not self.own)
+        near = nearest(value, [*self.own, *there])
+        # Where the name is near to none of ours, an extension may be meant that is not installed.
+        *own, last = [f'"{choice}"' for choice in self.own] + [described(self.group)] * bool(there or not near)
         expected = f"{', '.join(own)} or {last}" if own else last
-        return f"found {shortened(value)}, expected {expected}{nearest(value, [*self.own, *there])}"
+        return f"found {shortened(value)}, expected {expected}{near}"
 
 
 def named(group: str, *own: str) -> Named:

@@ -1,5 +1,6 @@
 """Readers of another distribution, really installed: that of docs/extend.md, on real files, and bad ones."""
 
+import json
 import pickle
 import re
 import shutil
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cluster.unit_map import SerialExecutor
 from dkvb.backbones import BackboneSpec, load_backbone
 from dkvb.errors import ExtensionFailed, ExtensionMissing
 from dkvb.extensions import READERS, Extension
@@ -17,10 +19,14 @@ from jobs.errors import BadSpec, StepFailed
 from jobs.images.counted import count
 from jobs.models.pictures import pictures
 from jobs.plan.plan import make_plan
+from jobs.results.experiment import Experiment
+from jobs.run.run import run_steps
 from jobs.spec.readers import ExtendedReader
 from store import arrays
+from store.artefacts import Artefact
 from store.errors import ImageDataError, ImageSourceError, ShardChanged
 from store.images import open_images
+from store.manifest import FORGOTTEN
 from store.parts import Part
 from tests.docs.blocks import blocks
 from tests.extension import install
@@ -74,17 +80,44 @@ def opened(place, *, pattern="train-*.npz", on_error="fail", **more):
 # The example of the page.
 
 
-def test_a_run_on_the_files_of_the_page_gives_what_class_folders_give(put, run_tiny, finished, packed, tmp_path):
+def test_the_files_of_the_page_are_embedded_as_class_folders_are(put, make_spec, finished, packed, watched, tmp_path):
     put()
-    made = run_tiny(tmp_path / "root", packed, CHANGES)
+    plan = make_plan(make_spec(CHANGES), str(packed))
+    for kind in ("manifest", "embeddings"):
+        todo = {step.label: step for step in plan.steps if step.kind == kind}
+        run_steps(todo, tmp_path, SerialExecutor(), watched)
     for split in ("train", "test"):
-        mine, folders = (one.artefact(f"embeddings[{split}]").data for one in (made, finished))
+        mine, folders = (
+            one.artefact(f"embeddings[{split}]").data
+            for one in (Experiment(tmp_path, "tiny", {}, plan.digests()), finished)
+        )
         for name in ("labels", "embeddings"):
             np.testing.assert_array_equal(arrays.read_shards(mine, name), arrays.read_shards(folders, name))
-    scanned = made.artefact("manifest[train]")
+    scanned = Artefact(tmp_path, "manifest", plan.step("manifest[train]").digest)
     assert scanned.spec()["spec"]["images"]["extension"] == "lab-unlearning 1.2.0"
     assert arrays.read(scanned.data, "item_key").tolist()[:12] == [*(f"row-{i}" for i in range(11)), "row-0"]
-    assert made.steps["sweep"] != finished.steps["sweep"]
+
+
+@pytest.mark.slow
+def test_items_read_by_an_older_version_are_purged_too(put, dkvb, spec_file, packed, tmp_path):
+    root, items = tmp_path / "root", tmp_path / "items.txt"
+    solved = {"values": {"method": "lda"}, "sweep.uve.examples": [1]}
+    run = ("run", spec_file(CHANGES | solved), "--root", root, "--images", packed, "--serial")
+    purge = ("unlearn", root, "--items", items, "--method", "exact", "--commit", "--purge", "--serial")
+    items.write_text("train-0.npz#3\n")
+    put()
+    assert dkvb(*run).code == 0
+    put(version="1.3.0")
+    ended = dkvb(*purge)
+    assert ended.code == 2
+    assert "manifest[train] was made with lab-unlearning 1.2.0, found lab-unlearning 1.3.0 here: install" in ended.err
+    assert not (root / "unlearned").exists()
+    assert dkvb(*run).code == 0
+    assert dkvb(*purge).code == 0
+    manifests = [json.loads(path.read_text()) for path in root.glob("manifest/*/manifest.json")]
+    trained = [one["shards"][0]["labels"] for one in manifests if len(one["shards"]) == 4]
+    assert [labels[3] for labels in trained] == [FORGOTTEN]
+    assert len([*root.glob("embeddings/*")]) == len([*root.glob("manifest/*")]) == 3, "the older version's test images"
 
 
 def test_a_plan_counts_the_images(put, dkvb, spec_file, packed, tmp_path):
@@ -113,13 +146,18 @@ def test_files_of_both_splits_are_told(put, packed, make_spec):
         make_plan(make_spec({**CHANGES, "images.train": "t*.npz"}), str(packed))
 
 
-def test_images_that_are_held_out_of_one_set_are_opened_again_as_recorded(put, run_tiny, packed, tmp_path):
-    """As `dkvb export --onnx --images DIR` does."""
+@pytest.mark.slow
+def test_all_is_done_with_images_that_are_held_out_of_one_set(put, dkvb, run_tiny, packed, tmp_path):
     put()
     held_out = {"images.test": None, "images.test_share": 0.3, "sweep.uve.examples": [1]}
     made = run_tiny(tmp_path / "root", packed, CHANGES | held_out)
+    for words in (("status",), ("report", "-o", tmp_path / "report.html"), ("unlearn", "--class", "bee")):
+        assert dkvb(words[0], made.root, *words[1:]).code == 0
+    assert "npz (train-*.npz, 30 % held out): 30 training items" in (tmp_path / "report.html").read_text()
     backbone = load_backbone(BackboneSpec(**made.spec["backbone"]))
-    shapes = [batch.shape[1:] for batch in pictures(made, backbone, str(packed), 20)]
+    shapes = [
+        batch.shape[1:] for batch in pictures(made, backbone, str(packed), 20)
+    ]  # as `dkvb export --onnx` has them
     assert {*shapes} == {(3, 32, 32)}
 
 
@@ -175,6 +213,10 @@ def test_a_worker_without_the_planned_version_says_which_it_has(put, make_spec, 
 def test_an_unknown_kind_says_what_is_near_and_what_is_installed(put, make_spec):
     with pytest.raises(BadSpec, match=r'"cifar100" or "digits"; did you mean \'folder\'\?$'):
         make_spec({"images.kind": "foldr"})
+    with pytest.raises(
+        BadSpec, match=r"or an installed reader \(no distribution here has entry points 'dkvb.readers'\)$"
+    ):
+        make_spec({"images.kind": "npz"})
     put()
     said = "or an installed reader ('npz' of lab-unlearning 1.2.0); did you mean 'npz'?"
     with pytest.raises(BadSpec, match=f"{re.escape(said)}$"):
