@@ -1,12 +1,12 @@
-"""Extensions: methods, metrics and backbones of other distributions, found by entry points, loaded once a spec names
-one.
+"""Extensions of other distributions, found by entry points, loaded when a spec names one: methods, metrics, backbones,
+readers.
 
 The name of an entry point is the name in the spec. What distribution and version it is from is part of the digests of
 what it computes, and is compared on each worker: no result of another version is taken for its own.
 """
 
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,8 +17,8 @@ from typing import Any
 from dkvb.errors import ExtensionFailed, ExtensionMissing
 from dkvb.limits import Limit, nearest, shortened
 
-METHODS, METRICS, BACKBONES = "dkvb.methods", "dkvb.metrics", "dkvb.backbones"
-WORDS = {METHODS: "method", METRICS: "metric", BACKBONES: "backbone library"}
+METHODS, METRICS, BACKBONES, READERS = "dkvb.methods", "dkvb.metrics", "dkvb.backbones", "dkvb.readers"
+WORDS = {METHODS: "method", METRICS: "metric", BACKBONES: "backbone library", READERS: "reader"}
 """Group of entry points -> what one of them is called."""
 
 LONGEST_TEXT = 300
@@ -42,17 +42,22 @@ class Extension:
         return ExtensionFailed(f"{self}: {what}")
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """While its code runs: raises ExtensionFailed, which names it, for any exception but a lack of memory."""
+    def running(self, passed: Callable[[Exception], bool] = lambda error: False, where: str = "") -> Iterator[None]:
+        """While its code runs: raises ExtensionFailed, which names it, for any exception but a lack of memory.
+
+        passed: whether another exception is raised as it is; where: what it was at, for the message.
+        """
         try:
             yield
         except (ExtensionFailed, MemoryError):
             raise
         except Exception as error:  # it is not our code: whatever is raised is told as its fault
+            if passed(error):
+                raise
             last = traceback.extract_tb(error.__traceback__)[-1]
             text = " ".join(str(error).split())
-            where = f"{Path(last.filename).name}:{last.lineno}"
-            raise self.failed(f"{type(error).__name__}: {text[:LONGEST_TEXT]} ({where})") from error
+            told = f"{type(error).__name__}: {text[:LONGEST_TEXT]} ({Path(last.filename).name}:{last.lineno})"
+            raise self.failed(f"{where}: {told}" if where else told) from error
 
     def load(self) -> Any:
         """What its entry point names, imported; raises: ExtensionMissing, ExtensionFailed."""
@@ -117,16 +122,20 @@ class Named(Limit):
             there = [*_installed(self.group)]
         except ExtensionMissing as error:
             return str(error)
-        *own, last = [f'"{choice}"' for choice in self.own] + [described(self.group)] * bool(there or not self.own)
+        near = nearest(value, [*self.own, *there])
+        # Where the name is near to none of ours, an extension may be meant that is not installed.
+        *own, last = [f'"{choice}"' for choice in self.own] + [described(self.group)] * bool(there or not near)
         expected = f"{', '.join(own)} or {last}" if own else last
-        return f"found {shortened(value)}, expected {expected}{nearest(value, [*self.own, *there])}"
+        return f"found {shortened(value)}, expected {expected}{near}"
 
 
 def named(group: str, *own: str) -> Named:
     """One of a few texts, or the name of an extension of that group, which is looked up and not loaded."""
     words = [*(f'"{choice}"' for choice in own), _name_of(group)]
     expected = f"{', '.join(words[:-1])} or {words[-1]}" if own else words[0]
-    return Named(expected, partial(_is_named, group, own), {"minLength": 1}, group, own)
+    any_text: Mapping[str, Any] = {"minLength": 1}
+    keywords = {"anyOf": [{"enum": [*own]}, any_text]} if own else any_text  # of these, editors complete our own
+    return Named(expected, partial(_is_named, group, own), keywords, group, own)
 
 
 def _name_of(group: str) -> str:

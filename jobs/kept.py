@@ -113,10 +113,12 @@ def keeps_learned(artefact: Artefact) -> bool:
 
 
 def images_of(spec: Spec) -> Spec:
-    """Which images a manifest was asked for, whatever of them it leaves out."""
+    """Which images a manifest was asked for, whatever of them it leaves out, and by which version of a reader."""
     asks = spec.get("spec")
     images = asks.get("images") if isinstance(asks, dict) else None
-    return {key: part for key, part in images.items() if key != "without"} if isinstance(images, dict) else {}
+    if not isinstance(images, dict):
+        return {}
+    return {key: part for key, part in images.items() if key not in ("without", "extension")}
 
 
 def folder(artefact: Artefact) -> str:

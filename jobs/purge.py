@@ -28,7 +28,7 @@ from jobs.query.item_keys import item_keys
 from jobs.query.stored import Stored
 from jobs.results.experiment import Experiment, experiments
 from jobs.run.forgotten import read_spec
-from jobs.step import SPLITS
+from jobs.step import SPLITS, Step, to_json
 from store.artefacts import Artefact, as_written, digest
 from store.checksums import DONE
 from store.files import exists, remove
@@ -230,7 +230,7 @@ def digests_of(stored: Stored, rows: Collection[int]) -> list[str]:
 def plan_without(experiment: Experiment, gone: Sequence[str]) -> Plan:
     """The plan of an experiment that leaves out some items, of the image files as they were when it was run.
 
-    raises: BadSpec where another version recorded it.
+    raises: BadSpec where another version recorded it; BadRequest where it was made with other extensions.
     """
     spec = read_spec(experiment.spec)
     without = sorted({*(spec.images.without or ()), *gone})
@@ -240,7 +240,25 @@ def plan_without(experiment: Experiment, gone: Sequence[str]) -> Plan:
         scanned = experiment.artefact(f"manifest[{split}]")
         with as_written(scanned.path):
             listings[split] = str(scanned.spec()["spec"]["listing"])
-    return Plan(spec, steps(spec, "", listings))
+    plan = Plan(spec, steps(spec, "", listings))
+    for step in plan.steps:
+        if step.kind in ("manifest", "embeddings"):
+            _check_same_extensions(experiment, step)
+    return plan
+
+
+def _check_same_extensions(experiment: Experiment, step: Step) -> None:
+    """Whether images would be read by other extensions than they were: nothing could be copied."""
+    before, asks = experiment.artefact(step.label), to_json(step.asks)
+    with as_written(before.path):
+        asked = before.spec()["spec"]
+        made = [(one["images"].get("extension"), one.get("extension")) for one in (asked, asks)]
+    for was, here in zip(*made, strict=True):
+        if was != here:
+            raise BadRequest(
+                f"{experiment.root}: nothing was changed: {step.label} was made with {was}, found {here} here: install "
+                f"what it was made with, or run {experiment.name} again, then purge"
+            )
 
 
 def old_parts(

@@ -59,7 +59,9 @@ def decode(pixels: bytes | NDArray[np.uint8] | None, how: Decoding = PLAIN, load
     if pixels is None:
         return Decoded(None, "no image bytes")
     if isinstance(pixels, np.ndarray):
-        return Decoded(Image.fromarray(pixels).convert("RGB"))
+        plain = Image.fromarray(pixels)
+        problem = _unfit(plain)
+        return Decoded(None, problem) if problem else Decoded(plain.convert("RGB"))
     try:
         with _warnings_set(), Image.open(io.BytesIO(pixels), formats=FORMATS) as image:
             if problem := _unfit(image):

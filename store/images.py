@@ -12,7 +12,7 @@ import difflib
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -44,7 +44,9 @@ __all__ = [
     "open_images",
 ]
 
-KINDS = ("folder", "webdataset", "parquet", "cifar10", "cifar100", "digits")
+PUBLISHED = ("cifar10", "cifar100", "digits")
+"""Kinds that come as pixels, in two splits."""
+KINDS = ("folder", "webdataset", "parquet", *PUBLISHED)
 MOST_CLASSES = 1_000_000  # without class names a larger label is taken for a broken one
 PROBLEMS_SHOWN = 20
 
@@ -133,35 +135,39 @@ def open_images(
     class_file: str | None = None,
     columns: Mapping[str, str] | None = None,
     part: Part | None = None,
+    reader: Callable[[Location], Reader] | None = None,
 ) -> "Images":
     """An image data set; nothing of it is opened yet.
 
-    kind: one of KINDS.
+    kind: one of KINDS, or another name with a reader.
     location: a folder as path or fsspec URL; for CIFAR a local one; ignored for digits.
     pattern: "folder": the subfolder that holds the class folders, or ""; "webdataset" and "parquet": the files,
         as glob or brace range `train-{0000..1023}.tar`; "cifar10", "cifar100" and "digits": "train" or "test"
         (every fifth of the digits is test).
     shard_items: items in a shard where the kind has no shards of its own.
-    class_file: "webdataset" and "parquet" only: a file below the location with one class name per line, or
+    class_file: not of "folder", CIFAR and digits: a file below the location with one class name per line, or
         `wnid<TAB>name, synonyms`; its line number is the label. Class names in the Parquet files take precedence.
     columns: "parquet" only: names of the columns of the "image", the "label", or both.
     part: the part of a set that comes without splits; not of CIFAR and digits, which have them.
+    reader: makes the reader of a kind that is not ours, which judges the pattern; picklable where the images are to be.
     raises: ImageSourceError when these do not fit together.
     """
-    if kind not in KINDS:
+    if reader is not None and kind in KINDS:
+        raise ImageSourceError(f"{kind} images have a reader; give the other one another kind")
+    if reader is None and kind not in KINDS:
         near = difflib.get_close_matches(kind, KINDS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ImageSourceError(f"unknown kind of images {kind!r}; {hint}expected one of {', '.join(KINDS)}")
     if kind in ("webdataset", "parquet"):
         if not pattern:
             raise ImageSourceError(f"{kind} images: the pattern is empty; give a glob or a brace range")
-    elif class_file is not None:
+    elif reader is None and class_file is not None:
         raise ImageSourceError(f"{kind} images bring their class names; leave out class_file {class_file!r}")
-    if kind in ("cifar10", "cifar100", "digits") and pattern not in ("train", "test"):
+    if kind in PUBLISHED and pattern not in ("train", "test"):
         raise ImageSourceError(f"{kind} images: pattern is {pattern!r}; expected 'train' or 'test'")
     for name in (pattern, class_file or ""):
         check_inside(name)
-    if part is not None and kind not in ("folder", "webdataset", "parquet"):
+    if part is not None and kind in PUBLISHED:
         raise ImageSourceError(f"{kind} images come in two splits; leave out test_share")
     if shard_items < 1:
         raise ImageSourceError(f"{kind} images: shard_items is {shard_items}; expected 1 or more")
@@ -179,21 +185,21 @@ def open_images(
         label=named.get("label"),
         part=part,
     )
-    return Images(source)
+    return Images(source, reader or make_reader)
 
 
 class Images:
     """An image data set, made by `open_images`; it is pickled as its description alone, whatever is open."""
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
+    def __init__(self, source: Source, make: Callable[[Location], Reader] = make_reader) -> None:
+        self.source, self._make = source, make
 
-    def __reduce__(self) -> tuple[type["Images"], tuple[Source]]:
-        return Images, (self.source,)
+    def __reduce__(self) -> tuple[type["Images"], tuple[Source, Callable[[Location], Reader]]]:
+        return Images, (self.source, self._make)
 
     @cached_property
     def _reader(self) -> Reader:
-        return make_reader(Location(self.source))
+        return self._make(Location(self.source))
 
     def listing(self) -> list[ShardFile]:
         """Every file that decides what the data set is, in order, by names and sizes alone: what a digest is made of.

@@ -11,7 +11,7 @@ from store.errors import ImageDataError, ImageSourceError
 from store.json import from_json
 from store.names import one_form
 from store.samples import Entry, Sample
-from store.tars import ShardReader
+from store.shards import ShardReader
 
 BATCH = 256  # rows decoded at a time within a row group
 IMAGES = ("image", "img", "jpg", "png", "picture")

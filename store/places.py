@@ -94,6 +94,11 @@ def absolute(path: Place) -> Place:
     return path.resolve() if isinstance(path, Path) else path
 
 
+def of_a_store(error: Exception) -> bool:
+    """Whether an error is one of the libraries of object stores, which have no common base."""
+    return type(error).__module__.partition(".")[0] in ("botocore", "aiobotocore", "aiohttp", "fsspec", "s3fs")
+
+
 @contextmanager
 def reported(path: Place | str) -> Iterator[None]:
     """Turn what the libraries of an object store raise, which has no common base, into PlaceUnreachable."""
@@ -106,7 +111,7 @@ def reported(path: Place | str) -> Iterator[None]:
             raise
         raise PlaceUnreachable(f"{path}: {error}; check address, bucket and permissions") from error
     except Exception as error:
-        if type(error).__module__.partition(".")[0] not in ("botocore", "aiobotocore", "aiohttp", "fsspec", "s3fs"):
+        if not of_a_store(error):
             raise
         raise PlaceUnreachable(
             f"{path}: {type(error).__name__}: {error}; check address, endpoint and credentials"

@@ -31,7 +31,8 @@ class LeftAlone:
 class Sample:
     """A sample before its label is judged and its image decoded.
 
-    label: None when missing or not usable; then `fault` says why.
+    key: its name in the shard, which it keeps for good: requests, and items held out, go by it.
+    label: the class, from 0; None when missing or not usable; then `fault` says why.
     pixels: encoded bytes, or (h, w) or (h, w, 3) uint8; None when not asked for or not there.
     """
 
@@ -58,7 +59,7 @@ class Survey:
 
 
 class Reader(Protocol):
-    """What every kind offers."""
+    """What every kind offers; `store.shards.ShardReader` is the base of those that read files, a shard each."""
 
     def listing(self) -> "list[ShardFile]":
         """Every file that decides what the data set is, in order; only those with an unknown ending are opened."""

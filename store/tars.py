@@ -16,46 +16,15 @@ from typing import Any
 
 from store.errors import ImageDataError
 from store.filetypes import ENDINGS, HEAD, UNREAD, no_data, packed_by
-from store.locations import Location, ShardFile, some
-from store.samples import Entry, LeftAlone, Problem, Sample, Survey
+from store.locations import some
+from store.samples import Entry, LeftAlone, Problem, Sample
+from store.shards import ShardReader
 
 LABEL = "cls"
 MOST_OPEN = 64
 """Most incomplete runs of one key that are kept in the hope that they make a sample together."""
 MOST_BYTES = 2**30
 """Most bytes that a sparse member may claim: its size is what its header says."""
-
-
-class ShardReader:
-    """What tars and parquet files share: each file is a shard."""
-
-    def __init__(self, place: Location) -> None:
-        self.place = place
-
-    def listing(self) -> list[ShardFile]:
-        """The shards, and the file of class names."""
-        shards = [ShardFile(name=name, bytes=size) for name, size in self.place.matches().items()]
-        return shards + self.place.class_file()
-
-    def paths(self) -> list[str]:
-        """The shards' full paths."""
-        return [self.place.real(name, link=True) for name in self.place.matches()]
-
-    def files(self, shard: str) -> list[ShardFile]:
-        """The shard itself."""
-        return [ShardFile(name=shard, bytes=int(self.place.fs.size(self.place.path(shard))))]
-
-    def columns(self) -> dict[str, str]:
-        """No columns; a kind that has them says which."""
-        return {}
-
-    def survey(self) -> Survey:
-        """The files that match the pattern."""
-        return Survey(shards=list(self.place.matches()))
-
-    def open(self, shard: str) -> Any:
-        """Open a shard for reading."""
-        return self.place.fs.open(self.place.path(shard), "rb")
 
 
 @dataclass(slots=True)
@@ -102,10 +71,6 @@ class Break:
 
 class TarReader(ShardReader):
     """WebDataset tars; labels are integers in members named `.cls`."""
-
-    def classes(self) -> tuple[str, ...] | None:
-        """The names in the class file; None without one."""
-        return self.place.named_classes
 
     def samples(self, shard: str, *, pixels: bool) -> Iterator[Entry]:
         """The samples of a tar, in the order in which they are complete."""

@@ -14,7 +14,7 @@ from jobs.spec.schema import Spec
 from jobs.step import SPLITS, Step
 from store.artefacts import read_json
 from store.errors import ImageDataError
-from store.images import Images, Manifest
+from store.images import PUBLISHED, Images, Manifest
 from store.layout import MANIFEST
 from store.names import one_form, told_apart
 from store.places import Place
@@ -52,7 +52,7 @@ def check_manifests(spec: Spec, steps: Sequence[Step], root: Place) -> list[str]
     for split, manifest in manifests.items():
         _check_expected(manifest, split, spec.images if split in SPLITS or spec.other is None else spec.other)
     train, test = manifests["train"], manifests["test"]
-    check_classes(train, test, plain=spec.images.kind in ("webdataset", "parquet"))
+    check_classes(train, test, plain=spec.images.kind not in ("folder", *PUBLISHED))
     named = _named(spec, train, manifests.get("other"))
     if empty := [k for k in class_indexes(train.classes, named) if not train.histogram[k]]:
         raise BadRequest(

@@ -46,7 +46,7 @@ def _pixels(experiment: Experiment, backbone: Backbone, place: str, most: int) -
         step = stored.of_split("embeddings", split)
         with as_written(step.path):
             asked = step.spec()["spec"]
-            images = SplitImages(**asked["images"]).open(place)
+            images = SplitImages.from_json(asked["images"]).open(place)
             how = Passage(
                 backbone=backbone,
                 batch=BATCH,

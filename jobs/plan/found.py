@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from jobs.images.counted import Counted, count
 from jobs.plan.plan import Plan
 from jobs.printable import shown
-from jobs.spec.images import PIXELS
 from jobs.spec.schema import Spec
 from jobs.step import SPLITS
 from store.artefacts import Artefact, read_json
 from store.errors import StoreError
+from store.images import PUBLISHED
 from store.layout import MANIFEST
 from store.locations import some
 from store.manifest import Manifest
@@ -58,7 +58,7 @@ def find_sizes(
     if root is not None and (read := _on_root(plan, root)) is not None:
         return Found(sizes=read, source="root", how="as the run found them that is on this root")
     complete = {"train", "test", "classes"} <= expect.keys()
-    if location is not None and not (complete and spec.images.kind in PIXELS):
+    if location is not None and not (complete and spec.images.kind in PUBLISHED):
         counted = counted or count(spec.images, location)
         if counted.whole or not complete:
             return _counted(spec, counted)

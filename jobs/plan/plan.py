@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from dkvb.errors import DkvbError
 from jobs.errors import BadSpec
 from jobs.images.splits import check_apart
 from jobs.plan.graph import steps
@@ -103,7 +104,7 @@ def _listable(location: str) -> Iterator[None]:
     """Listing images: what a remote file system raises, as BadSpec."""
     try:
         yield
-    except (BadSpec, StoreError, OSError):
+    except (BadSpec, DkvbError, StoreError, OSError):
         raise
     except Exception as error:  # what a remote file system raises has no common base
         raise BadSpec(

@@ -103,7 +103,9 @@ def data_text(experiment: Experiment, swept: Swept | None) -> str:
         sizes = f"{train:,} training items, {test:,} test items, {len(swept.names):,} classes"
     else:
         sizes = ", ".join(f"{count:,} {what}" for what, count in images["expect"].items())
-    files = "" if images["kind"] == "digits" else f" ({images['train']}, {images['test']})"
+    share = images.get("test_share")
+    tested = images["test"] if share is None else f"{100 * share:g} % held out"
+    files = "" if images["kind"] == "digits" else f" ({images['train']}, {tested})"
     return shown(f"{images['kind']}{files}{': ' if sizes else ''}{sizes}")
 
 

@@ -1,21 +1,21 @@
 """The part of a spec that says which images."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any, Self
 
+from dkvb.extensions import READERS, Extension, find, named
 from dkvb.limits import Limit, one_of, whole
 from jobs.spec.bounds import Wrong, refuse
+from jobs.spec.readers import ExtendedReader
 from jobs.step import IF_SET
 from store.decoding import ALPHAS, ORIENTATIONS, Decoding
-from store.images import KINDS, Images, Part, open_images
+from store.images import KINDS, PUBLISHED, Images, Part, open_images
 
 DECODERS = ("pil", "torchvision")
 MOST_SHARD_ITEMS = 1_000_000
 DIGEST = "[0-9a-f]{16}"
-PIXELS = ("cifar10", "cifar100", "digits")
-"""Kinds of images that come as pixels, not as files."""
 
 DigestText = Annotated[
     str,
@@ -42,6 +42,14 @@ class SplitImages:
     """Digests of items that are left out (`jobs.excluded`): they were forgotten for good."""
     part: Part | None = field(default=None, metadata=IF_SET)
     """Which part of images that come without splits."""
+    extension: str | None = field(default=None, metadata=IF_SET)
+    """Distribution and version of the reader, where it is an extension's."""
+
+    @classmethod
+    def from_json(cls, asked: Mapping[str, Any]) -> Self:
+        """As a step's spec.json has them."""
+        part = asked.get("part")
+        return cls(**{**asked, "part": None if part is None else Part(**part)})
 
     @property
     def skip(self) -> bool:
@@ -49,7 +57,11 @@ class SplitImages:
         return self.on_error == "skip"
 
     def open(self, location: str) -> Images:
-        """The images, which lie there; raises: as `open_images`."""
+        """The images, which lie there; raises: as `open_images`, and as `ExtendedReader.load`."""
+        reader = None
+        if self.extension is not None:
+            reader = ExtendedReader(Extension(READERS, self.kind, self.extension))
+            reader.load()  # before anything else is: the version of the plan is what this machine must have
         return open_images(
             self.kind,
             location,
@@ -58,6 +70,7 @@ class SplitImages:
             class_file=self.class_file,
             columns=self.columns,
             part=self.part,
+            reader=reader,
         )
 
 
@@ -68,9 +81,9 @@ SHARE = Limit("a share between 0 and 1", lambda share: 0 < share < 1, {"exclusiv
 class ImagesSpec:
     """Which images, in which form."""
 
-    kind: Annotated[str, one_of(*KINDS)]
-    """Their form: class folders, WebDataset tars, Parquet as Hugging Face writes it, CIFAR as published, or the
-    digits of scikit-learn."""
+    kind: Annotated[str, named(READERS, *KINDS)]
+    """Their form: class folders, WebDataset tars, Parquet as Hugging Face writes it, CIFAR as published, the digits of
+    scikit-learn, or files that an extension reads (docs/extend.md)."""
     train: str = "train"
     """The training split: a folder, a glob, or a brace range of shards."""
     test: str = "test"
@@ -106,17 +119,17 @@ class ImagesSpec:
         refuse(self._wrong())
 
     def _wrong(self) -> Iterator[Wrong]:
-        if self.decode != "pil" and self.kind in PIXELS:
+        if self.decode != "pil" and self.kind in PUBLISHED:
             text = f'found {self.decode!r}, expected "pil": images of kind {self.kind!r} come as pixels'
             yield Wrong(text, ("decode",))
-        for name in ("train", "test") if self.kind in PIXELS else ():
+        for name in ("train", "test") if self.kind in PUBLISHED else ():
             if (split := getattr(self, name)) not in ("train", "test"):
                 text = f'found {split!r}, expected "train" or "test": images of kind {self.kind!r} have these splits'
                 yield Wrong(text, (name,))
-        if self.classes is not None and self.kind not in ("webdataset", "parquet"):
+        if self.classes is not None and self.kind in ("folder", *PUBLISHED):
             text = f"found {self.classes!r}, but images of kind {self.kind!r} bring their class names: leave it out"
             yield Wrong(text, ("classes",))
-        if self.test_share is not None and (self.kind in PIXELS or self.test != "test"):
+        if self.test_share is not None and (self.kind in PUBLISHED or self.test != "test"):
             text = f"found {self.test_share}, but these images have a test split: leave it out"
             yield Wrong(text, ("test_share",))
         if self.train == self.test:
@@ -137,7 +150,7 @@ class ImagesSpec:
         return Decoding(orientation=self.orientation, alpha=self.alpha)
 
     def split(self, name: str) -> SplitImages:
-        """The images of the "train" or the "test" split."""
+        """The images of the "train" or the "test" split; raises: ExtensionMissing."""
         part = None if self.test_share is None else Part(split=name, test_share=self.test_share)
         return SplitImages(
             kind=self.kind,
@@ -148,4 +161,5 @@ class ImagesSpec:
             columns=self._columns or None,
             without=self.without if name == "train" else None,
             part=part,
+            extension=None if self.kind in KINDS else find(READERS, self.kind).release,
         )

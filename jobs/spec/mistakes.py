@@ -70,7 +70,7 @@ def keys(node: Node) -> dict[str, Node]:
 
 def words(node: Node) -> str:
     """What a value may be, in words."""
-    if "anyOf" in node:
+    if "type" not in node:
         return " or ".join(one["$comment"] if "enum" in one else WORDS[one["type"]] for one in node["anyOf"])
     kind, limit = node["type"], node.get("$comment", "")
     word = f"a list, each {words(node['items'])}" if kind == "array" else WORDS[kind]

@@ -116,7 +116,12 @@ def test_a_value_of_another_type_is_refused(dotted, value, expected, spec_file):
         ("images", "", "a table"),
         ("backbone", "", "a table"),
         ("sweep", "", "a table"),
-        ("images.kind", "images: ", 'a text: "folder", "webdataset", "parquet", "cifar10", "cifar100" or "digits"'),
+        (
+            "images.kind",
+            "images: ",
+            'a text: "folder", "webdataset", "parquet", "cifar10", "cifar100", "digits" or the name of an installed '
+            "reader",
+        ),
         (
             "backbone.library",
             "backbone: ",

@@ -74,7 +74,8 @@ def test_an_editor_takes_every_shipped_spec(name):
     [
         {"nmae": "x"},
         {"images.knid": "folder"},
-        {"images.kind": "foldr"},
+        {"images.decode": "pill"},
+        {"images.kind": ""},
         {"images.kind": None},
         {"images": None},
         {"images.expect": {"trian": 3}},
