@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from shutil import get_terminal_size
 
 import click
 
@@ -27,6 +28,11 @@ def wipe() -> None:
     if DRAWN:
         DRAWN.clear()
         print(WIPE, end="", file=sys.stderr, flush=True)
+
+
+def room(elsewhere: int) -> int:
+    """Columns of the terminal that the output goes to; so many where it goes elsewhere."""
+    return get_terminal_size((elsewhere, 24)).columns if sys.stdout.isatty() else elsewhere
 
 
 def shown(text: str) -> str:

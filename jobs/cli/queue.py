@@ -14,7 +14,7 @@ from jobs.cli.ending import end_on_signals
 from jobs.cli.options import GPUS, JSON, SET, SPEC, Number, place
 from jobs.cli.output import Lines, show_new
 from jobs.errors import BadRequest
-from jobs.printable import say
+from jobs.printable import room, say
 from store.places import Place
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def list_jobs(queue: Place, *, offline: bool, as_json: bool) -> None:
     from jobs.queue.files import read_queue
     from jobs.queue.look import Seen, look
     from jobs.queue.passes import unattended
-    from jobs.queue.show import as_text, room_of_terminal, rows
+    from jobs.queue.show import WIDTH, as_text, rows
 
     found = read_queue(queue, _note)
     seen = [Seen(job=job) for job in found] if offline else look(found, _note)
@@ -178,7 +178,7 @@ def list_jobs(queue: Place, *, offline: bool, as_json: bool) -> None:
     if as_json:
         say(json.dumps([row.to_json() for row in shown], indent=2))
     else:
-        say(as_text(shown, room_of_terminal()) or f"{queue}: no job")
+        say(as_text(shown, room(WIDTH)) or f"{queue}: no job")
 
 
 @jobs.command()

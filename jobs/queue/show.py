@@ -1,11 +1,9 @@
 """The queue shown: one line per job, all of one job, and its log."""
 
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from shutil import get_terminal_size
 from typing import Any
 
 from jobs.queue.files import find_job, read_log
@@ -98,11 +96,6 @@ def rows(jobs: Iterable[Seen], *, attended: bool = True) -> list[Row]:
             turn = f"waits for its turn, behind {number}" if number else "is next"
             table[number] = replace(each, why=turn if attended else "waits for a reconciler")
     return table
-
-
-def room_of_terminal() -> int:
-    """Columns of the terminal that the output goes to; many where it goes elsewhere."""
-    return get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
 
 
 def as_text(table: list[Row], columns: int = WIDTH) -> str:

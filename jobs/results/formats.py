@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from jobs.printable import shown
+from jobs.printable import room, shown
 from jobs.rows import only_numbers
 
 NOISE = 1e-9
@@ -158,7 +158,7 @@ def note(*sentences: Sentence, columns: Sequence[str] = ()) -> str:
         for each in sentences
         if isinstance(each, str) or {*each[1]} & {*columns}
     ]
-    return textwrap.fill(" ".join(said), 118)
+    return textwrap.fill(" ".join(said), min(118, room(118)))
 
 
 READ = ("md", "latex")

@@ -132,6 +132,7 @@ def resumed(run_tiny, many_images, undisturbed, unlike, watched):
     return again
 
 
+@pytest.mark.slow
 def test_a_driver_that_is_killed_leaves_no_process_and_its_work_is_gone_on_with(started, processes, resumed):
     started.until(3)
     os.kill(started.process.pid, signal.SIGKILL)
@@ -140,6 +141,7 @@ def test_a_driver_that_is_killed_leaves_no_process_and_its_work_is_gone_on_with(
     resumed(started)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(started, undisturbed, processes, unlike):
     early = started.until(2)
     marks = {unit: stamp for unit, stamp in started.marked().items() if unit in early}
@@ -171,6 +173,7 @@ def test_one_interrupt_ends_in_order_and_can_be_gone_on_from(started, processes,
     resumed(started)
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_does_not_wait(started, processes):
     started.until(2)
     os.killpg(started.process.pid, signal.SIGINT)

@@ -169,6 +169,7 @@ def test_a_run_killed_at_its_coordinates_ends_with_the_same_bytes(
     assert unlike(tmp_path / "root", finished.root) == []
 
 
+@pytest.mark.slow
 def test_groups_on_an_object_store_are_found_by_names_too(xarray, run_tiny, images, bucket, finished):
     from store.places import place
 

@@ -1,12 +1,14 @@
 """Names and messages from data are shown, never obeyed."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
 
 import jobs
 from jobs.printable import lines, per_cent, say, shown
+from jobs.results.formats import note
 from jobs.run.progress import Reporter
 
 EVIL = "\x1b[2Jcat\u202e\x9b31m\x07"
@@ -70,3 +72,12 @@ def test_a_class_folder_with_an_escape_in_its_name_cannot_reach_the_terminal(dkv
         assert "\x1b" not in ended.out + ended.err
     assert r"c\x1b[2Jat" in masked.out
     assert r"c\x1b[2Jat" in asked.err
+
+
+def test_a_note_is_as_wide_as_the_terminal_and_never_wider_than_a_page(monkeypatch):
+    text = "Each class is forgotten by itself. " * 9
+    assert max(map(len, note(text).splitlines())) in range(110, 119)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for columns, most in ((72, 72), (200, 118)):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert max(map(len, note(text).splitlines())) in range(most - 10, most + 1)

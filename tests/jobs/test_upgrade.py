@@ -226,6 +226,7 @@ def test_what_was_added_vouches_for_no_array_that_was_there_before(older):
     assert not verify(older).sound
 
 
+@pytest.mark.slow
 def test_an_older_root_on_an_object_store_is_brought_up_to_date(older, bucket, dkvb):
     xarray = pytest.importorskip("xarray")
     import s3fs

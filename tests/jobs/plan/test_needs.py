@@ -116,7 +116,7 @@ def test_what_is_too_large_for_a_machine_is_named():
     assert fits[4] == "  memory: at most 13.0 GiB for each of 2 workers, of the 27.0 GiB of this machine"
 
 
-def test_the_command_takes_the_machine_that_is_given_or_this_one():
+def test_the_command_takes_the_machine_that_is_given():
     told = CliRunner().invoke(cli, ["plan", "imagenet1k-clip", "--cpus", "16", "--memory", "12"])
     assert told.exit_code == 0
     assert re.search(r"time: about [\d.]+ hours on 16 CPUs", told.output)
@@ -127,7 +127,6 @@ def test_the_command_takes_the_machine_that_is_given_or_this_one():
     ]
     assert "WARNING" not in told.stderr
     assert "too large" not in CliRunner().invoke(cli, ["plan", "imagenet1k-clip", "--memory", "64"]).output
-    assert CliRunner().invoke(cli, ["plan", "imagenet1k-clip"]).exit_code == 0
 
 
 def rendered(*words):
