@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from jobs import destroying
-from jobs.cli.run import second_interrupt_ends
+from jobs.cli.ending import second_interrupt_ends
 from jobs.cli.telling import reporter
 from jobs.errors import BadRequest
 from jobs.plan.plan import Plan

@@ -2,14 +2,13 @@
 
 import json
 import shlex
-import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from jobs.cli.begin import Chosen, check_outside, choose, default_root, forecast, show_begun, show_forecast
-from jobs.cli.ending import end_at_once
+from jobs.cli.ending import second_interrupt_ends
 from jobs.cli.options import GPUS, IMAGES, JSON, SERIAL, SET, SPEC, WORKERS, place
 from jobs.cli.telling import reporter
 from jobs.cli.text import show_summaries
@@ -205,23 +204,3 @@ def _run(plans: "list[Plan]", root: Place, placement: "Placement") -> "list[Expe
     with second_interrupt_ends():
         execute(plans, root, placement, reporter(root))
     return [find(root, planned.spec.name) for planned in plans]
-
-
-class second_interrupt_ends:
-    """The first Ctrl-C closes the session in order; the second does not wait for that."""
-
-    def __enter__(self) -> None:
-        self.before = signal.getsignal(signal.SIGINT)
-        signal.signal(signal.SIGINT, self.first)
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self.before)
-
-    def first(self, *_: object) -> None:
-        """Close in order."""
-        signal.signal(signal.SIGINT, self.second)
-        raise KeyboardInterrupt
-
-    def second(self, *_: object) -> None:
-        """End at once."""
-        end_at_once("interrupted twice; ended at once, what was finished is kept", 130)
