@@ -31,7 +31,8 @@ from tests.jobs.comparison.small import HITS, OTHERS
 from tests.paths import REPOSITORY
 from tests.tiny import TINY, changed, toml
 
-PYPROJECT, METHODS, COMPARE, BACKBONES, BACKBONE, *_ = blocks(REPOSITORY / "docs" / "extend.md")
+PAGE = [block for block in blocks(REPOSITORY / "docs" / "extend.md") if block.language != "console"]
+PYPROJECT, METHODS, COMPARE, BACKBONES, BACKBONE, *_ = PAGE
 PROJECT = tomllib.loads(PYPROJECT.text)["project"]
 POINTS = PROJECT["entry-points"]
 MODULES = {"lab_methods": METHODS.text, "lab_backbones": BACKBONES.text}

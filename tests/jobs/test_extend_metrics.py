@@ -1,6 +1,7 @@
 """Metrics of another distribution, really installed: that of docs/extend.md, and bad ones."""
 
 import math
+import re
 from itertools import pairwise
 
 import polars as pl
@@ -107,6 +108,15 @@ def test_an_unknown_name_and_another_version_are_told(put, make_spec):
     put(POINTS, MODULES, version="9")
     with pytest.raises(ExtensionMissing, match=r"^metric 'agreement' of lab-unlearning 1.2.0: found lab-unlearning 9 "):
         metrics_of(planned)
+
+
+def test_what_the_page_says_a_metric_is_given_is_there(put):
+    given = {"model": said([1, 1, 2, 1], [0, 1]), "judge": oracle_judge()}
+    page = (REPOSITORY / "docs" / "extend.md").read_text(encoding="utf-8")
+    named = {*re.findall(r"`(model|judge)\.(\w+)", page)}
+    assert len(named) == 7
+    for one, name in named:
+        assert hasattr(given[one], name)
 
 
 def test_what_is_no_metric_ends_the_plan(put, make_spec, images):
