@@ -1,13 +1,13 @@
 """Checks of a cluster file: those that hold for all files; then those of its kind."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 from cluster.errors import InvalidRequest, UnreadableYaml
 from cluster.files import kubectl, kubernetes, kueue, ray_up
-from cluster.files.document import nearest, read_documents
+from cluster.files.document import nearest, read_documents, word
 from cluster.files.finding import Finding, Notes
 from cluster.files.render import TEMPLATES
 from cluster.files.schemas import Schemas
@@ -33,7 +33,7 @@ def check(
 ) -> list[Finding]:
     """The findings in a file for `ray up`, KubeRay or Kueue, by line.
 
-    schemas: of Kubernetes' kinds; without any a warning says whose fields were not checked.
+    schemas: of Kubernetes' kinds; a warning says which objects' fields were not checked.
     server: whether the cluster of kubectl is asked to try each Kubernetes object.
     more: a check of each Kubernetes object by its caller, before those here.
 
@@ -65,14 +65,27 @@ def check(
     kubernetes.check_named(on_kubernetes)
     for each in on_kubernetes if server else ():
         kubectl.try_on_server(each)
-    if unchecked and not server:
-        kinds = ", ".join(dict.fromkeys(str(each.document.value["kind"]) for each in unchecked))
-        expected = f"a CRD of each in {schemas.source}" if schemas else "a CRD of each"
-        remedy = "field names and types were not checked: give --crds PATH, --kubectl or --server (docs/cluster.md)"
-        unchecked[0].warning(("kind",), f"no schema for {kinds}", expected=expected, remedy=remedy)
+    if not server:
+        _say_unchecked(unchecked, schemas)
     found = sorted([*secrets, *(finding for each in notes for finding in each)], key=lambda finding: finding.line)
     once = {(each.line, each.where.rpartition(".")[2], each.found, each.expected): each for each in reversed(found)}
     return [*once.values()][::-1]  # what aliases repeat is one mistake
+
+
+def _say_unchecked(unchecked: Sequence[Notes], schemas: Schemas | None) -> None:
+    """Warn of the objects whose fields were not checked, so that silence never means sound."""
+    kinds = [word(each.document.value, "kind") for each in unchecked]
+    ours = dict.fromkeys(kind for kind in kinds if kind in kubernetes.VERSIONS)
+    for each, kind in zip(unchecked, kinds, strict=True):
+        if kind not in ours:
+            found = f"{kind} {word(each.document.value, 'metadata', 'name')}".rstrip()
+            expected = "a kind of KubeRay or Kueue, or the CRD of another"
+            remedy = "its fields were not checked: give --server, and the cluster tries it (docs/cluster.md)"
+            each.warning(("kind",), found, expected=expected, remedy=remedy)
+        elif each is unchecked[kinds.index(next(iter(ours)))]:
+            expected = f"a CRD of each in {schemas.source}" if schemas else "a CRD of each"
+            remedy = "field names and types were not checked: give --crds PATH, --kubectl or --server (docs/cluster.md)"
+            each.warning(("kind",), f"no schema for {', '.join(ours)}", expected=expected, remedy=remedy)
 
 
 def _check_document(notes: Notes) -> bool:

@@ -20,11 +20,14 @@ RAY_CLUSTER: dict[str, Keys] = {
 JOB: dict[str, Keys] = {"RayJob": ("spec",), "RayCronJob": ("spec", "jobTemplate")}
 _LONGEST = {"RayJob": 47, "RayCluster": 53, "RayService": 47, "RayCronJob": 36}
 """Characters in a name, to which KubeRay adds more for pods and services."""
+_KUEUE = ("ResourceFlavor", "ClusterQueue", "LocalQueue", "WorkloadPriorityClass")
 VERSIONS = {kind: ["ray.io/v1"] for kind in RAY_CLUSTER} | {
-    kind: ["kueue.x-k8s.io/v1beta2", "kueue.x-k8s.io/v1beta1"]
-    for kind in ("ResourceFlavor", "ClusterQueue", "LocalQueue", "WorkloadPriorityClass")
+    kind: ["kueue.x-k8s.io/v1beta2", "kueue.x-k8s.io/v1beta1"] for kind in _KUEUE
 }
 """Kinds that a file for KubeRay may have, and where no CRD says otherwise their apiVersions, newest first."""
+_MORE = ("AdmissionCheck", "Cohort", "MultiKueueCluster", "MultiKueueConfig", "ProvisioningRequestConfig", "Topology")
+_GROUPS: dict[str, tuple[str, ...]] = {"ray.io": (*RAY_CLUSTER,), "kueue.x-k8s.io": (*_KUEUE, *_MORE, "Workload")}
+"""All kinds of KubeRay and of Kueue, by the group that stands in their apiVersion."""
 _SECRET_NAME = re.compile(r"RAY_AUTH_TOKEN|\w*(SECRET|PASSWORD|ACCESS_KEY|API_KEY)\w*|HF_TOKEN")
 _MODES = ("K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode")
 _RESOURCES = ("cpu", "memory", "ephemeral-storage", "nvidia.com/gpu", "amd.com/gpu", "google.com/tpu")
@@ -58,28 +61,43 @@ def check_named(all_notes: Sequence[Notes]) -> None:
 
 
 def check_kind(notes: Notes, schemas: Schemas | None) -> bool:
-    """Note what is wrong in a Kubernetes object; kinds without a schema that are none of ours are left alone.
+    """Note what is wrong in a Kubernetes object, by its schema if there is one.
 
-    returns: whether its fields were checked, or nobody would expect it.
+    returns: whether its fields were checked, or it was noted why they cannot be.
     """
     value = notes.document.value
     kind, version = word(value, "kind"), word(value, "apiVersion")
-    given = [each for each, its_kind in schemas.of if its_kind == kind] if schemas else []
-    versions = given or VERSIONS.get(kind, [])
     schema = schemas.of.get((version, kind)) if schemas else None
     _check_secrets(notes)
-    if not kind or not version:
-        notes.error((), "no apiVersion and kind", expected="both", remedy="see `dkvb cluster render`")
-    elif schema is not None:
+    if schema is not None:
         check_object(notes, schema)
-    elif kind not in VERSIONS:
-        if near := nearest(kind, VERSIONS, cutoff=0.85):
-            notes.error(("kind",), kind, expected=f"`{near}`", remedy="correct it")
-    elif version not in versions:
-        notes.error(("apiVersion",), version, expected=f"`{versions[0]}`", remedy="correct it")
+    told = schema is not None or _check_names(notes, [*schemas.of] if schemas else [])
     if kind in RAY_CLUSTER:
         _check_ray(notes, kind)
-    return schema is not None or kind not in VERSIONS
+    return told
+
+
+def _check_names(notes: Notes, given: Sequence[tuple[str, str]]) -> bool:
+    """Note what is wrong in kind and apiVersion of an object without a schema, if anything is; returns whether.
+
+    given: apiVersion and kind of each schema.
+    """
+    kind, version = (word(notes.document.value, key) for key in ("kind", "apiVersion"))
+    group = version.partition("/")[0]
+    of_group = [each for each in given if each[0].partition("/")[0] == group]
+    versions = [each for each, its in (given if kind in VERSIONS else of_group) if its == kind] or VERSIONS.get(kind)
+    ours = nearest(group, _GROUPS, cutoff=0.82)
+    kinds = [*(_GROUPS[ours] if ours else VERSIONS), *(its for _, its in of_group)]
+    near = nearest(kind, kinds, cutoff=0.6 if ours or of_group else 0.85)
+    if not kind or not version:
+        missing = " and ".join(key for key, has in (("apiVersion", version), ("kind", kind)) if not has)
+        notes.error((), f"no {missing}", expected="apiVersion and kind", remedy="see `dkvb cluster render`")
+    elif versions and version not in versions:
+        notes.error(("apiVersion",), version, expected=f"`{versions[0]}`", remedy="correct it")
+    elif kind not in kinds and (near or ours):
+        expected = f"`{near}`" if near else f"one of {', '.join(kinds)}"
+        notes.error(("kind",), kind, expected=expected, remedy="correct it")
+    return notes.has_error(("kind",)) or notes.has_error(("apiVersion",)) or not (kind and version)
 
 
 def _check_secrets(notes: Notes) -> None:
