@@ -7,6 +7,7 @@ from typing import Any
 from cluster.files.container_image import check_image
 from cluster.files.document import Keys, at, mapping, nearest, sequence, whole, word
 from cluster.files.finding import Notes
+from cluster.files.quantity import check_limits
 from cluster.files.render import ray_of
 from cluster.files.schemas import Schemas, check_object
 
@@ -169,6 +170,7 @@ def _check_container(notes: Notes, keys: Keys, container: dict[str, Any], *, ray
     for kind in ("requests", "limits"):
         for name in mapping(container, "resources", kind):
             check_resource(notes, (*keys, "resources", kind, str(name)), name)
+    check_limits(notes, (*keys, "resources"), container.get("resources"))
     for name in [name for name in ("cpu", "memory") if name not in given]:
         remedy = "add it: Kubernetes and Kueue place pods, and Ray sizes itself, by it"
         notes.warning((*keys, "resources"), f"no {name}", expected=f"a request for {name}", remedy=remedy)
@@ -189,7 +191,7 @@ def _check_workers(notes: Notes, keys: Keys, groups: list[Keys]) -> None:
     scales = at(value, *keys, "enableInTreeAutoscaling") is True
     most = 0
     for group in groups:
-        now, least, highest = (whole(value, *group, key) for key in ("replicas", "minReplicas", "maxReplicas"))
+        now, least, highest = (_count(notes, (*group, key)) for key in ("replicas", "minReplicas", "maxReplicas"))
         if least is not None and highest is not None and least > highest:
             expected = f"at most maxReplicas, {highest}"
             notes.error((*group, "minReplicas"), least, expected=expected, remedy="correct one of them")
@@ -197,6 +199,15 @@ def _check_workers(notes: Notes, keys: Keys, groups: list[Keys]) -> None:
     if not most:
         remedy = "set replicas, or turn autoscaling on: no worker would ever start, and the head does no work"
         notes.warning((*keys, "workerGroupSpecs"), "no workers", expected="1 or more", remedy=remedy)
+
+
+def _count(notes: Notes, keys: Keys) -> int | None:
+    """The whole number at these keys, if any; notes what is none."""
+    given, number = at(notes.document.value, *keys), whole(notes.document.value, *keys)
+    if given is not None and number is None:
+        remedy = "remove the quotes" if isinstance(given, str) and given.isdecimal() else "correct it"
+        notes.error(keys, f'"{given}"' if isinstance(given, str) else given, expected="type integer", remedy=remedy)
+    return number
 
 
 def _check_token(notes: Notes, keys: Keys, groups: list[Keys]) -> None:

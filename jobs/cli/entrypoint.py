@@ -14,7 +14,7 @@ import click
 from cluster.files.document import Keys, mapping, sequence, word
 from cluster.files.finding import Notes
 from cluster.files.kubernetes import JOB
-from cluster.files.kueue import amount, quantity
+from cluster.files.quantity import amount, quantity
 from cluster.files.render import RAY_DISK
 from dkvb.limits import nearest
 from jobs.errors import BadSpec
