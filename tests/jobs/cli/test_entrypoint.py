@@ -56,7 +56,7 @@ def entered(words):
         ("dkvb run cifar10 --rot s3://a/b --address auto", ["error: found no such option: --rot, expected --root"]),
         ("dkvb run cifar10 --rot=s3://a/b --address auto", ["error: found no such option: --rot, expected --root"]),
         (
-            "dkvb run imagenet1k-clip --gpu 1 --rot s3://a/b --adress auto",
+            "dkvb run cifar10 --gpu 1 --rot s3://a/b --adress auto",
             [
                 "error: found no such option: --gpu, expected --gpus",
                 "error: found no such option: --rot, expected --root",
@@ -116,8 +116,9 @@ def test_a_spec_of_ones_own_that_cannot_be_read_here_is_a_warning_and_one_that_c
     own = tmp_path / "mine.toml"
     own.write_text(shipped_text("imagenet1k-clip").replace('"imagenet1k-clip"', '"mine"'))
     text = entered("dkvb run mine.toml --root s3://a/b --address auto")
+    text = text.replace("memory: 4Gi", "memory: 24Gi").replace("storage: 10Gi", "storage: 20Gi")
     assert said(text) == []
-    (found,) = said(text.replace("memory: 24Gi", "memory: 8Gi"))
+    (found,) = said(text.replace('"7", memory: 24Gi', '"7", memory: 12Gi'))
     assert "of mine needs 16." in found
     own.write_text("name = 7\n")
     (found,) = said(text)
