@@ -218,7 +218,8 @@ def _check_token(notes: Notes, keys: Keys, groups: list[Keys]) -> None:
         expected = "the image's version in quotes, 2.52.0 or newer"
         notes.error((*keys, "rayVersion"), ray, expected=expected, remedy="KubeRay refuses a token without it")
     if mode != "token" and not (mode is None and all(_has_token(value, group) for group in groups)):
-        remedy = "add it (KubeRay 1.5.1 or newer): without it whoever reaches a port runs code on the cluster"
+        verb = "add it" if mode is None else "correct it"
+        remedy = f"{verb} (KubeRay 1.5.1 or newer): without it whoever reaches a port runs code on the cluster"
         notes.error((*keys, "authOptions"), mode, expected="mode: token", remedy=remedy)
 
 

@@ -47,3 +47,16 @@ def test_a_line_to_edit_is_warned_of_until_its_value_or_its_mark_is_another(prov
     assert [
         each for each in findings_of(text.replace(old, new)) if each.line == line and "as rendered" in each.found
     ] == []
+
+
+def test_a_line_as_rendered_is_told_by_its_keys(findings_of):
+    found = [str(each) for each in findings_of(render("aws")) if "as rendered" in each.found]
+    assert any("provider.region: found us-west-2, as rendered, expected a value of yours" in each for each in found)
+
+
+def test_what_an_alias_repeats_is_told_once(findings_of):
+    text = render("kuberay", image="registry.example/dkvb:1").replace("dkvb:1", "dkvb:latest")
+    assert text.count("*image") == 2
+    assert len([each for each in findings_of(text) if "expected a fixed tag" in str(each)]) == 1
+    text = text.replace("*image", "registry.example/dkvb:latest")
+    assert len([each for each in findings_of(text) if "expected a fixed tag" in str(each)]) == 3
