@@ -67,6 +67,10 @@ class Notes:
             ),
         )
 
+    def has(self, keys: Keys) -> bool:
+        """Whether anything was noted at these keys."""
+        return any(noted == keys for noted, _ in self._made)
+
     def has_error(self, keys: Keys) -> bool:
         """Whether an error was noted at these keys or below them."""
         keys = self.document.same.get(keys, keys)

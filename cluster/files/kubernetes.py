@@ -46,14 +46,17 @@ def check_resource(notes: Notes, keys: Keys, resource: object) -> None:
 
 
 def check_named(all_notes: Sequence[Notes]) -> None:
-    """Note, once, what the objects of a file name and none of them is."""
+    """Note, once, what the objects of a file name and none of them is; not where something is said of it already."""
     made = {(word(each.document.value, "kind"), word(each.document.value, "metadata", "name")) for each in all_notes}
     named: dict[tuple[str, str], tuple[Notes, Keys]] = {}
+    to_edit: set[tuple[str, str]] = set()
     for each in all_notes:
         for keys, text in each.document.texts:
             field = next((key for key in reversed(keys) if isinstance(key, str) and key != "name"), "")
             if text and (kind := _NAMES.get(field)) and (kind, text) not in made:
                 named.setdefault((kind, text), (each, keys))
+                to_edit |= {(kind, text)} if each.has(keys) else set()
+    named = {name: place for name, place in named.items() if name not in to_edit}
     if named:
         first, keys = next(iter(named.values()))
         remedy = "make what is missing (`kubectl get` shows what is there)"
