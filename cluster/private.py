@@ -146,6 +146,13 @@ def session_is_here(client: Any) -> bool:
     return name.startswith("session_") and any(Path(each, "ray", name).is_dir() for each in folders if each)
 
 
+def start_options() -> frozenset[str]:
+    """The options of `ray start`: Ray lists them in its command and nowhere else."""
+    from ray.scripts.scripts import start
+
+    return frozenset(option for each in start.params for option in (*each.opts, *each.secondary_opts))
+
+
 def validate(config: Mapping[str, Any]) -> None:
     """Validate a file as `ray up` does before it starts anything; raises: whatever Ray raises."""
     from ray.autoscaler._private.util import prepare_config, validate_config

@@ -1,13 +1,12 @@
 """Checks of a cluster file: those that hold for all files; then those of its kind."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 from cluster.errors import InvalidRequest, UnreadableYaml
 from cluster.files import kubectl, kubernetes, kueue, ray_up
-from cluster.files.document import nearest, read_documents
+from cluster.files.document import nearest, read_documents, word
 from cluster.files.finding import Finding, Notes
 from cluster.files.render import TEMPLATES
 from cluster.files.schemas import Schemas
@@ -33,7 +32,7 @@ def check(
 ) -> list[Finding]:
     """The findings in a file for `ray up`, KubeRay or Kueue, by line.
 
-    schemas: of Kubernetes' kinds; without any a warning says whose fields were not checked.
+    schemas: of Kubernetes' kinds; a warning says which objects' fields were not checked.
     server: whether the cluster of kubectl is asked to try each Kubernetes object.
     more: a check of each Kubernetes object by its caller, before those here.
 
@@ -46,17 +45,18 @@ def check(
         raise InvalidRequest(f"{file}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"{file}: not UTF-8: {error}") from error
-    secrets = [*_secrets(file, text), *_as_rendered(file, text)]
+    secrets = _secrets(file, text)
     try:
         documents = read_documents(text)
     except UnreadableYaml as error:
-        remedy = "mend it; the rest was not looked at"
+        remedy = "correct it; the rest was not looked at"
         return [*secrets, _in_line(file, error.line, error.problem, "readable YAML", remedy)]
     if not documents:
         remedy = "`dkvb cluster render` makes a file to begin with"
         return [*secrets, _in_line(file, 1, "nothing", "readable YAML", remedy)]
     notes = [Notes(file, document) for document in documents]
     on_kubernetes = [each for each in notes if _check_document(each)]
+    _check_rendered(notes, text)
     if more is not None:
         for each in on_kubernetes:
             more(each)
@@ -65,14 +65,27 @@ def check(
     kubernetes.check_named(on_kubernetes)
     for each in on_kubernetes if server else ():
         kubectl.try_on_server(each)
-    if unchecked and not server:
-        kinds = ", ".join(dict.fromkeys(str(each.document.value["kind"]) for each in unchecked))
-        expected = f"a CRD of each in {schemas.source}" if schemas else "a CRD of each"
-        remedy = "field names and types were not checked: give --crds PATH, --kubectl or --server (docs/cluster.md)"
-        unchecked[0].warning(("kind",), f"no schema for {kinds}", expected=expected, remedy=remedy)
+    if not server:
+        _say_unchecked(unchecked, schemas)
     found = sorted([*secrets, *(finding for each in notes for finding in each)], key=lambda finding: finding.line)
     once = {(each.line, each.where.rpartition(".")[2], each.found, each.expected): each for each in reversed(found)}
-    return [*once.values()][::-1]  # what aliases repeat is one mistake
+    return [*once.values()][::-1]
+
+
+def _say_unchecked(unchecked: Sequence[Notes], schemas: Schemas | None) -> None:
+    """Warn of the objects whose fields were not checked, so that silence never means sound."""
+    kinds = [word(each.document.value, "kind") for each in unchecked]
+    ours = dict.fromkeys(kind for kind in kinds if kind in kubernetes.VERSIONS)
+    for each, kind in zip(unchecked, kinds, strict=True):
+        if kind not in ours:
+            found = f"{kind} {word(each.document.value, 'metadata', 'name')}".rstrip()
+            expected = "a kind of KubeRay or Kueue, or the CRD of another"
+            remedy = "its fields were not checked: give --server, and the cluster tries it (docs/cluster.md)"
+            each.warning(("kind",), found, expected=expected, remedy=remedy)
+        elif each is unchecked[kinds.index(next(iter(ours)))]:
+            expected = f"a CRD of each in {schemas.source}" if schemas else "a CRD of each"
+            remedy = "field names and types were not checked: give --crds PATH, --kubectl or --server (docs/cluster.md)"
+            each.warning(("kind",), f"no schema for {', '.join(ours)}", expected=expected, remedy=remedy)
 
 
 def _check_document(notes: Notes) -> bool:
@@ -102,15 +115,17 @@ def _check_placeholders(notes: Notes) -> None:
             notes.warning(keys, left[0], expected="a value of yours", remedy="edit this line")
 
 
-def _as_rendered(file: str, text: str) -> list[Finding]:
-    """Lines marked EDIT whose value is the template's own; a placeholder is told of by its own check."""
+def _check_rendered(all_notes: Sequence[Notes], text: str) -> None:
+    """Warn of lines marked EDIT whose value is the template's own; a placeholder is told of by its own check."""
     ours = {value for each in TEMPLATES.glob("*.yaml") for _, value in _to_edit(each.read_text(encoding="utf-8"))}
     remedy = "edit this line; where it is right as it is, remove EDIT from its comment"
-    return [
-        _in_line(file, number, f"{value}, as rendered", "a value of yours", remedy, severity="warning")
-        for number, value in _to_edit(text)
-        if value in ours
-    ]
+    for number, line in _to_edit(text):
+        key, _, value = line.removeprefix("- ").partition(": ")
+        places = [
+            (each, keys) for each in all_notes for keys, at in each.document.lines.items() if at == number and keys
+        ]
+        for each, keys in [place for place in places if place[1][-1] == key][:1] if line in ours else ():
+            each.warning(keys, f"{value.strip()}, as rendered", expected="a value of yours", remedy=remedy)
 
 
 def _to_edit(text: str) -> Iterator[tuple[int, str]]:
@@ -135,11 +150,9 @@ def _secrets(file: str, text: str) -> list[Finding]:
     ]
 
 
-def _in_line(
-    file: str, line: int, found: str, expected: str, remedy: str, *, severity: Literal["error", "warning"] = "error"
-) -> Finding:
+def _in_line(file: str, line: int, found: str, expected: str, remedy: str) -> Finding:
     where = "the file"
-    return Finding(file=file, line=line, severity=severity, where=where, found=found, expected=expected, remedy=remedy)
+    return Finding(file=file, line=line, severity="error", where=where, found=found, expected=expected, remedy=remedy)
 
 
 def summary(findings: Iterable[Finding]) -> str:

@@ -26,6 +26,8 @@ class Document:
     """The line of each key or list item."""
     texts: tuple[tuple[Keys, str], ...]
     """Every string in it, with its keys; where aliases stand for it, once."""
+    same: Mapping[Keys, Keys]
+    """Of a value that an alias stands for: where it is first."""
     twice: tuple[Keys, ...]
     """Keys given twice in one mapping; YAML keeps the last and says nothing."""
 
@@ -42,6 +44,8 @@ class _Walk:
 
     lines: dict[Keys, int] = field(default_factory=dict)
     texts: list[tuple[Keys, str]] = field(default_factory=list)
+    first: dict[int, Keys] = field(default_factory=dict)
+    same: dict[Keys, Keys] = field(default_factory=dict)
     twice: list[Keys] = field(default_factory=list)
     open: set[int] = field(default_factory=set)
     seen: set[int] = field(default_factory=set)
@@ -57,7 +61,9 @@ def read_documents(text: str) -> list[Document]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         context = f" ({error.context})" if error.context else ""
-        raise UnreadableYaml(line=mark.line + 1 if mark else 1, problem=f"{error.problem}{context}") from error
+        problem = str(error.problem)
+        problem = problem.removeprefix("found ") if problem.startswith("found ") else f"what cannot be read: {problem}"
+        raise UnreadableYaml(line=mark.line + 1 if mark else 1, problem=f"{problem}{context}") from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise UnreadableYaml(line=line, problem=f"the character #x{error.character:04x}") from error
@@ -76,7 +82,8 @@ def _documents(text: str) -> Iterator[Document]:
             _visit(node, (), walk)
             value = loader.construct_document(node)
             if value is not None:
-                yield Document(value=value, lines=walk.lines, texts=(*walk.texts,), twice=(*walk.twice,))
+                texts, twice = (*walk.texts,), (*walk.twice,)
+                yield Document(value=value, lines=walk.lines, texts=texts, same=walk.same, twice=twice)
     finally:
         loader.dispose()
 
@@ -88,6 +95,7 @@ def _visit(node: yaml.Node, keys: Keys, walk: _Walk) -> None:
         raise UnreadableYaml(line=line, problem="an alias inside what it stands for")
     if len(walk.lines) > _MOST_VALUES:
         raise UnreadableYaml(line=line, problem=f"more than {_MOST_VALUES:,} values with the aliases written out")
+    walk.same[keys] = walk.first.setdefault(id(node), keys)
     walk.open.add(id(node))
     if isinstance(node, yaml.MappingNode):
         _visit_mapping(node, keys, walk)

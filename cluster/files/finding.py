@@ -55,7 +55,7 @@ class Notes:
 
     def _note(self, severity: Literal["error", "warning"], keys: Keys, found: object, says: tuple[str, str]) -> None:
         self._made.setdefault(
-            (keys, says[0]),
+            (self.document.same.get(keys, keys), says[0]),  # what aliases repeat is one mistake
             Finding(
                 file=self.file,
                 line=self.document.line(keys),
@@ -67,8 +67,13 @@ class Notes:
             ),
         )
 
+    def has(self, keys: Keys) -> bool:
+        """Whether anything was noted at these keys."""
+        return any(noted == keys for noted, _ in self._made)
+
     def has_error(self, keys: Keys) -> bool:
         """Whether an error was noted at these keys or below them."""
+        keys = self.document.same.get(keys, keys)
         return any(
             finding.severity == "error" and noted[: len(keys)] == keys for (noted, _), finding in self._made.items()
         )

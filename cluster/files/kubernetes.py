@@ -7,6 +7,7 @@ from typing import Any
 from cluster.files.container_image import check_image
 from cluster.files.document import Keys, at, mapping, nearest, sequence, whole, word
 from cluster.files.finding import Notes
+from cluster.files.quantity import check_limits
 from cluster.files.render import ray_of
 from cluster.files.schemas import Schemas, check_object
 
@@ -20,11 +21,14 @@ RAY_CLUSTER: dict[str, Keys] = {
 JOB: dict[str, Keys] = {"RayJob": ("spec",), "RayCronJob": ("spec", "jobTemplate")}
 _LONGEST = {"RayJob": 47, "RayCluster": 53, "RayService": 47, "RayCronJob": 36}
 """Characters in a name, to which KubeRay adds more for pods and services."""
+_KUEUE = ("ResourceFlavor", "ClusterQueue", "LocalQueue", "WorkloadPriorityClass")
 VERSIONS = {kind: ["ray.io/v1"] for kind in RAY_CLUSTER} | {
-    kind: ["kueue.x-k8s.io/v1beta2", "kueue.x-k8s.io/v1beta1"]
-    for kind in ("ResourceFlavor", "ClusterQueue", "LocalQueue", "WorkloadPriorityClass")
+    kind: ["kueue.x-k8s.io/v1beta2", "kueue.x-k8s.io/v1beta1"] for kind in _KUEUE
 }
 """Kinds that a file for KubeRay may have, and where no CRD says otherwise their apiVersions, newest first."""
+_MORE = ("AdmissionCheck", "Cohort", "MultiKueueCluster", "MultiKueueConfig", "ProvisioningRequestConfig", "Topology")
+_GROUPS: dict[str, tuple[str, ...]] = {"ray.io": (*RAY_CLUSTER,), "kueue.x-k8s.io": (*_KUEUE, *_MORE, "Workload")}
+"""All kinds of KubeRay and of Kueue, by the group that stands in their apiVersion."""
 _SECRET_NAME = re.compile(r"RAY_AUTH_TOKEN|\w*(SECRET|PASSWORD|ACCESS_KEY|API_KEY)\w*|HF_TOKEN")
 _MODES = ("K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode")
 _RESOURCES = ("cpu", "memory", "ephemeral-storage", "nvidia.com/gpu", "amd.com/gpu", "google.com/tpu")
@@ -42,14 +46,17 @@ def check_resource(notes: Notes, keys: Keys, resource: object) -> None:
 
 
 def check_named(all_notes: Sequence[Notes]) -> None:
-    """Note, once, what the objects of a file name and none of them is."""
+    """Note, once, what the objects of a file name and none of them is; not where something is said of it already."""
     made = {(word(each.document.value, "kind"), word(each.document.value, "metadata", "name")) for each in all_notes}
     named: dict[tuple[str, str], tuple[Notes, Keys]] = {}
+    to_edit: set[tuple[str, str]] = set()
     for each in all_notes:
         for keys, text in each.document.texts:
             field = next((key for key in reversed(keys) if isinstance(key, str) and key != "name"), "")
             if text and (kind := _NAMES.get(field)) and (kind, text) not in made:
                 named.setdefault((kind, text), (each, keys))
+                to_edit |= {(kind, text)} if each.has(keys) else set()
+    named = {name: place for name, place in named.items() if name not in to_edit}
     if named:
         first, keys = next(iter(named.values()))
         remedy = "make what is missing (`kubectl get` shows what is there)"
@@ -58,28 +65,43 @@ def check_named(all_notes: Sequence[Notes]) -> None:
 
 
 def check_kind(notes: Notes, schemas: Schemas | None) -> bool:
-    """Note what is wrong in a Kubernetes object; kinds without a schema that are none of ours are left alone.
+    """Note what is wrong in a Kubernetes object, by its schema if there is one.
 
-    returns: whether its fields were checked, or nobody would expect it.
+    returns: whether its fields were checked, or it was noted why they cannot be.
     """
     value = notes.document.value
     kind, version = word(value, "kind"), word(value, "apiVersion")
-    given = [each for each, its_kind in schemas.of if its_kind == kind] if schemas else []
-    versions = given or VERSIONS.get(kind, [])
     schema = schemas.of.get((version, kind)) if schemas else None
     _check_secrets(notes)
-    if not kind or not version:
-        notes.error((), "no apiVersion and kind", expected="both", remedy="see `dkvb cluster render`")
-    elif schema is not None:
+    if schema is not None:
         check_object(notes, schema)
-    elif kind not in VERSIONS:
-        if near := nearest(kind, VERSIONS, cutoff=0.85):
-            notes.error(("kind",), kind, expected=f"`{near}`", remedy="correct it")
-    elif version not in versions:
-        notes.error(("apiVersion",), version, expected=f"`{versions[0]}`", remedy="correct it")
+    told = schema is not None or _check_names(notes, [*schemas.of] if schemas else [])
     if kind in RAY_CLUSTER:
         _check_ray(notes, kind)
-    return schema is not None or kind not in VERSIONS
+    return told
+
+
+def _check_names(notes: Notes, given: Sequence[tuple[str, str]]) -> bool:
+    """Note what is wrong in kind and apiVersion of an object without a schema, if anything is; returns whether.
+
+    given: apiVersion and kind of each schema.
+    """
+    kind, version = (word(notes.document.value, key) for key in ("kind", "apiVersion"))
+    group = version.partition("/")[0]
+    of_group = [each for each in given if each[0].partition("/")[0] == group]
+    versions = [each for each, its in (given if kind in VERSIONS else of_group) if its == kind] or VERSIONS.get(kind)
+    ours = nearest(group, _GROUPS, cutoff=0.82)
+    kinds = [*(_GROUPS[ours] if ours else VERSIONS), *(its for _, its in of_group)]
+    near = nearest(kind, kinds, cutoff=0.6 if ours or of_group else 0.85)
+    if not kind or not version:
+        missing = " and ".join(key for key, has in (("apiVersion", version), ("kind", kind)) if not has)
+        notes.error((), f"no {missing}", expected="apiVersion and kind", remedy="see `dkvb cluster render`")
+    elif versions and version not in versions:
+        notes.error(("apiVersion",), version, expected=f"`{versions[0]}`", remedy="correct it")
+    elif kind not in kinds and (near or ours):
+        expected = f"`{near}`" if near else f"one of {', '.join(kinds)}"
+        notes.error(("kind",), kind, expected=expected, remedy="correct it")
+    return notes.has_error(("kind",)) or notes.has_error(("apiVersion",)) or not (kind and version)
 
 
 def _check_secrets(notes: Notes) -> None:
@@ -151,6 +173,7 @@ def _check_container(notes: Notes, keys: Keys, container: dict[str, Any], *, ray
     for kind in ("requests", "limits"):
         for name in mapping(container, "resources", kind):
             check_resource(notes, (*keys, "resources", kind, str(name)), name)
+    check_limits(notes, (*keys, "resources"), container.get("resources"))
     for name in [name for name in ("cpu", "memory") if name not in given]:
         remedy = "add it: Kubernetes and Kueue place pods, and Ray sizes itself, by it"
         notes.warning((*keys, "resources"), f"no {name}", expected=f"a request for {name}", remedy=remedy)
@@ -171,7 +194,7 @@ def _check_workers(notes: Notes, keys: Keys, groups: list[Keys]) -> None:
     scales = at(value, *keys, "enableInTreeAutoscaling") is True
     most = 0
     for group in groups:
-        now, least, highest = (whole(value, *group, key) for key in ("replicas", "minReplicas", "maxReplicas"))
+        now, least, highest = (_count(notes, (*group, key)) for key in ("replicas", "minReplicas", "maxReplicas"))
         if least is not None and highest is not None and least > highest:
             expected = f"at most maxReplicas, {highest}"
             notes.error((*group, "minReplicas"), least, expected=expected, remedy="correct one of them")
@@ -179,6 +202,15 @@ def _check_workers(notes: Notes, keys: Keys, groups: list[Keys]) -> None:
     if not most:
         remedy = "set replicas, or turn autoscaling on: no worker would ever start, and the head does no work"
         notes.warning((*keys, "workerGroupSpecs"), "no workers", expected="1 or more", remedy=remedy)
+
+
+def _count(notes: Notes, keys: Keys) -> int | None:
+    """The whole number at these keys, if any; notes what is none."""
+    given, number = at(notes.document.value, *keys), whole(notes.document.value, *keys)
+    if given is not None and number is None:
+        remedy = "remove the quotes" if isinstance(given, str) and given.isdecimal() else "correct it"
+        notes.error(keys, f'"{given}"' if isinstance(given, str) else given, expected="type integer", remedy=remedy)
+    return number
 
 
 def _check_token(notes: Notes, keys: Keys, groups: list[Keys]) -> None:
@@ -189,7 +221,8 @@ def _check_token(notes: Notes, keys: Keys, groups: list[Keys]) -> None:
         expected = "the image's version in quotes, 2.52.0 or newer"
         notes.error((*keys, "rayVersion"), ray, expected=expected, remedy="KubeRay refuses a token without it")
     if mode != "token" and not (mode is None and all(_has_token(value, group) for group in groups)):
-        remedy = "add it (KubeRay 1.5.1 or newer): without it whoever reaches a port runs code on the cluster"
+        verb = "add it" if mode is None else "correct it"
+        remedy = f"{verb} (KubeRay 1.5.1 or newer): without it whoever reaches a port runs code on the cluster"
         notes.error((*keys, "authOptions"), mode, expected="mode: token", remedy=remedy)
 
 

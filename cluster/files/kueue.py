@@ -1,18 +1,16 @@
 """Kueue: what has to agree between a run on Kubernetes and the objects that queue it: names, resources, quota."""
 
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 
 from cluster.files.document import Keys, at, mapping, nearest, sequence, whole, word
 from cluster.files.finding import Notes
 from cluster.files.kubernetes import RAY_CLUSTER, check_resource, containers
+from cluster.files.quantity import amount, check_quantity, quantity
 
 _QUEUE = "kueue.x-k8s.io/queue-name"
 _ELASTIC = "kueue.x-k8s.io/elastic-job"
-_UNITS = {"m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12} | {
-    f"{letter}i": 1024.0**power for power, letter in enumerate("KMGT", start=1)
-}
+_QUOTAS = {"nominalQuota", "borrowingLimit", "lendingLimit"}
 _SUBMITTER = {"cpu": 0.5, "memory": 200 * 1024.0**2}
 """What KubeRay's submitter pod requests unless the file says otherwise."""
 
@@ -33,12 +31,6 @@ def check_queues(all_notes: Sequence[Notes]) -> None:
             local.error(("spec", "clusterQueue"), named, expected=expected, remedy="name a ClusterQueue of this file")
     for run in (*by_kind["RayJob"], *by_kind["RayCluster"]):
         _check_run(run, by_kind["LocalQueue"], clusters)
-
-
-def quantity(given: object) -> float | None:
-    """A Kubernetes quantity as a number: `500m` is 0.5, `1Gi` is 1073741824."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([a-zA-Z]{0,2})", str(given))
-    return float(found[1]) * _UNITS[found[2]] if found and found[2] in _UNITS else None
 
 
 def requested(run: Notes) -> dict[str, float]:
@@ -126,6 +118,9 @@ def _check_cluster_queue(queue: Notes, flavors: set[str]) -> None:
             check_resource(queue, ("spec", "resourceGroups", number, "coveredResources", place), name)
         for index, flavor in enumerate(sequence(group, "flavors")):
             keys: Keys = ("spec", "resourceGroups", number, "flavors", index)
+            for row, resource in enumerate(sequence(flavor, "resources")):
+                for key in _QUOTAS & mapping(resource).keys():
+                    check_quantity(queue, (*keys, "resources", row, key), resource[key])
             names = [word(each, "name") for each in sequence(flavor, "resources")]
             if names != covered:
                 expected = f"{', '.join(covered)}, in this order, as in coveredResources"
@@ -134,11 +129,6 @@ def _check_cluster_queue(queue: Notes, flavors: set[str]) -> None:
             if flavors and word(flavor, "name") not in flavors:
                 expected, remedy = f"one of {', '.join(sorted(flavors))}", "name a ResourceFlavor of this file"
                 queue.error((*keys, "name"), at(flavor, "name"), expected=expected, remedy=remedy)
-
-
-def amount(number: float) -> str:
-    """A quantity for people."""
-    return f"{number / 1024**3:.1f}Gi" if number >= 1024**2 else f"{number:g}"
 
 
 def _name(notes: Notes) -> str:

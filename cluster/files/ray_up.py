@@ -10,6 +10,7 @@ from cluster.files.document import Keys, at, mapping, nearest, sequence, whole, 
 from cluster.files.finding import Notes
 from cluster.files.render import objection, schema
 from cluster.files.schemas import check_settings
+from cluster.private import start_options
 
 PROVIDERS = ("aws", "gcp", "local", "azure", "vsphere", "aliyun", "spark", "external")
 """Ray's providers with which `ray up` starts something."""
@@ -21,6 +22,7 @@ _SETTINGS = {
 }
 """Keys of node_config in the templates. A cloud takes others too, but none of nearly the same name."""
 _START = re.compile(r"\bray\s+start\b")
+_START_OPTION = re.compile(r"(?<=\s)--[\w-]+")
 _AUTH_MODE = re.compile(r"RAY_AUTH_MODE=[\"']?(\w+)")
 _HEAD = "keep work off the head: what fills its memory ends the whole cluster"
 
@@ -187,6 +189,11 @@ def _check_starts(notes: Notes, key: str, *, needed: tuple[str, ...], refused: s
         for option in needed:
             if option not in start:
                 notes.error(keys, f"`ray start` without {option}", expected=option, remedy="add it")
+        for option in _START_OPTION.findall(re.split(r"[;|&]", _START.split(start)[1])[0]):
+            if option not in start_options():
+                near = nearest(option, start_options() - {*_START_OPTION.findall(start)})
+                expected = f"`{near}`" if near else "an option of `ray start`"
+                notes.error(keys, f"`ray start` with {option}", expected=expected, remedy="correct it")
         if re.search(rf"{refused}\b", start):
             notes.error(keys, refused, expected=f"none in {key}", remedy="remove it")
         if exposed := re.search(r"--dashboard-host[= ][\"']?(0\.0\.0\.0|::|\*)", start):

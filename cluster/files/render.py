@@ -26,6 +26,8 @@ GPU_IMAGE = "rayproject/ray:{ray}-py312-gpu"
 DKVB_IMAGE = "registry.example.com/dkvb:0.1.0-ray{ray}"
 """For Kubernetes, where the image has to hold dkvb: everyone builds their own."""
 _IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:-]*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|@sha256:[0-9a-f]{64})")
+_COMMAND = re.compile(r"^#     (\S.*?)  +(.*)$", re.MULTILINE)
+"""A line of a template's head: a command, which may have the name of the run in it, and what it does."""
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 _MOST_WORKERS = {"local": 200}
 _SPEC_COMMENT = """
@@ -59,14 +61,14 @@ def installed_ray() -> str:
 class Run:
     """The run that a file for Kubernetes is for, and the GiB of a worker's pod: with a GPU, without, of disk.
 
-    The largest shipped spec, at ImageNet-1k size, has temporary files of 8 GiB.
+    Unless given, what the steps of cifar10 need.
     """
 
     spec: str = "cifar10"
     """As the pods have it: the name of a shipped one, or a path."""
-    gpu_memory: int = 12
-    cpu_memory: int = 24
-    disk: int = RAY_DISK + 10
+    gpu_memory: int = 4
+    cpu_memory: int = 4
+    disk: int = RAY_DISK
 
 
 def render(
@@ -96,7 +98,7 @@ def render(
     template = Template((TEMPLATES / f"{provider}.yaml").read_text(encoding="utf-8"))
     given = image or (DKVB_IMAGE if provider in ON_KUBERNETES else GPU_IMAGE).format(ray=installed_ray())
     ray = ray_of(given) or installed_ray()
-    return template.substitute(
+    text = template.substitute(
         name=name,
         max_workers=workers,
         image=given,
@@ -115,6 +117,8 @@ def render(
         head_disk=RAY_DISK,
         disk=run.disk,
     )
+    width = max(len(each[1]) for each in _COMMAND.finditer(text))
+    return _COMMAND.sub(lambda each: f"#     {each[1]:<{width}}   {each[2]}", text)
 
 
 def _check_values(name: str, workers: int, image: str | None, spec: str, *, most: int) -> None:

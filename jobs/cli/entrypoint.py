@@ -4,19 +4,18 @@ import re
 import shlex
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cluster.files.document import Keys, mapping, sequence, word
+from cluster.files.document import Keys, word
 from cluster.files.finding import Notes
 from cluster.files.kubernetes import JOB
-from cluster.files.kueue import amount, quantity
 from cluster.files.render import RAY_DISK
 from dkvb.limits import nearest
+from jobs.cli.pods import Need, check_gpus, check_mounted, check_room, pods_of
 from jobs.errors import BadSpec
 from store.places import is_address
 
@@ -26,18 +25,6 @@ if TYPE_CHECKING:
 _END = re.compile(r"\d?[<>].*|[;|&]+")
 """A word of a shell that ends a command, or its arguments."""
 _RUN = re.compile(r"\bdkvb\s+run\b")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
-    """What the step that needs most of a resource asks of a pod."""
-
-    resource: str
-    """As Kubernetes calls it."""
-    on_gpu: bool
-    gib: int
-    why: str
-    """The step, and its figure."""
 
 
 def check_entrypoint(notes: Notes) -> None:
@@ -51,7 +38,13 @@ def check_entrypoint(notes: Notes) -> None:
     given, wrong = _given(words)
     for found, expected in wrong:
         notes.error(keys, found, expected=expected, remedy="correct it")
-    if given is None or "$" in (spec := given["spec"]):  # what a shell fills in is not known here
+    if given is None:
+        return
+    pods = pods_of(notes.document.value, (*above, "rayClusterSpec"))
+    check_gpus(notes, keys, pods[1:], given["gpus"])
+    for option in ("root", "images"):
+        check_mounted(notes, keys, pods, option, given[option])
+    if "$" in (spec := given["spec"]):  # what a shell fills in is not known here
         return
     try:
         specs = _read(spec, given["changes"])
@@ -63,8 +56,7 @@ def check_entrypoint(notes: Notes) -> None:
     if kinds and given["images"] is None:
         remedy = f"add it: images of kind {', '.join(kinds)} are read from somewhere"
         notes.error(keys, "no --images", expected="--images", remedy=remedy)
-    for need in needs_of(specs):
-        _check_room(notes, (*above, "rayClusterSpec"), need)
+    check_room(notes, pods, needs_of(specs), given["gpus"])
 
 
 def _words(text: str) -> list[str] | None:
@@ -104,9 +96,9 @@ def _given(words: Sequence[str]) -> tuple[dict[str, Any] | None, list[tuple[str,
 
 def _parsed(words: Sequence[str]) -> dict[str, Any]:
     """The parameters as click reads them; nothing is done that an option would do at once, and no store is opened."""
-    from jobs.cli.run import run
+    from jobs.cli.main import cli
 
-    parameters = [copy(each) for each in run.params]
+    parameters = [copy(each) for each in cli.commands["run"].params]
     for each in parameters:
         each.callback = None
         if isinstance(each.type, click.types.FuncParamType):
@@ -149,24 +141,6 @@ def needs_of(specs: "Sequence[Spec]") -> list[Need]:
                 gib = ray - (-number >> 30)
                 if kind not in largest or gib > largest[kind].gib:
                     why = f"step {step.label} of {spec.name} needs {size(number)}, and Ray {ray} GiB"
+                    why = why if number else f"Ray needs {ray} GiB for what it spills, logs and code"
                     largest[kind] = Need(resource=resource, on_gpu=kind[1], gib=gib, why=why)
     return [*largest.values()]
-
-
-def _check_room(notes: Notes, above: Keys, need: Need) -> None:
-    """Note where none of the worker pods that a step may be put into has what it needs."""
-    pods: list[tuple[Keys, dict[str, Any]]] = []
-    for index, group in enumerate(sequence(notes.document.value, *above, "workerGroupSpecs")):
-        inside: Keys = (*above, "workerGroupSpecs", index, "template", "spec", "containers", 0, "resources")
-        given = mapping(group, *inside[len(above) + 2 :])
-        pods.append((inside, mapping(given, "requests") | mapping(given, "limits")))
-    with_gpu = [pod for pod in pods if any(str(name).endswith("/gpu") for name in pod[1])]
-    sizes = [(quantity(given.get(need.resource)), keys) for keys, given in (need.on_gpu and with_gpu) or pods]
-    known = [(number, keys) for number, keys in sizes if number is not None]
-    if known and len(known) == len(sizes) and (most := max(known))[0] < need.gib * 2**30:
-        notes.warning(
-            most[1],
-            f"{need.resource} of {amount(most[0])} in the largest pod for it",
-            expected=f"{need.gib}Gi or more: {need.why}",
-            remedy="raise it; `dkvb cluster render --for SPEC` makes pods that are large enough",
-        )

@@ -76,6 +76,13 @@ def test_ray_is_bounded_to_versions_that_were_looked_at(bound):
     assert bound in ray
 
 
+def test_the_options_of_ray_start_are_those_of_its_command():
+    from cluster.private import start_options
+
+    assert {"--head", "--address", "--port", "--num-cpus", "--autoscaling-config"} <= start_options()
+    assert all(option.startswith("-") for option in start_options())
+
+
 def test_a_client_of_jobs_does_not_tell_of_uploads():
     """In a process of its own: a logger is set to INFO when its module is imported for the first time."""
     told = """

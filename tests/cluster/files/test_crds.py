@@ -49,7 +49,7 @@ MISTAKES = [
     ("kuberay", 'num-cpus: "0"', "num-cpus: 0", "rayStartParams.num-cpus: found 0, expected a string; quote it"),
     ("kuberay", "groupName: gpu", "groupname: gpu", "groupname: found an unknown key, expected `groupName`"),
     ("kuberay", "replicas: 0\n", "replicas: a\n", 'workerGroupSpecs[0].replicas: found "a", expected type integer'),
-    ("kuberay", "memory: 12Gi,", "memory: 12Gib,", 'requests.memory: found "12Gib", expected a quantity'),
+    ("kuberay", "memory: 4Gi,", "memory: 4Gib,", 'requests.memory: found "4Gib", expected a quantity'),
     ("kuberay", "\n      template:\n", "\n      tolerations: []\n      template:\n",
      "headGroupSpec.tolerations: found an unknown key, expected `template.spec.tolerations`; move it there"),
     ("kueue", "metadata:\n  name: dkvb\n---", "metadata:\n  name: dkvb\nspec: {nodeLabel: {a: b}}\n---",

@@ -137,3 +137,11 @@ def test_rendering_refuses_values_that_cannot_be_meant(given):
 )
 def test_the_ray_in_an_image_is_read_from_its_tag(image, version):
     assert ray_of(image) == version
+
+
+@pytest.mark.parametrize("name", ["dkvb", "a-name-that-is-rather-long"])
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_what_the_commands_at_the_head_do_stands_in_one_column(provider, name):
+    commands = re.findall(r"^(#     \S.*?  +)\S", render(provider, name=name), re.M)
+    assert len(commands) >= 4
+    assert len({*map(len, commands)}) == 1

@@ -20,10 +20,15 @@ def test_what_is_named_and_not_made_is_listed_once(findings_of):
     usage = '{name: RAY_USAGE_STATS_ENABLED, value: "0"}'
     secret = ", {name: HF_TOKEN, valueFrom: {secretKeyRef: {name: hf-token, key: token}}}"
     volume = "          volumes: [{name: a, persistentVolumeClaim: {claimName: shared}}]\n          containers:\n"
-    text = render("kuberay").replace(usage, usage + secret).replace("          containers:\n", volume, 1)
+    text = (
+        render("kuberay")
+        .replace("serviceAccountName: dkvb", "serviceAccountName: mine")
+        .replace(usage, usage + secret)
+        .replace("          containers:\n", volume, 1)
+    )
     (found,) = [each for each in findings_of(text) if each.found == "names of other objects"]
     assert found.severity == "warning"
-    everything = "ServiceAccount dkvb, PersistentVolumeClaim shared, Secret hf-token"
+    everything = "ServiceAccount mine, PersistentVolumeClaim shared, Secret hf-token"
     assert found.expected == f"these to exist in the namespace: {everything}"
 
 
@@ -47,3 +52,24 @@ def test_a_line_to_edit_is_warned_of_until_its_value_or_its_mark_is_another(prov
     assert [
         each for each in findings_of(text.replace(old, new)) if each.line == line and "as rendered" in each.found
     ] == []
+
+
+def test_a_name_that_is_still_to_edit_is_told_once(findings_of):
+    text = render("kuberay")
+    line = next(n for n, each in enumerate(text.splitlines(), start=1) if "serviceAccountName" in each)
+    assert [each.found for each in findings_of(text) if each.line == line] == ["dkvb, as rendered"]
+    without = text.replace("# EDIT: a service account", "# A service account")
+    assert [each.found for each in findings_of(without) if each.line == line] == ["names of other objects"]
+
+
+def test_a_line_as_rendered_is_told_by_its_keys(findings_of):
+    found = [str(each) for each in findings_of(render("aws")) if "as rendered" in each.found]
+    assert any("provider.region: found us-west-2, as rendered, expected a value of yours" in each for each in found)
+
+
+def test_what_an_alias_repeats_is_told_once(findings_of):
+    text = render("kuberay", image="registry.example/dkvb:1").replace("dkvb:1", "dkvb:latest")
+    assert text.count("*image") == 2
+    assert len([each for each in findings_of(text) if "expected a fixed tag" in str(each)]) == 1
+    text = text.replace("*image", "registry.example/dkvb:latest")
+    assert len([each for each in findings_of(text) if "expected a fixed tag" in str(each)]) == 3
