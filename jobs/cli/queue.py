@@ -218,6 +218,7 @@ def logs(job: str, queue: Place, *, follow: bool, as_json: bool) -> None:
     from jobs.queue.show import log_lines, log_text, row
 
     if follow:
+        end_on_signals("the job goes on as before")
         _note_unattended(queue, [row(Seen(job=find_job(queue, job)))])
     for line in grow(queue, job, _note) if follow else log_lines(find_job(queue, job)):
         say(json.dumps(line) if as_json else log_text(line))
@@ -316,20 +317,25 @@ def reconcile(queue: Place, *, watch: bool, max_running: int, every: float, as_j
     """Start what waits, by priority and age; give a job whose driver died a new attempt.
 
     Several may run at once, and any may be killed. `dkvb jobs service` prints files that keep one going.
+    A line tells of each attempt that begins or ends. Exit code 1: a cluster that jobs wait for was not reached; with
+    --watch that is told, once, and the next pass tries again.
 
     Example: dkvb jobs reconcile --queue roots/dkvb-queue --watch
     """
+    from cluster.errors import ClusterUnreachable
     from jobs.queue.reconcile import reconcile as once
     from jobs.queue.reconcile import watch as keep_going
 
+    end_on_signals("jobs that run go on; what waits is started once a reconciler is back")
     if watch:
         keep_going(queue, max_running=max_running, every=every, tell=_line_of_json if as_json else say)
     with Lines(as_json=as_json) as lines:
-        counts = once(queue, max_running=max_running, tell=lines.tell, every=every)
-        lines.more = {"jobs": {**counts}}
-    if as_json:
-        return
-    say(", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or f"{queue}: no job")
+        made = once(queue, max_running=max_running, tell=lines.tell, every=every)
+        lines.more = {"jobs": {**made.jobs}, "unreached": made.unreached}
+    if not as_json:
+        say(", ".join(f"{count} {name}" for name, count in sorted(made.jobs.items())) or f"{queue}: no job")
+    if made.unreached:
+        raise ClusterUnreachable("\n".join(made.unreached))
 
 
 @jobs.command()

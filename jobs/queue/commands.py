@@ -11,7 +11,7 @@ from jobs.queue.clusters import Clusters
 from jobs.queue.files import add, add_command, end, find_job, read_queue
 from jobs.queue.job import Job, StateName
 from jobs.queue.look import see
-from jobs.queue.reconcile import reconcile, settle
+from jobs.queue.reconcile import end_text, reconcile, settle
 from jobs.queue.records import Assignment, Command, CommandKind, is_python
 from jobs.spec.reading import as_table
 from jobs.spec.schema import Spec, check_name
@@ -89,7 +89,8 @@ def submit(
     job = add(queue, assignment)
     if same := [other.id for other in read_queue(queue) if is_same(job, other)]:
         tell(f"note: {same[0]} asks for the same and has not ended; {job.id} will skip what it finishes")
-    reconcile(queue, max_running=1, tell=tell)
+    for text in reconcile(queue, max_running=1, tell=tell).unreached:
+        tell(f"note: {text}")
     return job
 
 
@@ -113,6 +114,9 @@ def stop(job: Job, tell: Callable[[str], None]) -> None:
     tell(f"{job.id}: is asked to stop")
     if job.open_attempt is not None:
         settle(find_job(job.place.parent, job.id), clusters, tell)
+        job = find_job(job.place.parent, job.id)
+        if text := end_text(job, job.attempts[-1]):
+            tell(text)
 
 
 def retry(job: Job, tell: Callable[[str], None]) -> None:

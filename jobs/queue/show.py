@@ -236,7 +236,8 @@ def _command_line(command: Command) -> str:
 
 def _attempt_lines(attempt: Attempt) -> list[str]:
     """When it was started, by which process and driver (host:pid), how it ended, and its last output."""
-    text = f"  attempt {attempt.number}  {_when(attempt.decision.time)} started by submit or reconciler {attempt.decision.by}"
+    decision = attempt.decision
+    text = f"  attempt {attempt.number}  {_when(decision.time)} started by submit or reconciler {decision.by}"
     if attempt.start is not None:
         text += f", driver {attempt.start.by}"
     if attempt.end is not None:

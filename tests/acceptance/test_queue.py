@@ -51,7 +51,8 @@ def kept(queue, images, finished):
     told = (queue.folder / "watch.txt").read_text()
     assert "Traceback" not in told
     assert "INFO" not in told, "Ray's own words are not for the user"
-    assert told.endswith("dkvb: interrupted; what was finished is kept\n")
+    assert f"{names['missing']}: attempt 1 failed: " in told
+    assert told.endswith("dkvb: interrupted; jobs that run go on; what waits is started once a reconciler is back\n")
 
 
 def test_a_job_that_cannot_be_built_fails_at_once_and_says_why(queue, kept):

@@ -102,7 +102,7 @@ def test_a_reconciler_ends_what_died_at_import_at_once_and_does_not_try_it_again
     server.logs = f"Traceback\n{LAST}\n"
     lines: list[str] = []
     for _ in range(2):
-        assert reconcile(job.place.parent, max_running=1, tell=lines.append) == {"failed": 1}
+        assert reconcile(job.place.parent, max_running=1, tell=lines.append).jobs == {"failed": 1}
     (line,) = lines
     assert line.startswith(f"{job.id}: attempt 1 failed: {LAST}")
     ending = first_end(find_job(job.place.parent, job.id))
@@ -111,7 +111,7 @@ def test_a_reconciler_ends_what_died_at_import_at_once_and_does_not_try_it_again
 
 def test_a_job_server_that_takes_no_job_makes_it_fail_with_the_reason(job, server):
     server.refuses = "the quota is used up"
-    assert reconcile(job.place.parent, max_running=1, tell=lambda _: None) == {"failed": 1}
+    assert reconcile(job.place.parent, max_running=1, tell=lambda _: None).jobs == {"failed": 1}
     assert "the quota is used up" in first_end(find_job(job.place.parent, job.id)).why
 
 
