@@ -246,7 +246,7 @@ def stop(job: str, queue: Place, *, as_json: bool) -> None:
 @QUEUE
 @JSON
 def retry(job: str, queue: Place, *, as_json: bool) -> None:
-    """Queue a failed or a stopped job again; what it finished is kept.
+    """Queue a failed or a stopped job again, as it was submitted; what it finished is kept.
 
     Example: dkvb jobs retry cifar10-3fa2c1 --queue roots/dkvb-queue
     """
@@ -269,18 +269,18 @@ def retry(job: str, queue: Place, *, as_json: bool) -> None:
 @QUEUE
 @JSON
 def priority(job: str, number: int, queue: Place, *, as_json: bool) -> None:
-    """Move a job that waits: higher goes first.
+    """Move a job that waits: higher goes first. One that runs goes on; the number counts for its next attempt.
 
     Example: dkvb jobs priority cifar10-3fa2c1 10 --queue roots/dkvb-queue
     """
     from jobs.queue.commands import prioritise
     from jobs.queue.files import find_job
 
-    prioritise(find_job(queue, job), number)
+    when = prioritise(find_job(queue, job), number)
     if as_json:
         _say_row(queue, job)
         return
-    say(f"{job}: priority {number}")
+    say(f"{job}: priority {number}{f', {when}' if when else ''}")
 
 
 @jobs.command()

@@ -141,7 +141,7 @@ def test_a_client_without_the_token_is_turned_away_and_nothing_is_queued(queue, 
     before = [job.id for job in read_queue(queue.place)]
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ClusterUnreachable, match=r"turns this client away.*RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN"):
+    with pytest.raises(ClusterUnreachable, match=r"authentication failed: .*RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN"):
         queue.submit(queue.folder / "no", images)
     assert [job.id for job in read_queue(queue.place)] == before
 

@@ -110,6 +110,36 @@ def test_priority_moves_a_job_and_takes_a_negative_number(dkvb, queue):
     assert find_job(queue, job.id).priority == -3
 
 
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        (None, "{}: priority 4, from its next attempt on, should it need one; the one that runs goes on\n"),
+        ("failed", "{}: priority 4, once it is tried again; it has failed\n"),
+        ("succeeded", "dkvb: {}: has succeeded; there is nothing left to start\n"),
+    ],
+)
+def test_a_priority_of_a_job_that_does_not_wait_says_when_it_counts(state, told, dkvb, queue):
+    job = add(queue, assignment())
+    attempt = decided(job)
+    if state:
+        assert end(attempt, End(state=EndState(state), why="so it was", final=True))
+    ended = dkvb("jobs", "priority", job.id, 4)
+    assert (ended.out or ended.err) == told.format(job.id)
+    assert find_job(queue, job.id).priority == (0 if state == "succeeded" else 4)
+
+
+def test_a_job_that_failed_is_tried_again_as_it_was_submitted_and_says_why_it_failed(dkvb, queue):
+    job, good = (add(queue, assignment(images="/data/smal")) for _ in range(2))
+    assert end(decided(job), End(state=EndState.FAILED, why="found no images\nthere", final=True))
+    assert end(decided(good), End(state=EndState.SUCCEEDED, why="", final=True))
+    assert f"{good.id}: has succeeded; only a failed" in message(dkvb("jobs", "retry", good.id), 2)
+    ended = dkvb("jobs", "retry", job.id)
+    assert ended.err.startswith(
+        "note: attempt 1: found no images there. The same is tried again, with --images /data/smal; for other images"
+    )
+    assert "`dkvb submit --name NAME`\n" in ended.err
+
+
 def test_a_job_that_waits_is_stopped_and_tried_again(dkvb, queue):
     job = add(queue, assignment())
     assert "is queued; only a failed or a stopped job" in message(dkvb("jobs", "retry", job.id), 2)

@@ -118,7 +118,12 @@ def test_a_job_server_that_takes_no_job_makes_it_fail_with_the_reason(job, serve
 def test_a_job_that_failed_without_a_word_is_tried_again_and_is_not_to_be_stopped(job, server, dkvb):
     server.says(*DIED)
     assert "has failed already" in message(dkvb("jobs", "stop", job.id, "--queue", job.place.parent), 2)
-    retry(job, pytest.fail)
+    said: list[str] = []
+    retry(job, said.append)
+    assert said[0].startswith(f"attempt 1: {LAST}")
+    assert (
+        ". The same is tried again, with --images unset; for other images, or another spec, submit a new job" in said[0]
+    )
     again = find_job(job.place.parent, job.id)
     assert first_end(again).why.startswith(LAST)
     assert (again.state(time.time()).name, again.charged) == ("queued", 0)
