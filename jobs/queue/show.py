@@ -211,7 +211,7 @@ def log_text(line: Json) -> str:
 
 
 def _log_text(line: Json) -> str:
-    numbers = {key: line[key] for key in ("unit", "seconds", "worker", "units", "standing") if key in line}
+    numbers = {key: line[key] for key in ("unit", "seconds", "waited", "worker", "units", "standing") if key in line}
     parts = " ".join(f"{key}={value}" for key, value in numbers.items())
     head = f"{_when(line['time'])} {line['attempt']} {line['event']:<11}"
     return " ".join(part for part in (head, line.get("step", ""), parts, plain(line.get("text", ""))) if part)
