@@ -31,12 +31,14 @@ def kept(queue, images, finished):
     good = json.loads(queue.run("submit", queue.spec, *where, "--json").stdout)["job"]
     changes = {"name": "poison", "specs": [{"name": "x"}], "root": str(queue.folder / "x"), "time": time.time()}
     poison = add(queue.place, replace(queue.job(good).assignment, **changes))
+    nothing = shutil.copytree(images, queue.folder / "nothing")  # until it was submitted
     names = {
         "good": good,
         "spoilt": queue.submit(queue.folder / "spoilt-root", spoilt, name="spoilt"),
-        "missing": queue.submit(queue.folder / "missing-root", queue.folder / "nothing", name="missing"),
+        "missing": queue.submit(queue.folder / "missing-root", nothing, name="missing"),
         "poison": poison.id,
     }
+    shutil.rmtree(nothing)
     words = [*DKVB, "jobs", "reconcile", "--watch", "--every", "1", "--max-running", "4"]
     with (queue.folder / "watch.txt").open("w") as out:
         watch = subprocess.Popen(words, env=queue.environment(), stdout=out, stderr=out)
@@ -70,7 +72,7 @@ def test_a_job_without_its_images_fails_at_once_and_says_why(queue, kept):
 
 def test_images_that_are_not_there_are_refused_where_the_head_is_this_machine(queue):
     where = ["--root", queue.folder / "y", "--images", queue.folder / "no", "--address", queue.head.address]
-    said = queue.run("submit", queue.spec, *where, code=2, RAY_TMPDIR=str(queue.head.folder)).stderr
+    said = queue.run("submit", queue.spec, *where, code=2, RAY_TMPDIR="/nowhere").stderr  # its processes are here
     assert f"{queue.folder / 'no'} is not there, and the cluster runs on this machine" in said
 
 
