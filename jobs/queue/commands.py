@@ -9,6 +9,7 @@ from pathlib import Path
 from cluster.submit import RayJobs, ray_jobs
 from dkvb.limits import nearest
 from jobs.errors import BadRequest, BadSpec
+from jobs.printable import in_one_line
 from jobs.provenance import commit
 from jobs.queue.clusters import Clusters
 from jobs.queue.files import add, add_command, end, find_job, read_queue
@@ -168,7 +169,7 @@ def retry(job: Job, tell: Callable[[str], None]) -> None:
     if state.name is StateName.FAILED:
         images = job.assignment.images or "unset"
         tell(
-            f"{' '.join(state.why.split())}. The same is tried again, with --images {images}; for other images, or "
+            f"{in_one_line(state.why)}. The same is tried again, with --images {images}; for other images, or "
             "another spec, submit a new job: `dkvb submit --name NAME`"
         )
     add_command(job, Command(kind=CommandKind.RETRY, attempts=len(job.attempts)))

@@ -13,6 +13,7 @@ from typing import NoReturn
 from cluster.errors import ClusterError, SubmissionRefused
 from cluster.submit import Phase
 from jobs.errors import JobsError
+from jobs.printable import in_one_line
 from jobs.queue.clusters import Clusters
 from jobs.queue.files import decide, end, find_job, read_queue
 from jobs.queue.job import STALE_S, Attempt, Job, StateName
@@ -89,7 +90,7 @@ def end_text(job: Job, attempt: Attempt) -> str:
     """How an attempt ended, in one line; empty for one that has not."""
     if attempt.end is None:
         return ""
-    why = " ".join(attempt.end.why.split())
+    why = in_one_line(attempt.end.why)
     return f"{job.id}: attempt {attempt.number} {attempt.end.state}{f': {why}' if why else ''}"
 
 
@@ -105,7 +106,7 @@ def _ended(jobs: Iterable[Job]) -> frozenset[str]:
 
 
 def _waits(address: str, why: str, jobs: Sequence[Job]) -> str:
-    """Why a cluster was not reached, and the jobs that wait for it; empty where there are none."""
+    """Which jobs wait for a cluster that was not reached, and why it was not; empty where none does."""
     names = []
     for job in jobs:
         attempt = job.open_attempt
@@ -113,7 +114,8 @@ def _waits(address: str, why: str, jobs: Sequence[Job]) -> str:
         if asked == address and not job.state(time.time()).name.has_ended:
             names.append(job.id)
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{why}; waiting for it: {', '.join(names[:NAMED])}{more}" if names else ""
+    wait = "waits for its cluster" if len(names) == 1 else "wait for their cluster"
+    return f"{', '.join(names[:NAMED])}{more} {wait}: {why}" if names else ""
 
 
 def watch(queue: Place, *, max_running: int, every: float, tell: Callable[[str], None]) -> NoReturn:

@@ -13,6 +13,7 @@ from cluster.address import host_and_port, is_loopback
 from cluster.errors import InvalidRequest
 from cluster.files.render import DKVB_IMAGE, installed_ray, tag_of
 from jobs.errors import BadRequest
+from jobs.printable import in_one_line
 from jobs.queue.files import read_queue
 from jobs.queue.job import Job
 from store.errors import StoreError
@@ -158,7 +159,7 @@ def _jobs(queue: Place, tell: Callable[[str], None]) -> list[Job]:
     try:
         return read_queue(queue, tell)
     except (OSError, StoreError) as error:
-        why = " ".join(str(error).split())
+        why = in_one_line(str(error))
         tell(f"{why} (the queue was not looked at: whether it is one, and which clusters its jobs name)")
         return []
 

@@ -152,7 +152,7 @@ def test_a_queue_whose_cluster_is_gone_keeps_its_jobs_and_says_so(queue, kept, t
     gone = replace(queue.job(kept["good"]).assignment, address="http://127.0.0.1:1")
     name = add(tmp_path / "queue", gone).id
     for _ in range(2):
-        told = queue.run("jobs", "reconcile", DKVB_QUEUE=str(tmp_path / "queue")).stdout
-        assert "nothing answers at http://127.0.0.1:1" in told
-        assert told.endswith("1 queued\n")
+        told = queue.run("jobs", "reconcile", code=1, DKVB_QUEUE=str(tmp_path / "queue"))
+        assert f"{name} waits for its cluster: nothing answers at http://127.0.0.1:1" in told.stderr
+        assert told.stdout == "1 queued\n"
     assert find_job(tmp_path / "queue", name).attempts == []

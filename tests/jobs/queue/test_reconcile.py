@@ -38,8 +38,7 @@ def test_an_attempt_that_is_silent_is_lost_and_its_cluster_is_told_of_once(unwat
     made = reconcile(job.place.parent, max_running=1, tell=lines.append)
     assert made.jobs == {"lost": 1}
     (waits,), (lost,) = made.unreached, lines
-    assert waits.startswith("nothing answers at http://127.0.0.1:1: ")
-    assert waits.endswith(f"; waiting for it: {job.id}")
+    assert waits.startswith(f"{job.id} waits for its cluster: nothing answers at http://127.0.0.1:1: ")
     assert lost.startswith(f"{job.id}: attempt 1 lost: no heartbeat came")
     assert again(job).attempts[0].end.final is False
 
@@ -85,7 +84,7 @@ def test_a_cluster_that_no_job_needs_is_not_asked_and_jobs_beyond_some_are_count
     jobs = [add(tmp_path / "queue", assignment()) for _ in range(NAMED + 2)]
     assert reconcile(tmp_path / "queue", max_running=0, tell=pytest.fail).unreached == []
     (waits,) = reconcile(tmp_path / "queue", max_running=1, tell=pytest.fail).unreached
-    assert waits.endswith(f"{jobs[NAMED - 1].id} and 2 more")
+    assert f", {jobs[NAMED - 1].id} and 2 more wait for their cluster: nothing answers at " in waits
 
 
 def test_ends_that_others_wrote_between_two_passes_are_told_once_each_with_its_reason(tmp_path):
@@ -100,7 +99,7 @@ def test_ends_that_others_wrote_between_two_passes_are_told_once_each_with_its_r
     second = reconcile(queue, max_running=0, tell=lines.append, before=first)
     assert sorted(lines) == sorted(
         [
-            f"{failed.id}: attempt 1 failed: no images there",
+            f"{failed.id}: attempt 1 failed: no images; there",
             f"{good.id}: attempt 1 succeeded",
             f"{waits.id}: stopped",
         ]

@@ -112,7 +112,7 @@ def test_what_a_unit_starts_makes_passes_and_ends_as_the_unit_expects(made):
     command = words(found["ExecStart"][0])
     with subprocess.Popen(command, cwd="/", env={**home, **variables}, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline().startswith("nothing answers at http://127.0.0.1:1")
+        assert " waits for its cluster: nothing answers at http://127.0.0.1:1" in process.stdout.readline()
         process.send_signal(signal.SIGTERM)
         code = process.wait(timeout=300)
     assert str(code) in found["SuccessExitStatus"][0].split()
