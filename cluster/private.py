@@ -6,7 +6,7 @@ pyproject.toml bounds Ray to versions that tests/cluster/test_private.py has see
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -137,13 +137,28 @@ def job_client(address: str, *, timeout: float) -> Any:
 
 
 def session_is_here(client: Any) -> bool:
-    """Whether the folder of a job server's session, whose name is used once, lies on this machine.
+    """Whether a job server's session, whose name is used once, is on this machine: its folder, or a process of it.
 
     The public client tells neither the session nor the host of a cluster.
     """
     name = str(client._do_request("GET", "/api/version").json().get("session_name") or "")
     folders = (os.environ.get("RAY_TMPDIR"), os.environ.get("TMPDIR"), "/tmp")
-    return name.startswith("session_") and any(Path(each, "ray", name).is_dir() for each in folders if each)
+    if not name.startswith("session_"):
+        return False
+    return any(Path(each, "ray", name).is_dir() for each in folders if each) or _is_named_here(name)
+
+
+def _is_named_here(session: str) -> bool:
+    """Whether a process that sees this machine's files has a session in its command line, as each of Ray's has.
+
+    One in a container has files of its own.
+    """
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # ended meanwhile, or another user's
+            named = session.encode() in (process / "cmdline").read_bytes()
+            if named and (process / "ns/mnt").readlink() == Path("/proc/self/ns/mnt").readlink():
+                return True
+    return False
 
 
 def start_options() -> frozenset[str]:

@@ -186,7 +186,7 @@ def ray_jobs(address: str, *, answer_s: float | None = None) -> RayJobs:
             return RayJobs(address, job_client(address, timeout=answer_s or ANSWER_S))
         except ray.exceptions.AuthenticationError as error:
             raise ClusterUnreachable(
-                f"{address}: the cluster turns this client away: {str(error).partition(chr(10))[0].rstrip('.')}. "
+                f"{address}: authentication failed: {str(error).partition(chr(10))[0].rstrip('.')}. "
                 "Put its token into ~/.ray/auth_token (chmod 600), or name it in RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN"
             ) from error
         except (ConnectionError, RuntimeError, requests.RequestException) as error:

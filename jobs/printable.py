@@ -45,6 +45,11 @@ def lines(text: str) -> str:
     return "\n".join(map(shown, text.split("\n")))
 
 
+def in_one_line(text: str) -> str:
+    """A message of several lines as one."""
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
 def per_cent(share: float | None, digits: int = 2) -> str:
     """A share in [0, 1] in per cent; "none" where there is none."""
     return "none" if share is None else f"{100 * share:.{digits}f} %"

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
@@ -117,9 +118,12 @@ class Location:
             folder = folder.rpartition("/")[0]
         folder = folder or "/"
         there = sorted(path.rstrip("/").rpartition("/")[2] for path in self.fs.ls(folder, detail=False))
+        absent = self.root.removeprefix(folder).strip("/") or self.source.pattern
+        near = get_close_matches(absent.partition("/")[0], there, n=1)
         return ImagesMissing(
             f"{self.source.kind} images at {self.source.location!r}: found no {what}; {folder!r} holds "
-            f"{some(there) if there else 'nothing'}. Check location and pattern "
+            f"{some(there) if there else 'nothing'}{f'; did you mean {near[0]!r}?' if near else '.'} "
+            "Check location and pattern "
             "(--images; images.train, images.test and images.classes of the spec)."
         )
 

@@ -218,6 +218,7 @@ def logs(job: str, queue: Place, *, follow: bool, as_json: bool) -> None:
     from jobs.queue.show import log_lines, log_text, row
 
     if follow:
+        end_on_signals("the job goes on as before")
         _note_unattended(queue, [row(Seen(job=find_job(queue, job)))])
     for line in grow(queue, job, _note) if follow else log_lines(find_job(queue, job)):
         say(json.dumps(line) if as_json else log_text(line))
@@ -245,7 +246,7 @@ def stop(job: str, queue: Place, *, as_json: bool) -> None:
 @QUEUE
 @JSON
 def retry(job: str, queue: Place, *, as_json: bool) -> None:
-    """Queue a failed or a stopped job again; what it finished is kept.
+    """Queue a failed or a stopped job again, as it was submitted; what it finished is kept.
 
     Example: dkvb jobs retry cifar10-3fa2c1 --queue roots/dkvb-queue
     """
@@ -268,18 +269,18 @@ def retry(job: str, queue: Place, *, as_json: bool) -> None:
 @QUEUE
 @JSON
 def priority(job: str, number: int, queue: Place, *, as_json: bool) -> None:
-    """Move a job that waits: higher goes first.
+    """Move a job that waits: higher goes first. One that runs goes on; the number counts for its next attempt.
 
     Example: dkvb jobs priority cifar10-3fa2c1 10 --queue roots/dkvb-queue
     """
     from jobs.queue.commands import prioritise
     from jobs.queue.files import find_job
 
-    prioritise(find_job(queue, job), number)
+    when = prioritise(find_job(queue, job), number)
     if as_json:
         _say_row(queue, job)
         return
-    say(f"{job}: priority {number}")
+    say(f"{job}: priority {number}{f', {when}' if when else ''}")
 
 
 @jobs.command()
@@ -316,20 +317,25 @@ def reconcile(queue: Place, *, watch: bool, max_running: int, every: float, as_j
     """Start what waits, by priority and age; give a job whose driver died a new attempt.
 
     Several may run at once, and any may be killed. `dkvb jobs service` prints files that keep one going.
+    A line tells of each attempt that begins or ends. Exit code 1: a cluster that jobs wait for was not reached; with
+    --watch that is told, once, and the next pass tries again.
 
     Example: dkvb jobs reconcile --queue roots/dkvb-queue --watch
     """
+    from cluster.errors import ClusterUnreachable
     from jobs.queue.reconcile import reconcile as once
     from jobs.queue.reconcile import watch as keep_going
 
+    end_on_signals("jobs that run go on; what waits is started once a reconciler is back")
     if watch:
         keep_going(queue, max_running=max_running, every=every, tell=_line_of_json if as_json else say)
     with Lines(as_json=as_json) as lines:
-        counts = once(queue, max_running=max_running, tell=lines.tell, every=every)
-        lines.more = {"jobs": {**counts}}
-    if as_json:
-        return
-    say(", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or f"{queue}: no job")
+        made = once(queue, max_running=max_running, tell=lines.tell, every=every)
+        lines.more = {"jobs": {**made.jobs}, "unreached": made.unreached}
+    if not as_json:
+        say(", ".join(f"{count} {name}" for name, count in sorted(made.jobs.items())) or f"{queue}: no job")
+    if made.unreached:
+        raise ClusterUnreachable("\n".join(made.unreached))
 
 
 @jobs.command()

@@ -20,6 +20,8 @@ class Clusters:
     ) -> None:
         self._tell, self._answer_s, self._until = tell, answer_s, until
         self._servers: dict[str, RayJobs | None] = {}
+        self.unreached: dict[str, str] = {}
+        """Why, in one line, by address: those that were needed and did not answer."""
 
     def get(self, address: str) -> RayJobs | None:
         """The job server at an address, or None."""
@@ -36,7 +38,8 @@ class Clusters:
 
     def lost(self, address: str, error: ClusterError) -> None:
         """Leave alone one that does not answer, or answered before and does not now."""
-        self._tell(str(error).strip().partition("\n")[0])
+        self.unreached[address] = str(error).strip().partition("\n")[0]
+        self._tell(self.unreached[address])
         self._servers[address] = None
 
     def ask(self, attempt: Attempt, *, stop: bool = False) -> tuple[RayJobs | None, Phase | None]:

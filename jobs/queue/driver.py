@@ -102,9 +102,13 @@ class Beat(threading.Thread):
             except Exception as error:  # a driver that works and is silent would be taken for dead
                 print(f"heartbeat: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
+    def tell(self) -> None:
+        """Say that the driver lives, and how far its run is."""
+        write_heartbeat(self._attempt, Heartbeat(tally=self.reporter.tally() if self.reporter is not None else None))
+
     def beat(self) -> None:
         """Say that the driver lives, and look for what was said meanwhile."""
-        write_heartbeat(self._attempt, Heartbeat(tally=self.reporter.tally() if self.reporter is not None else None))
+        self.tell()
         self._log.flush()
         if not self._reason:
             self._reason = self._look()
@@ -153,6 +157,8 @@ def drive(job: Job, attempt: Attempt) -> int:
         except Exception as error:  # a bug of ours, or of a library
             ending = End(state=EndState.FAILED, why=f"{type(error).__name__}: {error}", final=True)
             log.write(LogLine(event=LogEvent.TRACEBACK, text=traceback.format_exc()))
+    with suppress(OSError, StoreError):  # how far it came; the end is what counts
+        beat.tell()
     log.write(LogLine(event=LogEvent(ending.state), text=ending.why))
     log.flush()  # before the end is said: who follows the log stops there
     end(attempt, ending)

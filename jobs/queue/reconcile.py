@@ -5,13 +5,15 @@ Any number of passes may run at once, anywhere: what they decide on is created o
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import NoReturn
 
 from cluster.errors import ClusterError, SubmissionRefused
 from cluster.submit import Phase
 from jobs.errors import JobsError
+from jobs.printable import in_one_line
 from jobs.queue.clusters import Clusters
 from jobs.queue.files import decide, end, find_job, read_queue
 from jobs.queue.job import STALE_S, Attempt, Job, StateName
@@ -24,22 +26,43 @@ from store.places import Place
 REMEMBERED = 20
 """Lines that are remembered and not told again."""
 
+NAMED = 20
+"""Jobs that are named in a line, at most."""
+
 LOOK_S = 15.0
 """Seconds in which a living driver's heartbeat changes, whatever its clock says."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """What a pass over a queue came to."""
+
+    jobs: dict[StateName, int]
+    """How many are in each state, after it."""
+    ended: frozenset[str]
+    """How each attempt of the queue ended that has, and which jobs were stopped without one: a line each."""
+    unreached: list[str]
+    """The clusters that it needed and that did not answer, and the jobs that wait for them: a line each."""
+
+
 def reconcile(
-    queue: Place, *, max_running: int, tell: Callable[[str], None], every: float | None = None
-) -> dict[StateName, int]:
+    queue: Place,
+    *,
+    max_running: int,
+    tell: Callable[[str], None],
+    every: float | None = None,
+    before: Pass | None = None,
+) -> Pass:
     """Make one pass over a queue.
 
     max_running: jobs that may run at a time. Each pass counts for itself, so several at once can overshoot it.
     every: seconds until the next pass, which the queue is told of; None where nobody comes back.
-    tell: is given what was done, a line each.
-    returns: number of jobs by state, after it.
+    tell: is given a line for what was done, and for what ended since the pass before, whoever said so.
+    before: that pass; None: what had ended when this one began is not told.
     """
-    clusters = Clusters(tell)
+    clusters = Clusters(lambda _: None)
     found = read_queue(queue, tell)
+    known = before.ended if before is not None else _ended(found)
     if every is not None:
         sign(queue, every, tell)
     for job in found:
@@ -53,7 +76,46 @@ def reconcile(
         if waits and running < max_running:
             with _alone(job, tell):
                 running += start(job, clusters, tell)
-    return Counter(job.state(time.time()).name for job in read_queue(queue))
+    now = read_queue(queue)
+    for text in sorted(_ended(now) - known):
+        tell(text)
+    return Pass(
+        jobs=Counter(job.state(time.time()).name for job in now),
+        ended=_ended(now),
+        unreached=[text for address, why in clusters.unreached.items() if (text := _waits(address, why, now))],
+    )
+
+
+def end_text(job: Job, attempt: Attempt) -> str:
+    """How an attempt ended, in one line; empty for one that has not."""
+    if attempt.end is None:
+        return ""
+    why = in_one_line(attempt.end.why)
+    return f"{job.id}: attempt {attempt.number} {attempt.end.state}{f': {why}' if why else ''}"
+
+
+def _ended(jobs: Iterable[Job]) -> frozenset[str]:
+    """How attempts ended, and which jobs were stopped while none was open."""
+    texts = {text for job in jobs for attempt in job.attempts if (text := end_text(job, attempt))}
+    for job in jobs:
+        last = job.attempts[-1].end if job.attempts else None
+        stopped = job.state(time.time()).name is StateName.STOPPED
+        if stopped and (last is None or last.state is not EndState.STOPPED):
+            texts.add(f"{job.id}: stopped")
+    return frozenset(texts)
+
+
+def _waits(address: str, why: str, jobs: Sequence[Job]) -> str:
+    """Which jobs wait for a cluster that was not reached, and why it was not; empty where none does."""
+    names = []
+    for job in jobs:
+        attempt = job.open_attempt
+        asked = attempt.decision.address if attempt is not None else job.assignment.address
+        if asked == address and not job.state(time.time()).name.has_ended:
+            names.append(job.id)
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    wait = "waits for its cluster" if len(names) == 1 else "wait for their cluster"
+    return f"{', '.join(names[:NAMED])}{more} {wait}: {why}" if names else ""
 
 
 def watch(queue: Place, *, max_running: int, every: float, tell: Callable[[str], None]) -> NoReturn:
@@ -63,13 +125,17 @@ def watch(queue: Place, *, max_running: int, every: float, tell: Callable[[str],
     raises: what the first pass raises.
     """
     tell = without_repeats(tell)
-    reconcile(queue, max_running=max_running, tell=tell, every=every)
+    made: Pass | None = None
     while True:
-        time.sleep(every)
         try:
-            reconcile(queue, max_running=max_running, tell=tell, every=every)
+            made = reconcile(queue, max_running=max_running, tell=tell, every=every, before=made)
+            for text in made.unreached:
+                tell(text)
         except (JobsError, OSError, StoreError) as error:
+            if made is None:
+                raise
             tell(str(error))
+        time.sleep(every)
 
 
 @contextmanager
@@ -109,7 +175,7 @@ def submit(job: Job, attempt: Attempt, clusters: Clusters, tell: Callable[[str],
             python=asked.python,
         )
     except SubmissionRefused as error:
-        conclude(job, attempt, End(state=EndState.FAILED, why=str(error), final=error.final), tell)
+        end(attempt, End(state=EndState.FAILED, why=str(error), final=error.final))
     except ClusterError as error:
         clusters.lost(address, error)  # the next pass submits it
     else:
@@ -127,14 +193,14 @@ def settle(job: Job, clusters: Clusters, tell: Callable[[str], None]) -> None:
         return
     if job.is_to_stop and attempt.start is None:
         # Should it still start, it sees this and ends.
-        conclude(job, attempt, End(state=EndState.STOPPED, why=f"{BY_REQUEST}; it had not started"), tell)
+        end(attempt, End(state=EndState.STOPPED, why=f"{BY_REQUEST}; it had not started"))
     elif cluster is not None and phase is None and attempt.start is None:
         submit(job, attempt, clusters, tell)
     elif phase is not None and phase.state == "ended":
-        conclude(job, attempt, with_output(verdict(job, attempt, phase), cluster, attempt), tell)
+        end(attempt, with_output(verdict(job, attempt, phase), cluster, attempt))
     elif why := why_dead(job, attempt, phase, answered=cluster is not None):
         clusters.ask(attempt, stop=True)
-        conclude(job, attempt, with_output(lost(job, attempt, why), cluster, attempt), tell)
+        end(attempt, with_output(lost(job, attempt, why), cluster, attempt))
 
 
 def why_dead(job: Job, attempt: Attempt, phase: Phase | None, *, answered: bool) -> str | None:
@@ -159,12 +225,6 @@ def beats(job: Job, attempt: Attempt) -> bool:
     time.sleep(LOOK_S)
     now = find_job(job.place.parent, job.id).attempts[attempt.number - 1]
     return (now.start, now.heartbeat) != (attempt.start, attempt.heartbeat)
-
-
-def conclude(job: Job, attempt: Attempt, ending: End, tell: Callable[[str], None]) -> None:
-    """Write the end of an attempt, unless its driver did so meanwhile."""
-    if end(attempt, ending):
-        tell(f"{job.id}: attempt {attempt.number} {ending.state}: {ending.why}")
 
 
 def without_repeats(tell: Callable[[str], None]) -> Callable[[str], None]:

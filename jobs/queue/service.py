@@ -13,7 +13,10 @@ from cluster.address import host_and_port, is_loopback
 from cluster.errors import InvalidRequest
 from cluster.files.render import DKVB_IMAGE, installed_ray, tag_of
 from jobs.errors import BadRequest
+from jobs.printable import in_one_line
 from jobs.queue.files import read_queue
+from jobs.queue.job import Job
+from store.errors import StoreError
 from store.places import Place, absolute
 
 CARRIED = (
@@ -66,9 +69,9 @@ def unit(service: Service, tell: Callable[[str], None]) -> str:
     """The text of a systemd unit; what is no secret of this process's variables goes into it (CARRIED).
 
     tell: is given a line for what the service lacks of them.
-    raises: BadRequest for a queue that is not there, or where dkvb is not installed.
+    raises: BadRequest for a place that is no queue, or where dkvb is not installed.
     """
-    read_queue(service.queue, tell)
+    _jobs(service.queue, tell)
     program = Path(sys.executable).with_name("dkvb")  # not resolved: it is a link in a virtual environment
     if not program.is_file():
         raise BadRequest(
@@ -116,7 +119,7 @@ def cronjob(service: Service, *, image: str | None, secret: str | None, tell: Ca
     image: with dkvb in it; None for a name to fill in.
     secret: name of the Secret that holds the cluster's token under `auth_token`; None for a name to fill in.
     tell: is given a line for each cluster that jobs of the queue name and no pod reaches.
-    raises: BadRequest for a queue that is not there, an image without a tag, or seconds that are no whole minutes.
+    raises: BadRequest for a place that is no queue, an image without a tag, or seconds that are no whole minutes.
     """
     minutes, rest = divmod(service.every, 60)
     if rest or not 1 <= minutes <= 59:
@@ -129,7 +132,7 @@ def cronjob(service: Service, *, image: str | None, secret: str | None, tell: Ca
         raise BadRequest(f"--image: found {image!r}, expected REPOSITORY:TAG with a tag that stays what it is")
     if secret is not None and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", secret):
         raise BadRequest(f"--secret: found {secret!r}, expected the name of a Secret")
-    for address in dict.fromkeys(job.assignment.address for job in read_queue(service.queue, tell)):
+    for address in dict.fromkeys(job.assignment.address for job in _jobs(service.queue, tell)):
         if _is_here(address):
             tell(f"{address}: jobs of the queue name this cluster, and a pod does not reach it there")
     queue = absolute(service.queue)
@@ -146,6 +149,19 @@ def cronjob(service: Service, *, image: str | None, secret: str | None, tell: Ca
         secret_comment="" if secret else "  # EDIT",
         volume=volume.rstrip(),
     )
+
+
+def _jobs(queue: Place, tell: Callable[[str], None]) -> list[Job]:
+    """The jobs of a queue; none where it cannot be reached from here, which whoever runs the file may well do.
+
+    raises: BadRequest for a place that was reached and is no queue.
+    """
+    try:
+        return read_queue(queue, tell)
+    except (OSError, StoreError) as error:
+        why = in_one_line(str(error))
+        tell(f"{why} (the queue was not looked at: whether it is one, and which clusters its jobs name)")
+        return []
 
 
 def _is_here(address: str) -> bool:

@@ -4,13 +4,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from heapq import merge
 from typing import Any
 
 from jobs.queue.files import find_job, read_log
 from jobs.queue.job import Attempt, Job, StateName
 from jobs.queue.look import Seen, look
 from jobs.queue.reconcile import without_repeats
-from jobs.queue.records import Json
+from jobs.queue.records import Command, Json
 from jobs.run.progress import Tally
 from store.artefacts import as_written
 from store.places import Place
@@ -57,7 +58,7 @@ class Row:
     submitted: str
     """Date and time (UTC)."""
     progress: Tally | None
-    """As of its last heartbeat."""
+    """As of its last heartbeat; None once it has succeeded, as the last heartbeat came before the end."""
     root: str
     address: str
 
@@ -70,7 +71,8 @@ def row(seen: Seen) -> Row:
     """One job as a row."""
     job = seen.job
     state, last = job.state(time.time()), job.attempts[-1] if job.attempts else None
-    progress = last.heartbeat.tally if last is not None and last.heartbeat is not None else None
+    heartbeat = last.heartbeat if last is not None and state.name is not StateName.SUCCEEDED else None
+    progress = heartbeat.tally if heartbeat is not None else None
     waits = progress.waits if progress is not None and state.name is StateName.RUNNING else ""
     return Row(
         job=job.id,
@@ -160,13 +162,13 @@ def show_text(seen: Seen) -> str:
         f"  specs      {specs}",
         f"  priority   {job.priority}",
         f"  submitted  {_when(assignment.time)} by {assignment.by}",
-        *([f"  progress   {_units(about.progress)}"] if about.progress is not None and about.progress.step else []),
     ]
-    lines += [f"  {command.kind:<10} {_when(command.time)} by {command.by}" for command in job.commands]
-    for attempt in job.attempts:
-        lines.append(f"  attempt {attempt.number}  {_attempt_line(attempt)}")
-        output = (attempt.end.output if attempt.end is not None else None) or ""
-        lines += [f"    | {plain(line)}" for line in output.splitlines()]
+    if about.progress is not None and about.progress.step:
+        lines.append(f"  {'progress' if about.state is StateName.RUNNING else 'came to':<10} {_units(about.progress)}")
+    commands = ((command.time, [_command_line(command)]) for command in job.commands)
+    attempts = ((attempt.decision.time, _attempt_lines(attempt)) for attempt in job.attempts)
+    for _, text in merge(commands, attempts, key=lambda dated: dated[0]):  # each in its order, whatever clocks say
+        lines += text
     return "\n".join(lines)
 
 
@@ -209,7 +211,7 @@ def log_text(line: Json) -> str:
 
 
 def _log_text(line: Json) -> str:
-    numbers = {key: line[key] for key in ("unit", "seconds", "worker", "units", "standing") if key in line}
+    numbers = {key: line[key] for key in ("unit", "seconds", "waited", "worker", "units", "standing") if key in line}
     parts = " ".join(f"{key}={value}" for key, value in numbers.items())
     head = f"{_when(line['time'])} {line['attempt']} {line['event']:<11}"
     return " ".join(part for part in (head, line.get("step", ""), parts, plain(line.get("text", ""))) if part)
@@ -227,15 +229,22 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _attempt_line(attempt: Attempt) -> str:
-    """When it was started, by which process and driver (host:pid), and how it ended."""
-    text = f"{_when(attempt.decision.time)} started by submit or reconciler {attempt.decision.by}"
+def _command_line(command: Command) -> str:
+    value = "" if command.value is None else f" to {command.value}"
+    return f"  {command.kind:<10} {_when(command.time)} by {command.by}{value}"
+
+
+def _attempt_lines(attempt: Attempt) -> list[str]:
+    """When it was started, by which process and driver (host:pid), how it ended, and its last output."""
+    decision = attempt.decision
+    text = f"  attempt {attempt.number}  {_when(decision.time)} started by submit or reconciler {decision.by}"
     if attempt.start is not None:
         text += f", driver {attempt.start.by}"
     if attempt.end is not None:
         text += f", {attempt.end.state} {_when(attempt.end.time)}"
         text += f": {plain(attempt.end.why)}" if attempt.end.why else ""
-    return text
+    output = (attempt.end.output if attempt.end is not None else None) or ""
+    return [text, *(f"    | {plain(line)}" for line in output.splitlines())]
 
 
 def plain(text: str) -> str:

@@ -41,6 +41,8 @@ class Part:
     """Worker -> seconds of its last unit."""
     open: dict[str, tuple[str, float]] = field(default_factory=dict)
     """Worker -> its unit, and since when."""
+    first: float | None = None
+    """When the first of its units began."""
 
     def __post_init__(self) -> None:
         self.standing = self.ended
@@ -48,6 +50,12 @@ class Part:
     def starts(self, unit: str, worker: str) -> None:
         """Take note that a worker begins with a unit."""
         self.open[worker] = (unit, time.monotonic())
+        self.first = self.first or time.monotonic()
+
+    @property
+    def waited(self) -> float | None:
+        """Seconds before the first of its units began; None where none has."""
+        return None if self.first is None else self.first - self.began
 
     def ends(self, worker: str, seconds: float, *, ok: bool, images: int) -> None:
         """Take note that a unit ended."""

@@ -27,6 +27,11 @@ EVERY = 1.0
 FRESH_S = 30.0
 """Seconds for which a driver that wrote progress.json counts as being at work."""
 
+WAITED_S = 10.0
+"""Seconds before the first unit of a step from which on a line says so."""
+
+WAITED = "before its first unit began, while workers started or did units of other steps"
+
 PROGRESS = "progress.json"
 
 
@@ -79,6 +84,8 @@ class LogLine:
     """Units that were done before."""
     unit: str | None = None
     seconds: float | None = None
+    waited: float | None = None
+    """Of a step that is done: of its seconds, those before its first unit began."""
     worker: str | None = None
     text: str | None = None
 
@@ -180,8 +187,18 @@ class Reporter:
         self.label, part = label, self.parts[label]
         part.ended = part.total
         text = f"{label}: {part.total} of {part.total} units"
-        self._print(f"{text}, {seconds:.1f} s" if seconds else f"{text}, done already")
-        self.log(LogLine(event=LogEvent.STEP_DONE, step=label, seconds=round(seconds, 3)))
+        waited = None if part.waited is None else round(part.waited, 3)
+        about = f" ({waited:.1f} s of them {WAITED})" if waited is not None and waited >= WAITED_S else ""
+        self._print(f"{text}, {seconds:.1f} s{about}" if seconds else f"{text}, done already")
+        self.log(
+            LogLine(
+                event=LogEvent.STEP_DONE,
+                step=label,
+                seconds=round(seconds, 3),
+                waited=waited,
+                text=about.strip(" ()") or None,
+            )
+        )
         self._write()
         del self.parts[label]
 

@@ -97,11 +97,13 @@ def play(at: Scenario) -> dict[str, str]:
     at.head.start()
     say(f"a head at {at.head.address}")
     good = [at.put(f"good{i}", images, {"sweep.uve.seeds": [i]}) for i in range(GOOD)]
+    nowhere = Path(shutil.copytree(images, at.folder / "nowhere"))  # until it was submitted
     bad = [
         at.put("spoilt", spoilt, root="spoilt-root"),
-        at.put("missing", at.folder / "nowhere"),
+        at.put("missing", nowhere),
         at.put("impossible", images, {"sweep.uve.examples": [100000]}),
     ]
+    shutil.rmtree(nowhere)
     say(f"submitted {len(good) + len(bad)} jobs; the first began at once")
 
     at.dkvb("priority", good[-1], 9)

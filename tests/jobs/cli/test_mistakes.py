@@ -17,8 +17,11 @@ DKVB = Path(sys.executable).with_name("dkvb")
 
 
 def test_a_wrong_images_path_is_named_and_makes_no_root(dkvb, run_words, tmp_path):
-    text = message(dkvb(*run_words(images=tmp_path / "imagse")), 1)
-    assert f"{tmp_path}/imagse" in text
+    for name in ("aaa", "bbb", "ccc", "ddd", "eee", "fff", "images-here"):
+        (tmp_path / name).mkdir()
+    text = message(dkvb(*run_words(images=tmp_path / "imagse-here")), 1)
+    assert f"{tmp_path}/imagse-here" in text
+    assert " more; did you mean 'images-here'? " in text, "the names that are shown do not hold it"
     assert "Check location and pattern" in text
     assert not (tmp_path / "root").exists()
 

@@ -110,6 +110,36 @@ def test_priority_moves_a_job_and_takes_a_negative_number(dkvb, queue):
     assert find_job(queue, job.id).priority == -3
 
 
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        (None, "{}: priority 4, from its next attempt on, should it need one; the one that runs goes on\n"),
+        ("failed", "{}: priority 4, once it is tried again; it has failed\n"),
+        ("succeeded", "dkvb: {}: has succeeded; there is nothing left to start\n"),
+    ],
+)
+def test_a_priority_of_a_job_that_does_not_wait_says_when_it_counts(state, told, dkvb, queue):
+    job = add(queue, assignment())
+    attempt = decided(job)
+    if state:
+        assert end(attempt, End(state=EndState(state), why="so it was", final=True))
+    ended = dkvb("jobs", "priority", job.id, 4)
+    assert (ended.out or ended.err) == told.format(job.id)
+    assert find_job(queue, job.id).priority == (0 if state == "succeeded" else 4)
+
+
+def test_a_job_that_failed_is_tried_again_as_it_was_submitted_and_says_why_it_failed(dkvb, queue):
+    job, good = (add(queue, assignment(images="/data/smal")) for _ in range(2))
+    assert end(decided(job), End(state=EndState.FAILED, why="found no images\nthere", final=True))
+    assert end(decided(good), End(state=EndState.SUCCEEDED, why="", final=True))
+    assert f"{good.id}: has succeeded; only a failed" in message(dkvb("jobs", "retry", good.id), 2)
+    ended = dkvb("jobs", "retry", job.id)
+    assert ended.err.startswith(
+        "note: attempt 1: found no images; there. The same is tried again, with --images /data/smal; for other images"
+    )
+    assert "`dkvb submit --name NAME`\n" in ended.err
+
+
 def test_a_job_that_waits_is_stopped_and_tried_again(dkvb, queue):
     job = add(queue, assignment())
     assert "is queued; only a failed or a stopped job" in message(dkvb("jobs", "retry", job.id), 2)
@@ -171,18 +201,20 @@ def begun(*words):
             process.kill()
 
 
-def assert_interrupted(process):
-    """An interrupt ends it, and it prints nothing more."""
+def assert_interrupted(process, still):
+    """An interrupt ends it, and it says what stays as it is and prints nothing more."""
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=300)
-    assert (process.returncode, err) == (130, "dkvb: interrupted; what was finished is kept\n")
+    assert (process.returncode, err) == (130, f"dkvb: interrupted; {still}\n")
     assert out == ""
 
 
 def assert_passes(process, job):
     """Another pass is made: it leaves out a job that is damaged now."""
     write_json(job.place / "attempts" / "0001" / "attempt.json", {"address": 3, "time": 1.0, "by": "me"})
-    assert process.stdout.readline().startswith(f"{job.id}: left out: ")
+    while "nothing answers at " in (line := process.stdout.readline()):  # for fewer jobs than before
+        pass
+    assert line.startswith(f"{job.id}: left out: ")
 
 
 WATCH = ("reconcile", "--watch", "--every", "0.2")
@@ -194,7 +226,29 @@ def test_an_interrupt_ends_watching_and_a_cluster_that_does_not_answer_is_told_o
         assert "nothing answers at http://127.0.0.1:1" in process.stdout.readline()
         assert_passes(process, first)
         assert_passes(process, second)
-        assert_interrupted(process)
+        assert_interrupted(process, "jobs that run go on; what waits is started once a reconciler is back")
+
+
+def test_a_pass_that_did_not_reach_a_cluster_ends_with_1_and_names_the_jobs_that_wait(dkvb, queue):
+    job = add(queue, assignment())
+    ended = dkvb("jobs", "reconcile")
+    assert (ended.code, ended.out) == (1, "1 queued\n")
+    assert ended.err.startswith(f"dkvb: {job.id} waits for its cluster: nothing answers at http://127.0.0.1:1: ")
+    ended = dkvb("jobs", "reconcile", "--json")
+    answer = json.loads(ended.out)
+    assert (ended.code, answer["done"], answer["jobs"]) == (1, [], {"queued": 1})
+    assert json.loads(ended.err)["error"]["message"] == answer["unreached"][0]
+    assert dkvb("jobs", "reconcile", "--max-running", 0).code == 0
+
+
+def test_watching_tells_how_attempts_end_though_their_drivers_said_it(queue):
+    job = add(queue, assignment())
+    attempt = decided(job, job.assignment.address)
+    assert start(attempt)
+    with begun(*WATCH) as process:
+        assert process.stdout.readline().startswith(f"{job.id} waits for its cluster: ")
+        end(attempt, End(state=EndState.FAILED, why="no room on the disk", final=True))
+        assert process.stdout.readline() == f"{job.id}: attempt 1 failed: no room on the disk\n"
 
 
 def test_an_interrupt_ends_the_following_of_a_log(queue):
@@ -205,7 +259,7 @@ def test_an_interrupt_ends_the_following_of_a_log(queue):
         log.write({"time": 1.0, "job": job.id, "attempt": 1, "event": "unit", "unit": "00001"})
     with begun("logs", job.id, "-f") as process:
         assert "00001" in process.stdout.readline()
-        assert_interrupted(process)
+        assert_interrupted(process, "the job goes on as before")
 
 
 def test_watching_goes_on_when_the_queue_cannot_be_read_for_a_while(queue):

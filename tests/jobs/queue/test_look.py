@@ -102,7 +102,7 @@ def test_a_reconciler_ends_what_died_at_import_at_once_and_does_not_try_it_again
     server.logs = f"Traceback\n{LAST}\n"
     lines: list[str] = []
     for _ in range(2):
-        assert reconcile(job.place.parent, max_running=1, tell=lines.append) == {"failed": 1}
+        assert reconcile(job.place.parent, max_running=1, tell=lines.append).jobs == {"failed": 1}
     (line,) = lines
     assert line.startswith(f"{job.id}: attempt 1 failed: {LAST}")
     ending = first_end(find_job(job.place.parent, job.id))
@@ -111,14 +111,19 @@ def test_a_reconciler_ends_what_died_at_import_at_once_and_does_not_try_it_again
 
 def test_a_job_server_that_takes_no_job_makes_it_fail_with_the_reason(job, server):
     server.refuses = "the quota is used up"
-    assert reconcile(job.place.parent, max_running=1, tell=lambda _: None) == {"failed": 1}
+    assert reconcile(job.place.parent, max_running=1, tell=lambda _: None).jobs == {"failed": 1}
     assert "the quota is used up" in first_end(find_job(job.place.parent, job.id)).why
 
 
 def test_a_job_that_failed_without_a_word_is_tried_again_and_is_not_to_be_stopped(job, server, dkvb):
     server.says(*DIED)
     assert "has failed already" in message(dkvb("jobs", "stop", job.id, "--queue", job.place.parent), 2)
-    retry(job, pytest.fail)
+    said: list[str] = []
+    retry(job, said.append)
+    assert said[0].startswith(f"attempt 1: {LAST}")
+    assert (
+        ". The same is tried again, with --images unset; for other images, or another spec, submit a new job" in said[0]
+    )
     again = find_job(job.place.parent, job.id)
     assert first_end(again).why.startswith(LAST)
     assert (again.state(time.time()).name, again.charged) == ("queued", 0)

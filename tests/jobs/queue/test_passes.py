@@ -33,7 +33,7 @@ def test_a_list_in_which_jobs_wait_says_that_no_reconciler_was_ever_there(queue,
 
 
 def test_it_says_since_when_and_nothing_while_one_comes_back(queue, dkvb):
-    assert dkvb("jobs", "reconcile").code == 0
+    assert dkvb("jobs", "reconcile").code == 1
     ended = dkvb("jobs", "list")
     assert (ended.err, ended.out.splitlines()[1].endswith("  is next")) == ("", True)
     seen(queue, UNSEEN_S + 60)

@@ -13,7 +13,9 @@ import yaml
 
 from cluster.files.check import check
 from cluster.files.schemas import schemas_of
+from jobs.queue import service
 from jobs.queue.files import add
+from store.errors import PlaceUnreachable
 from tests.cluster.files.crds import CRDS, needs_crds
 from tests.jobs.queue.waiting import assignment
 from tests.processes import message
@@ -110,7 +112,7 @@ def test_what_a_unit_starts_makes_passes_and_ends_as_the_unit_expects(made):
     command = words(found["ExecStart"][0])
     with subprocess.Popen(command, cwd="/", env={**home, **variables}, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline().startswith("nothing answers at http://127.0.0.1:1")
+        assert " waits for its cluster: nothing answers at http://127.0.0.1:1" in process.stdout.readline()
         process.send_signal(signal.SIGTERM)
         code = process.wait(timeout=300)
     assert str(code) in found["SuccessExitStatus"][0].split()
@@ -131,7 +133,7 @@ def test_a_cronjob_makes_a_pass_over_that_queue_whatever_its_name(name, queue, m
     ended = subprocess.run(
         [program, *container["args"]], cwd="/", capture_output=True, text=True, timeout=300, check=False
     )
-    assert (ended.returncode, ended.stdout.splitlines()[-1]) == (0, "1 queued")
+    assert (ended.returncode, ended.stdout) == (1, "1 queued\n"), "its Job is to fail while the cluster is away"
 
 
 def cronjobs(pod):
@@ -200,6 +202,34 @@ def test_a_cronjob_passes_our_own_check_without_crds_and_no_pod_reaches_a_loopba
 def test_what_makes_no_service_is_refused(words, says, queue, dkvb):
     kind, *rest = words
     assert says in message(dkvb("jobs", "service", kind, "--queue", queue, *rest), 2)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [PlaceUnreachable("s3://b/q: NoCredentialsError: Unable to locate credentials"), PermissionError("no entry")],
+)
+@pytest.mark.parametrize("kind", ["cronjob", "systemd"])
+def test_where_a_queue_cannot_be_reached_from_here_the_file_is_printed(kind, error, queue, dkvb, monkeypatch):
+    def away(*_):
+        raise error
+
+    monkeypatch.setattr(service, "read_queue", away)
+    ended = dkvb("jobs", "service", kind, "--queue", queue)
+    assert ended.code == 0
+    assert "reconcile" in ended.out
+    assert f"note: {error} (the queue was not looked at: " in ended.err
+
+
+def test_a_queue_in_a_bucket_without_credentials_gives_a_file(dkvb, monkeypatch, tmp_path):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    ended = dkvb("jobs", "service", "cronjob", "--queue", "s3://bucket/queue")
+    assert (ended.code, '"s3://bucket/queue"' in ended.out) == (0, True), ended.err
+    assert "the queue was not looked at" in ended.err
 
 
 def test_a_unit_needs_dkvb_where_its_python_is(queue, dkvb, monkeypatch, tmp_path):

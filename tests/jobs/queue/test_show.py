@@ -9,8 +9,10 @@ from jobs.queue.files import add, add_command, end, find_job, start, write_heart
 from jobs.queue.look import Seen
 from jobs.queue.records import Command, CommandKind, End, EndState, Heartbeat
 from jobs.queue.show import as_text, rows, show_text
+from jobs.queue.show import show as details
 from jobs.queue.verdict import verdict
 from jobs.run.progress import Tally
+from store.artefacts import write_json
 from tests.jobs.queue.waiting import assignment, decided
 
 
@@ -85,3 +87,33 @@ def test_a_list_fits_the_terminal_and_its_columns_stand_below_their_heads(begun)
     assert line[at:].startswith(time.strftime("%Y-%m-%d "))
     assert line[head.index("PROGRESS OR REASON") :].startswith("attempt 1: '/x' holds names, ")
     assert show_text(again(job)).count("names, ") >= 90
+
+
+@pytest.mark.parametrize(("state", "told"), [("succeeded", None), ("failed", "came to"), ("stopped", "came to")])
+def test_how_far_a_job_came_is_not_told_as_progress_once_it_has_ended(state, told, begun):
+    job, attempt = begun
+    write_heartbeat(attempt, Heartbeat(tally=tally()))
+    assert end(attempt, End(state=EndState(state), why="", final=True))
+    text, found = show_text(again(job)), details(again(job))
+    assert "progress" not in text
+    assert ("  came to    keys 2/10\n" in text) is (told is not None)
+    assert bool(found["progress"]) is (told is not None)
+
+
+def test_commands_and_attempts_are_in_the_order_of_time_and_attempts_in_their_own_whatever_clocks_say(tmp_path):
+    job = add(tmp_path / "queue", assignment())
+    for time_of_attempt, kind, time_of_command in [(100, CommandKind.STOP, 150), (300, CommandKind.RETRY, 250)]:
+        job = find_job(job.place.parent, job.id)
+        attempt = decided(job)
+        write_json(attempt.place / "attempt.json", {**attempt.decision.to_json(), "time": time_of_attempt})
+        assert end(attempt, End(state=EndState.STOPPED, why="", output="its last words"))
+        add_command(job, Command(kind=kind, time=time_of_command, attempts=1))
+    early = decided(find_job(job.place.parent, job.id))
+    write_json(early.place / "attempt.json", {**early.decision.to_json(), "time": 50})
+    add_command(find_job(job.place.parent, job.id), Command(kind=CommandKind.PRIORITY, value=7, time=400))
+    lines = show_text(again(job)).splitlines()
+    history = lines[[line.split()[0] for line in lines].index("submitted") + 1 :]
+    assert [" ".join(line.split()[: 2 if "attempt" in line else 1]) for line in history] == [
+        "attempt 1", "|", "stop", "retry", "attempt 2", "|", "attempt 3", "priority",
+    ]  # fmt: skip
+    assert history[-1].endswith(" to 7")

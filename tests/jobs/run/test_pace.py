@@ -209,3 +209,25 @@ def test_a_run_is_told_which_worker_begins_which_unit(run_tiny, images, tmp_path
     assert {event.worker for _, event in watched.events} == {watched.units[0].worker}
     assert str(os.getpid()) in watched.units[0].worker
     assert time.time() >= watched.events[0][1].time
+
+
+def test_what_a_step_waited_before_its_first_unit_began_is_told_where_it_is_long(tmp_path, capsys):
+    log: list[LogLine] = []
+    reporter = Reporter(root=tmp_path, terminal=False, log=log.append)
+    for label, waited in (("manifest[train]", 121.7), ("manifest[test]", 0.5)):
+        reporter.step(label, 2, 0)
+        reporter.parts[label].began -= waited
+        for unit in ("a", "b"):
+            reporter.worker(label, Event(kind=EventKind.STARTED, unit=unit, worker="here:1"))
+            reporter.unit(label, done(unit, 0.06))
+        reporter.done(label, waited + 0.1)
+    long, short = [line for line in log if line.event == "step done"]
+    assert long.waited == pytest.approx(121.7, abs=0.4)
+    assert short.waited == pytest.approx(0.5, abs=0.4)
+    assert (long.text or "").endswith(
+        "s of them before its first unit began, while workers started or did units of other steps"
+    )
+    assert short.text is None
+    told = [line for line in capsys.readouterr().err.splitlines() if "2 of 2" in line]
+    assert re.fullmatch(r"manifest\[train\]: 2 of 2 units, 121\.8 s \(121\.\d s of them before its first .*\)", told[0])
+    assert told[1] == "manifest[test]: 2 of 2 units, 0.6 s"
