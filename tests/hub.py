@@ -155,6 +155,8 @@ class Routes(BaseHTTPRequestHandler):
             if found[3] not in at[1]:
                 return self.answer(404, {}, {"X-Error-Code": "EntryNotFound"})
             return self.file(found[3], at[1][found[3]], at[0])
+        if re.fullmatch(r"/api/(models|datasets)/[^/]+", path):  # older clients ask for an owner first
+            return self.missing(whole=True)
         return self.answer(404, {"error": path})
 
     def file(self, name: str, data: bytes, commit: str) -> None:
