@@ -115,6 +115,27 @@ def test_images_that_changed_later_are_read_without_what_was_forgotten(own, dkvb
     assert "forgotten already, and what was made of them is purged" in refused.err
 
 
+def test_files_of_forgotten_items_may_go_and_a_run_that_misses_others_changes_nothing(own, dkvb, run_words, own_images):
+    spec = {**SOLVED, "images.expect": {"train": 41, "classes": 3}}
+    (own.root.parent / "items").write_text("\n".join(names := item_keys_of(own)[:2]) + "\n")
+    ended = dkvb("unlearn", own.root, *WORDS, "--items", own.root.parent / "items")
+    assert ended.code == 0, ended.err
+    (own_images / "train" / names[0]).unlink()
+    assert "a run would stop" not in dkvb("plan", *run_words(spec)[1:2], "--root", own.root, "--images", own_images).out
+    ended = dkvb(*run_words(spec, root=own.root, images=own_images))
+    assert ended.code == 0, ended.err
+    before = find(own.root, None)
+    assert len(labels_of(before)) == 40
+    (own_images / "train" / "ant" / "0004.png").unlink()
+    refused = dkvb(*run_words(spec, root=own.root, images=own_images))
+    assert refused.code != 0
+    assert "found 39 items, and 1 that were forgotten for good and are no longer there, the spec's" in refused.err
+    assert "--set images.expect.train=40" in refused.err
+    assert find(own.root, None) == before
+    assert dkvb("log", own.root, "--replay").code == 0
+    assert "waiting" not in dkvb("status", own.root).out
+
+
 def test_requests_and_purges_follow_each_other(own, dkvb, tmp_path):
     names, z = item_keys_of(own), embeddings_of(own)
     for row in (40, 0):
