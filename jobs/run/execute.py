@@ -34,7 +34,7 @@ def execute(
 ) -> None:
     """Run or resume experiments in a session of their own; where all is done, no cluster is started for it.
 
-    recorded: as of `run`; on a root that has no experiment yet that is done before a cluster starts, which takes a while.
+    recorded: as of `run`; on a root that has no experiment yet, before a cluster starts, which takes a while.
     raises: as `run` and `session`; BadRequest where another experiment has the name of one.
     """
     root = open_root(root, create=True)
