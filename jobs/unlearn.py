@@ -233,7 +233,7 @@ def unlearn(
     if "sums" in experiment.steps:
         raise BadRequest(
             f"masks ({request.method}) do not forget on values that are solved for, as those of {experiment.name}: "
-            "under a mask the next-nearest key says nearly the same; use --method exact"
+            "under a mask the next-nearest key says nearly the same; use `dkvb unlearn --method exact`"
         )
     mask, effect = make_mask(experiment, request, forget)
     spec = MaskSpec(
