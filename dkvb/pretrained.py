@@ -206,7 +206,7 @@ def check_file(folder: Path, config: Config, name: str) -> None:
 
 
 def check_certificate(folder: Path, config: Config) -> None:
-    """Check that the certificate, where there is one, is of the request that left this very model.
+    """Check that the certificate, where there is one, is of the request or purge that left this very model.
 
     It also names the model before, whose bytes would fit: what a model says it forgot must be what was asked.
     Its signature is checked by `dkvb verify`. raises: BadCheckpoint.
@@ -218,6 +218,8 @@ def check_certificate(folder: Path, config: Config) -> None:
         certificate = json.loads(path.read_bytes())["certificate"]
         said, request = certificate["files"].get(config.origin), dict(certificate["request"])
         own = {} if unlearned is None else dict(unlearned)
+        if unlearned is None and request.get("method") == "purge":  # made anew, so that the model says nothing itself
+            own = {"method": "purge", "classes": request.get("classes")}
     except UNREADABLE as error:
         raise BadCheckpoint(f"{path}: not a certificate: {brief(error)}") from error
     if said != config.files[MODEL]:

@@ -115,11 +115,9 @@ def wanted_rows(known: Known, past: State, classes: Sequence[str], items: Sequen
     labels = known.labels
     rows = known.rows(items) if items else np.empty(0, np.int64)
     if gone := {row: name for name, row in zip(items, rows.tolist(), strict=True) if row in past.forgotten}:
-        blank = [name for row, name in gone.items() if row in known.blank.values()]
-        names = [*known.names([row for row in gone if row not in known.blank.values()]), *blank]
-        raise BadRequest(f"{some(names)} forgotten already, by request {past.forgotten[next(iter(gone))]}")
-    if skipped := [row for row in rows.tolist() if labels[row] < 0]:
-        raise BadRequest(f"{some(known.names(skipped))} among those that were skipped, and was never learned")
+        raise BadRequest(f"{some([*gone.values()])} forgotten already, by request {past.forgotten[next(iter(gone))]}")
+    if skipped := [name for name, row in zip(items, rows.tolist(), strict=True) if labels[row] < 0]:
+        raise BadRequest(f"{some(skipped)} among those that were skipped, and was never learned")
     for k in class_indexes(known.classes, list(classes)):
         own = np.flatnonzero(labels == k)
         left = own[~np.isin(own, [*past.forgotten])]

@@ -26,7 +26,7 @@ PURGE = "purge"
 """Method, in the log, of what makes experiments anew."""
 CERTIFIED = 4
 """The version of requests from which on each has a certificate beside it."""
-GONE = "nothing makes the log of requests again: restore it from a backup, or keep this message with the root"
+GONE = "the log of requests cannot be made again: restore it from a backup, or keep this message with the root"
 AGAIN = "ask for it again with `dkvb unlearn`, which writes one"
 
 

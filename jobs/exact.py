@@ -23,7 +23,7 @@ from jobs.chain import METHOD, State, state, wanted_rows
 from jobs.classes import class_indexes
 from jobs.errors import BadRequest
 from jobs.evidence import UNLEARNED
-from jobs.kept import ELSEWHERE, emptied, folder_text, kept_folders, superseded
+from jobs.kept import ELSEWHERE, emptied, folder_text, kept_folders, superseded, test_items, tests_text
 from jobs.known import Known
 from jobs.learned import left_of
 from jobs.printable import shown
@@ -109,6 +109,8 @@ class ForgottenExactly(Done):
     spec: ExactSpec
     still_there: list[str]
     """What on the root still holds the items, or was made of them: folders (`jobs.kept.kept_folders`)."""
+    test_items: dict[str, int]
+    """Of each class that was asked for, test images: no head is made of them, and their embeddings stay."""
     destroyed: list[str]
     """Folders whose sums, checkpoints and learned items were destroyed."""
     certificate: str
@@ -128,6 +130,7 @@ class ForgottenExactly(Done):
                 *(f"  not changed   {TRAINED[head]}, and made of the items" for head in self.trained),
                 *folder_text("destroyed     sums, checkpoints (and learned items) of", self.destroyed),
                 *folder_text("still there   what was made of the items, yours to destroy:", self.still_there),
+                *tests_text(self.test_items),
                 f"  elsewhere     yours to destroy: {ELSEWHERE}",
             ]
         )
@@ -205,6 +208,7 @@ def read_request(experiment: Experiment, made: Artefact, *, seconds: float) -> F
             trained=trained_heads(experiment),
             seconds=round(seconds, 4),
             still_there=texts(facts.get("still_there", [])),
+            test_items={str(name): int(count) for name, count in facts.get("test_items", {}).items()},
             destroyed=texts(facts.get("destroyed", [])),
             certificate=str(root / certificate.LOG / entries[-1]),
         )
@@ -260,6 +264,7 @@ def _forget(
             "left": changes.left,
             **changes.said(files),
             "still_there": kept_folders(experiment, but=[f"{UNLEARNED}/{output.digest}", *emptied(root, parts)]),
+            "test_items": test_items(known.stored, class_indexes(known.classes, list(request.classes))),
             "destroyed": [*parts],
         }
         trained = [f"Not changed: {TRAINED[head]}, and made of the items." for head in trained_heads(experiment)]

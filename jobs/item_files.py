@@ -71,14 +71,15 @@ def training_rows(stored: Stored, names: Sequence[str]) -> NDArray[np.int64]:
     found = {name: row_at(name, shards) for name in names}
     rows = {name: by_key.get(name, []) if row is None else [row] if row < items else [] for name, row in found.items()}
     if missing := [name for name in names if not rows[name]]:
-        such = "" if keys is None or not len(keys) else f", as {shown(str(keys[0]))!r} is one"
+        such = "" if keys is None or not len(keys) else f" (such as {shown(str(keys[0]))!r})"
         held_out = item_keys(stored, "test", stored.manifest("test").shards)
         tests = [] if held_out is None else [name for name in missing if name in {*held_out.tolist()}]
-        them = "them" if len(tests) > 1 else "it"
-        about = f"; {some(tests)} held out for testing, so no head was made of {them}" if tests else ""
+        if tests == missing:
+            raise BadRequest(_held_out(tests, [name for name in names if rows[name]]))
+        about = f"; {some(tests)} held out for testing" if tests else ""
         raise BadRequest(
-            f"{some(missing)} not among the {items} training items: expected keys of items{such}, rows, or SHARD#ROW"
-            f"{about}"
+            f"{some(missing)} not among the {items} training items: expected the key of an item{such}, its row, or "
+            f"SHARD#ROW{about}"
         )
     for name in names:
         if len(rows[name]) > 1:
@@ -89,6 +90,18 @@ def training_rows(stored: Stored, names: Sequence[str]) -> NDArray[np.int64]:
         again = [name for name in names if once[rows[name][0]] != name]
         raise BadRequest(f"{some(again)} named twice, in different ways; name each item once")
     return np.fromiter((rows[name][0] for name in names), np.int64, len(names))
+
+
+def _held_out(tests: Sequence[str], trained: Sequence[str]) -> str:
+    """Why items that are held out for testing are refused, and what to do; trained: the others of the list."""
+    those, their = ("those", "their") if len(tests) > 1 else ("that", "its")
+    text = f"{some(tests)} held out for testing, and no head was made of {'them' if len(tests) > 1 else 'it'}"
+    if trained:
+        text += f": take {those} out of the list; {some(trained)} trained on, and can be forgotten"
+    return (
+        f"{text}. To be rid of {their} embeddings and codes, which are on the root too, delete the "
+        f"image{'s' * (len(tests) > 1)} and run the experiment on a new root"
+    )
 
 
 def some(names: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from jobs.destroying import Parts, still_whole
 from jobs.errors import BadRequest
 from jobs.evidence import UNLEARNED
 from jobs.printable import shown
+from jobs.query.stored import Stored
 from jobs.results.experiment import Experiment, experiments
 from store.artefacts import SPEC, Artefact, as_written, digest
 from store.checksums import damaged
@@ -130,6 +131,24 @@ def folder_text(head: str, folders: Collection[str]) -> list[str]:
     """Folders for people, several a line, below a head; nothing where there are none."""
     lines = textwrap.wrap(", ".join(folders), 100, break_long_words=False, break_on_hyphens=False)
     return [f"  {head}", *(f"{' ' * 16}{shown(line)}" for line in lines)] if lines else []
+
+
+def test_items(stored: Stored, classes: Collection[int]) -> dict[str, int]:
+    """Of some classes that have any: how many test images, whose embeddings and codes no request takes away."""
+    labels = stored.labels("test")
+    counts = {stored.classes[k]: int((labels == k).sum()) for k in classes if k < len(stored.classes)}
+    return {name: count for name, count in counts.items() if count}
+
+
+def tests_text(items: Mapping[str, int]) -> list[str]:
+    """The same for people: a line, or none."""
+    if not items:
+        return []
+    counts = ", ".join(f"{count} of {shown(name)}" for name, count in items.items())
+    return [
+        f"  test images   {counts}: no head was made of them; embeddings and codes stay on this root, until the images "
+        "are deleted and the experiment is run on a new one"
+    ]
 
 
 def summed_steps(experiment: Experiment) -> dict[str, str]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from jobs.excluded import item_digest
 from jobs.item_files import check_once, training_rows
 from jobs.learned import Learned
-from jobs.query.item_keys import item_keys, item_places
+from jobs.query.item_keys import item_keys
 from jobs.query.stored import Stored
 from store import arrays
 from store.errors import NotARoot
@@ -102,12 +102,6 @@ class Known:
         others = [name for name in names if name not in learned]
         found = dict(zip(others, training_rows(self.stored, others).tolist(), strict=True)) if others else {}
         return np.array([learned[name] if name in learned else found[name] for name in names], np.int64)
-
-    def names(self, rows: Sequence[int]) -> list[str]:
-        """What items are called in a message: training items by their places, learned ones by their keys."""
-        own = [row for row in rows if row < self.training]
-        places = item_places(self.stored.manifest("train").shards, own) if own else []
-        return [*places, *(self.keys[row - self.training] for row in rows if row >= self.training)]
 
     def rest(self, gone: Collection[int]) -> Tensor:
         """(n,) bool, the items of which heads are made where some are gone."""

@@ -20,10 +20,11 @@ from jobs.classes import class_indexes
 from jobs.errors import BadRequest
 from jobs.evidence import UNLEARNED
 from jobs.excluded import item_digests
-from jobs.kept import ELSEWHERE, all_specs, folder, folder_text, kept_folders
+from jobs.kept import ELSEWHERE, all_specs, folder, folder_text, kept_folders, test_items, tests_text
 from jobs.left import check_left
 from jobs.plan.graph import steps
 from jobs.plan.plan import Plan
+from jobs.printable import shown
 from jobs.query.item_keys import item_keys
 from jobs.query.stored import Stored
 from jobs.results.experiment import Experiment, experiments
@@ -55,6 +56,12 @@ class Purged:
     """The request that it was done for: the name of its folder."""
     items: int
     """Training items that are left out from now on."""
+    classes: list[str]
+    """Names of those of which no training item is left."""
+    test_items: dict[str, int]
+    """Of each of them, test images, whose embeddings and codes stay on the root."""
+    requests: list[str]
+    """The requests that it carries out."""
     experiments: list[str]
     """Names of those that were made anew."""
     checkpoint: str
@@ -71,6 +78,8 @@ class Purged:
     def text(self) -> str:
         """For people."""
         items = f"{self.items} training item{'s' * (self.items != 1)}"
+        if self.classes:
+            items += f", all of {', '.join(map(shown, self.classes))} among them"
         return "\n".join(
             [
                 f"purged: {', '.join(self.experiments)} made anew without {items}",
@@ -78,6 +87,7 @@ class Purged:
                 f"  certificate   {self.certificate}",
                 *folder_text("destroyed     these folders, or the sums, checkpoints and masks in them", self.destroyed),
                 "  still there   numbers of rows in records of requests to forget exactly, digests of keys in specs",
+                *tests_text(self.test_items),
                 f"  elsewhere     yours to destroy: {ELSEWHERE}",
             ]
         )
@@ -89,6 +99,12 @@ class Purge:
 
     gone: frozenset[int]
     """Rows of the training items that are left out."""
+    classes: list[str]
+    """Names of those of which nothing is left."""
+    tests: dict[str, int]
+    """Of each such class, test images: their embeddings stay."""
+    requests: list[str]
+    """Requests whose items these are, by the names of their folders."""
     affected: list[Experiment]
     """Those that are made of the same images, and are made anew: each would keep the items."""
     plans: dict[str, Plan]
@@ -124,6 +140,7 @@ def planned(asked: Experiment, rows: Collection[int]) -> Purge:
                 f"{root}: experiment {one.name} was made of these images when their files were others, and uses "
                 f"{min(used)}: run it again with the files as they are now, then purge"
             )
+    before = np.bincount(labels[labels >= 0], minlength=len(stored.classes))
     labels[[*gone]] = -1
     items = np.bincount(labels[labels >= 0], minlength=len(stored.classes)).tolist()
     if not any(items):
@@ -136,7 +153,16 @@ def planned(asked: Experiment, rows: Collection[int]) -> Purge:
                 f"{root}: nothing was changed: without the items the spec of {name} would ask for more than is left: "
                 f"{error}; run {name} with a spec that asks for less, then ask again"
             ) from error
-    return Purge(gone=gone, affected=affected, plans=plans, kept=kept)
+    whole = [k for k, left in enumerate(items) if before[k] and not left]
+    return Purge(
+        gone=gone,
+        classes=[stored.classes[k] for k in whole],
+        tests=test_items(stored, whole),
+        requests=sorted({by for past in states.values() for by in past.forgotten.values()}),
+        affected=affected,
+        plans=plans,
+        kept=kept,
+    )
 
 
 def check_purge(asked: Experiment, rows: Collection[int]) -> None:
@@ -172,6 +198,7 @@ def purge(
     if of is None:
         raise BadRequest(f"{asked.name}: no request forgot anything exactly, so there is nothing to purge")
     todo = planned(asked, rows)
+    requests = sorted({of.digest, *todo.requests})
     plans, new = todo.plans, {f"{step.kind}/{step.digest}" for plan in todo.plans.values() for step in plan.steps}
     with destroying.one_at_a_time(root):
         run([*plans.values()])
@@ -181,9 +208,11 @@ def purge(
         said = certificate.body(
             request={
                 "method": "purge",
-                "classes": of.spec()["classes"],
+                "classes": todo.classes,
                 "items": len(todo.gone),
                 "of": of.digest,
+                "requests": requests,
+                "test_items": todo.tests,
                 "experiments": [*plans],
                 "destroyed": [*parts],
             },
@@ -191,7 +220,11 @@ def purge(
             model=model.model,
             files=certificate.stamps(
                 root,
-                [model.artefact("values").path / CHECKPOINT, model.artefact("embeddings[train]").path / DONE],
+                [
+                    *(one.artefact("values").path / CHECKPOINT for one in anew.values()),
+                    *(one.artefact("linear").path / LINEAR for one in anew.values() if "linear" in one.steps),
+                    model.artefact("embeddings[train]").path / DONE,
+                ],
             ),
             measured=None,
             previous=certificate.last_entry(root),
@@ -208,6 +241,9 @@ def purge(
     return Purged(
         request=of.digest,
         items=len(todo.gone),
+        classes=todo.classes,
+        test_items=todo.tests,
+        requests=requests,
         experiments=[*plans],
         checkpoint=str(model.artefact("values").path / CHECKPOINT),
         destroyed=[*parts],

@@ -228,14 +228,13 @@ def unlearn(
     clock = time.perf_counter()
     if key_file is not None:
         private_key(key_file)  # one that is none is told before anything is written
-    if "sums" in experiment.steps:
-        raise BadRequest(
-            f"method: found {request.method!r}, but the values of {experiment.name} are not trained: they vary "
-            "smoothly with the key, so under a mask the next-nearest key says nearly the same: masks do not forget; "
-            "use `dkvb unlearn --method exact`"
-        )
     classes = experiment.classes
     forget = {k: classes[k] for k in class_indexes(classes, request.classes)}
+    if "sums" in experiment.steps:
+        raise BadRequest(
+            f"masks ({request.method}) do not forget on values that are solved for, as those of {experiment.name}: "
+            "under a mask the next-nearest key says nearly the same; use `dkvb unlearn --method exact`"
+        )
     mask, effect = make_mask(experiment, request, forget)
     spec = MaskSpec(
         version=VERSION,

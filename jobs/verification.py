@@ -52,7 +52,7 @@ def verify(path: Place, root: Place | None = None, key_file: Path | None = None)
     if place is None:
         read_entry(path, data)
         raise BadRequest(
-            f"{path}: lies in no root, and what it names lies in the one that it was made on: `dkvb verify {path} ROOT`"
+            f"{path}: does not lie in a root, and the files that it names do: say which root, `dkvb verify {path} ROOT`"
         )
     log = entries(place)
     try:

@@ -127,9 +127,12 @@ def log(root: Place, *, replays: bool, experiment: str | None, as_json: bool) ->
         names = ", ".join(map(shown, row["classes"]))
         signed = "signed" if row["signed"] else "unsigned"
         how = row["method"] if row["budget"] is None else f"{row['method']} N = {row['budget']}"
-        what = names or ("no more" if row["items"] == 0 else "items")
-        commit = ", what was before destroyed" if row["commit"] else ""
-        say(f"{row['made']}  {who}  {how}  {what}{commit}  {row['unlearned']}  {signed}")
+        some = "no further items" if row["items"] == 0 else _items(row["items"])
+        what = names or some
+        if names and row["method"] == "purge":
+            what = f"{some}, all of {names} among them"
+        commit = "; the earlier state destroyed" if row["commit"] else ""
+        say(f"{row['made']}  {who}  {how}: {what}{commit}  {row['unlearned']}  {signed}")
     if not as_json:
         say(
             f"{KEEP * bool(wrong)}not looked at: models and masks; `dkvb status {root} --verify` reads every file",
@@ -138,6 +141,10 @@ def log(root: Place, *, replays: bool, experiment: str | None, as_json: bool) ->
     if wrong:
         tell_error(("; " if as_json else "\ndkvb: ").join(wrong.values()), kind="Changed", code=1)
         sys.exit(1)
+
+
+def _items(number: int | None) -> str:
+    return "items" if number is None else f"{number} item{'s' * (number != 1)}"
 
 
 def _replay(root: Place, name: str | None, *, as_json: bool) -> None:

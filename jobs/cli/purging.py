@@ -42,6 +42,16 @@ class Purging:
         with second_interrupt_ends():
             execute(plans, self.root, placement, reporter(self.root), recorded=False)
 
+    def _how_far(self) -> str:
+        """What an interrupted purge has destroyed, and how it goes on."""
+        goes_on = "the same command goes on from there"
+        if any(one.purges for one in destroying.pending(self.root)):
+            return f"the purge counts, and was interrupted while it destroyed what was before; {goes_on}"
+        return (
+            "interrupted: the purge itself has destroyed nothing yet, and the root is as the request left it, which "
+            f"counts and stands in the log; {goes_on}"
+        )
+
     def carry_out(
         self, ask: Callable[[], DoneT], text: Callable[[DoneT], str], purge: Callable[[DoneT], Purged]
     ) -> None:
@@ -69,6 +79,6 @@ class Purging:
         try:
             purged = purge(done)
         except KeyboardInterrupt:
-            say("the request itself counts, and stands in the log; the same command finishes its purge", err=True)
+            say(self._how_far(), err=True)
             raise
         say(json.dumps({**done.to_json(), "purged": purged.to_json()}, indent=2) if self.as_json else purged.text())

@@ -159,8 +159,13 @@ def run(
     show_summaries(ran, as_json=as_json)
     if chosen.begun is not None and not as_json:
         where = shlex.quote(str(root))
+        first = f"dkvb unlearn {where} --class {shlex.quote(ran[0].classes[0])}"
         following = {
-            f"dkvb unlearn {where} --class {shlex.quote(ran[0].classes[0])}": "a mask, a checkpoint without it",
+            **(
+                {f"{first} --method exact": "sums and heads without it"}
+                if "sums" in ran[0].steps
+                else {first: "a mask, a checkpoint without it"}
+            ),
             f"dkvb table {where} --table classes": "every class, both methods",
             f"dkvb report {where}": "one page of all of it, for a browser",
         }

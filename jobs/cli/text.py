@@ -57,7 +57,8 @@ def _show_classes(experiment: "Experiment") -> None:
 
     rows, table = sweep_table(experiment), few(TABLES["summary"](experiment), "summary")
     say(markdown(side_by_side(for_people(table))))
-    say("".join(f"{line}\n" for line in left_out_text(by_class(rows))) + legend("summary", experiment, table.columns))
+    lines = [] if "sums" in experiment.steps else left_out_text(by_class(rows))  # the legend says what masks are for
+    say("".join(f"{line}\n" for line in lines) + legend("summary", experiment, table.columns))
     say(f"""All columns:
   dkvb table {experiment.root} --experiment {experiment.name} --columns all""")
     path = experiment.root / f"{experiment.name}.png"

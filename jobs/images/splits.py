@@ -16,6 +16,7 @@ from store.artefacts import read_json
 from store.errors import ImageDataError
 from store.images import PUBLISHED, Images, Manifest
 from store.layout import MANIFEST
+from store.manifest import FORGOTTEN
 from store.names import one_form, told_apart
 from store.places import Place
 
@@ -114,12 +115,21 @@ def _swept(spec: Spec, train: Manifest) -> list[int]:
 def _check_expected(manifest: Manifest, split: str, images: ImagesSpec) -> None:
     where = "other.expect" if split == "other" else "images.expect"
     items = "train" if split == "other" else split
-    for key, number in ((items, manifest.items), ("classes", len(manifest.classes))):
-        if images.expect.get(key) not in (None, number):
+    forgotten = len(images.without or ()) if split == "train" else 0
+    gone = forgotten - sum(label == FORGOTTEN for shard in manifest.shards for label in shard.labels)
+    for key, number, more in ((items, manifest.items, max(gone, 0)), ("classes", len(manifest.classes), 0)):
+        if images.expect.get(key) not in (None, number, number + more):
             what = "classes" if key == "classes" else "items"
+            about = f", and {more} that were forgotten for good and are no longer there" if more else ""
+            remedy = "check the location, or correct the spec"
+            if images.without:
+                remedy += (
+                    "; where files of what was forgotten were deleted, and more than its training items, say what is "
+                    f"left: --set {where}.{key}={number + more}"
+                )
             raise ImageDataError(
-                f"the {split} images: found {number} {what}, the spec's {where} says {images.expect[key]}; check the "
-                "location, or correct the spec"
+                f"the {split} images: found {number} {what}{about}, the spec's {where} says {images.expect[key]}; "
+                f"{remedy}"
             )
 
 

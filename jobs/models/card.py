@@ -11,14 +11,13 @@ from dkvb.onnx import Compared
 from dkvb.pretrained import CERTIFICATE, CONFIG, MODEL, ONNX, Config
 from dkvb_unlearning import __version__
 from jobs.certificate import LIMITS, read
+from jobs.evidence import texts
 from jobs.models.chosen import Chosen
 from jobs.printable import per_cent, shown
 from jobs.query.measure import WORDS
 from jobs.results.formats import MARKDOWN, markdown
 from jobs.results.headline import before
-from store.artefacts import CERTIFICATE as WRITTEN
 from store.artefacts import Artefact, as_written
-from store.files import exists
 
 BACKBONE_KNOWS = "The backbone is frozen, and represents the classes whatever a head forgets."
 
@@ -53,11 +52,12 @@ def card(evidence: Evidence) -> str:
     """The card, in Markdown; raises: ArtefactDamaged, NotARoot where the root does not hold what it should."""
     chosen = evidence.chosen
     certificate, signature = None, None
-    if chosen.made is not None and exists(chosen.made.path / WRITTEN):
-        certificate, signature = read(chosen.made.path / WRITTEN)
+    if chosen.certificate is not None:
+        certificate, signature = read(chosen.certificate)
     parts = [
         _head(evidence),
         _what(evidence),
+        *([_purged(chosen)] if chosen.without else []),
         _trained(chosen) if chosen.made is None else _forgotten(chosen, chosen.made, certificate),
         _evidence(evidence, certificate, signed=signature is not None),
         _limits(certificate),
@@ -85,7 +85,8 @@ def _head(evidence: Evidence) -> str:
     tags = ["image-classification", "machine-unlearning", "discrete-key-value-bottleneck"]
     lines += ["tags:", *(f"- {tag}" for tag in [*tags, *["onnx"] * (evidence.compared is not None)])]
     request = evidence.config.header.get("unlearned") or {}
-    what = ", ".join(map(text, list(request.get("classes") or [])[:3]))
+    names = [*_purged_classes(evidence.chosen), *(request.get("classes") or [])]
+    what = ", ".join(map(text, names[:3]))
     without = f", without {what}" if what and _forgets(request) else ""
     return "\n".join([*lines, "---", "", f"# {text(evidence.config.experiment)}{without}", ""])
 
@@ -110,9 +111,32 @@ def _what(evidence: Evidence) -> str:
     )
 
 
+def _purged_classes(chosen: Chosen) -> list[str]:
+    """Classes of which purges left nothing."""
+    return [name for one in chosen.purges if one.said for name in texts(one.said["request"].get("classes"))]
+
+
+def _purged(chosen: Chosen) -> str:
+    """Of a model that was made anew without what was forgotten for good."""
+    items = f"{chosen.without} training item{'s were' if chosen.without != 1 else ' was'}"
+    names = _purged_classes(chosen)
+    whole = listed(names) if names else "none"
+    lines = ["## What was forgotten for good", ""]
+    lines += [f"{items} forgotten; keys, values and heads were made anew without, as if never seen.", ""]
+    lines.append(f"- classes as a whole: {whole}")
+    for one in chosen.purges:
+        said = one.said or {}
+        number = said["request"].get("items")
+        ids = texts(said["request"].get("requests")) or [one.folder]
+        lines.append(f"- {text(str(said['made']))}: {text(str(number))} items, request {', '.join(map(text, ids))}")
+    return "\n".join([*lines, ""])
+
+
 def _trained(chosen: Chosen) -> str:
     """Of a model that forgot nothing."""
-    experiment, lines = chosen.experiment, ["## Nothing was forgotten", "", "The model is as it was trained.", ""]
+    experiment, lines = chosen.experiment, list[str]()
+    if not chosen.without:
+        lines = ["## Nothing was forgotten", "", "The model is as it was trained.", ""]
     accuracies: Mapping[str, float | None] = {}
     if chosen.head == "linear":
         facts = experiment.artefact("linear").facts()
@@ -142,7 +166,7 @@ def _forgotten(chosen: Chosen, made: Artefact, certificate: Mapping[str, Any] | 
     measured = None if certificate is None else certificate.get("measured")
     if measured is None:
         return "\n".join([*lines, "", "Nothing was measured of this model on its root.", ""])
-    with as_written(made.path / WRITTEN):
+    with as_written(chosen.certificate or made.path):
         tables = [markdown(_before_and_after(measured))]
         if "classes" in measured:
             tables += ["", *_classes(measured["classes"])]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from dkvb.checkpoint import mapped, read_header
@@ -10,13 +11,13 @@ from dkvb.pretrained import HEADS
 from jobs.chain import METHOD as EXACT
 from jobs.chain import state
 from jobs.errors import BadRequest
-from jobs.evidence import UNLEARNED
+from jobs.evidence import UNLEARNED, Entry, entries, purged
 from jobs.known import Known
 from jobs.learned import METHOD as LEARN
 from jobs.printable import shown
 from jobs.query.stored import Stored
 from jobs.results.experiment import Experiment
-from store.artefacts import Artefact, as_written
+from store.artefacts import CERTIFICATE, Artefact, as_written
 from store.checksums import checked_on_disk
 from store.files import exists, names
 from store.layout import CHECKPOINT, LINEAR, MASK
@@ -31,7 +32,7 @@ LISTED = 5
 """Requests that a message names."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Chosen:
     """A model of a root."""
 
@@ -45,6 +46,27 @@ class Chosen:
     """What the model is, as its checkpoint says it; of a linear head likewise."""
     later: tuple[str, ...]
     """Requests that went on from this one, and forgot or learned more."""
+
+    @cached_property
+    def without(self) -> int:
+        """Training items that were forgotten for good: the model was made anew without them."""
+        with as_written(self.experiment.path):
+            return len((self.experiment.spec.get("images") or {}).get("without") or ())
+
+    @cached_property
+    def purges(self) -> list[Entry]:
+        """Entries of the log, the oldest first, of the purges that made the experiment anew; none without items."""
+        log = entries(self.experiment.root) if self.without else []
+        return [one for one in log if one.said and self.experiment.name in purged(one.said["request"])]
+
+    @cached_property
+    def certificate(self) -> Place | None:
+        """The certificate that names this very file: beside a request's model; of a purge, its entry of the log."""
+        if self.made is not None:
+            path = self.made.path / CERTIFICATE
+            return path if exists(path) else None
+        named = [one for one in self.purges if one.said and self.origin in one.said["files"] and not one.wrong]
+        return named[-1].path if named else None
 
     @property
     def origin(self) -> str:

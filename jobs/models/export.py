@@ -42,11 +42,10 @@ from jobs.models.chosen import HEAD_NAMES, Chosen, choose
 from jobs.models.pictures import pictures
 from jobs.printable import shown
 from jobs.results.experiment import Experiment
-from store.artefacts import CERTIFICATE as WRITTEN
 from store.artefacts import as_json, digest
 from store.checksums import checked_on_disk
 from store.errors import ArtefactDamaged
-from store.files import exists, on_disk
+from store.files import on_disk
 from store.places import is_address
 
 COMPARED = 1000
@@ -95,6 +94,8 @@ class Exported:
     head: str
     request: str | None
     """Name of the request's folder; None of a model as it was trained."""
+    without: int
+    """Training items that were forgotten for good before the model was made."""
     files: dict[str, str]
     """Name -> SHA-256 and size."""
     compared: Compared | None
@@ -104,7 +105,7 @@ class Exported:
 
     def to_json(self) -> dict[str, Any]:
         """All of it."""
-        names = ("folder", "digest", "head", "request", "files", "notes")
+        names = ("folder", "digest", "head", "request", "without", "files", "notes")
         compared = None if self.compared is None else self.compared.to_json()
         return {**{name: getattr(self, name) for name in names}, "compared": compared}
 
@@ -112,6 +113,9 @@ class Exported:
         """For people."""
         sizes = ", ".join(f"{name} ({int(stamp.split()[1]) / 1e6:.1f} MB)" for name, stamp in self.files.items())
         model = "as it was trained" if self.request is None else f"of request {self.request}"
+        if self.without:
+            gone = f"without {self.without} item{'s' * (self.without != 1)} forgotten for good"
+            model = gone if self.request is None else f"{model}, {gone}"
         lines = [f"exported: the {HEAD_NAMES[self.head]} {model}, to {shown(self.folder)}", f"  files         {sizes}"]
         if self.compared is not None:
             lines.append(f"  ONNX          {self.compared.images} images: {self.compared.text()}")
@@ -158,6 +162,7 @@ def export(
         digest=digest,
         head=chosen.head,
         request=None if chosen.made is None else chosen.made.digest,
+        without=chosen.without,
         files=config.files,
         compared=compared,
         notes=notes,
@@ -183,15 +188,16 @@ def begin(folder: Path) -> Path:
 
 
 def copy_certificate(chosen: Chosen, folder: Path) -> list[str]:
-    """Copy the certificate of the request that left a model; returns what is to be known of it.
+    """Copy the certificate of the request or purge that left a model; returns what is to be known of it.
 
     raises: ArtefactDamaged for one that speaks of another model.
     """
-    if chosen.made is None:
-        return []
-    path = chosen.made.path / WRITTEN
-    if not exists(path):
+    path = chosen.certificate
+    if path is None and chosen.made is not None:
         return ["the request has no certificate: an older version made it; ask for it again with `dkvb unlearn`"]
+    if path is None:
+        made = "the model was made after the purge, by a run of other files or of another spec"
+        return [f"no certificate names this model: {made}; it leaves the items out too"] if chosen.without else []
     with on_disk(path) as file:
         shutil.copyfile(file, folder / CERTIFICATE)
     said, signature = read(folder / CERTIFICATE)
@@ -290,7 +296,7 @@ def _check_config(folder: Path, config: Config) -> None:
 
 def _digest_said(folder: Path) -> str:
     sha256 = file_stamp(folder / CONFIG).split()[0]
-    return f"fits the model; who changed all of the folder changed its SHA-256: was it exported as {sha256}?"
+    return f"fits the model; whoever replaces all files here changes its SHA-256, too: was that {sha256} when exported?"
 
 
 def _signature(path: Path, key_file: Path | None) -> Finding:

@@ -118,6 +118,9 @@ def rows(table: pl.DataFrame, name: str, *, classes: Sequence[int] = (), methods
     return table
 
 
+SOLVED = (
+    "values are solved for: masks are measured for comparison and do not forget; `dkvb unlearn --method exact` does"
+)
 ELSEWHERE = "`classes`, `sweep` and the tables in _rows have; or leave it out"
 
 
@@ -128,5 +131,6 @@ def legend(name: str, experiment: Experiment, shown: Sequence[str]) -> str:
         return ""
     lines = [note(*notes[name], columns=shown)]
     if name in ("summary", "classes"):
-        lines = [*sweep_tables.single_items_text(experiment), *lines]
+        solved = "sums" in experiment.steps
+        lines = [*([SOLVED] if solved else sweep_tables.single_items_text(experiment)), *lines]
     return "\n".join(lines)

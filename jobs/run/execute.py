@@ -7,6 +7,7 @@ from cluster.session import session
 from cluster.signals import interrupt_held
 from jobs import destroying
 from jobs.plan.plan import Plan
+from jobs.results.experiment import experiments
 from jobs.run.progress import Progress
 from jobs.run.recorded import check_names, record_all
 from jobs.run.run import run, step_modules
@@ -33,14 +34,16 @@ def execute(
 ) -> None:
     """Run or resume experiments in a session of their own; where all is done, no cluster is started for it.
 
-    recorded: as of `run`.
+    recorded: as of `run`; on a root that has no experiment yet, before a cluster starts, which takes a while.
     raises: as `run` and `session`; BadRequest where another experiment has the name of one.
     """
     root = open_root(root, create=True)
     if recorded:
         check_names(plans, root)
         destroying.finish(root)
-        record_all(plans, root, progress)  # before a cluster starts, which takes a while: `dkvb status` finds them
+        if not experiments(root):  # nothing can be lost, and `dkvb status` finds them at once
+            record_all(plans, root, progress)
+            recorded = False
     if not (done := all(plan.is_done(root) for plan in plans)):
         with interrupt_held():  # inside an import it would not surface as one
             step_modules()
@@ -51,4 +54,4 @@ def execute(
         python=placement.python,
         serial=placement.serial or done,
     ) as executor:
-        run(plans, root, executor, progress, recorded=False)
+        run(plans, root, executor, progress, recorded=recorded)

@@ -46,13 +46,12 @@ REFUSALS = (BadSpec, BadRequest, DkvbError, ImageDataError)
 def run(plans: Sequence[Plan], root: Place, executor: Executor, progress: Progress, *, recorded: bool = True) -> None:
     """Run or resume experiments; what they share is done once.
 
-    recorded: write down first which artefacts make up each experiment; otherwise what stands there stays.
+    recorded: write down which artefacts make up each experiment, once its images are those that its spec expects: one
+        that is refused takes the place of none; otherwise what stands there stays.
     raises: StepFailed when units failed, after all others that could be done were done; StoreError; ClusterError.
     """
     root = absolute(open_root(root, create=True))  # Workers have working directories of their own.
     destroying.finish(root)
-    if recorded:
-        record_all(plans, root, progress)
     run_steps(waves(plans)[0], root, executor, progress)  # the manifests, and nothing else: nothing waits for less
     sound: list[Plan] = []
     refused: list[Exception] = []
@@ -63,6 +62,8 @@ def run(plans: Sequence[Plan], root: Place, executor: Executor, progress: Progre
             refused.append(error)
             continue
         sound.append(plan)
+        if recorded:
+            record_all([plan], root, progress)
         for text in notes:
             progress.note(f"{plan.spec.name}: {text}")
     for wave in waves(sound)[1:] if sound else []:

@@ -135,7 +135,7 @@ def test_whoever_reads_what_was_destroyed_is_told_by_what(own, dkvb):
     assert f"its sums were destroyed by request {request}; later requests begin with that one's" in looked.out
     assert dkvb("repair", own.root).out.endswith("nothing is damaged\n")
     assert dkvb("verify", Path(done.sums).parent / "certificate.json").code == 0
-    assert "exact  bee, what was before destroyed" in dkvb("log", own.root).out
+    assert "exact: bee; the earlier state destroyed" in dkvb("log", own.root).out
 
 
 def test_certificates_of_earlier_requests_hold_and_say_what_is_gone(own):

@@ -124,7 +124,7 @@ def test_requests_follow_each_other_and_their_order_does_not_matter(solved, tmp_
 def test_what_was_forgotten_is_refused_by_the_name_of_its_request(own):
     names = keys_of(own)
     first = Path(forget(own, "bee", items=[names[0]]).sums).parent.name
-    with pytest.raises(BadRequest, match=f"#0' is forgotten already, by request {first}"):
+    with pytest.raises(BadRequest, match=f"item '{names[0]}' is forgotten already, by request {first}"):
         forget(own, items=[names[1], names[0]])
     with pytest.raises(BadRequest, match="'bee' has no training items to forget: all 13 were forgotten already"):
         forget(own, "bee")
@@ -134,9 +134,9 @@ def test_what_was_forgotten_is_refused_by_the_name_of_its_request(own):
 @pytest.mark.parametrize(
     ("items", "text"),
     [
-        (["nobody.png"], "item 'nobody.png' is not among the 41 training items: expected keys of items, as "),
+        (["nobody.png"], "item 'nobody.png' is not among the 41 training items: expected the key of an item .such as "),
         (["41"], "item '41' is not among the 41"),
-        (["TEST"], "item 'cat/1000.png' is held out for testing, so no head was made of it"),
+        (["TEST"], "item 'cat/1000.png' is held out for testing, and no head was made of it. To be rid of its"),
         (["a", "b", "c", "d"], "items 'a', 'b', 'c' and 1 more are not among"),
         (["0", "KEY"], "named twice, in different ways"),
         ([], "neither classes nor items"),
@@ -147,6 +147,12 @@ def test_items_that_are_not_there_are_refused_and_nothing_is_written(items, text
     with pytest.raises(BadRequest, match=text):
         forget(solved, items=[named.get(item, item) for item in items])
     assert not (solved.root / "unlearned").exists()
+
+
+def test_a_list_with_test_items_is_told_which_of_it_can_be_forgotten(solved):
+    trained = keys_of(solved)[0]
+    with pytest.raises(BadRequest, match=f"take that out of the list; item '{trained}' is trained on, and can be"):
+        forget(solved, items=["cat/1000.png", trained])
 
 
 def test_a_request_that_is_gone_is_missed_by_those_after_it(own):
@@ -189,10 +195,20 @@ def test_damaged_sums_of_the_request_before_are_refused(own):
 
 def test_masks_are_refused_on_values_that_are_not_trained_and_exact_on_those_that_are(solved, finished):
     for method in ("uva", "uve"):
-        with pytest.raises(BadRequest, match="masks do not forget"):
+        with pytest.raises(BadRequest, match="do not forget on values that are solved for"):
             unlearn(solved, Request(classes=["bee"], method=method))
+    with pytest.raises(BadRequest, match="no class 'bea'; did you mean 'bee'"):
+        unlearn(solved, Request(classes=["bea"]))
     with pytest.raises(BadRequest, match="its values and its linear head are trained"):
         forget(finished, "bee")
+
+
+def test_tables_of_values_that_are_solved_for_say_what_masks_are_for(solved, dkvb):
+    told = dkvb("table", solved.root)
+    assert (
+        "masks are measured for comparison and do not forget; `dkvb unlearn --method exact` does" in told.out + told.err
+    )
+    assert "--share 1" not in told.out + told.err
 
 
 def test_the_file_of_items_says_what_is_wrong_with_it(tmp_path):
@@ -218,7 +234,7 @@ def test_the_command_forgets_and_its_certificate_and_log_hold(own, dkvb, tmp_pat
     assert dkvb("verify", Path(said["checkpoint"]).parent / "certificate.json").code == 0
     log = dkvb("log", own.root)
     assert log.code == 0, log.err
-    assert "7  exact  items" in log.out
+    assert "7  exact: " in log.out
     assert dkvb("status", own.root, "--verify").code == 0
     folder = Path(said["checkpoint"]).parent.name
     assert f"unlearned/{folder}" not in said["still_there"]

@@ -10,7 +10,7 @@ import pytest
 from cluster.unit_map import SerialExecutor
 from jobs import destroying
 from jobs.errors import BadRequest
-from jobs.evidence import log
+from jobs.evidence import entries, log
 from jobs.exact import ExactRequest, forget_exactly
 from jobs.excluded import item_digest, item_digests
 from jobs.integrity import verify
@@ -31,7 +31,8 @@ from tests.jobs.forgotten import (
     pieces_of_sums,
     rows_of,
 )
-from tests.tiny import Watched, without_checksums
+from tests.jobs.test_certificate import pem
+from tests.tiny import TEST, Watched, without_checksums
 
 BEE = 1
 WORDS = ("--method", "exact", "--commit", "--purge", "--serial")
@@ -84,6 +85,44 @@ def test_nothing_of_the_items_is_left_and_all_is_made_anew_without_them(own, dkv
     assert dkvb("verify", Path(said["certificate"])).code == 0
 
 
+def test_an_export_after_a_purge_says_what_is_gone_and_has_its_certificate(own, dkvb, tmp_path):
+    private, public = pem(tmp_path, "key")
+    sign = ("--sign", private)
+    (tmp_path / "items").write_text(item_keys_of(own)[0] + "\n")
+    asked = dkvb("unlearn", own.root, "--method", "exact", "--class", "bee", "--items", tmp_path / "items", *sign)
+    assert asked.code == 0, asked.err
+    tests = f"test images   {TEST['bee']} of bee: no head was made of them"
+    assert tests in asked.out
+    ended = dkvb("unlearn", own.root, *WORDS, *sign)
+    assert ended.code == 0, ended.err
+    assert "made anew without 14 training items, all of bee among them\n" in ended.out
+    assert tests in ended.out
+    said = entries(own.root)[-1].said
+    assert said is not None
+    request = said["request"]
+    assert (request["classes"], request["items"], request["test_items"]) == (["bee"], 14, {"bee": TEST["bee"]})
+    assert [*request["requests"]] == sorted({one.folder for one in entries(own.root)})
+    lines = dkvb("log", own.root).out.splitlines()
+    assert "exact: no further items; the earlier state destroyed" in lines[1]
+    assert "purge: 14 items, all of bee among them" in lines[2]
+    for head in ("values", "linear"):
+        folder = tmp_path / head
+        exported = dkvb("export", own.root, folder, "--head", head)
+        assert exported.code == 0, exported.err
+        assert "without 14 items forgotten for good, to" in exported.out
+        card = (folder / "README.md").read_text()
+        assert "# tiny, without bee" in card
+        assert "14 training items were forgotten" in card
+        assert "- classes as a whole: bee" in card
+        assert "Nothing was forgotten" not in card
+        assert entries(own.root)[-1].data == (folder / "certificate.json").read_bytes()
+        checked = dkvb("verify", folder, "--key", public)
+        assert checked.code == 0, checked.out
+    sound = (tmp_path / "values" / "model.safetensors").read_bytes()
+    (tmp_path / "values" / "model.safetensors").write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    assert dkvb("verify", tmp_path / "values").code == 1
+
+
 def test_what_was_purged_stays_away_whatever_is_run(own, dkvb, run_words, images):
     z = embeddings_of(own)
     assert dkvb("unlearn", own.root, *WORDS, "--class", "bee").code == 0
@@ -113,6 +152,27 @@ def test_images_that_changed_later_are_read_without_what_was_forgotten(own, dkvb
     refused = dkvb("unlearn", own.root, *WORDS, "--items", request)
     assert refused.code == 2
     assert "forgotten already, and what was made of them is purged" in refused.err
+
+
+def test_files_of_forgotten_items_may_go_and_a_run_that_misses_others_changes_nothing(own, dkvb, run_words, own_images):
+    spec = {**SOLVED, "images.expect": {"train": 41, "classes": 3}}
+    (own.root.parent / "items").write_text("\n".join(names := item_keys_of(own)[:2]) + "\n")
+    ended = dkvb("unlearn", own.root, *WORDS, "--items", own.root.parent / "items")
+    assert ended.code == 0, ended.err
+    (own_images / "train" / names[0]).unlink()
+    assert "a run would stop" not in dkvb("plan", *run_words(spec)[1:2], "--root", own.root, "--images", own_images).out
+    ended = dkvb(*run_words(spec, root=own.root, images=own_images))
+    assert ended.code == 0, ended.err
+    before = find(own.root, None)
+    assert len(labels_of(before)) == 40
+    (own_images / "train" / "ant" / "0004.png").unlink()
+    refused = dkvb(*run_words(spec, root=own.root, images=own_images))
+    assert refused.code != 0
+    assert "found 39 items, and 1 that were forgotten for good and are no longer there, the spec's" in refused.err
+    assert "--set images.expect.train=40" in refused.err
+    assert find(own.root, None) == before
+    assert dkvb("log", own.root, "--replay").code == 0
+    assert "waiting" not in dkvb("status", own.root).out
 
 
 def test_requests_and_purges_follow_each_other(own, dkvb, tmp_path):

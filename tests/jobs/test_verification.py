@@ -261,7 +261,7 @@ def test_a_certificate_elsewhere_asks_for_its_root(own, dkvb, tmp_path):
     ended = dkvb("verify", copy)
     assert ended.code == 2
     assert (
-        f"lies in no root, and what it names lies in the one that it was made on: `dkvb verify {copy} ROOT`"
+        f"does not lie in a root, and the files that it names do: say which root, `dkvb verify {copy} ROOT`"
         in ended.err
     )
     assert dkvb("verify", copy, own.root).code == 0

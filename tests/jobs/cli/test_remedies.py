@@ -44,6 +44,7 @@ SAID_BY = {
     "jobs/figures/__init__.py": ("figure",),
     "jobs/figures/store.py": ("figure",),
     "jobs/gpu.py": ("run",),
+    "jobs/images/splits.py": ("run", "submit"),
     "jobs/models/card.py": ("verify",),
     "jobs/models/chosen.py": ("export",),
     "jobs/models/export.py": ("export",),
