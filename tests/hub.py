@@ -97,6 +97,9 @@ def local_hub() -> Iterator[Hub]:
         server.server_close()
 
 
+DAY = "2026-01-01T00:00:00.000Z"
+
+
 class Routes(BaseHTTPRequestHandler):
     hub: Hub
 
@@ -133,13 +136,15 @@ class Routes(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path_of()
         if found := re.fullmatch(
-            r"/api/(?:models|(datasets))/([^/]+/[^/]+?)(?:/(revision|tree)/([^/]+)(/.+)?)?/?", path
+            r"/api/(?:models|(datasets))/([^/]+/[^/]+?)(?:/(revision|tree|commits)/([^/]+)(/.+)?)?/?", path
         ):
             repository = self.readable("/".join(filter(None, found.groups()[:2])))
             at = None if repository is None else repository.at(found[4] or "main")
             if repository is None or at is None:
                 return self.missing(repository is None)
             name, files = at
+            if found[3] == "commits":  # older clients ask when a folder was changed
+                return self.answer(200, [{"id": name, "title": "", "message": "", "date": DAY, "authors": []}])
             if found[3] == "tree":
                 return self.tree(files, (found[5] or "").strip("/"))
             about = {"id": found[2], "sha": name, "private": repository.private, "cardData": repository.card}

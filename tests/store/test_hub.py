@@ -43,12 +43,14 @@ def parquet(items):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    from huggingface_hub import HfFileSystem, constants
+    from huggingface_hub import HfFileSystem, constants, file_download, utils
 
+    getattr(utils, "reset_sessions", lambda: None)()  # older clients keep one, which can be offline
     with local_hub() as made:
         monkeypatch.setattr(constants, "ENDPOINT", made.address)
         template = made.address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        for module in (constants, file_download):  # older clients copy it
+            monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
         monkeypatch.delenv("HF_TOKEN", raising=False)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
