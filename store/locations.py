@@ -119,7 +119,7 @@ class Location:
         folder = folder or "/"
         there = sorted(path.rstrip("/").rpartition("/")[2] for path in self.fs.ls(folder, detail=False))
         absent = self.root.removeprefix(folder).strip("/") or self.source.pattern
-        near = get_close_matches(absent.partition("/")[0], there, n=1)
+        near = [] if {*absent} & {*"{*?["} else get_close_matches(absent.partition("/")[0], there, n=1)
         return ImagesMissing(
             f"{self.source.kind} images at {self.source.location!r}: found no {what}; {folder!r} holds "
             f"{some(there) if there else 'nothing'}{f'; did you mean {near[0]!r}?' if near else '.'} "

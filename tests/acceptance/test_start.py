@@ -200,7 +200,8 @@ def test_a_command_without_a_session_that_is_told_to_end_says_so_and_exits_with_
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=120)
     assert process.returncode == 143
-    assert said == "dkvb: ended by SIGTERM; what was finished is kept\n"
+    still = "jobs that run go on; what waits is started once a reconciler is back"
+    assert said == f"dkvb: ended by SIGTERM; {still}\n"
     assert find_job(queue, job.id).attempts == []
 
 

@@ -236,7 +236,7 @@ def test_the_command_learns_and_its_certificate_and_log_hold(own, photos, dkvb):
     said = json.loads(ended.out)
     assert (said["items"], said["left"], said["new"], said["trained"]) == (10, ITEMS + 10, ["dog"], [])
     assert dkvb("verify", Path(said["checkpoint"]).parent / "certificate.json").code == 0
-    assert "11  learn  ant, bee, dog" in dkvb("log", own.root).out
+    assert "11  learn: ant, bee, dog" in dkvb("log", own.root).out
     assert dkvb("status", own.root, "--verify").code == 0
     text = dkvb("unlearn", own.root, "--method", "exact", "--class", "dog").out
     assert "forgotten exactly: 5 training items (all of dog); 46 are left" in text

@@ -202,8 +202,8 @@ def test_the_command_retrains_and_its_certificate_log_and_measure_hold(own, dkvb
         assert f"retrained without {forgotten} training items" in dkvb("measure", own.root, folder).out
     assert dkvb("status", own.root, "--verify").code == 0
     log = dkvb("log", own.root).out
-    assert "7  retrain  bee" in log
-    assert "7  retrain  items" in log
+    assert "7  retrain: bee" in log
+    assert "7  retrain: 2 items" in log
     assert "holds no mask" in dkvb("query", own.root, "collateral", folder.name).err
     text = dkvb(*words, "--class", "ant").out
     assert "retrained without 11 training items (all of ant); 30 are left" in text

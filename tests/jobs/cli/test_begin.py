@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from types import SimpleNamespace
 
 import pytest
 
@@ -132,8 +133,8 @@ def test_a_change_that_cannot_be_is_told_with_the_key_and_what_is_expected(comma
 
 
 def test_a_job_keeps_the_changed_spec(dkvb, spec_file, images, tmp_path, monkeypatch):
-    monkeypatch.setattr("jobs.queue.commands.ray_jobs", lambda _: None)
-    monkeypatch.setattr("jobs.queue.commands.reconcile", lambda *_, **__: {})
+    monkeypatch.setattr("jobs.queue.commands.ray_jobs", lambda _: SimpleNamespace(is_here=lambda: False))
+    monkeypatch.setattr("jobs.queue.commands.reconcile", lambda *_, **__: SimpleNamespace(unreached=[]))
     where = ("--root", tmp_path / "root", "--images", images, "--address", "auto", "--queue", tmp_path / "queue")
     assert dkvb("submit", spec_file(), *where, "--set", "seed=5").code == 0
     (job,) = read_queue(tmp_path / "queue")
