@@ -77,11 +77,12 @@ def reconcile(
             with _alone(job, tell):
                 running += start(job, clusters, tell)
     now = read_queue(queue)
-    for text in sorted(_ended(now) - known):
+    ended = _ended(now)
+    for text in sorted(ended - known):
         tell(text)
     return Pass(
         jobs=Counter(job.state(time.time()).name for job in now),
-        ended=_ended(now),
+        ended=ended,
         unreached=[text for address, why in clusters.unreached.items() if (text := _waits(address, why, now))],
     )
 
