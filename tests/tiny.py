@@ -90,10 +90,10 @@ class Watched:
 
 
 def data_files(root: Path) -> dict[str, bytes]:
-    """Every file that must have equal bytes in equal runs, by its path below the root."""
+    """Every file that must have equal bytes in equal runs, by its path below the root; nothing half written."""
     suffixes = (".parquet", ".safetensors")
     names = ("spec.json", "units.json", "manifest.json")
-    files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    files = [path for path in sorted(root.rglob("*")) if path.is_file() and path.name[0] != "."]
     return {
         str(path.relative_to(root)): path.read_bytes()
         for path in files

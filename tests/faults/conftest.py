@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.stage import Stage, stage
-from tests.processes import kill_all
 
 
 @pytest.fixture(scope="session")
@@ -17,4 +16,4 @@ def one_stage() -> Iterator[Stage]:
 @pytest.fixture
 def held(one_stage: Stage) -> Iterator[Stage]:
     yield one_stage
-    kill_all(one_stage.session.marker)
+    one_stage.end()

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,8 +89,21 @@ def busy(root: Place) -> dict[str, str]:
 
 
 def moment(root: Place) -> Moment:
-    """The present one."""
-    return Moment(time.time(), marks(root), busy(root))
+    """The present one; its time comes last: what is begun while an object store lists its files is no repetition."""
+    marked, at_work = marks(root), busy(root)
+    return Moment(time.time(), marked, at_work)
+
+
+def at_work(root: Path, command: Command, there: Callable[[str], bool] = lambda worker: True) -> Moment:
+    """Wait for a moment at which a worker is at work; `there`: whether a worker counts."""
+
+    def found() -> Moment | None:
+        now = moment(root)
+        return now if any(map(there, now.busy.values())) else None
+
+    struck = command.wait_until(found, "a worker at work")
+    assert struck is not None
+    return struck
 
 
 def until(root: Place, count: int, command: Command) -> None:

@@ -3,11 +3,11 @@
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 
-from tests.faults.measures import Measures, busy, events, lost_done, measure, moment, pid_of, until
+from tests.faults.measures import Measures, at_work, events, lost_done, measure, pid_of, until
 from tests.faults.raylets import QUICK, Node, ended, head, link, member, token
 from tests.faults.stage import WITHIN, Command, Stage, draw
 from tests.processes import wait_until
@@ -28,8 +28,7 @@ def kill_node(stage: Stage, seed: int) -> Measures:
         words = stage.words(root, "--workers", 2, "--address", first.address)
         run = stage.start(stage.changed(words, slow=1), **first.variables)
         until(root, chance.randint(3, 5), run)
-        run.wait_until(lambda: at_work(root, second), "a worker at work on the second node")
-        struck = moment(root)
+        struck = at_work(root, run, on(second))
         second.kill()
         code = run.ended()
         assert code == 0, run.err
@@ -38,10 +37,9 @@ def kill_node(stage: Stage, seed: int) -> Measures:
         return measure(stage, root, struck, began=began, recovered=recovered, says=f"exit {code}")
 
 
-def at_work(root: Path, node: Node) -> list[str]:
-    """Units in the hands of a node's workers."""
-    there = node.processes()
-    return [unit for unit, worker in busy(root).items() if pid_of(worker) in there]
+def on(node: Node) -> Callable[[str], bool]:
+    """Whether a worker is one of a node's."""
+    return lambda worker: pid_of(worker) in node.processes()
 
 
 def alive_there(node: Node) -> list[str]:
@@ -75,8 +73,7 @@ def partition_node(stage: Stage, seed: int) -> Measures:
             words = stage.words(root, "--workers", 2, "--address", first.address)
             run = stage.start(stage.changed(words, slow=3), **first.variables)
             until(root, chance.randint(3, 5), run)
-            run.wait_until(lambda: at_work(root, second), "a worker at work on the far node")
-            struck = moment(root)
+            struck = at_work(root, run, on(second))
             way.cut()
             cut_off(run, struck.time)
             way.mend()

@@ -40,7 +40,12 @@ class Seaweed:
 
     def start(self) -> None:
         """Start it, again on the same ports and data, and wait until it answers."""
-        words = [weed(), "mini", f"-dir={self.folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+        disk = shutil.disk_usage(self.folder)
+        assert disk.free > disk.total / 50, (
+            f"{self.folder}: SeaweedFS writes nothing where less than 1 % of a disk is free"
+        )
+        words = [weed(), f"-logdir={self.folder}", "mini", f"-dir={self.folder}"]
+        words += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
         words += ["-master.telemetry=false", "-admin.ui=false", "-webdav=false"]
         words += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
         for number, part in enumerate(PARTS):
@@ -90,3 +95,6 @@ def seaweed(folder: Path) -> Iterator[Seaweed]:
         yield server
     finally:
         server.kill()
+        for port in server.ports:
+            for socket in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                socket.unlink()

@@ -10,11 +10,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.paths import REPOSITORY
-from tests.processes import Session, kill_all, wait_until
+from tests.processes import Session, Value, kill_all, wait_until
 from tests.tiny import TINY, changed, paint, toml
 
 TRAIN = {"ant": 61, "bee": 97, "cat": 71}
@@ -23,8 +23,8 @@ CHANGES = {"images.shard_items": 19, "backbone.image_size": 128, "keys.epochs": 
 UNITS = 28
 """Of all steps of the experiment; 13 of them are shards of training images."""
 
-WITHIN = 900.0
-"""Seconds any command of a fault, and any wait, may take: on an idle machine a tenth of it is enough."""
+WITHIN = 400.0
+"""Seconds any command of a fault, and any wait, may take: on an idle machine a quarter of it is enough."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,10 @@ class Command:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it did not end in {within:.0f} s; it said: {self.err}") from None
 
-    def wait_until(self, condition: Callable[[], object], what: str, *, every: float = 0.01) -> None:
-        """Wait for an event that can only come while the command runs."""
-        wait_until(condition, what, WITHIN, every=every, in_vain=lambda: "" if self.runs() else f"it ended: {self.err}")
+    def wait_until(self, condition: Callable[[], Value], what: str, *, every: float = 0.01) -> Value:
+        """Wait for an event that can only come while the command runs, as `tests.processes.wait_until` does."""
+        in_vain = lambda: "" if self.runs() else f"it ended: {self.err}"  # noqa: E731
+        return wait_until(condition, what, WITHIN, every=every, in_vain=in_vain)
 
     def runs(self) -> bool:
         return self.process.poll() is None
@@ -76,6 +77,8 @@ class Stage:
     """Root of a run that nobody disturbed."""
     images: Path
     spec: Path
+    begun: list[Command] = field(default_factory=list)
+    """The commands that were started."""
 
     def folder(self) -> Path:
         """A new folder, with a short path: Ray's sockets lie below it."""
@@ -105,7 +108,15 @@ class Stage:
             process = subprocess.Popen(
                 words, stdout=out, stderr=err, env={**self.session.environment, **variables}, start_new_session=True
             )
-        return Command(process, folder)
+        self.begun.append(Command(process, folder))
+        return self.begun[-1]
+
+    def end(self) -> None:
+        """Kill what is left of all commands: a fault that failed leaves some at work."""
+        kill_all(self.session.marker)
+        for command in self.begun:
+            command.process.wait()
+        self.begun.clear()
 
     def done(self, words: list[str], code: int = 0, **variables: str) -> Command:
         """A command that ends with this code."""
@@ -133,7 +144,7 @@ def stage() -> Iterator[Stage]:
         held.done(held.words(held.calm, "--serial"))
         yield held
     finally:
-        kill_all(session.marker)
+        held.end()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from store.artefacts import Artefact
-from tests.faults.measures import Measures, busy, events, lost_done, marks, measure, moment, next_done, pid_of, until
+from tests.faults.measures import Measures, at_work, events, lost_done, marks, measure, moment, next_done, pid_of, until
 from tests.faults.stage import UNITS, Stage, draw, let_pass
 from tests.processes import wait_until
 
@@ -25,8 +25,7 @@ def kill_worker(stage: Stage, seed: int) -> Measures:
     chance, root, began = draw(seed), stage.folder() / "root", time.time()
     run = stage.start(stage.words(root))
     until(root, chance.randint(2, UNITS - 4), run)
-    run.wait_until(lambda: busy(root), "a worker at work")
-    struck = moment(root)
+    struck = at_work(root, run)
     worker = chance.choice(sorted(struck.busy.values()))
     os.kill(pid_of(worker), signal.SIGKILL)
     code = run.ended()
@@ -55,9 +54,8 @@ def stop_worker(stage: Stage, seed: int) -> Measures:
     chance, root, began = draw(seed), stage.folder() / "root", time.time()
     run = stage.start(stage.changed(stage.words(root), lease=LEASE_S, slow=0.5))
     until(root, chance.randint(3, 9), run)
-    run.wait_until(lambda: busy(root), "a shard at work")
     let_pass(chance, 0.3)
-    struck = moment(root)
+    struck = at_work(root, run)
     worker = chance.choice(sorted(struck.busy.values()))
     os.kill(pid_of(worker), signal.SIGSTOP)
     try:
