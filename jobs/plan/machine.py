@@ -23,8 +23,11 @@ SECONDS = 1.5
 CORE_SECONDS = 0.3
 """For which matrices are multiplied."""
 
-BATCH = 32
-"""Most images of a forward pass: of more, the time would be over before the first is through."""
+BATCH = {"cpu": 8, "cuda": 32}
+"""Most images of a forward pass: of more, the time would be over before the first is through.
+
+A core is as fast with eight images as with more: 8.9 to 9.9 ViT-B/32 images a second with 8, 8.5 to 9.4 with 32.
+"""
 
 EDGE = 384
 """Of the matrices."""
@@ -44,7 +47,7 @@ def measure(spec: Spec, images: Images | None, shards: Sequence[Shard] = ()) -> 
     try:
         backbone = load_backbone(replace(spec.backbone, weights="random"))
         backbone.module.to(device()).to(memory_format=torch.channels_last)
-        batch = min(BATCH, spec.embeddings.batch)
+        batch = min(BATCH[device().type], spec.embeddings.batch)
         embed(backbone, _black(backbone, batch))  # the first time takes longer
         own = images is not None and bool(shards)
         if images is not None and own:
@@ -62,7 +65,7 @@ def _own(spec: Spec, backbone: Backbone, images: Images, shards: Sequence[Shard]
     """How many images of these went through the backbone, as a run does it on all cores, and in how many seconds."""
     how = Passage(
         backbone=backbone,
-        batch=min(BATCH, spec.embeddings.batch),
+        batch=min(BATCH[device().type], spec.embeddings.batch),
         decoding=spec.images.decoding,
         load=load_by(spec.images.decode),
         skip=True,

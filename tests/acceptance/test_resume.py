@@ -159,6 +159,7 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(started, undist
     processes.wait_until_gone()
 
 
+@pytest.mark.slow
 def test_one_interrupt_ends_in_order_and_can_be_gone_on_from(started, processes, resumed):
     started.until(3)
     os.killpg(started.process.pid, signal.SIGINT)

@@ -212,7 +212,10 @@ def test_a_cluster_turns_away_a_driver_with_another_token(no_token, monkeypatch,
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, -signal.SIGINT), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_a_signal_ends_the_driver_the_workers_and_the_cluster(number, code):
     with tempfile.TemporaryDirectory() as folder, python(HANGING, TMPDIR=folder) as process:
         for _ in range(2):
@@ -230,6 +233,7 @@ def test_a_signal_ends_the_driver_the_workers_and_the_cluster(number, code):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_killed_driver_takes_its_workers_with_it():
     # A killed driver cannot remove its files, so they lie in a folder of the test's; short, for unix sockets.
     folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)

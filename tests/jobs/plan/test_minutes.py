@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from jobs.plan.cost import look_ahead
-from jobs.plan.machine import measure
+from jobs.plan.machine import BATCH, measure
 from jobs.plan.minutes import NOTHING, START_S, Speed, lasting, minutes, seconds_of, words
 from jobs.spec.reading import load_specs
 
@@ -118,7 +118,7 @@ def test_the_machine_is_measured_on_images_that_are_there(make_spec, images, mon
     assert own.core > 0
     black = measure(planned.spec, None)
     assert not black.decoded
-    assert black.seen % 32 == 0
+    assert black.seen % BATCH["cpu"] == 0
     assert "black images" in "\n".join(words(taken(planned, black)))
 
 
