@@ -155,8 +155,8 @@ def repair(root: Place, tell: Callable[[str], None]) -> Integrity:
     tell: is given what is dropped, a line each.
     raises: BadRequest while a run is at work on the root; NotARoot.
     """
-    if another_driver(root):
-        raise BadRequest(f"{root}: a run is at work there; wait for its end, or stop it")
+    if other := another_driver(root):
+        raise BadRequest(f"{root}: a run ({other}) is at work there; wait for its end, or stop it")
     for by in finish(root):
         tell(f"destroyed what was before request {by}, as it asked")
     if root_format(root / ROOT_FILE) is None and names(root / "experiments", ".json"):

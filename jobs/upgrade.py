@@ -29,8 +29,8 @@ def upgrade(root: Place, tell: Callable[[str], None]) -> None:
         for a root of a newer version.
     """
     open_root(root, create=False)
-    if another_driver(root):
-        raise BadRequest(f"{root}: a run is at work there; wait for its end, or stop it")
+    if other := another_driver(root):
+        raise BadRequest(f"{root}: a run ({other}) is at work there; wait for its end, or stop it")
     order = [*coordinates.STEPS_WITH_ARRAYS]
     there = sorted((each for each in artefacts(root) if each.step in order), key=lambda each: order.index(each.step))
     done = [each for each in there if each.done]

@@ -55,7 +55,25 @@ def show(table: Any, *, limit: int, sort: str | None, form: str, output: Path | 
         say(f"{len(some)} of {len(table)} rows; --limit 0 shows all", err=True)
 
 
-@click.group(short_help="Ask about pairs, classes, masks and items.")
+class Questions(click.Group):
+    """Takes --experiment wherever it stands in the line, as other commands do."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put it in front."""
+        words, front, rest = iter(args), list[str](), list[str]()
+        for word in words:
+            if word == "--":
+                rest += [word, *words]
+            elif word == "--experiment":
+                if (name := next(words, None)) is None:
+                    raise click.BadOptionUsage(word, "Option '--experiment' requires an argument.", ctx)
+                front += [word, name]
+            else:
+                (front if word.startswith("--experiment=") else rest).append(word)
+        return super().parse_args(ctx, front + rest)
+
+
+@click.group(cls=Questions, short_help="Ask about pairs, classes, masks and items.")
 @ROOT
 @EXPERIMENT
 @click.pass_context

@@ -274,23 +274,26 @@ def _lost(label: str, event: Event) -> str:
     return f"{what}; unit {event.unit} of {label} {'is given up' if event.last else 'begins again'}"
 
 
-def another_driver(root: Place) -> bool:
-    """Whether another driver was at work on the root some seconds ago, and has not ended as far as can be told.
+def another_driver(root: Place) -> str:
+    """Another driver, host:pid, that was at work on the root some seconds ago, and has not ended as far as can be told.
+
+    Empty where there is none.
 
     raises: NotARoot where progress.json holds something else.
     """
     path = root / PROGRESS
     if not exists(path):
-        return False
+        return ""
     with as_written(path):
         last: dict[str, Any] = read_json(path)
-        if time.time() - float(last["time"]) >= FRESH_S:
-            return False
         driver = str(last.get("driver"))
-        return driver != here() and not has_ended(driver)
+        fresh = time.time() - float(last["time"]) < FRESH_S
+        return driver if fresh and driver != here() and not has_ended(driver) else ""
 
 
 def check_quiet(root: Place) -> None:
     """Check that no run is at work on a root where something is to be destroyed; raises: BadRequest."""
-    if another_driver(root):
-        raise BadRequest(f"{root}: a run is at work there, and may need what is to be destroyed; wait for its end")
+    if other := another_driver(root):
+        raise BadRequest(
+            f"{root}: a run ({other}) is at work there, and may need what is to be destroyed; wait for its end"
+        )

@@ -52,6 +52,8 @@ def run(plans: Sequence[Plan], root: Place, executor: Executor, progress: Progre
     """
     root = absolute(open_root(root, create=True))  # Workers have working directories of their own.
     destroying.finish(root)
+    if other := another_driver(root):
+        progress.note(f"another run ({other}) is at work on this root; both go on, and share what either has done")
     run_steps(waves(plans)[0], root, executor, progress)  # the manifests, and nothing else: nothing waits for less
     sound: list[Plan] = []
     refused: list[Exception] = []
@@ -116,7 +118,7 @@ def run_steps(steps: Mapping[str, Step], root: Place, executor: Executor, progre
     steps: by the label under which progress is told of them.
     raises: StepFailed; what a step says of a spec that asks for what cannot be; StoreError; ClusterError.
     """
-    shared = another_driver(root)  # looked for before this one writes that it is at work
+    shared = bool(another_driver(root))  # looked for before this one writes that it is at work
     open_steps: dict[str, OpenStep] = {}
     refused: list[Exception] = []
     notes = Notes(progress)

@@ -235,7 +235,7 @@ def test_repair_does_nothing_beside_a_run_that_is_at_work(dkvb, root):
     (root / "progress.json").write_text(json.dumps({"time": time.time(), "driver": "elsewhere:1"}))
     shown = dkvb("repair", root)
     assert shown.code == 2
-    assert "a run is at work" in shown.err
+    assert "a run (elsewhere:1) is at work" in shown.err
 
 
 def test_repair_waits_for_no_driver_that_has_ended(dkvb, root):

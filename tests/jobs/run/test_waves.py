@@ -100,4 +100,7 @@ def test_beside_another_driver_one_begins_elsewhere(
     monkeypatch.setattr("secrets.randbelow", lambda below: below - 1)
     run_tiny(root, images, progress=watched)
     done = [outcome.unit for outcome in watched.units]
+    assert [note for note in watched.notes if "another run" in note] == (
+        ["another run (other:1) is at work on this root; both go on, and share what either has done"] * apart
+    )
     assert done == (["00003", "00000", "00001", "00002"] if apart else ["00000", "00001", "00002", "00003"])
