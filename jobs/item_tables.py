@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from jobs.errors import BadRequest
 from jobs.item_files import check_once, read_names
 from jobs.printable import shown
+from jobs.results.formats import cell_text
 
 COLUMN = "item_key"
 """What the column is called in the table `items` of `dkvb query ROOT sql`."""
@@ -81,7 +82,7 @@ def csv_names(data: bytes, where: str) -> list[str]:
             f"{where}: its first line names no column {COLUMN!r} (found {some_columns(frame.columns)}): call the "
             "column of keys so, or give a text file with one key per line"
         )
-    return frame_names(frame, where)
+    return [cell_text(name) for name in frame_names(frame, where)]
 
 
 def frame_names(frame: pl.DataFrame, where: str) -> list[str]:

@@ -55,6 +55,11 @@ def per_cent(share: float | None, digits: int = 2) -> str:
     return "none" if share is None else f"{100 * share:.{digits}f} %"
 
 
+def number(count: int, one: str, many: str) -> str:
+    """How many there are of something, with its word for one or for many."""
+    return f"{count:,} {one if count == 1 else many}"
+
+
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:
     """Print a message; commands print in no other way."""
     for keep in HEARD if err else ():

@@ -57,6 +57,11 @@ class Manifest:
         count = Counter(label for shard in self.shards for label in shard.labels)
         return [count[label] for label in range(len(self.classes))]
 
+    @property
+    def unlabelled(self) -> int:
+        """How many items have no label that can be used: -1."""
+        return sum(shard.labels.count(-1) for shard in self.shards)
+
     def to_json(self) -> dict[str, Any]:
         """The manifest as plain dicts, lists, strings and integers."""
         return {

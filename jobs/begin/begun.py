@@ -50,6 +50,9 @@ EXAMPLES = [0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9,
 
 MANY_CLASSES = 100
 
+SHOWN = 3
+"""Problems that are told."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begun:
@@ -84,6 +87,7 @@ class Begun:
             "formats": dict(self.sampled.formats),
             "shorter_edge": edge,
             "left_alone": dict(counted.left_alone),
+            "unused": list(self.layout.unused),
             "problems": self.problems,
             "spec": dict(self.table),
             "why": dict(self.why),
@@ -205,13 +209,13 @@ def _chosen(
         table["keys"] = {"sample": SAMPLE}
         why["keys"] = f"keys are fitted on {SAMPLE:,} of the images, which is enough, and quicker than on all"
     few_classes = v <= MANY_CLASSES
+    empty = sum(1 for count in counted.train.manifest.histogram if not count) if counted.whole else 0
+    every = f"each of the {v - empty} classes with images to train on" if empty else f"each of the {v} classes"
     table["sweep"] = {
         "uva": {"shares": FINE if few_classes else COARSE},
         "uve": {"shares": EXAMPLES if few_classes else COARSE},
     }
-    why["sweep"] = (
-        f"each of the {v} classes is forgotten by itself, by both methods, with more and more pairs taken away"
-    )
+    why["sweep"] = f"{every} is forgotten by itself, by both methods, with more and more pairs taken away"
     return table, why
 
 
@@ -219,13 +223,16 @@ def found_lines(begun: Begun) -> list[str]:
     """What was found, for people: one line for each thing."""
     counted, about = begun.counted, "" if begun.counted.whole else "about "
     sizes, names = counted.sizes, counted.classes
-    per_class = [count for count in counted.train.manifest.histogram if count]
+    per_class = counted.train.manifest.histogram if counted.whole else [*filter(None, counted.train.manifest.histogram)]
     spread = f"{min(per_class):,}" if min(per_class) == max(per_class) else f"{min(per_class):,} to {max(per_class):,}"
     split = begun.layout.why if counted.in_one or begun.layout.why else ""
     lines = [
         ("format", begun.layout.about),
         ("classes", f"{len(names):,} ({some(list(names))}), each with {spread} images to train on"),
-        ("images", f"{about}{sizes['train']:,} to train on, {about}{sizes['test']:,} to test on"),
+        (
+            "images",
+            f"{about}{sizes['train']:,} to train on, {about}{sizes['test']:,} to test on{without_label(counted)}",
+        ),
         ("size", f"{begun.bytes / 2**20:,.1f} MiB; {begun.sampled.text()}"),
     ]
     if counted.in_one:
@@ -235,11 +242,19 @@ def found_lines(begun: Begun) -> list[str]:
         lines.append(("splits", split))
     if not counted.whole:
         lines.append(("read", f"{counted.read} in {counted.seconds:.0f} s; the rest is estimated from their sizes"))
+    if begun.layout.unused:
+        lines.append(("not used", some(begun.layout.unused)))
     if counted.left_out:
         lines.append(("left alone", counted.left_out))
     if wrong := begun.problems:
-        lines.append(("problems", f'{len(wrong)}, left out by on_error = "skip": {"; ".join(wrong[:3])}'))
+        rest = f"; and {len(wrong) - SHOWN} more, all of them with --json" if len(wrong) > SHOWN else ""
+        lines.append(("problems", f'{len(wrong)}, left out by on_error = "skip": {"; ".join(wrong[:SHOWN])}{rest}'))
     return [f"  {head:<11} {shown(text)}" for head, text in lines]
+
+
+def without_label(counted: Counted) -> str:
+    """How many of the images cannot be used, for want of a label; empty where all have one."""
+    return f", of which {counted.unlabelled:,} have no label and are left out" if counted.unlabelled else ""
 
 
 def chosen_lines(begun: Begun) -> list[str]:

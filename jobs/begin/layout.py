@@ -4,12 +4,13 @@ import fnmatch
 import glob
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from jobs.begin.tree import Folder, open_tree
 from jobs.errors import BadRequest
+from jobs.printable import number
 from store.locations import some
 from store.names import one_form
 
@@ -42,6 +43,8 @@ class Layout:
     """In words, for people."""
     why: str = ""
     """Why these are the splits, where it is not plain."""
+    unused: tuple[str, ...] = ()
+    """What lies beside them and is part of neither: folders, with how many images they hold, and files."""
 
     @property
     def table(self) -> dict[str, object]:
@@ -66,19 +69,47 @@ def find_layout(location: str) -> Layout:
             raise BadRequest(f"{location}: is what CIFAR's archive unpacks to; give the folder that holds it")
     place, where = _descend(top, "")
     if (split := _split_folders(place, where)) is not None:
-        return split
+        return replace(split, unused=_beside(top, {split.train, split.test or split.train}))
     if len(place.filled) > 1:
         place.classes()
+        for name in place.filled:
+            _check_class(place, where, name)
         return Layout(
             kind="folder",
             train=where,
             test=None,
             about=f"class folders{_in(where)}",
             why="there are no folders of splits",
+            unused=_beside(top, {where}) if where else (),
         )
     if (shards := _shards(top)) is not None:
         return shards
     raise BadRequest(f"{location}: {_what_is_there(place, where)}")
+
+
+def _check_class(folder: Folder, where: str, name: str) -> None:
+    """Whether a class folder is none of splits; raises: BadRequest."""
+    split = _split_folders(folder.open(name), _below(where, name))
+    if split is not None and split.test is not None:
+        others = [other for other in folder.filled if other != name]
+        raise BadRequest(
+            f"{folder.path}: {name} holds folders of splits ({split.train}, {split.test}), and {some(others)} beside "
+            f"it would be another class; give {folder.path}/{name}, or move the rest elsewhere"
+        )
+
+
+def _beside(folder: Folder, used: Collection[str | None], where: str = "") -> tuple[str, ...]:
+    """What lies beside the folders and files that are used, at the levels down to them."""
+    found = [path for name in folder.files if (path := _below(where, name)) not in used]
+    for name in folder.folders:
+        path, inner = _below(where, name), folder.open(name)
+        if path in used:
+            continue
+        if any(one is not None and one.startswith(f"{path}/") for one in used):
+            found += _beside(inner, used, path)
+        else:
+            found.append(f"{path}/ ({number(inner.count(), 'image', 'images')})")
+    return tuple(found)
 
 
 def word_of(name: str) -> Word | None:
@@ -137,8 +168,6 @@ def _split_folders(folder: Folder, where: str) -> Layout | None:
         if odd := sorted({*map(one_form, tested.filled)} ^ {*map(one_form, train.filled)}):
             notes.append(f"{test_path} has other class folders than {path} ({some(odd)})")
             continue
-        rest = [other for one, (_, other) in found.items() if one not in ("train", word)]
-        notes += [f"{some(rest)} is left alone"] if rest else []
         return Layout(
             kind="folder",
             train=path,
@@ -212,16 +241,21 @@ def _shard_layout(top: Folder, kind: str, files: Sequence[str]) -> Layout:
         train = words.get("train", list(files))
         why = "no name of a file says train" if "train" not in words else "no name of a file says test or validation"
         return Layout(
-            kind=kind, train=_pattern(top.path, train, files), test=None, classes=classes, about=about, why=why
+            kind=kind,
+            train=_pattern(top.path, train, files),
+            test=None,
+            classes=classes,
+            about=about,
+            why=why,
+            unused=_beside(top, {*train, classes}),
         )
-    others = sorted({file for word, named in words.items() if word not in ("train", test) for file in named})
     return Layout(
         kind=kind,
         train=_pattern(top.path, words["train"], files),
         test=_pattern(top.path, words[test], files),
         classes=classes,
         about=about,
-        why=f"left alone: {some(others)}" if others else "",
+        unused=_beside(top, {*words["train"], *words[test], classes}),
     )
 
 

@@ -89,6 +89,11 @@ class Folder:
             name for name, inner in inside.items() if ROOT_FILE not in inner.files and (inner.images or inner.filled)
         ]
 
+    def count(self) -> int:
+        """How many images it holds, at whatever depth."""
+        deeper = (self.open(name).count() for name in self.folders) if self.depth <= DEEPEST else ()
+        return self.images + sum(deeper)
+
     def classes(self) -> list[str]:
         """The same, as class folders; raises: BadRequest where a root of dkvb lies beside them."""
         for name in self.folders:

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
+from warnings import catch_warnings
 
 from jobs.errors import BadRequest
 from jobs.printable import shown
@@ -107,7 +108,8 @@ def drawing(names: Iterable[str], *, titled: bool = True) -> Iterator[None]:
 def saved(figure: "Figure", form: str) -> bytes:
     """A figure as a file: of the formats in METADATA; the same figure gives the same bytes."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=form, metadata=METADATA[form])
+    with catch_warnings(action="ignore", category=UserWarning):  # names may have characters that no font has
+        figure.savefig(buffer, format=form, metadata=METADATA[form])
     return buffer.getvalue()
 
 

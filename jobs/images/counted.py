@@ -54,10 +54,15 @@ class Counted:
         return {"train": self.train.items, "test": self.test.items, "classes": len(self.classes)}
 
     @property
+    def unlabelled(self) -> int:
+        """Items among them, where they were read, that have no label that can be used."""
+        return self.train.manifest.unlabelled + self.test.manifest.unlabelled
+
+    @property
     def problems(self) -> list[str]:
         """What is wrong, and where, each once."""
         met = dict.fromkeys((*self.train.manifest.problems, *self.test.manifest.problems))
-        return [f"{problem.item or problem.shard}: {problem.reason}" for problem in met]
+        return [": ".join(filter(None, (problem.shard, problem.item, problem.reason))) for problem in met]
 
     @property
     def read(self) -> str:

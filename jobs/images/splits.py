@@ -139,6 +139,11 @@ def check_classes(train: Manifest, test: Manifest, *, plain: bool) -> None:
     plain: whether class names may be labels in words, for want of names.
     """
     mine, other = [[one_form(name) for name in manifest.classes] for manifest in (train, test)]
+    if plain and mine != other and _are_numbers(mine) and _are_numbers(other):
+        raise ImageDataError(
+            f"the splits have different classes: labels are numbers, and run to {len(mine) - 1} in train and to "
+            f"{len(other) - 1} in test; mend the labels, or name all classes in a file (images.classes)"
+        )
     if mine != other:
         only = [[name for name in a if name not in b] for a, b in ((mine, other), (other, mine))]
         told = told_apart([*only[0], *only[1]])
@@ -159,12 +164,16 @@ def check_classes(train: Manifest, test: Manifest, *, plain: bool) -> None:
             f"{filled} of {len(items)} classes with training items: a classifier needs two or more, one to forget and "
             "one to keep"
         )
-    numbers = list(train.classes) == [str(label) for label in range(len(train.classes))]
-    if plain and numbers and not items[0] and not test.histogram[0] and all(items[1:]):
+    if plain and _are_numbers(train.classes) and not items[0] and not test.histogram[0] and all(items[1:]):
         raise ImageDataError(
             f"labels run from 1 to {len(items) - 1}, and no item has label 0: write labels from 0, or name all "
             f"{len(items)} classes in a file (images.classes) if label 0 is one without items"
         )
+
+
+def _are_numbers(classes: Sequence[str]) -> bool:
+    """Whether classes are called by their labels, as where nothing names them."""
+    return list(classes) == [str(label) for label in range(len(classes))]
 
 
 def _notes(train: Manifest, test: Manifest, *, all_swept: bool) -> Iterator[str]:

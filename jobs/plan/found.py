@@ -56,7 +56,9 @@ def find_sizes(
     """
     expect = dict(spec.images.expect)
     if root is not None and (read := _on_root(plan, root)) is not None:
-        return Found(sizes=read, source="root", how="as the run found them that is on this root")
+        sizes, unlabelled = read
+        how = f"as the run found them that is on this root{_without_label(unlabelled)}"
+        return Found(sizes=sizes, source="root", how=how)
     complete = {"train", "test", "classes"} <= expect.keys()
     if location is not None and not (complete and spec.images.kind in PUBLISHED):
         counted = counted or count(spec.images, location)
@@ -73,9 +75,13 @@ def find_sizes(
     return Found(sizes={}, source="none", how=how)
 
 
-def _on_root(plan: Plan, root: Place) -> dict[str, int] | None:
-    """The sizes by the manifests on a root; None where one is not done, or cannot be read."""
-    sizes: dict[str, int] = {}
+def _without_label(number: int) -> str:
+    return f", {number:,} of them without a label, and so left out" if number else ""
+
+
+def _on_root(plan: Plan, root: Place) -> tuple[dict[str, int], int] | None:
+    """The sizes by the manifests on a root, and how many items have no label; None where one cannot be read."""
+    sizes, unlabelled = dict[str, int](), 0
     for split in SPLITS:
         output = Artefact(root, "manifest", plan.step(f"manifest[{split}]").digest)
         try:
@@ -85,12 +91,14 @@ def _on_root(plan: Plan, root: Place) -> dict[str, int] | None:
         except StoreError:
             return None
         sizes |= {split: manifest.items, "classes": len(manifest.classes)}
-    return {"train": sizes["train"], "test": sizes["test"], "classes": sizes["classes"]}
+        unlabelled += manifest.unlabelled
+    return {"train": sizes["train"], "test": sizes["test"], "classes": sizes["classes"]}, unlabelled
 
 
 def _counted(spec: Spec, counted: Counted) -> Found:
     if counted.whole:
-        how, source = f"counted just now, in {counted.seconds:.1f} s", "counted"
+        how = f"counted just now, in {counted.seconds:.1f} s{_without_label(counted.unlabelled)}"
+        source = "counted"
     else:
         how, source = f"estimated: {_read(counted)}; a run counts them all", "estimated"
     return Found(sizes=counted.sizes, source=source, how=how, notes=_notes(spec, counted), counted=counted)

@@ -2,6 +2,7 @@
 
 import io
 from typing import Any
+from warnings import catch_warnings
 
 import polars as pl
 
@@ -82,7 +83,8 @@ def figure(rows: pl.DataFrame, path: Place, *, title: str, made_of: str = "") ->
     drawn.suptitle(f"{title}\n{held}{few}", fontsize=10)
     buffer = io.BytesIO()
     form = path.suffix[1:] or "png"
-    drawn.savefig(buffer, format=form, dpi=160, metadata={"Comment": made_of} if made_of else None)
+    with catch_warnings(action="ignore", category=UserWarning):  # names may have characters that no font has
+        drawn.savefig(buffer, format=form, dpi=160, metadata={"Comment": made_of} if made_of else None)
     write_atomic(path, buffer.getvalue())
 
 

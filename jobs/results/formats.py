@@ -117,7 +117,17 @@ def csv(table: pl.DataFrame) -> str:
 
 def plain_cell(text: str) -> str:
     """A text for a spreadsheet."""
-    return f"'{shown(text)}" if text.lstrip()[:1] in ("=", "+", "-", "@") else shown(text)
+    return f"'{shown(text)}" if _is_formula(text) else shown(text)
+
+
+def cell_text(cell: str) -> str:
+    """The text of which `plain_cell` made a cell, but for characters that cannot be shown."""
+    return cell[1:] if cell[:1] == "'" and _is_formula(cell[1:]) else cell
+
+
+def _is_formula(text: str) -> bool:
+    """Whether a spreadsheet would take a text for a formula; or for one that has its apostrophe, which gets another."""
+    return text.lstrip()[:1] in ("=", "+", "-", "@") or (text[:1] == "'" and _is_formula(text[1:]))
 
 
 def records(table: pl.DataFrame) -> list[dict[str, Any]]:

@@ -22,12 +22,12 @@ from jobs.images.splits import check_manifests
 from jobs.kinds import KINDS
 from jobs.memory import sizes_of
 from jobs.plan.plan import Plan, waves
-from jobs.printable import shown
+from jobs.printable import number, shown
 from jobs.provenance import surroundings
 from jobs.run.progress import Progress, another_driver
 from jobs.run.recorded import record_all
 from jobs.step import Facts, Step, StepModule, Task, Work
-from store.artefacts import open_root
+from store.artefacts import PROVENANCE, Artefact, open_root
 from store.errors import ImageDataError
 from store.journal import Journal
 from store.places import Place, absolute, reported
@@ -38,6 +38,9 @@ DEADLINE_S = 1800
 
 SHOWN = 20
 """Failed units named in an error."""
+
+NAMED = 3
+"""Items that a note of what was left out names."""
 
 REFUSALS = (BadSpec, BadRequest, DkvbError, ImageDataError)
 """Errors of a spec that asks for what cannot be: they end one experiment or one step, and hold up no other."""
@@ -54,22 +57,24 @@ def run(plans: Sequence[Plan], root: Place, executor: Executor, progress: Progre
     destroying.finish(root)
     if other := another_driver(root):
         progress.note(f"another run ({other}) is at work on this root; both go on, and share what either has done")
-    run_steps(waves(plans)[0], root, executor, progress)  # the manifests, and nothing else: nothing waits for less
+    notes = Notes(progress)
+    # the manifests, and nothing else: nothing waits for less
+    run_steps(waves(plans)[0], root, executor, progress, notes)
     sound: list[Plan] = []
     refused: list[Exception] = []
     for plan in plans:
         try:
-            notes = check_manifests(plan.spec, plan.steps, root)
+            found = check_manifests(plan.spec, plan.steps, root)
         except REFUSALS as error:
             refused.append(error)
             continue
         sound.append(plan)
         if recorded:
             record_all([plan], root, progress)
-        for text in notes:
+        for text in found:
             progress.note(f"{plan.spec.name}: {text}")
     for wave in waves(sound)[1:] if sound else []:
-        run_steps(wave, root, executor, progress)
+        run_steps(wave, root, executor, progress, notes)
     if refused:
         raise refused[0]
 
@@ -103,6 +108,22 @@ class Notes:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._told: set[tuple[str, str, frozenset[str]]] = set()
+        self._left_out: set[tuple[str, str]] = set()
+
+    def left_out(self, label: str, output: Artefact, found: Sequence[Mapping[str, str]]) -> None:
+        """Tell what a step could not use, but for what an earlier one has told of already."""
+        new = {(one["shard"], one["item"]): one for one in found}
+        new = {where: one for where, one in new.items() if where not in self._left_out}
+        self._left_out |= new.keys()
+        if not new:
+            return
+        items = sum(bool(item) for _, item in new)
+        parts = [number(items, "item", "items")] * bool(items)
+        parts += [number(len(new) - items, "shard", "shards")] * (len(new) > items)
+        some = ["; ".join(": ".join(filter(None, one.values())) for one in [*new.values()][:NAMED])]
+        some += [f"and {len(new) - NAMED} more"] * (len(new) > NAMED)
+        where = shown(str(output.path / PROVENANCE))
+        self._progress.note(f"{label}: left out {' and '.join(parts)} ({shown('; '.join(some))}); all in {where}")
 
     def tell(self, label: str, step: Step, text: str) -> None:
         """Tell a note, unless a step of the same kind said the same of the same inputs."""
@@ -112,20 +133,22 @@ class Notes:
         self._told.add(note)
 
 
-def run_steps(steps: Mapping[str, Step], root: Place, executor: Executor, progress: Progress) -> None:
+def run_steps(
+    steps: Mapping[str, Step], root: Place, executor: Executor, progress: Progress, notes: Notes | None = None
+) -> None:
     """Run steps that do not wait for each other to their ends; those that are done are skipped.
 
     steps: by the label under which progress is told of them.
     raises: StepFailed; what a step says of a spec that asks for what cannot be; StoreError; ClusterError.
     """
+    notes = notes or Notes(progress)
     shared = bool(another_driver(root))  # looked for before this one writes that it is at work
     open_steps: dict[str, OpenStep] = {}
     refused: list[Exception] = []
-    notes = Notes(progress)
     with ExitStack() as stack:
         for label, step in steps.items():
             try:
-                open_step = begin(label, step, step.task(root), progress)
+                open_step = begin(label, step, step.task(root), progress, notes)
             except REFUSALS as error:  # its spec is wrong; the other steps go on
                 refused.append(error)
                 continue
@@ -153,7 +176,7 @@ def run_steps(steps: Mapping[str, Step], root: Place, executor: Executor, progre
         raise refused[0]
 
 
-def begin(label: str, step: Step, task: Task[Any], progress: Progress) -> OpenStep | None:
+def begin(label: str, step: Step, task: Task[Any], progress: Progress, notes: Notes) -> OpenStep | None:
     """Prepare a step and see which of its units are done; None where all of it is."""
     output, began, clock = task.output, datetime.now(UTC), time.perf_counter()
     if output.done:
@@ -163,6 +186,8 @@ def begin(label: str, step: Step, task: Task[Any], progress: Progress) -> OpenSt
         progress.done(label, 0.0)
         if text := destroying.destroyed(output):
             progress.note(f"{label}: {text}")
+        if step.kind in ("manifest", "embeddings"):
+            notes.left_out(label, output, output.facts().get("left_out", ()))
         return None
     destroying.check_not_destroyed(output)
     output.prepare(step.identity)
@@ -283,9 +308,7 @@ def close(open_step: OpenStep, progress: Progress, notes: Notes) -> None:
     with recording(output.path) as files:
         facts = step_modules()[open_step.step.kind].finish(open_step.task)
         coordinates.seal(output, coordinates.add(output))
-    if left_out := facts.get("left_out"):
-        first = "; ".join(shown(f"{item['shard']}: {item['item']}: {item['reason']}") for item in left_out[:3])
-        progress.note(f"{label}: left out {len(left_out)} items or shards ({first}); all in provenance.json")
+    notes.left_out(label, output, facts.get("left_out", ()))
     for text in facts.get("notes", ()):
         notes.tell(label, open_step.step, text)
     seconds = time.perf_counter() - open_step.clock

@@ -9,7 +9,7 @@ from jobs.begin.written import as_toml
 from jobs.errors import BadRequest, BadSpec
 from jobs.spec.reading import load_specs
 from store.errors import ImageDataError
-from tests.store.made import tar_samples, write_parquet, write_tar
+from tests.store.made import picture, tar_samples, write_parquet, write_tar
 from tests.tiny import TRAIN, paint
 
 
@@ -57,6 +57,31 @@ def test_what_is_left_alone_and_what_is_wrong_is_said_once_and_the_spec_goes_on_
     assert "left alone  1 .txt" in text
     assert 'problems    1, left out by on_error = "skip": bee/phone.heic: an image of a kind that is not read' in text
     assert begin(str(unsplit), ["images.on_error=fail"]).table["images"]["on_error"] == "fail"
+
+
+def test_only_some_problems_are_told_and_how_many_more_there_are(unsplit):
+    for i in range(5):
+        (unsplit / "bee" / f"{i}.heic").write_bytes(b"")
+    begun = begin(str(unsplit))
+    assert len(begun.problems) == 5
+    assert "bee/2.heic: an image of a kind" in (text := "\n".join(found_lines(begun)))
+    assert "; and 2 more, all of them with --json" in text
+    assert "bee/3.heic" not in text
+
+
+def test_an_empty_class_folder_counts_as_no_class_that_is_forgotten(unsplit):
+    (unsplit / "void").mkdir()
+    begun = begin(str(unsplit))
+    assert "4 (ant, bee, cat, void), each with 0 to 14 images to train on" in "\n".join(found_lines(begun))
+    assert "each of the 3 classes with images to train on is forgotten" in begun.why["sweep"]
+
+
+def test_what_has_no_label_is_counted_apart(tmp_path):
+    for split in ("train", "test"):
+        write_tar(tmp_path / f"{split}.tar", [*tar_samples(0, 9), ("odd.png", picture(1))])
+    begun = begin(str(tmp_path))
+    assert "10 to train on, 10 to test on, of which 2 have no label and are left out" in "\n".join(found_lines(begun))
+    assert begun.problems[0].startswith("train.tar: odd: label missing")
 
 
 def test_an_image_that_cannot_be_decoded_is_met_by_a_look_at_some(unsplit):

@@ -107,6 +107,38 @@ def test_a_test_folder_without_class_folders_is_left_alone_and_that_is_said(made
     assert found.why == "test holds images without class folders"
 
 
+@pytest.mark.parametrize(
+    ("names", "unused"),
+    [
+        (
+            [*(f"{split}/{name}/1.jpg" for split in ("train", "test") for name in "ab"), "val/a/1.jpg", "val/a/2.jpg"],
+            ["val/ (2 images)"],
+        ),
+        (
+            [
+                *(f"x/{split}/{name}/1.jpg" for split in ("train", "test") for name in "ab"),
+                *("labels.csv", "x/stray.jpg", "x/extra/c/1.jpg", "x/empty/notes.txt"),
+            ],
+            ["labels.csv", "x/stray.jpg", "x/empty/ (0 images)", "x/extra/ (1 image)"],
+        ),
+        (["archive/a/1.jpg", "archive/b/1.jpg", "archive/readme.txt", "readme.txt"], ["readme.txt"]),
+        (["a/1.jpg", "b/1.jpg", "readme.txt"], []),  # the folder of class folders: its manifest accounts for it
+        (["train-0.tar", "test-0.tar", "val-0.tar", "classes.txt", "stray.jpg"], ["stray.jpg", "val-0.tar"]),
+        (["data/0.tar", "data/1.tar", "data/notes.csv", "more/a.csv"], ["data/notes.csv", "more/ (0 images)"]),
+    ],
+)
+def test_what_is_part_of_no_split_is_named(names, unused, made):
+    assert [*find_layout(str(made(*names))).unused] == unused
+
+
+def test_a_folder_of_splits_is_no_class(made):
+    names = [f"pics/{split}/{name}/1.jpg" for split in ("train", "test") for name in "ab"]
+    with pytest.raises(
+        BadRequest, match=r"pics holds folders of splits \(pics/train, pics/test\), and extra"
+    ):
+        find_layout(str(made(*names, "extra/1.jpg")))
+
+
 def test_images_without_an_ending_are_known_by_their_first_bytes(made):
     folder = made("a/1", "b/notes.txt", "c/2")
     for name in ("a/1", "c/2"):
