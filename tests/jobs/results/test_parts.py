@@ -81,8 +81,8 @@ def test_one_image_left_of_few_is_told_from_many_left():
     assert single_items(by_class(frame(test)))[0].startswith("of 20 test items")
 
 
-def compared(seeds, experiment):
-    spec = {**experiment.spec, "compare": {"seeds": seeds, "heads": ["linear", "values"]}}
+def compared(seeds, experiment, classes=None):
+    spec = {**experiment.spec, "compare": {"seeds": seeds, "heads": ["linear", "values"], "classes": classes}}
     return type(experiment)(experiment.root, experiment.name, spec, experiment.steps)
 
 
@@ -91,6 +91,8 @@ def test_a_note_tells_the_number_of_seeds_there_are(finished):
     assert "with 2 seeds they are too narrow" in few_seeds(compared([0, 1], finished))
     assert few_seeds(compared([0, 1, 2], finished)).endswith("crossed; with 3 they cover 85 to 92 %.")
     assert few_seeds(compared(range(9), finished)).endswith("crossed.")
+    assert few_seeds(compared([0], finished, ["ant"])).startswith("One class on one seed has no 95 % interval")
+    assert few_seeds(compared([0, 1], finished, ["ant"])).startswith("95 % intervals resample the seeds of one class")
     assert "with 2 seeds" in " ".join(map(str, notes(compared([4, 9], finished))["compare"]))
     assert notes(finished) == {}
 
