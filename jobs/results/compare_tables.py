@@ -242,7 +242,7 @@ def metric_rows(experiment: Experiment) -> pl.DataFrame:
 
 
 def from_oracle(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """One row per key: runs, means of value and oracle, and the paired interval of their difference; none of one run."""
+    """One row per key: runs, means of value and oracle, and the paired interval of their difference, if of several."""
     differences = []
     for key, part in rows.group_by(keys, maintain_order=True):
         row = dict(zip(keys, key, strict=True)) | {"runs": len(part)}
