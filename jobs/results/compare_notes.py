@@ -10,7 +10,12 @@ def few_seeds(experiment: Experiment) -> str:
     with as_written(experiment.path):
         compared, swept = experiment.spec["compare"], experiment.spec["sweep"]
         seeds, named = len(compared["seeds"]), compared.get("classes") or swept.get("classes")
-    alone = len(experiment.classes if named is None else named) == 1
+    return worth(len(experiment.classes if named is None else named), seeds)
+
+
+def worth(classes: int, seeds: int) -> str:
+    """What intervals over so many classes and seeds are worth."""
+    alone = classes == 1
     if alone and seeds == 1:
         return "One class on one seed has no 95 % interval, and is told from nothing."
     if alone:
