@@ -32,6 +32,7 @@ from store.artefacts import open_root
 from store.columns import COMPARE_TABLES, COSTS, SCOPE
 from store.files import on_disk
 from store.layout import CHECKPOINT
+from tests.documented import undocumented
 from tests.older import as_version_1
 
 pytestmark = pytest.mark.slow
@@ -93,6 +94,11 @@ def rows(compared):
 
 
 # What is in the tables.
+
+
+@pytest.mark.parametrize("table", [name for name in compare_tables.TABLES if not name.startswith("metrics")])
+def test_every_column_that_programs_get_stands_in_the_page(table, compared):
+    assert undocumented(compare_tables.TABLES[table](compared).columns) == []
 
 
 def test_every_step_ends_and_stands_a_second_time(compared, run_tiny, with_other, watched):

@@ -10,6 +10,7 @@ from jobs.results.formats import markdown
 from jobs.results.heads import for_people
 from jobs.results.sets_tables import FOR_READERS, LONGEST, NOTES, TABLES, at_rule, by_size, for_readers
 from store.columns import SETS
+from tests.documented import undocumented
 
 ITEMS = {"train_items": pl.Int64, "test_items": pl.Int64, "test_others": pl.Int64}
 
@@ -142,3 +143,7 @@ def test_a_table_of_no_sets_has_the_same_columns():
 def test_the_command_line_knows_the_tables_there_are():
     assert [*TABLES] == names.SETS_TABLES
     assert NOTES.keys() == FOR_READERS.keys() < TABLES.keys()
+
+
+def test_every_column_that_programs_get_stands_in_the_page():
+    assert undocumented(frame().columns) == undocumented(by_size(at_rule(frame())).columns) == []
