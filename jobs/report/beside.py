@@ -22,7 +22,7 @@ from jobs.report.records import (
     text_cell,
 )
 from jobs.results.compare_notes import few_seeds
-from jobs.results.compare_tables import attacks_table, compare_table, costs_table, labels_of
+from jobs.results.compare_tables import attacks_table, compare_table, costs_table, edges_text, labels_of
 from jobs.results.experiment import Experiment
 from jobs.results.sweep_tables import percent
 from store.artefacts import Artefact
@@ -178,6 +178,7 @@ def beside(experiment: Experiment, attacks: pl.DataFrame | None) -> Section:
         [
             Paragraph(f"The oracle is the same head, retrained without the class. {few_seeds(experiment)}"),
             compared(compare_table(experiment)),
+            *map(Paragraph, edges_text(experiment)),
             Heading("Attacks"),
             Paragraph(
                 "Each attack on the model that has forgotten, and the same attack on the oracle. A model that has "

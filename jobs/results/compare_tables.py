@@ -158,6 +158,29 @@ def chosen_by(rows: pl.DataFrame, table: pl.DataFrame) -> pl.Series:
     return pl.Series([CHOSEN_BY.get(name, by) for name, by in zip(own, chosen, strict=True)], dtype=pl.String)
 
 
+def edges_text(experiment: Experiment) -> list[str]:
+    """For people: which baselines may do better than they are shown to, as too little was tried; a line, or none."""
+    if not labels_of(experiment, "compare"):
+        return []
+    with as_written(experiment.path):
+        return edges(rows_of(experiment, "compare"), int(experiment.spec["compare"]["trials"]))
+
+
+def edges(rows: pl.DataFrame, trials: int) -> list[str]:
+    """As `edges_text`; rows: of the compare step's table; trials: settings that each baseline tried."""
+    if trials == 1:
+        return ["Baselines were tried with one setting each, none of them is tuned: give more compare.trials."]
+    at = rows.filter(pl.col("setting").str.json_path_match("$.edge") == "true")
+    if at.is_empty():
+        return []
+    heads = at.select("head", "method").unique(maintain_order=True).group_by("head", maintain_order=True)
+    which = "; ".join(f"{', '.join(part['method'])} on {head}" for (head,), part in heads)
+    return [
+        f"Chosen at an end of the {trials} settings that were tried, in one run or more: {which}. A better one may lie "
+        "between or beyond them, so a low place of these says little: give more compare.trials, which lie closer."
+    ]
+
+
 def items_of(experiment: Experiment) -> pl.DataFrame:
     """Items of each class: class, train items, test items."""
     items = of_model(experiment).items

@@ -1,10 +1,12 @@
 """Tables of the comparison: ranks and intervals that can be worked out by hand."""
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
 
-from jobs.results.compare_tables import crossed, from_oracle, known_rows, ranked
+from jobs.results.compare_tables import crossed, edges, from_oracle, known_rows, ranked
 
 SCORES = {"none": 0.0, "retrain": 1.0, "good": 0.9, "near": 0.9, "bad": 0.5}
 
@@ -87,3 +89,25 @@ def test_the_difference_from_the_oracle_says_how_many_runs_are_behind_it_and_one
     assert (
         from_oracle(attacked.with_columns(pl.lit(None, pl.Float64).alias("oracle")), keys)["difference"].item() is None
     )
+
+
+def test_baselines_whose_setting_lies_at_an_end_of_what_was_tried_are_named():
+    chosen = [
+        ("linear", "scrub", True),
+        ("linear", "scrub", False),
+        ("values", "ssd", True),
+        ("values", "neggrad+", False),
+    ]
+    settings = [json.dumps({"lr": 0.1, "epoch": 2, "edge": edge}) for *_, edge in chosen] + ["{}"]
+    table = pl.DataFrame(
+        {
+            "head": [*(head for head, *_ in chosen), "values"],
+            "method": [*(method for _, method, _ in chosen), "uva"],
+            "setting": settings,
+        }
+    )
+    (line,) = edges(table, 2)
+    assert "an end of the 2 settings that were tried, in one run or more: scrub on linear; ssd on values. " in line
+    assert "give more compare.trials" in line
+    assert edges(table.filter(pl.col("method") != "ssd").tail(2), 8) == []
+    assert edges(table, 1)[0].startswith("Baselines were tried with one setting each")
