@@ -121,7 +121,7 @@ def rows(table: pl.DataFrame, name: str, *, classes: Sequence[int] = (), methods
 SOLVED = (
     "values are solved for: masks are measured for comparison and do not forget; `dkvb unlearn --method exact` does"
 )
-ELSEWHERE = "`classes`, `sweep` and the tables in _rows have; or leave it out"
+ELSEWHERE = "`classes`, `sweep` and the comparison's tables in _rows have; or leave it out"
 
 
 def legend(name: str, experiment: Experiment, shown: Sequence[str]) -> str:
