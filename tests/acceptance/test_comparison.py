@@ -93,6 +93,19 @@ def rows(compared):
     return {name: compare_tables.rows_of(compared, name) for name in COMPARE_TABLES}
 
 
+def test_one_class_on_one_seed_is_compared_alone(own, images, run_tiny):
+    few = {name: ASKED[f"compare.{name}"] for name in ("trials", "tuning_classes", "lira_heads", "lira_items")}
+    made = run_tiny(own.root, images, {"compare": few | {"classes": ["ant"], "seeds": [0]}})
+    assert all(made.artefact(label).done for label in made.steps)
+    assert {mark["class"] for mark in made.artefact("tuning").marks().values()} == {0, 1}
+    table = compare_tables.compare_table(made)
+    assert table["runs"].unique().to_list() == [1]
+    assert table.select("ToW low", "ToW high", "best").null_count().row(0) == (len(table),) * 3
+    assert compare_tables.attacks_table(made)["low"].null_count() == len(compare_tables.attacks_table(made))
+    for kind in ("compare", "attacks", "costs"):
+        assert draw(made, kind, form="svg").caption
+
+
 # What is in the tables.
 
 
