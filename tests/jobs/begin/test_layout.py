@@ -133,9 +133,7 @@ def test_what_is_part_of_no_split_is_named(names, unused, made):
 
 def test_a_folder_of_splits_is_no_class(made):
     names = [f"pics/{split}/{name}/1.jpg" for split in ("train", "test") for name in "ab"]
-    with pytest.raises(
-        BadRequest, match=r"pics holds folders of splits \(pics/train, pics/test\), and extra"
-    ):
+    with pytest.raises(BadRequest, match=r"pics holds folders of splits \(pics/train, pics/test\), and extra"):
         find_layout(str(made(*names, "extra/1.jpg")))
 
 
