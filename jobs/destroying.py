@@ -150,7 +150,11 @@ def destroyed(artefact: Artefact) -> str:
     verb = "was" if artefact.step in ("values", "linear") else "were"
     if stone.by == artefact.digest:
         return f"{what} {verb} destroyed when experiments were made anew without its items"
-    return f"{what} {verb} destroyed by request {stone.by}; later requests begin with that one's"
+    heir = stone.heir(artefact.path)
+    if heir is None:
+        return f"{what} {verb} destroyed by request {stone.by}; experiments were made anew without its items since"
+    whose = "that one's" if heir.name == stone.by else f"those of request {heir.name}"
+    return f"{what} {verb} destroyed by request {stone.by}; later requests begin with {whose}"
 
 
 def of_request(parts: Sequence[str]) -> str:
