@@ -19,7 +19,7 @@ from store.checksums import forget_ledger
 from store.errors import ArtefactDamaged, StoreError
 from store.files import exists, names, remove
 from store.layout import LEARNED, MASK
-from store.places import Place
+from store.places import Place, quoted
 from store.tombstones import Tombstone, left, read_tombstone, shred, write_tombstone
 
 FOLDER = "destroying"
@@ -94,7 +94,7 @@ def pending(root: Place) -> list[Order]:
                 continue
             raise ArtefactDamaged(
                 f"{path}: does not hold what a request ordered to be destroyed; delete it, and order it anew with "
-                f"`dkvb unlearn {root} --method exact --commit`"
+                f"`dkvb unlearn {quoted(root)} --method exact --commit`"
             ) from error
         if counts:
             orders.append(Order(path, request.digest, parts))

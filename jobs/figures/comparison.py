@@ -14,6 +14,7 @@ from jobs.figures import Choice
 from jobs.figures.style import COLOURS, LINE, MARKERS, key, label, name_rows, sheet
 from jobs.results.compare_tables import attacks_table, costs_table, crossed, known_rows, rows_of
 from jobs.results.experiment import Experiment
+from store.places import quoted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,7 +100,7 @@ def needs(experiment: Experiment) -> None:
     if not {"tuning", "solved"} & {*experiment.steps}:
         raise BadRequest(
             f"{experiment.root}: {experiment.name}: nothing was compared, so there is no table to draw: give its spec "
-            f"a [compare] section (docs/format.md) and run it: `dkvb run SPEC --root {experiment.root}`"
+            f"a [compare] section (docs/format.md) and run it: `dkvb run SPEC --root {quoted(experiment.root)}`"
         )
 
 
