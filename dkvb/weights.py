@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,7 +48,7 @@ def from_hub(repository: str, names: Sequence[str]) -> Path:
             if not isinstance(error, EntryNotFoundError) or isinstance(error, LocalEntryNotFoundError):
                 break
     reason = "HF_HUB_OFFLINE=1 is set" if constants.HF_HUB_OFFLINE else f"the hub gave none: {brief(problem)}"
-    command = f"hf download {repo}" + (f" --revision {revision}" if revision else "")
+    command = shlex.join(["hf", "download", repo, *(["--revision", revision] if revision else [])])
     raise BackboneWeightsMissing(
         f"{repository}: no {' or '.join(names)} in the cache {constants.HF_HUB_CACHE}, and {reason}. Run "
         f"'{command}' on a machine with a network and copy its cache here, or give a checkpoint file as "

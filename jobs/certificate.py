@@ -7,10 +7,12 @@ that the backbone knows nothing of the class: `LIMITS` stand in each of them. It
 
 import base64
 import json
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from jobs.provenance import surroundings
 from store.artefacts import CERTIFICATE
 from store.checksums import file_stamp, ledger
 from store.files import exists, names, on_disk, read_bytes, write_atomic
-from store.places import Place
+from store.places import Place, quoted
 from store.recording import sha256
 
 FORMAT = "dkvb-certificate/1"
@@ -128,31 +130,47 @@ def signed(said: Mapping[str, Any], key_file: Path | None) -> dict[str, Any]:
 def private_key(path: Path) -> Any:
     """An Ed25519 private key; raises: BadRequest naming what is wrong and how a key is made."""
     serialization, ed25519 = signing_library()
-    how = f"openssl genpkey -algorithm ed25519 -out {path}"
+    how = f"`openssl genpkey -algorithm ed25519 -out {unused(path.parent / f'{path.stem}.key')}` makes a new one"
+    data = b""
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        data = path.read_bytes()
+        key = serialization.load_pem_private_key(data, password=None)
     except OSError as error:
-        raise BadRequest(f"{path}: cannot be read: {error.strerror}; `{how}` makes one") from error
+        raise BadRequest(f"{path}: cannot be read: {error.strerror}; {how}") from error
     except (TypeError, ValueError) as error:
-        raise BadRequest(f"{path}: not a private key in PEM without a password: {error}; `{how}` makes one") from error
+        if b"PUBLIC KEY" in data:
+            raise BadRequest(f"{path}: this is a public key; sign with the private one that it belongs to") from error
+        raise BadRequest(f"{path}: not a private key in PEM without a password: {error}; {how}") from error
     if not isinstance(key, ed25519.Ed25519PrivateKey):
-        raise BadRequest(f"{path}: found another kind of key, expected Ed25519; `{how}` makes one")
+        raise BadRequest(f"{path}: found another kind of key, expected Ed25519; {how}")
     return key
 
 
 def public_key(path: Path) -> bytes:
     """The 32 bytes of an Ed25519 public key in PEM; raises: BadRequest."""
     serialization, ed25519 = signing_library()
+    data = b""
     try:
-        key = serialization.load_pem_public_key(path.read_bytes())
+        data = path.read_bytes()
+        key = serialization.load_pem_public_key(data)
     except OSError as error:
         raise BadRequest(f"{path}: cannot be read: {error.strerror}") from error
     except (TypeError, ValueError) as error:
-        how = f"openssl pkey -in KEY -pubout -out {path}"
-        raise BadRequest(f"{path}: not a public key in PEM: {error}; `{how}` makes one from a private key") from error
+        out = unused(path.parent / f"{path.stem}.pub")
+        if b"PRIVATE KEY" in data:
+            how = f"`openssl pkey -in {quoted(path)} -pubout -out {out}` writes its public key, to be given here"
+            raise BadRequest(f"{path}: this is a private key; {how}") from error
+        how = f"`openssl pkey -in KEY -pubout -out {out}` makes one from a private key"
+        raise BadRequest(f"{path}: not a public key in PEM: {error}; {how}") from error
     if not isinstance(key, ed25519.Ed25519PublicKey):
         raise BadRequest(f"{path}: found another kind of key, expected Ed25519")
     return bytes(key.public_bytes_raw())
+
+
+def unused(path: Path) -> str:
+    """The path of a file that a command is to write, with a number where there is one already, as its word."""
+    free = (path.with_stem(f"{path.stem}-{k}") if k else path for k in count())
+    return quoted(next(one for one in free if not os.path.lexists(one)))
 
 
 def signing_library() -> tuple[Any, Any]:

@@ -19,7 +19,7 @@ from store.checksums import forget_ledger
 from store.errors import ArtefactDamaged, StoreError
 from store.files import exists, names, remove
 from store.layout import LEARNED, MASK
-from store.places import Place
+from store.places import Place, quoted
 from store.tombstones import Tombstone, left, read_tombstone, shred, write_tombstone
 
 FOLDER = "destroying"
@@ -94,7 +94,7 @@ def pending(root: Place) -> list[Order]:
                 continue
             raise ArtefactDamaged(
                 f"{path}: does not hold what a request ordered to be destroyed; delete it, and order it anew with "
-                f"`dkvb unlearn {root} --method exact --commit`"
+                f"`dkvb unlearn {quoted(root)} --method exact --commit`"
             ) from error
         if counts:
             orders.append(Order(path, request.digest, parts))
@@ -150,7 +150,11 @@ def destroyed(artefact: Artefact) -> str:
     verb = "was" if artefact.step in ("values", "linear") else "were"
     if stone.by == artefact.digest:
         return f"{what} {verb} destroyed when experiments were made anew without its items"
-    return f"{what} {verb} destroyed by request {stone.by}; later requests begin with that one's"
+    heir = stone.heir(artefact.path)
+    if heir is None:
+        return f"{what} {verb} destroyed by request {stone.by}; experiments were made anew without its items since"
+    whose = "that one's" if heir.name == stone.by else f"those of request {heir.name}"
+    return f"{what} {verb} destroyed by request {stone.by}; later requests begin with {whose}"
 
 
 def of_request(parts: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from jobs.errors import BadRequest
 from store.artefacts import CERTIFICATE, SPEC, Artefact, read_json
 from store.errors import StoreError
 from store.files import names, read_bytes, write_atomic
-from store.places import Place
+from store.places import Place, quoted
 from store.recording import sha256
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def certified(folder: Place) -> bool:
 
 def remedy(root: Place, own: Entry | None) -> str:
     """What to do about a certificate that is gone or changed."""
-    return AGAIN if own is None or own.wrong else f"`dkvb repair {root}` copies it from the log"
+    return AGAIN if own is None or own.wrong else f"`dkvb repair {quoted(root)}` copies it from the log"
 
 
 def mend(root: Place) -> list[Place]:

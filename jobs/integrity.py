@@ -30,7 +30,7 @@ from store.checksums import CHECKSUMS, DONE, faults, marker_files
 from store.coordinates import made_when_closed
 from store.errors import ArtefactDamaged, ArtefactMissing, NotARoot
 from store.files import names, read_bytes, remove
-from store.places import Place
+from store.places import Place, quoted
 
 
 @dataclass(slots=True)
@@ -76,7 +76,9 @@ class Integrity:
         if self.damaged or self.records or self.evidence:
             lines.append("keep a copy of the root before anything else is done, if somebody may have changed it")
         if self.damaged or self.records:
-            lines.append(f"`dkvb repair {root}` drops them and what was made of them; `dkvb run` then makes them again")
+            lines.append(
+                f"`dkvb repair {quoted(root)}` drops them and what was made of them; `dkvb run` then makes them again"
+            )
         if self.destroyed:
             lines += ["destroyed on purpose:", *(f"  {line}" for line in about["destroyed"])]
         if self.pending:
@@ -135,7 +137,7 @@ def verify(root: Place) -> Integrity:
     try:
         integrity.pending = [
             f"{one.path}: what request {one.by} ordered is not all destroyed; "
-            f"`dkvb unlearn {root} --method exact --commit` finishes it, as does a run"
+            f"`dkvb unlearn {quoted(root)} --method exact --commit` finishes it, as does a run"
             for one in pending(root)
         ]
     except ArtefactDamaged as error:

@@ -19,7 +19,7 @@ from store.errors import NotARoot
 from store.files import exists, names, read_bytes
 from store.json import from_json
 from store.layout import CHECKPOINT, LEARNED, LINEAR, LINEAR_SUMS, SUMS
-from store.places import Place
+from store.places import Place, quoted
 from store.tombstones import TOMBSTONE
 
 SUMMED = ("data.zarr/class_sums", "data.zarr/moments")
@@ -182,7 +182,7 @@ def superseded(experiment: Experiment, new: str, *, learned: bool = False) -> Pa
     if waiting := [name for values, name in others.items() if values not in asked]:
         raise BadRequest(
             f"{root}: a head of {waiting[0]} is made of the same sums, and would keep the items: ask it to forget "
-            f"them first (`dkvb unlearn {root} --experiment {waiting[0]} --method exact`), then commit"
+            f"them first (`dkvb unlearn {quoted(root)} --experiment {quoted(waiting[0])} --method exact`), then commit"
         )
     parts: dict[Artefact, tuple[str, ...]] = {}
     if "sums" in steps:

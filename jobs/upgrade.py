@@ -17,7 +17,7 @@ from store.coordinates import axes, group_format, made_when_closed
 from store.errors import ArtefactDamaged
 from store.files import files_below, read_bytes
 from store.layout import ARRAYS, GROUP_FORMAT
-from store.places import Place
+from store.places import Place, quoted
 from store.recording import recording, stamp
 
 
@@ -37,7 +37,8 @@ def upgrade(root: Place, tell: Callable[[str], None]) -> None:
     older = [each for each in done if is_older(each)]
     if wrong := [text for each in older for text in damages(each)]:
         raise ArtefactDamaged(
-            "\n".join(wrong) + f"\nnothing was added: `dkvb repair {root}` drops what is damaged, the same `dkvb run` "
+            "\n".join(wrong)
+            + f"\nnothing was added: `dkvb repair {quoted(root)}` drops what is damaged, the same `dkvb run` "
             "as before makes it again, and then the upgrade goes on"
         )
     for artefact in older:

@@ -18,7 +18,7 @@ from store.artefacts import CERTIFICATE
 from store.checksums import file_stamp
 from store.errors import ArtefactDamaged
 from store.files import names, on_disk, read_bytes
-from store.places import Place, absolute
+from store.places import Place, absolute, quoted
 from store.tombstones import read_tombstone
 
 
@@ -55,7 +55,8 @@ def verify(path: Place, root: Place | None = None, key_file: Path | None = None)
     if place is None:
         read_entry(path, data)
         raise BadRequest(
-            f"{path}: does not lie in a root, and the files that it names do: say which root, `dkvb verify {path} ROOT`"
+            f"{path}: does not lie in a root, and the files that it names do: say which root, "
+            f"`dkvb verify {quoted(path)} ROOT`"
         )
     log = entries(place)
     try:
@@ -92,7 +93,7 @@ def root_of(path: Place) -> Place | None:
 def no_file(path: Place, root: Place | None) -> BadRequest:
     """The error for a file that is not there."""
     what = "give the certificate.json of an unlearned model, or an entry of the log of requests"
-    return BadRequest(f"{path}: no such file; {what}" + (f" (`dkvb log {root}` lists them)" if root else ""))
+    return BadRequest(f"{path}: no such file; {what}" + (f" (`dkvb log {quoted(root)}` lists them)" if root else ""))
 
 
 def missing(path: Place, log: Sequence[Entry]) -> Finding:

@@ -20,7 +20,7 @@ from store.files import create, exists, files_below, names, read_all, read_bytes
 from store.journal import Journal, read_journal
 from store.json import from_json
 from store.links import check_own
-from store.places import Place
+from store.places import Place, quoted
 from store.recording import sha256, stamp
 from store.tombstones import TOMBSTONE
 
@@ -135,7 +135,8 @@ def open_root(path: Place, *, create: bool) -> Place:
                 raise NotARoot(f"{path}: is a file, expected a folder")
             if not create:
                 raise NotARoot(
-                    f"{path}: no {ROOT_FILE} there, so it is not a root; `dkvb run SPEC --root {path}` makes one"
+                    f"{path}: no {ROOT_FILE} there, so it is not a root; "
+                    f"`dkvb run SPEC --root {quoted(path)}` makes one"
                 )
             if any(name != ROOT_FILE for name in names(path)):
                 raise NotARoot(f"{path}: holds other files and no {ROOT_FILE}; give an empty or a new folder as root")
@@ -151,7 +152,7 @@ def open_root(path: Place, *, create: bool) -> Place:
             check_own(folder, deep=False)
     if (version := root_format(marker)) not in (ROOT_FORMAT, *OLDER_FORMATS):
         remedy = (
-            f"`dkvb repair {path}` writes it anew"
+            f"`dkvb repair {quoted(path)}` writes it anew"
             if version is None
             else "a newer version of dkvb wrote it: upgrade dkvb (pip install --upgrade dkvb-unlearning)"
         )
@@ -242,7 +243,7 @@ class Artefact:
         if self.half_closed:
             raise ArtefactDamaged(
                 f"{self.path / DONE}: is missing, or was not yet written when a run ended; the same `dkvb run` as "
-                f"before finishes the step, or `dkvb repair {self.root}` drops it"
+                f"before finishes the step, or `dkvb repair {quoted(self.root)}` drops it"
             )
 
     def prepare(self, spec: Json) -> None:

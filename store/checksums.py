@@ -23,7 +23,7 @@ from pathlib import Path
 from store.errors import ArtefactDamaged
 from store.files import names, on_disk, read_all, read_bytes, write_atomic
 from store.json import from_json
-from store.places import Place
+from store.places import Place, quoted
 from store.recording import sha256, stamp
 from store.tombstones import TOMBSTONE, Tombstone, read_tombstone
 
@@ -93,7 +93,7 @@ class Ledger:
 
 def damaged(folder: Place, path: Place | str, what: str) -> ArtefactDamaged:
     """The error for a damaged file: which, what is wrong, and the remedy."""
-    root = folder.parent.parent
+    root = quoted(folder.parent.parent)
     return ArtefactDamaged(
         f"{path}: {what}: the file was damaged or changed since; `dkvb status {root} --verify` names all such files, "
         f"`dkvb repair {root}` drops them and what was made of them, and `dkvb run` makes them again"

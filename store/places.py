@@ -5,6 +5,7 @@ Credentials come from the store's usual chain (environment, profile, instance ro
 """
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,11 @@ def place(address: str | Path) -> Place:
     except ValueError as error:
         raise BadAddress(f"{text}: {error}") from error
     return cast("Place", made)
+
+
+def quoted(word: object) -> str:
+    """A path, a name or an address as one word of a shell's command, as messages give commands."""
+    return shlex.quote(str(word))
 
 
 def options(address: str) -> dict[str, Any]:

@@ -40,11 +40,26 @@ class Tombstone:
 
     def error(self, path: Place | str, folder: Place) -> ArtefactDestroyed:
         """What whoever wants to read such a file is told; folder: of the artefact."""
-        root = folder.parent.parent
+        heir = self.heir(folder)
         instead = (
-            "" if folder.name == self.by else f": what it made without its items is in {root / 'unlearned' / self.by}"
+            "experiments were made anew without these items: ask about them as they are now, without a request"
+            if heir is None
+            else f"what a request made without its items is in {heir}"
         )
-        return ArtefactDestroyed(f"{path}: was destroyed on purpose, by request {self.by}{instead}")
+        return ArtefactDestroyed(f"{path}: was destroyed on purpose, by request {self.by}; {instead}")
+
+    def heir(self, folder: Place) -> Place | None:
+        """The folder of the request whose model is there in its place; folder: of the artefact.
+
+        None: experiments were made anew. raises: ArtefactDamaged.
+        """
+        requests, name, stone = folder.parent.parent / "unlearned", folder.name, self
+        while stone.by != name:
+            name = stone.by
+            if (later := read_tombstone(requests / name)) is None:
+                return requests / name
+            stone = later
+        return None
 
 
 def read_tombstone(folder: Place) -> Tombstone | None:
@@ -63,6 +78,13 @@ def read_tombstone(folder: Place) -> Tombstone | None:
         f"{path}: does not hold what was written: the file was damaged or changed since; restore it from a backup: it "
         "says which files of the folder were destroyed on purpose"
     )
+
+
+def check_stands(folder: Place, name: str) -> None:
+    """Check that a file was not destroyed on purpose; name: its path in the folder. raises: ArtefactDestroyed."""
+    stone = read_tombstone(folder)
+    if stone is not None and stone.covers(name):
+        raise stone.error(folder / name, folder)
 
 
 def write_tombstone(folder: Place, stone: Tombstone) -> None:

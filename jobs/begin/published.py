@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.errors import BadRequest
 from jobs.spec.library import shipped_text
 from store.errors import ImageDataError, NotWritten, PlaceTaken
-from store.places import is_address
+from store.places import is_address, quoted
 
 if TYPE_CHECKING:
     from store.hub import HubFiles
@@ -230,7 +230,7 @@ def _counted(wanted: Published, folder: Path) -> dict[str, int]:
                 raise ImageDataError(
                     f"{wanted.repository}: found {counts[key]:,} {'classes' if key == 'classes' else f'{split} images'}"
                     f", expected {expected:,}: it is another data set now. It is left in {folder}: look at it with "
-                    f"`dkvb init --images {folder}`, or remove it"
+                    f"`dkvb init --images {quoted(folder)}`, or remove it"
                 )
     return counts
 

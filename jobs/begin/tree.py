@@ -10,6 +10,7 @@ from store.artefacts import ROOT_FILE
 from store.filetypes import ENDINGS, HEAD, JUNK_FOLDERS, NO_IMAGES, UNREAD, ending, image_format, no_data, unread_format
 from store.images import open_images
 from store.locations import Location
+from store.places import quoted
 
 DEEPEST = 6
 """Levels of folders that are looked into for a first image."""
@@ -119,6 +120,7 @@ def open_tree(location: str) -> Folder:
     top = Folder(place.fs, place.root)
     if ROOT_FILE in top.files:
         raise BadRequest(
-            f"{location}: is a root that dkvb made, and no folder of images; `dkvb status {location}` looks at it"
+            f"{location}: is a root that dkvb made, and no folder of images; "
+            f"`dkvb status {quoted(location)}` looks at it"
         )
     return top

@@ -15,7 +15,7 @@ from jobs.cli.output import say_written, write_new
 from jobs.errors import BadRequest, BadSpec
 from jobs.printable import say
 from store.addresses import written_out
-from store.places import Place, is_address, is_local, place
+from store.places import Place, is_address, is_local, place, quoted
 
 if TYPE_CHECKING:
     from jobs.begin.begun import Begun
@@ -187,7 +187,7 @@ def show_spec(name: str | None, *, output: Path | None, as_json: bool) -> None:
 
             say(json.dumps(tomllib.loads(text), indent=2))
         elif output is not None:
-            say_written(output, f"dkvb plan {shlex.quote(str(output))}")
+            say_written(output, f"dkvb plan {quoted(output)}")
         return
     rows = about_shipped()
     if as_json:

@@ -1,7 +1,6 @@
 """`dkvb cluster`: files for `ray up` and KubeRay, rendered and checked."""
 
 import json
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from jobs.cli.options import JSON
 from jobs.cli.output import show_new
 from jobs.errors import BadRequest
 from jobs.printable import say
+from store.places import quoted
 
 if TYPE_CHECKING:
     from cluster.files.render import Run
@@ -70,7 +70,7 @@ def render(
     with _as_usage():
         run = _run_of(spec, provider) if spec is not None else None
         text = render(provider, name=name, max_workers=max_workers, image=image, run=run)
-    show_new(output, text, as_json=as_json, following=f"dkvb cluster check {shlex.quote(str(output))}")
+    show_new(output, text, as_json=as_json, following=f"dkvb cluster check {quoted(output)}")
 
 
 @cluster.command()

@@ -16,6 +16,7 @@ from jobs.cli.options import JSON
 from jobs.cli.telling import be_loud, tell_error
 from jobs.errors import BadRequest
 from jobs.printable import say
+from store.places import quoted
 
 
 @click.group()
@@ -105,7 +106,7 @@ def _text(out: Path, about: Mapping[str, Any], *, new: bool) -> str:
   {about["identities"]} identities, {about["train"]:,} training and {about["test"]:,} test images, none in both
   drawn from {about["with_enough_files"]} of {about["found"]} identities; {about["skipped"]} folders and files skipped
   {about["left_out"]} files of the drawn identities left out (duplicates, no images): lacuna.json says each and why
-Next: dkvb plan lacuna100 --images {out}"""
+Next: dkvb plan lacuna100 --images {quoted(out)}"""
 
 
 @contextmanager

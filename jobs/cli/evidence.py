@@ -12,7 +12,7 @@ from jobs.cli.options import EXPERIMENT, JSON, ROOT, place
 from jobs.cli.telling import tell_error
 from jobs.errors import BadRequest
 from jobs.printable import say, shown
-from store.places import Place
+from store.places import Place, quoted
 
 if TYPE_CHECKING:
     from jobs.certificate import Finding
@@ -61,7 +61,10 @@ def _checked(file: Place, root: Place | None, key_file: Path | None) -> tuple[li
 
     is_folder = isinstance(file, Path) and file.is_dir()
     if is_folder and exists(file / ROOT_FILE):
-        raise BadRequest(f"{file}: is a root; `dkvb status {file} --verify` reads all of it, `dkvb log {file}` its log")
+        raise BadRequest(
+            f"{file}: is a root; `dkvb status {quoted(file)} --verify` reads all of it, "
+            f"`dkvb log {quoted(file)}` its log"
+        )
     folder = file if is_folder else file.parent
     own = root_of(folder / CERTIFICATE)
     beside = is_folder or (root is None and file.name == CERTIFICATE)
@@ -80,8 +83,8 @@ def _checked(file: Place, root: Place | None, key_file: Path | None) -> tuple[li
     findings = check(file, root, key_file)
     own = root_of(file) if root is None else root
     return findings, (
-        f"not looked at: what the certificate does not name; `dkvb log {own}` checks all requests, "
-        f"`dkvb status {own} --verify` every file"
+        f"not looked at: what the certificate does not name; `dkvb log {quoted(own)}` checks all requests, "
+        f"`dkvb status {quoted(own)} --verify` every file"
     )
 
 
@@ -140,7 +143,8 @@ def log(root: Place, *, replays: bool, experiment: str | None, as_json: bool) ->
         say(f"{row['made']}  {who}  {how}: {what}{commit}  {row['unlearned']}  {signed}")
     if not as_json:
         say(
-            f"{KEEP * bool(wrong)}not looked at: models and masks; `dkvb status {root} --verify` reads every file",
+            f"{KEEP * bool(wrong)}not looked at: models and masks; "
+            f"`dkvb status {quoted(root)} --verify` reads every file",
             err=True,
         )
     if wrong:

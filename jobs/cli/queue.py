@@ -1,7 +1,6 @@
 """Commands of the queue: submit, and `dkvb jobs`."""
 
 import json
-import shlex
 import sys
 from collections.abc import Iterable
 from functools import partial
@@ -15,7 +14,7 @@ from jobs.cli.options import GPUS, JSON, SET, SPEC, Number, place
 from jobs.cli.output import Lines, show_new
 from jobs.errors import BadRequest
 from jobs.printable import room, say
-from store.places import Place
+from store.places import Place, quoted
 
 if TYPE_CHECKING:
     from jobs.queue.show import Row
@@ -375,5 +374,5 @@ def service(
     asked = Service(queue=queue, max_running=max_running, every=every or (10 if kind == "systemd" else 60), name=name)
     text = unit(asked, _note) if kind == "systemd" else cronjob(asked, image=image, secret=secret, tell=_note)
     install = "install it, as the lines at its top say"
-    following = install if kind == "systemd" else f"dkvb cluster check {shlex.quote(str(output))}"
+    following = install if kind == "systemd" else f"dkvb cluster check {quoted(output)}"
     show_new(output, text, as_json=as_json, following=following)

@@ -9,6 +9,7 @@ import click
 from jobs.cli.options import EXPERIMENT, JSON, ROOT, place
 from jobs.cli.output import write
 from jobs.printable import say
+from store.places import quoted
 
 
 @click.command(short_help="Write one HTML page of an experiment, or files for TensorBoard.")
@@ -55,6 +56,6 @@ def report(root: Any, output: Path | None, logdir: Any, experiment: str | None, 
         about["tensorboard"] = str(logged.file)
         lines.append(
             f"{logged.file}: {logged.tables} tables, {logged.scalars:,} scalars, {logged.figures} figures; "
-            f"`tensorboard --logdir {logdir}` shows them"
+            f"`tensorboard --logdir {quoted(logdir)}` shows them"
         )
     say(json.dumps(about, indent=2) if as_json else "\n".join(lines))

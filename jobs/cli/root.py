@@ -14,7 +14,7 @@ from jobs.cli.options import EXPERIMENT, FORM, FORM_JSON, JSON, OUTPUT, ROOT, SE
 from jobs.cli.output import Lines, put
 from jobs.printable import say, shown
 from jobs.results.names import COMPARE_TABLES, SETS_TABLES, SWEEP_TABLES
-from store.places import Place
+from store.places import Place, quoted
 
 if TYPE_CHECKING:
     from jobs.certificate import Asker
@@ -82,14 +82,15 @@ def status(root: Place, *, reads_all: bool, watch: bool, every: float, as_json: 
         say(json.dumps([row.to_json() for row in rows], indent=2))
         return
     if not rows:
-        say(f"{root}: no experiment yet; `dkvb run SPEC --root {root}` makes one")
+        say(f"{root}: no experiment yet; `dkvb run SPEC --root {quoted(root)}` makes one")
     for row in rows:
         say(_line(row))
     if old := [row for row in rows if row.checksums is False]:
         say(f"no checksums: {len(old)} of these steps, made by an older version; damage to them may go unseen")
     if (version := root_format(root / ROOT_FILE)) != ROOT_FORMAT:
         say(
-            f"format {version}, of an older version: `dkvb root upgrade {root}` adds names along the axes of its arrays"
+            f"format {version}, of an older version: `dkvb root upgrade {quoted(root)}` adds names along the axes of "
+            "its arrays"
         )
 
 

@@ -1,7 +1,6 @@
 """Experiments: the demo, a plan, a run."""
 
 import json
-import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from jobs.cli.options import GPUS, IMAGES, JSON, SERIAL, SET, SPEC, WORKERS, pla
 from jobs.cli.telling import reporter
 from jobs.cli.text import show_summaries
 from jobs.printable import say
-from store.places import Place
+from store.places import Place, quoted
 
 if TYPE_CHECKING:
     from jobs.plan.cost import Planned
@@ -40,12 +39,13 @@ def demo(root: Place, workers: int | None, *, serial: bool, as_json: bool) -> No
     show_summaries(_run(plans, root, Placement(workers=workers, serial=serial)), as_json=as_json)
     if as_json:
         return
+    where = quoted(root)
     tries = {
-        f"table {root} --table classes": "every class, both methods",
-        f"unlearn {root} --class 7": "a mask and a checkpoint that has forgotten the sevens",
-        f"query {root} keys 7": "which pairs hold the sevens; docs/query.md has more questions",
-        f"report {root}": "one page of all of it, for a browser",
-        f"demo --root {root}": "again: everything is done already",
+        f"table {where} --table classes": "every class, both methods",
+        f"unlearn {where} --class 7": "a mask and a checkpoint that has forgotten the sevens",
+        f"query {where} keys 7": "which pairs hold the sevens; docs/query.md has more questions",
+        f"report {where}": "one page of all of it, for a browser",
+        f"demo --root {where}": "again: everything is done already",
         "run DIR": "your own images, in a folder for each class",
     }
     width = max(map(len, tries))
@@ -158,8 +158,8 @@ def run(
     ran = _run(plans, root, Placement(address=address, workers=workers, gpus=gpus, serial=serial))
     show_summaries(ran, as_json=as_json)
     if chosen.begun is not None and not as_json:
-        where = shlex.quote(str(root))
-        first = f"dkvb unlearn {where} --class {shlex.quote(ran[0].classes[0])}"
+        where = quoted(root)
+        first = f"dkvb unlearn {where} --class {quoted(ran[0].classes[0])}"
         following = {
             **(
                 {f"{first} --method exact": "sums and heads without it"}
@@ -187,7 +187,7 @@ def _announce(chosen: Chosen, root: Place) -> "list[Plan]":
         show_forecast(ahead, err=True)
     say(
         f"all of it goes to {root}; the same as a spec, to be changed: "
-        f"`dkvb init --images {shlex.quote(begun.location)} -o {begun.name}.toml`\n",
+        f"`dkvb init --images {quoted(begun.location)} -o {quoted(f'{begun.name}.toml')}`\n",
         err=True,
     )
     return [planned.plan for planned in ahead]

@@ -6,6 +6,7 @@ what libraries say. All of that is standard error, which `-q` replaces until the
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -160,7 +161,7 @@ def _keep_log(context: click.Context, _option: click.Parameter, path: Path | Non
 
     HEARD.append(keep)
     TOLD.end.callback(HEARD.remove, keep)
-    keep(f"dkvb {' '.join(sys.argv[1:])}")
+    keep(f"dkvb {shlex.join(sys.argv[1:])}")
     _hear_log()
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import dkvb_unlearning
 from jobs.errors import BadRequest
 from jobs.printable import say
+from store.places import quoted
 
 if TYPE_CHECKING:
     from jobs.results.experiment import Experiment
@@ -40,10 +41,10 @@ def _show_summary(experiment: "Experiment") -> None:
         _show_classes(experiment)
     if "sets" in experiment.steps:
         say(f"""Sets of classes, each forgotten together:
-  dkvb table {experiment.root} --table sets --experiment {experiment.name}""")
+  dkvb table {quoted(experiment.root)} --table sets --experiment {quoted(experiment.name)}""")
     if "tuning" in experiment.steps:
         say(f"""Compared with baselines, controls and oracles:
-  dkvb table {experiment.root} --table compare --experiment {experiment.name}
+  dkvb table {quoted(experiment.root)} --table compare --experiment {quoted(experiment.name)}
   and in place of compare: oracle_gap, attacks, metrics, selection, costs, scope""")
 
 
@@ -60,7 +61,7 @@ def _show_classes(experiment: "Experiment") -> None:
     lines = [] if "sums" in experiment.steps else left_out_text(by_class(rows))  # the legend says what masks are for
     say("".join(f"{line}\n" for line in lines) + legend("summary", experiment, table.columns))
     say(f"""All columns:
-  dkvb table {experiment.root} --experiment {experiment.name} --columns all""")
+  dkvb table {quoted(experiment.root)} --experiment {quoted(experiment.name)} --columns all""")
     path = experiment.root / f"{experiment.name}.png"
     made_of = f"dkvb {dkvb_unlearning.__version__}: sweep/{experiment.steps['sweep']}"
     try:

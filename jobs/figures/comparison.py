@@ -16,6 +16,7 @@ from jobs.results.compare_notes import worth
 from jobs.results.compare_tables import attacks_table, costs_table, crossed, known_rows, rows_of
 from jobs.results.experiment import Experiment
 from jobs.results.sweep_tables import half_interval
+from store.places import quoted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,7 +102,7 @@ def needs(experiment: Experiment) -> None:
     if not {"tuning", "solved"} & {*experiment.steps}:
         raise BadRequest(
             f"{experiment.root}: {experiment.name}: nothing was compared, so there is no table to draw: give its spec "
-            f"a [compare] section (docs/format.md) and run it: `dkvb run SPEC --root {experiment.root}`"
+            f"a [compare] section (docs/format.md) and run it: `dkvb run SPEC --root {quoted(experiment.root)}`"
         )
 
 

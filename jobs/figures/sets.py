@@ -16,6 +16,7 @@ from jobs.results.experiment import Experiment
 from jobs.results.sets_tables import at_rule, sets_rows
 from jobs.results.words import METHODS
 from store.artefacts import Artefact
+from store.places import quoted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +46,7 @@ def sets(experiment: Experiment, choice: Choice) -> "Figure":
     if rows.is_empty():
         raise BadRequest(
             f"{experiment.root}: {experiment.name}: nothing was known of any set before it was forgotten: nothing to "
-            f"draw (`dkvb table {experiment.root} --table sets` shows each size)"
+            f"draw (`dkvb table {quoted(experiment.root)} --table sets` shows each size)"
         )
     return draw_sets(rows, experiment.name, compared(experiment))
 

@@ -30,6 +30,7 @@ from jobs.printable import per_cent
 from jobs.query import pairs
 from jobs.query.stored import Stored
 from jobs.results.experiment import Experiment
+from store.places import quoted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,7 +71,7 @@ def collateral(experiment: Experiment, choice: Choice) -> "Figure":
     if mask is None:
         raise BadRequest(
             "a figure of the kind 'collateral' is of a mask: add --class NAME for the rule's, or --mask MASK for one "
-            f"that `dkvb unlearn {experiment.root} --class NAME` wrote"
+            f"that `dkvb unlearn {quoted(experiment.root)} --class NAME` wrote"
         )
     return draw_collateral(pairs.collateral(stored, mask), forget, f"{experiment.name}{about}")
 

@@ -16,6 +16,7 @@ from jobs.query.stored import Stored
 from jobs.results.experiment import Experiment
 from jobs.results.headline import FORGOTTEN, KEYS, KNOWN, at_rule, by_class, sweep_table
 from jobs.results.words import ITEMS, METHODS
+from store.places import quoted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +63,7 @@ def known(rows: pl.DataFrame, experiment: Experiment) -> pl.DataFrame:
     if first.is_empty():
         raise BadRequest(
             f"{experiment.root}: {experiment.name}: no class of the sweep was known before it was forgotten: "
-            f"nothing to draw (`dkvb table {experiment.root} --table classes` shows each)"
+            f"nothing to draw (`dkvb table {quoted(experiment.root)} --table classes` shows each)"
         )
     return rows.join(first.select(KEYS), on=KEYS, how="semi", maintain_order="left")
 
@@ -76,7 +77,7 @@ def chosen(rows: pl.DataFrame, experiment: Experiment, choice: Choice, *, most: 
         if k not in rows["class"]:
             raise BadRequest(
                 f"{experiment.classes[k]!r} is not in the sweep, was never known, or has no test items: nothing "
-                f"to draw (`dkvb table {experiment.root} --table classes` shows each class)"
+                f"to draw (`dkvb table {quoted(experiment.root)} --table classes` shows each class)"
             )
     return wanted
 

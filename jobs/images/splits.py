@@ -8,7 +8,7 @@ from dkvb.orders import budgets
 from jobs.classes import class_indexes
 from jobs.errors import BadRequest, BadSpec
 from jobs.forget_sets import forget_sets, repeated
-from jobs.printable import shown
+from jobs.printable import number, shown
 from jobs.spec.images import ImagesSpec
 from jobs.spec.schema import Spec
 from jobs.step import SPLITS, Step
@@ -119,18 +119,18 @@ def _check_expected(manifest: Manifest, split: str, images: ImagesSpec) -> None:
     items = "train" if split == "other" else split
     forgotten = len(images.without or ()) if split == "train" else 0
     gone = forgotten - sum(label == FORGOTTEN for shard in manifest.shards for label in shard.labels)
-    for key, number, more in ((items, manifest.items, max(gone, 0)), ("classes", len(manifest.classes), 0)):
-        if images.expect.get(key) not in (None, number, number + more):
+    for key, found, more in ((items, manifest.items, max(gone, 0)), ("classes", len(manifest.classes), 0)):
+        if images.expect.get(key) not in (None, found, found + more):
             what = "classes" if key == "classes" else "items"
             about = f", and {more} that were forgotten for good and are no longer there" if more else ""
             remedy = "check the location, or correct the spec"
             if images.without:
                 remedy += (
                     "; where files of what was forgotten were deleted, and more than its training items, say what is "
-                    f"left: --set {where}.{key}={number + more}"
+                    f"left: --set {where}.{key}={found + more}"
                 )
             raise ImageDataError(
-                f"the {split} images: found {number} {what}{about}, the spec's {where} says {images.expect[key]}; "
+                f"the {split} images: found {found} {what}{about}, the spec's {where} says {images.expect[key]}; "
                 f"{remedy}"
             )
 
@@ -181,7 +181,12 @@ def _are_numbers(classes: Sequence[str]) -> bool:
 def _notes(train: Manifest, test: Manifest, *, all_swept: bool) -> Iterator[str]:
     names = train.classes
     if (empty := [names[k] for k, count in enumerate(train.histogram) if not count]) and all_swept:
-        yield f"no training items, not forgotten: {len(empty)} of {len(names)} classes ({_some(empty)})"
+        which = f"{len(empty)} of {len(names)} classes ({_some(empty)})"
+        if gone := sum(shard.labels.count(FORGOTTEN) for shard in train.shards):
+            items = number(gone, "training item was", "training items were")
+            yield f"nothing left to forget: {which}; {items} forgotten for good"
+        else:
+            yield f"no training items, not forgotten: {which}"
     without = [names[k] for k, count in enumerate(test.histogram) if not count and train.histogram[k]]
     if without:
         yield f"no test items, so nothing can be said of them on test images: {len(without)} classes ({_some(without)})"

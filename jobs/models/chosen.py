@@ -16,12 +16,13 @@ from jobs.known import Known
 from jobs.learned import METHOD as LEARN
 from jobs.printable import shown
 from jobs.query.stored import Stored
-from jobs.results.experiment import Experiment
+from jobs.results.experiment import Experiment, experiments
 from store.artefacts import CERTIFICATE, Artefact, as_written
 from store.checksums import checked_on_disk
 from store.files import exists, names
 from store.layout import CHECKPOINT, LINEAR, MASK
-from store.places import Place
+from store.places import Place, quoted
+from store.tombstones import check_stands
 
 FILES: Mapping[str, str] = {"values": CHECKPOINT, "linear": LINEAR}
 """Head -> its file in the folder of a step or a request."""
@@ -97,7 +98,7 @@ def choose(experiment: Experiment, request: str | None, *, before: bool, head: s
     folder = Stored(experiment).request_folder(request)
     found = next((one for one in made if one.digest == folder.name), None)
     if found is None:
-        raise BadRequest(f"{folder}: is not finished, or was made of another experiment than {experiment.name}")
+        raise _not_of(experiment, Artefact(experiment.root, UNLEARNED, folder.name), head)
     return _left(experiment, found, head)
 
 
@@ -112,6 +113,17 @@ def requests(experiment: Experiment) -> list[Artefact]:
             if made.spec()["bottleneck"] == experiment.steps["values"]:
                 found.append(made)
     return found
+
+
+def _not_of(experiment: Experiment, made: Artefact, head: str) -> BadRequest:
+    """The error for a request that is none of an experiment's; raises: ArtefactDestroyed, if its model was."""
+    if not made.done:
+        return BadRequest(f"{made.path}: the request was cut off; ask for it again with `dkvb unlearn`")
+    check_stands(made.path, FILES[head])
+    with as_written(made.path):
+        of = [one.name for one in experiments(made.root) if one.steps["values"] == made.spec()["bottleneck"]]
+    known = f"; say which with --experiment {quoted(of[0])}" if of else ", which is no longer there"
+    return BadRequest(f"{made.path}: was made of another model than that of {experiment.name}{known}")
 
 
 def said(made: Artefact) -> str:

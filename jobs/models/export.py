@@ -46,7 +46,7 @@ from store.artefacts import as_json, digest
 from store.checksums import checked_on_disk
 from store.errors import ArtefactDamaged
 from store.files import on_disk
-from store.places import is_address
+from store.places import is_address, quoted
 
 COMPARED = 1000
 """Images on which a graph is compared with torch, unless told otherwise."""
@@ -205,7 +205,8 @@ def copy_certificate(chosen: Chosen, folder: Path) -> list[str]:
     if said["files"].get(chosen.origin) != stamp:
         raise ArtefactDamaged(
             f"{path}: says {said['files'].get(chosen.origin)} of {chosen.origin}, which is {stamp}: "
-            f"`dkvb status {chosen.experiment.root} --verify` says what is damaged; --no-certificate leaves it out"
+            f"`dkvb status {quoted(chosen.experiment.root)} --verify` says what is damaged; --no-certificate leaves it "
+            "out"
         )
     notes = [] if signature else [f"{CERTIFICATE} is not signed: whoever can write the file can change what it says"]
     if any(said["asked"].get(name) for name in ("by", "reason", "ticket")):

@@ -77,10 +77,11 @@ def why(stored: Stored, k: int, forgot: list[int], mask: NDArray[np.bool_] | Non
     """Why a class suffered when others left.
 
     mask: (c, m) bool; that of Unlearning via Activations at the rule's N unless given.
-    raises: BadRequest where the class is one of those that left.
+    raises: BadRequest where the class is one of those that left, or one of them has no training items.
     """
     if k in forgot:
         raise BadRequest(f"class {stored.classes[k]!r} is itself forgotten; ask about another class")
+    stored.check_filled([*forgot, k])
     mask = stored.rule_mask(forgot) if mask is None else mask
     own = stored.activations.of_class(k)
     left = sum((stored.activations.of_class(other) for other in forgot), np.zeros(stored.size, np.int64))

@@ -19,6 +19,7 @@ def keys(stored: Stored, k: int, *, limit: int | None = None) -> pl.DataFrame:
     returns: these columns and value (what the pair adds to the class's logit, times c), favours (the class whose logit
     it raises most).
     """
+    stored.check_filled([k])
     rows = stored.activations.keys(k, limit=limit)
     with stored.values() as values:
         fetched = np.array([values[j, i] for j, i in rows.select("codebook", "key").iter_rows()])
@@ -44,6 +45,7 @@ def overlap(stored: Stored, a: int, b: int) -> pl.DataFrame:
     returns: class, name, other, pairs (that it hits), shared (that both hit), share_shared (of its activations on
     these), jaccard, weighted (`dkvb.overlap.weighted_overlap`); the last two are the same for both.
     """
+    stored.check_filled([a, b])
     hits = {k: stored.activations.counts[k] for k in (a, b)}  # as narrow as they are stored
     both = (hits[a] > 0) & (hits[b] > 0)
     alike = {"jaccard": jaccard(hits[a], hits[b]), "weighted": weighted_overlap(hits[a], hits[b])}

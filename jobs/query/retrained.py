@@ -25,6 +25,7 @@ from store.errors import NotARoot
 from store.files import exists
 from store.layout import CHECKPOINT, FORGOTTEN
 from store.places import Place
+from store.tombstones import check_stands
 
 METHOD = "retrain"
 
@@ -119,6 +120,7 @@ def measure_folder(stored: Stored, folder: Place) -> tuple[Measured | MeasuredIt
     """
     with as_written(folder / SPEC):
         spec = dict(read_json(folder / SPEC))
+        check_stands(folder, CHECKPOINT)
         if spec["bottleneck"] != stored.experiment.steps["values"]:
             raise BadCheckpoint(
                 f"{folder}: retrained from another model ({spec['bottleneck']}), expected "

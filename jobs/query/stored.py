@@ -19,6 +19,7 @@ from dkvb.errors import BadCheckpoint
 from dkvb.orders import TAU, RemovalOrder
 from jobs.classes import class_indexes, ranked_order, votes_of
 from jobs.errors import BadRequest
+from jobs.printable import number
 from jobs.results.experiment import Experiment
 from jobs.step import SPLITS
 from store import arrays
@@ -26,9 +27,10 @@ from store.artefacts import Artefact, read_json
 from store.checksums import ledger_of
 from store.files import exists, names, on_disk
 from store.layout import CHECKPOINT, MANIFEST, MASK
-from store.manifest import Manifest
+from store.manifest import FORGOTTEN, Manifest
 from store.places import Place
 from store.query import Activations, open_activations
+from store.tombstones import check_stands
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,14 @@ class Stored:
         if split not in SPLITS:
             raise BadRequest(f"split: found {split!r}, expected one of {', '.join(SPLITS)}")
         return self.experiment.artefact(f"{kind}[{split}]")
+
+    def check_filled(self, classes: Sequence[int]) -> None:
+        """Check that classes have training items; raises: BadRequest, also where all of them were forgotten."""
+        for k in classes:
+            if not self.activations.of_class(k).any():
+                gone = sum(shard.labels.count(FORGOTTEN) for shard in self.manifest("train").shards)
+                why = f" left: {number(gone, 'item was', 'items were')} forgotten for good" if gone else ""
+                raise BadRequest(f"class {self.classes[k]!r} hits no pair: it has no training items{why}")
 
     def labels(self, split: str) -> NDArray[np.int64]:
         """(n,) classes of the items of a split; -1 for a skipped one."""
@@ -137,9 +147,8 @@ class Stored:
         file = Path(text)
         if file.is_file():
             return file
-        if file.is_dir():
-            return file / MASK
-        folder = self.request_folder(text)
+        folder = file if file.is_dir() else self.request_folder(text)
+        check_stands(folder, MASK)
         if not exists(folder / MASK):
             raise BadRequest(f"{folder}: holds no mask; name a request of method uva or uve")
         return folder / MASK

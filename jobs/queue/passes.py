@@ -11,7 +11,7 @@ from cluster.units import here
 from jobs.queue.records import is_time
 from store.artefacts import as_json, read_json, write_json
 from store.errors import StoreError
-from store.places import Place
+from store.places import Place, quoted
 
 PASS_FILE = "reconciler.json"
 """In the queue: when the last pass was made, by whom, and in how many seconds its next one is due."""
@@ -48,5 +48,5 @@ def unattended(queue: Place) -> str:
     since = "yet" if last is None else f"since {datetime.fromtimestamp(last, UTC):%Y-%m-%d %H:%MZ}"
     return (
         f"nothing has looked after this queue {since}: what waits is not started, and what dies is not tried again; "
-        f"start a reconciler: `dkvb jobs reconcile --queue {queue} --watch`"
+        f"start a reconciler: `dkvb jobs reconcile --queue {quoted(queue)} --watch`"
     )

@@ -26,6 +26,7 @@ from jobs.results.compare_tables import attacks_table, compare_table, costs_tabl
 from jobs.results.experiment import Experiment
 from jobs.results.sweep_tables import percent
 from store.artefacts import Artefact
+from store.places import quoted
 
 MASKS = ("uva by tau", "uva", "uve")
 """Methods of ours, the one by the rule first."""
@@ -44,7 +45,7 @@ def done(experiment: Experiment, kind: str) -> bool:
 def run_text(experiment: Experiment) -> str:
     """The command that makes, or finishes, all of it."""
     images = "" if experiment.spec["images"]["kind"] == "digits" else " --images DIR"
-    return f"dkvb run {experiment.name}.toml --root ROOT{images}"
+    return f"dkvb run {quoted(f'{experiment.name}.toml')} --root ROOT{images}"
 
 
 def compare_text(experiment: Experiment) -> str:

@@ -37,7 +37,7 @@ from jobs.results.words import METHODS
 from jobs.spec.reading import as_table
 from jobs.spec.schema import DRAWS
 from store.artefacts import PROVENANCE, Artefact, as_written, read_json
-from store.places import Place
+from store.places import Place, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +297,7 @@ def reproduce(experiment: Experiment, made: Sequence[Made]) -> Section:
     """The commands that make all of it again."""
     commits = [str(step.said["commit"]) for step in made if step.said.get("commit")]
     checkout = [f"git checkout {shown(commits[-1]).removesuffix('+dirty')}"] if commits else []
-    which = f"--experiment {experiment.name}"
+    which = f"--experiment {quoted(experiment.name)}"
     commands = [
         *checkout,
         run_text(experiment),

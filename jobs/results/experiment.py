@@ -13,7 +13,7 @@ from store.artefacts import Artefact, as_written, open_root, read_record, write_
 from store.files import names
 from store.layout import CHECKPOINT
 from store.links import check_own
-from store.places import Place
+from store.places import Place, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Experiment:
             artefact.check_done()
             raise BadRequest(
                 f"{self.root}: {self.name}: step {label} is not finished; run `dkvb run` on this root first "
-                f"(`dkvb status {self.root}` shows how far it is)"
+                f"(`dkvb status {quoted(self.root)}` shows how far it is)"
             )
         return artefact
 
@@ -141,7 +141,7 @@ def find(root: Place, name: str | None) -> Experiment:
     recorded = experiments(root)
     known = ", ".join(experiment.name for experiment in recorded)
     if not recorded:
-        raise BadRequest(f"{root}: no experiment there yet; `dkvb run SPEC --root {root}` makes one")
+        raise BadRequest(f"{root}: no experiment there yet; `dkvb run SPEC --root {quoted(root)}` makes one")
     if name is None and len(recorded) > 1:
         raise BadRequest(f"{root}: holds {len(recorded)} experiments ({known}); say which with --experiment NAME")
     for experiment in recorded:

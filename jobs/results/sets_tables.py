@@ -13,6 +13,7 @@ from jobs.rows import read_rows
 from jobs.step import SPLITS
 from store.columns import SETS
 from store.layout import SETS_TABLE
+from store.places import quoted
 
 SET = ["method", "size", "named set"]
 """What a row of the table is of: all random sets of one size, without names of classes, or one set by name."""
@@ -26,7 +27,7 @@ def sets_rows(experiment: Experiment) -> pl.DataFrame:
     if "sets" not in experiment.steps:
         raise BadRequest(
             f"{experiment.root}: {experiment.name}: no sets of classes were forgotten together: give its spec "
-            f"sweep.sizes or sweep.sets (docs/format.md) and run it: `dkvb run SPEC --root {experiment.root}`"
+            f"sweep.sizes or sweep.sets (docs/format.md) and run it: `dkvb run SPEC --root {quoted(experiment.root)}`"
         )
     rows = read_rows(experiment.artefact("sets").path / SETS_TABLE, SETS)
     items = before(experiment).items

@@ -17,6 +17,7 @@ from jobs.spec.lines import line_of, lines_of
 from jobs.spec.mistakes import Mistake, Mistakes, plain, told
 from jobs.spec.overlay import overlaid
 from jobs.spec.schema import Spec
+from store.places import quoted
 
 SHOWN = 30
 """Mistakes of a file that are told."""
@@ -70,8 +71,8 @@ def load_specs(name: str, changes: Sequence[str] = ()) -> list[Spec]:
     path = SHIPPED / f"{name}.toml" if name in shipped() else Path(name)
     if path.is_dir():
         raise BadSpec(
-            f"{name}: neither a file nor a shipped spec, but a folder; if images lie there, `dkvb init --images {name} "
-            "-o spec.toml` writes a spec for them"
+            f"{name}: neither a file nor a shipped spec, but a folder; if images lie there, "
+            f"`dkvb init --images {quoted(name)} -o spec.toml` writes a spec for them"
         )
     if not path.is_file():
         known = f"{nearest(name, shipped())} (shipped: {', '.join(shipped())})"

@@ -1,6 +1,10 @@
 """A certificate holds as long as nothing that it names was changed, and no longer."""
 
 import json
+import re
+import shlex
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +198,40 @@ def test_a_key_that_is_none_says_how_one_is_made(root, tmp_path):
     )
     with pytest.raises(BadRequest, match="expected Ed25519"):
         write(root, curve)
+
+
+def test_no_hint_about_keys_names_a_file_that_is_there_as_its_output(tmp_path):
+    """As pasted, the command must lose nothing: neither the file that was given nor another one."""
+    (folder := tmp_path / "two words").mkdir()
+    own, public = pem(folder, "k")
+    items = folder / "items.txt"
+    items.write_text("apple/1.png")
+    for wrong, says in ((own, "this is a private key"), (items, "not a public key"), (folder / "gone.pub", "read")):
+        with pytest.raises(BadRequest, match=says) as told:
+            certificate.public_key(wrong)
+        check_outputs(str(told.value))
+    for wrong, says in ((public, "this is a public key"), (items, "not a private key"), (folder / "gone.key", "read")):
+        with pytest.raises(BadRequest, match=says) as told:
+            certificate.private_key(wrong)
+        check_outputs(str(told.value))
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_a_private_key_given_as_a_public_one_is_told_a_command_that_works_as_pasted(tmp_path):
+    (folder := tmp_path / "two words").mkdir()
+    own, public = pem(folder, "k")
+    with pytest.raises(BadRequest) as told:
+        certificate.public_key(own)
+    (command,) = re.findall("`(openssl .*?)`", str(told.value))
+    made = shlex.split(command)[-1]
+    subprocess.run(command, shell=True, check=True)
+    assert certificate.public_key(Path(made)) == certificate.public_key(public)
+
+
+def check_outputs(text):
+    for command in re.findall("`(openssl .*?)`", text):
+        words = shlex.split(command)
+        assert not Path(words[words.index("-out") + 1]).exists(), text
 
 
 def test_a_signature_that_is_no_signature_does_not_hold(root, keys):

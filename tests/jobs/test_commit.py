@@ -9,17 +9,20 @@ import pytest
 from dkvb.bottleneck import Bottleneck
 from jobs import destroying
 from jobs.chain import state
+from jobs.destroying import destroyed
 from jobs.errors import BadRequest
+from jobs.evidence import UNLEARNED
 from jobs.exact import ExactRequest, forget_exactly
 from jobs.integrity import repair, verify
 from jobs.replay import replay
 from jobs.results.experiment import Experiment, find
 from jobs.summed import read_summed
 from jobs.verification import verify as verify_certificate
-from store.artefacts import digest
+from store.artefacts import Artefact, digest
 from store.errors import ArtefactDamaged, ArtefactDestroyed
 from store.files import write_atomic
 from store.places import place
+from store.tombstones import Tombstone, check_stands, write_tombstone
 from tests.jobs.forgotten import (
     SOLVED,
     cut_off,
@@ -120,6 +123,20 @@ def test_another_model_of_the_same_images_is_told_that_it_is_made_of_the_items_a
         f"request {request} forgot bee of these images in another model, and what it left" in text
         for text in watched.notes
     )
+
+
+def test_what_took_the_place_of_what_was_destroyed_is_what_is_there_now(tmp_path):
+    first, second, third = (Artefact(tmp_path, UNLEARNED, digit * 16) for digit in "123")
+    for one in (first, second, third):
+        one.path.mkdir(parents=True)
+    write_tombstone(first.path, Tombstone(second.digest, ("mask.safetensors",)))
+    assert destroyed(first).endswith(f"by request {second.digest}; later requests begin with that one's")
+    write_tombstone(second.path, Tombstone(third.digest, ("sums.safetensors",)))
+    assert destroyed(first).endswith(f"{second.digest}; later requests begin with those of request {third.digest}")
+    with pytest.raises(ArtefactDestroyed, match=f"by request {second.digest}; .* is in {third.path}"):
+        check_stands(first.path, "mask.safetensors")
+    write_tombstone(third.path, Tombstone(third.digest, ("sums.safetensors",)))
+    assert destroyed(first).endswith(f"by request {second.digest}; experiments were made anew without its items since")
 
 
 def test_whoever_reads_what_was_destroyed_is_told_by_what(own, dkvb):

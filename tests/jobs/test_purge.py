@@ -63,6 +63,8 @@ def test_nothing_of_the_items_is_left_and_all_is_made_anew_without_them(own, dkv
     assert decoded(own.root, z[gone])
     ended = dkvb("unlearn", own.root, *WORDS, "--class", "bee", "--json")
     assert ended.code == 0, ended.err
+    assert "nothing left to forget: 1 of 3 classes (bee); 13 training items were forgotten for good" in ended.err
+    assert "not forgotten" not in ended.err
     said = json.loads(ended.out)["purged"]
     assert (said["items"], said["experiments"]) == (13, ["tiny"])
     assert found(own.root, pieces) == []

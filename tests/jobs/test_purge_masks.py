@@ -53,6 +53,15 @@ def test_what_was_made_of_a_masked_class_is_made_anew_without_it(own, dkvb):
     assert "its mask and checkpoint were destroyed when experiments were made anew without its items" in looked.out
     assert [entry["method"] for entry in log(own.root)] == ["uva", "purge"]
     assert dkvb("verify", Path(said["purged"]["certificate"])).code == 0
+    request = Path(said["mask"]).parent.name
+    for words in (("measure", own.root, request), ("export", own.root, own.root.parent / "x", "--request", request)):
+        asked = dkvb(*words)
+        assert asked.code == 1
+        assert f"was destroyed on purpose, by request {request}; experiments were made anew" in asked.err
+    for question in ("why cat --forgot bee", "keys bee", "overlap ant bee"):
+        asked = dkvb("query", own.root, *question.split())
+        assert asked.code == 2, asked.out
+        assert "class 'bee' hits no pair: it has no training items left: 13 items were forgotten for good" in asked.err
     again = dkvb("unlearn", own.root, *WORDS)
     assert again.code == 2
     assert "class 'bee' hits no pair: it has no training items to forget" in again.err

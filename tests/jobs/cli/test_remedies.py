@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -14,6 +15,20 @@ HERE = Path(__file__).resolve().parents[3]
 PACKAGES = ("cluster", "dkvb", "store", "jobs")
 COMMAND = re.compile(r"(?:`|^(?:  |Next: )?)dkvb ((?:[a-z][a-z0-9]*\b ?)+)([^`\n]*)", re.MULTILINE)
 """In backticks, or on a line of its own."""
+LINE = re.compile(r"`(?:dkvb|openssl|tensorboard) [^`]*`|^(?:  |Next: |Example: )?dkvb [a-z][^`\n]*", re.MULTILINE)
+"""A command with all its words."""
+FILLED = {
+    "jobs/certificate.py": {"out"},
+    "jobs/cli/data.py": {"wanted.name"},
+    "jobs/cli/entrypoint.py": {"spec"},
+    "jobs/cli/run.py": {"where"},
+    "jobs/report/beside.py": {"images"},
+    "jobs/report/origin.py": {"which"},
+    "jobs/report/tensorboard.py": {"name"},
+    "jobs/queue/verdict.py": {"name"},
+    "store/checksums.py": {"root"},
+}
+"""File -> what it fills into commands that is quoted already, or a name of our own."""
 OTHERS = re.compile(r"`(?!dkvb)[a-z]+ [^`]*`")
 """Commands of other programs."""
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
@@ -26,6 +41,7 @@ SAID_BY = {
     "cluster/pools.py": ("run", "submit"),
     "cluster/session.py": RUNS,
     "cluster/submit.py": ("submit",),
+    "jobs/begin/begun.py": ("init", "run"),
     "jobs/begin/written.py": ("init",),
     "jobs/certificate.py": ("verify",),
     "jobs/cli/begin.py": ("init", "plan", "run"),
@@ -102,6 +118,18 @@ def texts(path: Path) -> Iterator[str]:
             yield node.value
 
 
+def unquoted(path: Path) -> Iterator[str]:
+    """What the source fills into commands of messages, and a shell might not take as one word."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.JoinedStr):
+            parts: list[Any] = [
+                part.value for part in node.values if isinstance(part, ast.Constant | ast.FormattedValue)
+            ]
+            text = "".join(part if isinstance(part, str) else f"\0{n}\0" for n, part in enumerate(parts))
+            filled = [parts[int(n)] for run in LINE.findall(text) for n in re.findall("\0([0-9]+)\0", run)]
+            yield from (one for one in map(ast.unparse, filled) if not re.match(r"(quoted|unused)\(", one))
+
+
 def command(words: str) -> click.Command | None:
     """The command that some words begin with; None where there is none."""
     found: click.Command = cli
@@ -137,6 +165,12 @@ def test_every_command_that_a_message_names_is_there_with_its_options(file):
             assert found is not None, f"{file}: `dkvb {words}`"
             missing = {*OPTION.findall(rest)} - options(found)
             assert not missing, f"{file}: `dkvb {words}{rest}`: no {missing}"
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_what_users_named_is_quoted_in_every_command_of_a_message(file):
+    """Pasted as it is, a command must find a root that is called `my root`."""
+    assert {*unquoted(HERE / file)} <= FILLED.get(file, set())
 
 
 @pytest.mark.parametrize("file", FILES)

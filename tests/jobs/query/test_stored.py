@@ -24,6 +24,18 @@ def stored(finished):
     return Stored(finished)
 
 
+@pytest.mark.parametrize("done", [True, False])
+def test_a_request_of_another_experiment_is_told_apart_from_one_that_was_cut_off(done, own, run_tiny, images, dkvb):
+    made = Path(unlearn(own, Request(classes=["cat"])).mask).parent
+    run_tiny(own.root, images, {"name": "other", "seed": 3})
+    if not done:
+        (made / "DONE").unlink()
+    asked = dkvb("export", own.root, own.root.parent / "out", "--request", made.name, "--experiment", "other")
+    assert asked.code == 2
+    says = "made of another model than that of other; say which with --experiment tiny" if done else "was cut off"
+    assert says in asked.err
+
+
 @pytest.fixture(scope="module")
 def bottleneck(finished):
     return Bottleneck.load(finished.artefact("values").path / CHECKPOINT)
