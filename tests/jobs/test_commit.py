@@ -60,6 +60,8 @@ def test_nothing_of_the_sums_and_checkpoints_before_is_left(own):
     assert {*done.destroyed} == {f"{step}/{own.steps[step]}" for step in ("sums", "values", "linear")}
     assert {*done.destroyed} & {*done.still_there} == {f"sums/{own.steps['sums']}"}  # its whole keys
     assert f"embeddings/{own.steps['embeddings[train]']}" in done.still_there
+    _, still_there = done.text().split("still there")
+    assert f"sums/{own.steps['sums']} (its whole keys)" in " ".join(still_there.split())
 
 
 def test_later_requests_begin_with_what_is_left_and_destroy_that_too(own):
