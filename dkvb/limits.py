@@ -100,7 +100,8 @@ def all_different(found: Collection[Any]) -> bool:
 
 def nearest(word: str, known: Collection[str]) -> str:
     """A hint at the nearest of the known words, to be put behind a message; empty where none is near."""
-    near = get_close_matches(word, known, n=1, cutoff=0.5)
+    same = [one for one in known if one.casefold() == word.casefold()]
+    near = same or get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

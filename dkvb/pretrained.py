@@ -222,6 +222,8 @@ def check_certificate(folder: Path, config: Config) -> None:
             own = {"method": "purge", "classes": request.get("classes")}
     except UNREADABLE as error:
         raise BadCheckpoint(f"{path}: not a certificate: {brief(error)}") from error
+    if said is None:
+        raise BadCheckpoint(f"{path}: does not name {config.origin}: it was made for another model; {AGAIN}")
     if said != config.files[MODEL]:
         raise BadCheckpoint(
             f"{path}: says {said} of {config.origin}, and {MODEL} is {config.files[MODEL]}: it was made for another "

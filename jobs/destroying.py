@@ -6,14 +6,14 @@ experiments were made anew, their records. It goes when all of it is destroyed; 
 
 import fcntl
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jobs.errors import BadRequest
 from jobs.evidence import UNLEARNED
-from jobs.results.experiment import experiments
+from jobs.results.experiment import Experiment, experiments
 from store.artefacts import ROOT_FILE, SPEC, Artefact, as_written, digest, read_json, read_record, write_record
 from store.checksums import forget_ledger
 from store.errors import ArtefactDamaged, StoreError
@@ -94,11 +94,23 @@ def pending(root: Place) -> list[Order]:
                 continue
             raise ArtefactDamaged(
                 f"{path}: does not hold what a request ordered to be destroyed; delete it, and order it anew with "
-                f"`dkvb unlearn {quoted(root)} --method exact --commit`"
+                f"`{finishing(root, name[:16])}`"
             ) from error
         if counts:
             orders.append(Order(path, request.digest, parts))
     return orders
+
+
+def finishing(root: Place, by: str) -> str:
+    """The command that finishes what a request ordered; it names the experiment, where the root holds several."""
+    known, own = list[Experiment](), list[Experiment]()
+    with suppress(StoreError), as_written(root):
+        known = experiments(root)
+        values = Artefact(root, UNLEARNED, by).spec()["bottleneck"]
+        own = [one for one in known if one.steps["values"] == values]
+    own = own or [one for one in known if "sums" in one.steps] or known  # a purge made the model anew
+    which = f" --experiment {quoted(own[0].name)}" if len(known) > 1 else ""
+    return f"dkvb unlearn {quoted(root)}{which} --method exact --commit"
 
 
 def are_recorded(root: Place, anew: Mapping[str, str]) -> bool:

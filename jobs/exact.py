@@ -129,11 +129,18 @@ class ForgottenExactly(Done):
                 f"  certificate   {self.certificate} ({1000 * self.seconds:.0f} ms in all)",
                 *(f"  not changed   {TRAINED[head]}, and made of the items" for head in self.trained),
                 *folder_text("destroyed     sums, checkpoints (and learned items) of", self.destroyed),
-                *folder_text("still there   what was made of the items, yours to destroy:", self.still_there),
+                *folder_text(
+                    "still there   what was made of the items, yours to destroy:", [*map(self._left, self.still_there)]
+                ),
                 *tests_text(self.test_items),
                 f"  elsewhere     yours to destroy: {ELSEWHERE}",
             ]
         )
+
+    def _left(self, folder: str) -> str:
+        """A folder that is still there, with what is left of it where some of it was destroyed."""
+        what = "whole keys" if folder.startswith("sums/") else "learned items"
+        return f"{folder} (its {what})" if folder in self.destroyed else folder
 
 
 def forget_exactly(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs import evidence
-from jobs.destroying import destroyed, finish, pending
+from jobs.destroying import destroyed, finish, finishing, pending
 from jobs.errors import BadRequest
 from jobs.evidence import UNLEARNED
 from jobs.kept import NOT_ITS_SPEC, read_spec
@@ -137,7 +137,7 @@ def verify(root: Place) -> Integrity:
     try:
         integrity.pending = [
             f"{one.path}: what request {one.by} ordered is not all destroyed; "
-            f"`dkvb unlearn {quoted(root)} --method exact --commit` finishes it, as does a run"
+            f"`{finishing(root, one.by)}` finishes it, as does a run"
             for one in pending(root)
         ]
     except ArtefactDamaged as error:

@@ -12,18 +12,19 @@ def one_form(name: str) -> str:
 def alike(name: str, other: str) -> bool:
     """Whether two names can look the same.
 
-    They can if they differ in case, spaces, accents and invisible characters alone; or if they are equally long, agree
-    in some letters, and of every two that differ one is not ASCII.
+    They can if they differ in spaces, accents and invisible characters alone; or if they are equally long, agree in
+    some letters, and of every two that differ one is not ASCII, and they are not one letter in two cases.
     """
     if _plain(name) == _plain(other):
         return True
     pairs = [*zip(name, other, strict=False)]
-    differ = [a + b for a, b in pairs if a != b]
-    return len(name) == len(other) and len(differ) < len(pairs) and not any(text.isascii() for text in differ)
+    differ = [(a, b) for a, b in pairs if a != b]
+    plain = any((a + b).isascii() or a.casefold() == b.casefold() for a, b in differ)
+    return len(name) == len(other) and len(differ) < len(pairs) and not plain
 
 
 def _plain(name: str) -> str:
-    plain = unicodedata.normalize("NFKD", name).casefold()
+    plain = unicodedata.normalize("NFKD", name)
     return "".join(c for c in plain if not c.isspace() and unicodedata.category(c) not in ("Cf", "Cc", "Mn"))
 
 

@@ -319,11 +319,13 @@ def unlearn(
 
     A mask now, then all of the root anew without the class: dkvb unlearn roots/cifar10 --class cat --purge
     """
+    by_items = method in ("exact", "retrain")
     if not classes and items is None and not (commit and method == "exact"):
-        raise click.UsageError("Missing option '--class'.")
+        either = " or '--items'" if by_items else ""
+        raise click.UsageError(f"Missing option '--class'{either}.")
     if not purges:
         _refuse([*["--workers"] * (workers is not None), *["--serial"] * serial], "--purge")
-    if method in ("exact", "retrain"):
+    if by_items:
         masks_only = {"--budget": budget, "--share": share, "--rank": rank, "--seed": seed, "--mask-only": mask_only}
         _refuse([*(name for name, given in masks_only.items() if given), *["--scope"] * (scope != "global")], "masks")
         if method == "retrain":
@@ -338,7 +340,7 @@ def unlearn(
         from jobs.cli.purging import Purging
 
         purging = Purging(root=root, workers=workers, serial=serial, as_json=as_json)
-    if method in ("exact", "retrain"):
+    if by_items:
         from jobs.cli.exact import Words, forget, retrain
 
         words = Words(classes, items, asker, key_file, as_json)

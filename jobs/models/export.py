@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from dkvb.backbone_spec import CHECKPOINT_SUFFIXES
 from dkvb.checkpoint import read_header
 from dkvb.errors import BadCheckpoint, ModelMissing, OnnxDiffers
+from dkvb.limits import shortened
 from dkvb.onnx import Compared, compare, libraries, write_onnx
 from dkvb.pretrained import (
     BACKBONE,
@@ -280,7 +281,11 @@ def verify_exported(folder: Path, key_file: Path | None = None) -> list[Finding]
     if (folder / CARD).exists():
         says = f"is not checked, and whoever can write it can change what it says; {where}"
         findings.append(Finding(CARD, holds=None, says=says))
-    return findings
+    known = {*config.files, CONFIG, CARD}
+    says = f"does not belong to the export: {CONFIG} does not name it, so nobody vouches for what it holds"
+    return findings + [
+        Finding(name, holds=None, says=says) for name in sorted({path.name for path in folder.iterdir()} - known)
+    ]
 
 
 def _check_config(folder: Path, config: Config) -> None:
@@ -289,10 +294,21 @@ def _check_config(folder: Path, config: Config) -> None:
     A linear head says nothing, but where a request left it, its folder is named after the request.
     """
     if config.head == "values":
-        if read_header(folder / MODEL) != config.header:
-            raise BadCheckpoint(f"{folder / CONFIG}: says something else of the model than {MODEL} itself")
+        if wrong := _differs(config.header, read_header(folder / MODEL)):
+            raise BadCheckpoint(f"{folder / CONFIG}: says something else of the model than {MODEL} itself: {wrong}")
     elif (request := config.header.get("unlearned")) and config.origin.split("/")[:2] != [UNLEARNED, digest(request)]:
         raise BadCheckpoint(f"{folder / CONFIG}: {config.origin} is not what the request left that it names")
+
+
+def _differs(found: object, expected: object, where: str = "header") -> str:
+    """Where two headers differ first, and in what; empty where they do not."""
+    if isinstance(found, dict) and isinstance(expected, dict) and found.keys() == expected.keys():
+        parts = ((f"{where}.{key}", found[key], expected[key]) for key in found)
+    elif isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
+        parts = ((f"{where}[{at}]", *both) for at, both in enumerate(zip(found, expected, strict=True)))
+    else:
+        return "" if found == expected else f"{where}: found {shortened(found)}, expected {shortened(expected)}"
+    return next(filter(None, (_differs(a, b, name) for name, a, b in parts)), "")
 
 
 def _digest_said(folder: Path) -> str:

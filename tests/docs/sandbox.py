@@ -35,6 +35,7 @@ SHOWN = {
     "dkvb diff roots/cifar10 roots/cifar10": "dkvb diff roots/seeds roots/seeds",
     "dkvb run cifar10 ": "dkvb run cifar10.toml --serial ",
     "dkvb run mine.toml ": "dkvb run mine.toml --serial ",
+    "dkvb run solved.toml ": "dkvb run solved.toml --serial ",
     "dkvb run photos": "dkvb run --serial photos",
     "dkvb query roots/cifar10 classes 46 701": "dkvb query roots/cifar10 classes 4 7",
     "test:4943": "test:3",
@@ -67,6 +68,7 @@ def prepare(folder: Path, run_tiny: Callable[..., Any]) -> None:
     shutil.copy(images / "test" / "cat" / "1000.png", folder / "photo.png")
     (folder / "gone.txt").write_text("cat/0001.png\ncat/0003.png\n")
     (folder / "cifar10.toml").write_text(toml(changed(TINY, {"name": "cifar10"})))
+    (folder / "solved.toml").write_text(toml(changed(TINY, LDA)))
     run_tiny(folder / "roots" / "cifar10", images, {"name": "cifar10"})
     run_tiny(folder / "roots" / "mine", images, LDA)
     run_tiny(folder / "roots" / "sets", images, SETS)

@@ -60,6 +60,8 @@ def test_nothing_of_the_sums_and_checkpoints_before_is_left(own):
     assert {*done.destroyed} == {f"{step}/{own.steps[step]}" for step in ("sums", "values", "linear")}
     assert {*done.destroyed} & {*done.still_there} == {f"sums/{own.steps['sums']}"}  # its whole keys
     assert f"embeddings/{own.steps['embeddings[train]']}" in done.still_there
+    _, still_there = done.text().split("still there")
+    assert f"sums/{own.steps['sums']} (its whole keys)" in " ".join(still_there.split())
 
 
 def test_later_requests_begin_with_what_is_left_and_destroy_that_too(own):
@@ -137,6 +139,25 @@ def test_what_took_the_place_of_what_was_destroyed_is_what_is_there_now(tmp_path
         check_stands(first.path, "mask.safetensors")
     write_tombstone(third.path, Tombstone(third.digest, ("sums.safetensors",)))
     assert destroyed(first).endswith(f"by request {second.digest}; experiments were made anew without its items since")
+
+
+def test_what_finishes_a_commit_names_the_experiment_where_a_root_holds_several(own, dkvb, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(destroying, "shred", stop)
+        with pytest.raises(KeyboardInterrupt):
+            commit(own, "bee")
+    assert f"`dkvb unlearn {own.root} --method exact --commit` finishes it" in dkvb("status", own.root, "--verify").out
+    Experiment(own.root, "another", own.spec, {**own.steps, "values": "0" * 16}).write()
+    asked = dkvb("status", own.root, "--verify").out
+    (told,) = [line for line in asked.splitlines() if "finishes it" in line]
+    words = told.split("`dkvb ")[1].split("`")[0].split()
+    assert words[2:4] == ["--experiment", "tiny"]
+    finished = dkvb(*words)
+    assert finished.code == 0, finished.err
+    assert destroying.pending(own.root) == []
 
 
 def test_whoever_reads_what_was_destroyed_is_told_by_what(own, dkvb):

@@ -249,7 +249,7 @@ def test_the_command_forgets_and_its_certificate_and_log_hold(own, dkvb, tmp_pat
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("--method", "exact"), "Missing option '--class'"),
+        (("--method", "exact"), "Missing option '--class' or '--items'"),
         (("--method", "exact", "--class", "bee", "--budget", "3"), "--budget: only with masks"),
         (("--method", "exact", "--class", "bee", "--scope", "per-codebook"), "--scope: only with masks"),
         (("--class", "bee", "--items", "x"), "--items: only with --method exact"),

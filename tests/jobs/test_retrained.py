@@ -215,7 +215,7 @@ def test_the_command_retrains_and_its_certificate_log_and_measure_hold(own, dkvb
         (("--class", "bee", "--budget", "3"), "--budget: only with masks"),
         (("--class", "bee", "--mask-only"), "--mask-only: only with masks"),
         (("--items", "no-such-file"), "cannot be read"),
-        ((), "Missing option '--class'"),
+        ((), "Missing option '--class' or '--items'"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_told(words, text, finished, dkvb):

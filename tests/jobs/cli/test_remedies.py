@@ -25,6 +25,7 @@ FILLED = {
     "jobs/report/beside.py": {"images"},
     "jobs/report/origin.py": {"which"},
     "jobs/report/tensorboard.py": {"name"},
+    "jobs/destroying.py": {"which"},
     "jobs/queue/verdict.py": {"name"},
     "store/checksums.py": {"root"},
 }

@@ -189,8 +189,15 @@ def test_a_name_that_only_looks_like_another_is_told_apart_by_code_points():
     with pytest.raises(BadRequest, match=r"did you mean 'cat'.*U\+0063 U\+0061 U\+0074.*U\+0063 U\+0430 U\+0074"):
         class_indexes([latin, "bee"], [cyrillic])
     assert told_apart(["cat", "cat "]) == ["'cat' (U+0063 U+0061 U+0074)", "'cat ' (U+0063 U+0061 U+0074 U+0020)"]
+    assert told_apart(["cat", "Cat", "Über", "über"]) == ["cat", "Cat", "Über", "über"]  # anybody sees that
     assert told_apart(["cat", "dog"]) == ["cat", "dog"]
     assert told_apart([latin, cyrillic])[0] == "'cat' (U+0063 U+0061 U+0074)"
+
+
+@pytest.mark.parametrize("asked", ["Grape", "GRAPE"])
+def test_a_name_in_another_case_is_suggested_without_code_points(asked):
+    with pytest.raises(BadRequest, match=rf"^no class '{asked}'; did you mean 'grape'\? \(there: bee, grape\)$"):
+        class_indexes(["bee", "grape"], [asked])
 
 
 # --- addresses
