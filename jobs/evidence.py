@@ -7,9 +7,10 @@ this; what is signed can be copied away and compared (`dkvb verify`).
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.certificate import LOG, CertificateChanged, read_entry
+from jobs.certificate import LOG, CertificateChanged, can_verify, read_entry, signature_finding
 from jobs.errors import BadRequest
 from store.artefacts import CERTIFICATE, SPEC, Artefact, read_json
 from store.errors import StoreError
@@ -72,6 +73,19 @@ def entry(path: Place) -> Entry:
     return Entry(path=path, folder=folder, sha256=written, data=data, said=said, signature=signature, wrong=wrong)
 
 
+def check_signs(root: Place, key_file: Path | None) -> None:
+    """Whether what destroys is signed where earlier requests are: nobody could tell it from a loss by their key.
+
+    raises: BadRequest.
+    """
+    signed = [one.folder for one in entries(root) if one.signature is not None]
+    if signed and key_file is None:
+        raise BadRequest(
+            f"{root}: request {signed[-1]} is signed, and this one, which destroys what it certifies, would not be: "
+            "its certificate would fail from then on; add --sign KEY, with the same key"
+        )
+
+
 def of_experiment(log: Sequence[Entry], experiment: "Experiment") -> list[Place]:
     """The entries that are about an experiment, also as it was before a purge made it anew.
 
@@ -111,6 +125,7 @@ def log(root: Place, of: Collection[Place] | None = None) -> list[dict[str, Any]
             "commit": one.said["request"].get("commit", False),
             "unlearned": one.folder,
             "signed": one.signature is not None,
+            "entry": str(one.path),
         }
         for one in entries(root)
         if one.said is not None and (of is None or one.path in of)
@@ -126,6 +141,10 @@ def faults(root: Place) -> dict[Place, str]:
 def entry_faults(log: Sequence[Entry]) -> dict[Place, str]:
     """What is wrong with the entries of a log: file -> what, and what to do."""
     found = {one.path: f"{one.path}: {one.wrong}; {GONE}" for one in log if one.wrong}
+    for one in log:
+        if one.said is not None and one.signature is not None and not one.wrong and can_verify():
+            signed = signature_finding(one.said, one.signature, None)
+            found |= {} if signed.holds else {one.path: f"{one.path}: its signature {signed.says}; {GONE}"}
     there = {known for one in log for known in (one.sha256, sha256(one.data))}
     for one in log:
         before = None if one.said is None or one.wrong else one.said.get("previous")

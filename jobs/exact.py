@@ -22,7 +22,7 @@ from jobs.certified import certify, prepared
 from jobs.chain import METHOD, State, state, wanted_rows
 from jobs.classes import class_indexes
 from jobs.errors import BadRequest
-from jobs.evidence import UNLEARNED
+from jobs.evidence import UNLEARNED, check_signs, entries, purged
 from jobs.kept import ELSEWHERE, emptied, folder_text, kept_folders, superseded, test_items, tests_text
 from jobs.known import Known
 from jobs.learned import left_of
@@ -177,10 +177,20 @@ def forget_exactly(
             request = request if committed else ExactRequest(commit=True)
         rows = wanted_rows(known, past, request.classes, request.items)
         if not len(rows) and (last is None or committed):
-            why = "was forgotten yet" if last is None else "is left of what was before the last request"
-            raise BadRequest(f"{experiment.root}: nothing to destroy: nothing {why}")
+            raise BadRequest(f"{experiment.root}: nothing to destroy: {nothing_left(experiment, committed=committed)}")
+        if request.commit:
+            check_signs(experiment.root, key_file)
         check(rows.tolist())
         return _forget(known, request, past, rows, heads, asker=asker or Asker(), key_file=key_file, clock=clock)
+
+
+def nothing_left(experiment: Experiment, *, committed: bool) -> str:
+    """Why there is nothing to destroy; committed: whether the last request destroyed what was before."""
+    if committed:
+        return "nothing is left of what was before the last request"
+    log = [one.said for one in entries(experiment.root) if one.said is not None and not one.wrong]
+    purges = [said["made"] for said in log if experiment.name in purged(said["request"])]
+    return f"nothing was forgotten since the purge of {purges[-1]}" if purges else "nothing was forgotten yet"
 
 
 def is_last(request: ExactRequest, past: State, known: Known) -> bool:
@@ -205,7 +215,7 @@ def read_request(experiment: Experiment, made: Artefact, *, seconds: float) -> F
 
     with as_written(made.path):
         spec, facts = ExactSpec(**made.spec()), made.facts()
-        entries = [name for name in names(root / certificate.LOG, ".json") if f"-{made.digest}-" in name]
+        log = [name for name in names(root / certificate.LOG, ".json") if f"-{made.digest}-" in name]
         return ForgottenExactly(
             spec=spec,
             left=int(facts["left"]),
@@ -217,7 +227,7 @@ def read_request(experiment: Experiment, made: Artefact, *, seconds: float) -> F
             still_there=texts(facts.get("still_there", [])),
             test_items={str(name): int(count) for name, count in facts.get("test_items", {}).items()},
             destroyed=texts(facts.get("destroyed", [])),
-            certificate=str(root / certificate.LOG / entries[-1]),
+            certificate=str(root / certificate.LOG / log[-1]),
         )
 
 

@@ -6,6 +6,7 @@ larger sets hold the smaller.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import comb
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def named_set(asks: SetAsks, i: int, names: Sequence[str], items: Sequence[int])
 
 def drawn_sets(asks: SetAsks, there: Sequence[int]) -> Iterator[ForgetSet]:
     """The random sets; there: the classes that have training items. raises: BadRequest for sizes of all or more."""
-    sizes = sorted({max(1, len(there) // 2) if size == HALF else int(size) for size in asks.sizes})
+    sizes = sizes_of(asks, len(there))
     if sizes and sizes[-1] >= len(there):
         raise BadRequest(
             f"sweep.sizes: found {sizes[-1]}, expected less than the {len(there)} classes that have training items: "
@@ -82,3 +83,18 @@ def drawn_sets(asks: SetAsks, there: Sequence[int]) -> Iterator[ForgetSet]:
         order = np.argsort(numpy_generator(asks.seed, "forget sets", draw).random_raw(len(there)), kind="stable")
         for size in sizes:
             yield ForgetSet(tuple(sorted(there[place] for place in order[:size].tolist())), draw)
+
+
+def sizes_of(asks: SetAsks, there: int) -> list[int]:
+    """Sizes of the random sets, increasing; there: how many classes have training items."""
+    return sorted({max(1, there // 2) if size == HALF else int(size) for size in asks.sizes})
+
+
+def repeated(asks: SetAsks, there: int) -> list[str]:
+    """What is to be known of sizes with fewer sets than draws: some sets come up again; there: as of `sizes_of`."""
+    return [
+        f"sweep.draws: found {asks.draws:,}, but of {there} classes there are only {sets:,} different sets of {size}: "
+        "some are drawn again, and more draws tell little more"
+        for size in sizes_of(asks, there)
+        if size < there and (sets := comb(there, size)) < asks.draws
+    ]

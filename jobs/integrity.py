@@ -13,6 +13,7 @@ from jobs.evidence import UNLEARNED
 from jobs.kept import NOT_ITS_SPEC, read_spec
 from jobs.results.experiment import read_experiment
 from jobs.run.progress import another_driver
+from jobs.standing import standing_faults
 from store.artefacts import (
     PROVENANCE,
     ROOT_FILE,
@@ -132,7 +133,7 @@ def verify(root: Place) -> Integrity:
             read_experiment(root, name.removesuffix(".json"))
         except (ArtefactDamaged, ArtefactMissing, NotARoot) as error:
             integrity.records[root / "experiments" / name] = str(error)
-    integrity.evidence = evidence.faults(root)
+    integrity.evidence = standing_faults(root, evidence.entries(root)) | evidence.faults(root)
     try:
         integrity.pending = [
             f"{one.path}: what request {one.by} ordered is not all destroyed; "
@@ -188,7 +189,7 @@ def repair(root: Place, tell: Callable[[str], None]) -> Integrity:
             tell(f"dropped {path}")
     for path in evidence.mend(root):
         tell(f"copied {path} from the log of requests")
-    for text in evidence.faults(root).values():
+    for text in (standing_faults(root, evidence.entries(root)) | evidence.faults(root)).values():
         tell(text)
     return integrity
 

@@ -21,10 +21,8 @@ from jobs.printable import per_cent, shown
 from jobs.query import sql
 from jobs.query.questions import Questions, several
 from jobs.query.stored import Stored
-from jobs.results.compare_tables import TABLES as COMPARE_TABLES
 from jobs.results.experiment import Experiment, find
 from jobs.results.headline import before
-from jobs.results.names import SETS_TABLES
 from jobs.step import SPLITS
 from jobs.unlearn import Request, unlearn
 from store import arrays
@@ -47,10 +45,8 @@ class Tables(Mapping[str, pl.DataFrame]):
     """Tables of an experiment by name, each made when it is first looked at."""
 
     def __init__(self, stored: Stored) -> None:
-        compared, steps = stored.experiment.spec.get("compare") is not None, stored.experiment.steps
-        missing = {*(() if compared else COMPARE_TABLES), *(() if "sets" in steps else SETS_TABLES)}
         self._stored = stored
-        self._makers = {name: make for name, make in sql.tables().items() if name not in missing}
+        self._makers = sql.there(stored)
         self._made: dict[str, pl.DataFrame] = {}
 
     def __getitem__(self, name: str) -> pl.DataFrame:

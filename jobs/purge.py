@@ -18,7 +18,7 @@ from jobs.certificate import Asker
 from jobs.chain import state
 from jobs.classes import class_indexes
 from jobs.errors import BadRequest
-from jobs.evidence import UNLEARNED
+from jobs.evidence import UNLEARNED, check_signs
 from jobs.excluded import item_digests
 from jobs.kept import ELSEWHERE, all_specs, folder, folder_text, kept_folders, test_items, tests_text
 from jobs.left import check_left
@@ -165,8 +165,9 @@ def planned(asked: Experiment, rows: Collection[int]) -> Purge:
     )
 
 
-def check_purge(asked: Experiment, rows: Collection[int]) -> None:
-    """Check that a purge can be done, before what asks for it is; arguments and errors as of `planned`."""
+def check_purge(asked: Experiment, rows: Collection[int], key_file: Path | None = None) -> None:
+    """Check that a purge can be done, before what asks for it is; arguments and errors as of `planned` and `purge`."""
+    check_signs(asked.root, key_file)
     planned(asked, rows)
 
 
@@ -197,6 +198,7 @@ def purge(
     of = of or state(asked, len(Stored(asked).labels("train"))).previous
     if of is None:
         raise BadRequest(f"{asked.name}: no request forgot anything exactly, so there is nothing to purge")
+    check_signs(root, key_file)
     todo = planned(asked, rows)
     requests = sorted({of.digest, *todo.requests})
     plans, new = todo.plans, {f"{step.kind}/{step.digest}" for plan in todo.plans.values() for step in plan.steps}
@@ -230,9 +232,9 @@ def purge(
             previous=certificate.last_entry(root),
             limits=LIMITS,
         )
-        log = certificate.write(certificate.signed(said, key_file), root, of.path)
         records = {name: digest(one.steps) for name, one in anew.items()}
         destroying.order(root, of.digest, parts, anew=records)
+        log = certificate.write(certificate.signed(said, key_file), root, of.path)
         for name in anew:
             remove(root / f"{name}.png")  # `dkvb run` draws it anew
         for name in sorted(anew, key=lambda name: name == asked.name):  # last the one whose requests say what is gone

@@ -6,13 +6,14 @@ signed the certificate, it must have signed that entry too.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from jobs.certificate import LOG, CertificateChanged, Finding, read_entry, signature_finding
 from jobs.errors import BadRequest
 from jobs.evidence import GONE, PURGE, UNLEARNED, Entry, entries, entry_faults, texts
+from jobs.standing import standing
 from store.artefacts import CERTIFICATE
 from store.checksums import file_stamp
 from store.errors import ArtefactDamaged
@@ -32,6 +33,8 @@ class Evidence:
     key_file: Path | None
     public: object
     """The public key that the certificate names; None: it is not signed."""
+    standing: Mapping[str, tuple[int, Sequence[str]]]
+    """Folders of which an entry, by its number, says that these parts were destroyed, and they are there."""
 
 
 def verify(path: Place, root: Place | None = None, key_file: Path | None = None) -> list[Finding]:
@@ -64,10 +67,17 @@ def verify(path: Place, root: Place | None = None, key_file: Path | None = None)
         says = str(error).removeprefix(f"{path}: ").partition("; give the certificate.json")[0]
         return [Finding("certificate", holds=False, says=says + as_written(path, log))]
     at = next((at for at, one in enumerate(log) if (one.said, one.signature) == (said, signature)), None)
-    evidence = Evidence(place, log, log[at or 0 :], key_file, public_of(signature))
+    later = log[at or 0 :]
+    there = {
+        folder: (log.index(one) + 1, parts)
+        for one in later
+        for folder, parts in standing(place, log).get(one.path, {}).items()
+    }
+    evidence = Evidence(place, log, later, key_file, public_of(signature), there)
     return [
         signature_finding(said, signature, key_file),
         log_finding(evidence, at),
+        *(standing_finding(evidence, folder) for folder in texts(said["request"].get("destroyed")) if folder in there),
         *(file_finding(evidence, str(name), str(expected)) for name, expected in said["files"].items()),
     ]
 
@@ -117,6 +127,10 @@ def file_finding(evidence: Evidence, name: str, expected: str) -> Finding:
     if name.startswith("/") or ".." in parts or "" in parts:
         return Finding(name, holds=False, says="points outside the root")
     path, folder = evidence.root / name, "/".join(parts[:2])
+    if folder in evidence.standing:
+        inside = "/".join(parts[2:])
+        if any(inside == part or inside.startswith(f"{part}/" * bool(part)) for part in evidence.standing[folder][1]):
+            return replace(standing_finding(evidence, folder), what=name)
     try:
         stone = read_tombstone(evidence.root / folder)
         if stone is not None and stone.covers("/".join(parts[2:])):
@@ -134,6 +148,13 @@ def file_finding(evidence: Evidence, name: str, expected: str) -> Finding:
         holds=digest == expected,
         says="as certified" if digest == expected else "has changed since it was certified",
     )
+
+
+def standing_finding(evidence: Evidence, folder: str) -> Finding:
+    """That something is there that was destroyed."""
+    number, _ = evidence.standing[folder]
+    says = f"entry {number} of the log says that it was destroyed, and it is there: not destroyed yet, or put back"
+    return Finding(folder, holds=False, says=says)
 
 
 def gone_finding(evidence: Evidence, name: str, folder: str, *, by: str | None) -> Finding:

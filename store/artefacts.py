@@ -136,7 +136,7 @@ def open_root(path: Place, *, create: bool) -> Place:
             if not create:
                 raise NotARoot(
                     f"{path}: no {ROOT_FILE} there, so it is not a root; "
-                    f"`dkvb run SPEC --root {quoted(path)}` makes one"
+                    f"`dkvb run SPEC --root {quoted(path)}` makes one of a new or an empty folder"
                 )
             if any(name != ROOT_FILE for name in names(path)):
                 raise NotARoot(f"{path}: holds other files and no {ROOT_FILE}; give an empty or a new folder as root")

@@ -105,7 +105,7 @@ def _warnings_set() -> Iterator[None]:
 def _unfit(image: Image.Image) -> str | None:
     """Why an image is not to be decoded; None for one that is."""
     if image.mode.startswith(("I", "F")):  # convert() would clip them to white
-        return f"image mode {image.mode}: more than 8 bits a channel"
+        return f"image mode {image.mode}: more than 8 bits a channel: convert it to 8"
     if max(image.size) > MOST_STRETCHED * min(image.size):
         return f"{image.width} x {image.height} pixels: one side is more than {MOST_STRETCHED} times the other; crop it"
     return None

@@ -247,7 +247,7 @@ def found_lines(begun: Begun) -> list[str]:
     if counted.left_out:
         lines.append(("left alone", counted.left_out))
     if wrong := begun.problems:
-        rest = f"; and {len(wrong) - SHOWN} more, all of them with --json" if len(wrong) > SHOWN else ""
+        rest = f"; and {len(wrong) - SHOWN} more, which `dkvb init --json` names" if len(wrong) > SHOWN else ""
         lines.append(("problems", f'{len(wrong)}, left out by on_error = "skip": {"; ".join(wrong[:SHOWN])}{rest}'))
     return [f"  {head:<11} {shown(text)}" for head, text in lines]
 

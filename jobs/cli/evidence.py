@@ -115,9 +115,12 @@ def log(root: Place, *, replays: bool, experiment: str | None, as_json: bool) ->
     from jobs.evidence import entries, faults, of_experiment
     from jobs.evidence import log as read
     from jobs.results.experiment import find
+    from jobs.standing import standing_faults
     from store.artefacts import open_root
 
-    wrong = faults(open_root(root, create=False))
+    there = standing_faults(open_root(root, create=False), entries(root))
+    changed = faults(root)
+    wrong = there | changed
     asked = None if experiment is None else find(root, experiment)
     rows = read(root, None if asked is None else of_experiment(entries(root), asked))
     if as_json:
@@ -129,12 +132,14 @@ def log(root: Place, *, replays: bool, experiment: str | None, as_json: bool) ->
         who = f"{shown(row['by'] or '-')} {shown(row['ticket'] or '-')}"
         names = ", ".join(map(shown, row["classes"]))
         signed = "signed" if row["signed"] else "unsigned"
+        if row["signed"] and row["entry"] in map(str, changed):
+            signed = "signed, but something is wrong with it"
         how = row["method"] if row["budget"] is None else f"{row['method']} N = {row['budget']}"
         some = "no further items" if row["items"] == 0 else _items(row["items"])
         what = names or some
         if names and row["method"] == "purge":
             what = f"{some}, all of {names} among them"
-        commit = "; the earlier state destroyed" if row["commit"] else ""
+        commit = f"; the earlier state {'NOT ' * (row['entry'] in map(str, there))}destroyed" if row["commit"] else ""
         say(f"{row['made']}  {who}  {how}: {what}{commit}  {row['unlearned']}  {signed}")
     if not as_json:
         say(

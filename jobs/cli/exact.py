@@ -55,7 +55,7 @@ def forget(root: Place, name: str | None, words: Words, *, commit: bool, purging
             experiment,
             request,
             again=True,
-            check=lambda rows: check_purge(experiment, rows),
+            check=lambda rows: check_purge(experiment, rows, words.key_file),
             asker=words.asker,
             key_file=words.key_file,
         ),

@@ -50,7 +50,7 @@ def mask(
     rows = class_rows(experiment, request.classes)
 
     def ask_checked() -> Unlearned:
-        check_purge(experiment, rows)
+        check_purge(experiment, rows, key_file)
         return ask()
 
     def purge_classes(done: Unlearned) -> Purged:

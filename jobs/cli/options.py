@@ -72,7 +72,7 @@ GPUS = click.option(
     help="GPUs per worker in steps that compute on them. Unless given: 1 where a node has any; a cluster that grows "
     "from none needs the number.",
 )
-SERIAL = click.option("--serial", is_flag=True, help="In this process, without Ray: for debugging.")
+SERIAL = click.option("--serial", is_flag=True, help="In this process, without Ray.")
 FORM = click.option(
     "--format",
     "form",

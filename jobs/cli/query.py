@@ -260,7 +260,7 @@ def item(context: click.Context, /, name: str, mask: str | None, **how: Any) -> 
 @table_options
 @click.pass_context
 def sql(context: click.Context, /, text: str, **how: Any) -> None:
-    """One SELECT over all tables of the root, in DuckDB's dialect; `show tables` names them.
+    """One SELECT over all tables of the root, in DuckDB's dialect; `show tables` names those there are.
 
     Example: dkvb query roots/cifar10 sql "select name, test_forget from sweep where budget = 0"
     """

@@ -10,7 +10,7 @@ import click
 
 from jobs.cli.completing import classes as class_names
 from jobs.cli.ending import end_on_signals
-from jobs.cli.options import EXPERIMENT, FORM, FORM_JSON, JSON, OUTPUT, ROOT, SERIAL, WORKERS, Number, with_asker
+from jobs.cli.options import EXPERIMENT, FORM, FORM_JSON, JSON, OUTPUT, ROOT, Number, with_asker
 from jobs.cli.output import Lines, put
 from jobs.printable import say, shown
 from jobs.results.names import COMPARE_TABLES, SETS_TABLES, SWEEP_TABLES
@@ -276,8 +276,8 @@ class _OfTheRule(click.Option):
     help="Make all that was made of the items anew without them, and destroy what was before, masks too; with masks, "
     "or with exact and --commit.",
 )
-@WORKERS
-@SERIAL
+@click.option("--workers", type=click.IntRange(1), help="--purge: worker processes (default: one per CPU).")
+@click.option("--serial", is_flag=True, help="--purge: in this process, without Ray.")
 @click.option("--mask-only", is_flag=True, help="No checkpoint; the same request without it adds one.")
 @click.option("--no-measure", "measured", is_flag=True, default=True, flag_value=False, help="Do not measure it.")
 @with_asker

@@ -12,8 +12,10 @@ from dkvb.statistics import interval
 from jobs.errors import BadRequest
 from jobs.figures import Choice
 from jobs.figures.style import COLOURS, LINE, MARKERS, key, label, name_rows, sheet
+from jobs.results.compare_notes import worth
 from jobs.results.compare_tables import attacks_table, costs_table, crossed, known_rows, rows_of
 from jobs.results.experiment import Experiment
+from jobs.results.sweep_tables import half_interval
 from store.places import quoted
 
 if TYPE_CHECKING:
@@ -128,22 +130,32 @@ def draw_compare(rows: pl.DataFrame, name: str, *, unknown: int = 0) -> "Figure"
         )
         bands.append(Band(title, JUDGED, dict(ranked)))
     classes, seeds = rows["class"].n_unique(), rows["seed"].n_unique()
+    by_t = ["bars of the change: 95 % of the mean over classes like these (Student's t, seeds averaged)"]
     return draw_bands(
         bands,
-        f"{name}: each of {classes} classes forgotten by itself, on {seeds} models",
-        "bars: 95 % over classes and seeds; |: the worst class; ToW: nearness to the oracle",
+        f"{name}: {'one class' if classes == 1 else f'each of {classes} classes'} forgotten by itself, on "
+        f"{'one model' if seeds == 1 else f'{seeds} models'}",
+        *(by_t if classes > 1 else []),
+        f"{'other bars: ' if classes > 1 else ''}{worth(classes, seeds).removesuffix('.')}",
+        "|: the worst class; ToW: nearness to the oracle",
         *([f"never known, left out: {unknown} classes"] if unknown else []),
     )
 
 
 def bar(rows: pl.DataFrame, score: str) -> Bar:
-    """The mean of a score of one method over classes and seeds, its 95 % interval, and the worst."""
+    """The mean of a score of one method over classes and seeds, its 95 % interval as in the table, and the worst.
+
+    The change has that of `class_widths`, the others those of `ranked`; without one both ends are the mean.
+    """
     values = crossed(rows, score)
     worst = float(np.nanmax(values) if score == "forget" else np.nanmin(values))
     if not np.isfinite(values).all():
         mean = float(np.nanmean(values))
         return Bar(mean=mean, low=mean, high=mean, worst=worst)
     mean, low, high = interval(values, seed=0)
+    if score == "change":
+        half = half_interval(pl.Series(values.mean(1))) or 0.0
+        low, high = mean - half, mean + half
     return Bar(mean=mean, low=low, high=high, worst=worst)
 
 

@@ -72,15 +72,25 @@ def draw_sets(rows: pl.DataFrame, name: str, beside: pl.DataFrame) -> "Figure":
     """
     numbers = ("test before", "test after", "retain before", "retain after", "retain change", AMONG)
     each = rows.group_by("method", "set", maintain_order=True).agg(
-        pl.col("size").first().cast(pl.Int64), pl.col("draw").first(), pl.col(numbers).mean()
+        pl.col("size").first().cast(pl.Int64), pl.col("draw", "members").first(), pl.col(numbers).mean()
     )  # over seeds
     sizes = sorted(each["size"].unique().to_list())
     beside = beside.filter(pl.col("size").is_in(sizes))
     draws = each["draw"].drop_nulls().n_unique()
     spread = f"; bars: from the lowest to the highest of {draws} draws, thick: their middle 80 %" if draws else ""
+    counts = each.drop_nulls("draw").group_by("size").agg(pl.col("members").n_unique()).sort("size").iter_rows()
+    if few := [f"{different:,} of size {size:,}" for size, different in counts if different < draws]:
+        spread += f"; different sets: {', '.join(few)}"
     methods = present(each)
     title = f"{name}: sets of classes forgotten together, test items"
-    figure = sheet(3.3, title, f"N by the rule ({100 * TAU:g} % of the set's activations){spread}")
+    apart = "the comparison's own set of each size, another than these, on one seed (table scope)"
+    marked = " and ".join(words for method, (words, _) in BESIDE.items() if method in beside["method"])
+    figure = sheet(
+        3.3,
+        title,
+        f"N by the rule ({100 * TAU:g} % of the set's activations){spread}",
+        *([f"{marked}: {apart}"] if marked else []),
+    )
     grid = figure.subplots(2, len(methods), sharex=True, sharey="row", squeeze=False, height_ratios=(3, 2))
     for (upper, lower), method in zip(grid.T, methods, strict=True):
         own = each.filter(pl.col("method") == method)

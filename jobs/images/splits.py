@@ -7,7 +7,7 @@ from dkvb.errors import BadBudget
 from dkvb.orders import budgets
 from jobs.classes import class_indexes
 from jobs.errors import BadRequest, BadSpec
-from jobs.forget_sets import forget_sets
+from jobs.forget_sets import forget_sets, repeated
 from jobs.printable import number, shown
 from jobs.spec.images import ImagesSpec
 from jobs.spec.schema import Spec
@@ -68,7 +68,9 @@ def check_manifests(spec: Spec, steps: Sequence[Step], root: Place) -> list[str]
                 budgets([*uve.examples], train.histogram[k], shares=False, what=what)
             except BadBudget as error:
                 raise BadBudget(f"sweep.uve.examples: {error}") from error
+    asked = spec.sweep.set_asks(spec.seed)
     return [
+        *([] if asked is None else repeated(asked, sum(1 for items in train.histogram if items))),
         *_notes(train, test, all_swept=not named and spec.sweep.each),
         *_unaccounted(manifests, spec.images.kind),
     ]

@@ -24,6 +24,9 @@ class Asks:
     seed: int
     extensions: dict[str, str] | None = field(default=None, metadata=IF_SET)
     """Baselines of extensions that are tuned instead of ours: name -> distribution and version."""
+    alone: bool = field(default=False, metadata=IF_SET)
+    """Whether one class alone is compared: other classes of the data set are tried beside it, as none may choose for
+    itself."""
 
 
 def memory(asks: Asks, sizes: Sizes) -> int:

@@ -1,13 +1,14 @@
 """The plan shown: steps, digests, what is done, and what it will cost."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import inf
 from typing import Any
 
 from dkvb.backbone_spec import embedding_width
 from dkvb.sizes import NEIGHBOURS
 from jobs.errors import BadSpec
+from jobs.forget_sets import repeated
 from jobs.images.counted import Counted
 from jobs.kinds import KINDS
 from jobs.memory import Sizes
@@ -175,6 +176,8 @@ def look_ahead(spec: Spec, location: str | None, root: Place | None, *, counted:
     if root is not None and images_seen:
         done = frozenset(step.digest for step in plan.steps if Artefact(root, step.kind, step.digest).done)
     found = find_sizes(spec, plan, location=location, root=root if done is not None else None, counted=counted)
+    if (asked := spec.sweep.set_asks(spec.seed)) is not None and "classes" in found.sizes:
+        found = replace(found, notes=[*found.notes, *repeated(asked, found.sizes["classes"])])
     sizes = None
     if {"train", "test", "classes"} <= found.sizes.keys():
         sizes = needs.sizes_asked(dict(found.sizes), spec.bottleneck, embedding_width(spec.backbone))

@@ -14,6 +14,7 @@ data set if the spec names one, on which keys are then fitted too.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from dkvb.backbone_spec import LIBRARIES
@@ -47,6 +48,7 @@ from jobs.spec.images import ImagesSpec
 from jobs.spec.schema import Spec
 from jobs.step import SPLITS, Step
 from store.checksums import file_stamp
+from store.names import one_form
 
 
 class Graph:
@@ -207,11 +209,7 @@ class Graph:
     ) -> None:
         """What is compared on trained heads; models, never (oracles whose keys never saw a class): by seed."""
         spec, first, beside = self._spec, compared.seeds[0], compared.heads is not None
-        tuned = self.add(
-            "tuning",
-            asks=tuning.Asks(classes=classes, trials=compared.trials, first=compared.tuning_classes, seed=first),
-            needs=models[first],
-        )
+        tuned = self.add("tuning", asks=self.tuning_asks(compared, classes), needs=models[first])
         more = self.tune_extensions(compared, classes, models[first])
         for seed, model in models.items():
             needs = {**model, "tuning": tuned, **more, **never.get(seed, {})}
@@ -256,6 +254,16 @@ class Graph:
         )
         self.add("scope", asks=scope_asks, needs=needs)
 
+    def tuning_asks(self, compared: CompareSpec, classes: list[str] | None) -> tuning.Asks:
+        """On which classes settings are chosen; of one class alone none could be, as none chooses for itself."""
+        return tuning.Asks(
+            classes=classes,
+            trials=compared.trials,
+            first=compared.tuning_classes,
+            seed=compared.seeds[0],
+            alone=classes is not None and len({*map(one_form, classes)}) == 1,
+        )
+
     def tune_extensions(
         self, compared: CompareSpec, classes: list[str] | None, model: Mapping[str, Step]
     ) -> dict[str, Step]:
@@ -267,13 +275,7 @@ class Graph:
         baselines = {one.name: found[one.name] for one in Extended.of(found).gradient}
         if not baselines:
             return {}
-        asks = tuning.Asks(
-            classes=classes,
-            trials=compared.trials,
-            first=compared.tuning_classes,
-            seed=compared.seeds[0],
-            extensions=baselines,
-        )
+        asks = replace(self.tuning_asks(compared, classes), extensions=baselines)
         return {compare.EXTENSIONS: self.add("tuning", "extensions", asks=asks, needs=model)}
 
     def solved_heads(self, compared: CompareSpec) -> SolvedHeads | None:

@@ -14,7 +14,9 @@ from jobs.errors import BadRequest
 from jobs.query.item_keys import item_keys
 from jobs.query.stored import Stored
 from jobs.results import compare_tables, sets_tables, sweep_tables
+from jobs.results.names import COMPARE_TABLES, SETS_TABLES
 from jobs.step import SPLITS
+from store.artefacts import as_written
 from store.errors import StoreError
 
 SECONDS = 60
@@ -29,6 +31,10 @@ LOCKED: Mapping[str, Any] = {
     "enable_external_access": False,  # no file, no network, no ATTACH, no COPY, no INSTALL
     "lock_configuration": True,  # and none of this can be taken back
 }
+
+
+OF_TRAINED = ("oracle_gap", "selection", "selection_rows", "costs", "scope")
+"""Tables that a comparison of heads that are solved for does not have."""
 
 
 def counts(stored: Stored) -> pl.DataFrame:
@@ -83,15 +89,29 @@ def tables() -> dict[str, Callable[[Stored], pl.DataFrame]]:
     }
 
 
+def there(stored: Stored) -> dict[str, Callable[[Stored], pl.DataFrame]]:
+    """Those of `tables` that the experiment's spec asks for, whether or not their steps are finished."""
+    experiment = stored.experiment
+    with as_written(experiment.path):
+        compared = experiment.spec.get("compare")
+        missing = set() if "sets" in experiment.steps else {*SETS_TABLES}
+        if compared is None:
+            missing.update(COMPARE_TABLES)
+        else:
+            missing.update(() if compared.get("metrics") else ("metrics", "metrics_rows"))
+            missing.update(() if compare_tables.labels_of(experiment, "compare") else OF_TRAINED)
+    return {name: make for name, make in tables().items() if name not in missing}
+
+
 def query(stored: Stored, text: str, *, seconds: float = SECONDS) -> pl.DataFrame:
     """Answer a query.
 
     text: one SELECT in DuckDB's dialect. Its tables are `tables`; only those it names are read.
-    returns: the rows; of "show tables" the names of all tables.
+    returns: the rows; of "show tables" the names of all that there are.
     raises: BadRequest for a text that is not one SELECT, takes too long or too much memory, or names what is not there.
     """
     if re.fullmatch(r"\s*show\s+tables\s*;?\s*", text, re.IGNORECASE):
-        return pl.DataFrame({"table": [*tables()]})
+        return pl.DataFrame({"table": [*there(stored)]})
     try:
         import duckdb
     except ImportError as error:
@@ -113,7 +133,7 @@ def query(stored: Stored, text: str, *, seconds: float = SECONDS) -> pl.DataFram
             raise BadRequest(f"the query took more than {seconds:g} seconds and was given up") from error
         except duckdb.Error as error:
             why = "".join(f"\n{name} is not there: {reason}" for name, reason in missing.items())
-            raise BadRequest(f"{error}\ntables: {', '.join(tables())}{why}") from error
+            raise BadRequest(f"{error}\ntables: {', '.join(there(stored))}{why}") from error
         finally:
             overdue.cancel()
 

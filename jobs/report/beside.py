@@ -22,7 +22,7 @@ from jobs.report.records import (
     text_cell,
 )
 from jobs.results.compare_notes import few_seeds
-from jobs.results.compare_tables import attacks_table, compare_table, costs_table, labels_of
+from jobs.results.compare_tables import attacks_table, compare_table, costs_table, edges_text, labels_of
 from jobs.results.experiment import Experiment
 from jobs.results.sweep_tables import percent
 from store.artefacts import Artefact
@@ -179,6 +179,7 @@ def beside(experiment: Experiment, attacks: pl.DataFrame | None) -> Section:
         [
             Paragraph(f"The oracle is the same head, retrained without the class. {few_seeds(experiment)}"),
             compared(compare_table(experiment)),
+            *map(Paragraph, edges_text(experiment)),
             Heading("Attacks"),
             Paragraph(
                 "Each attack on the model that has forgotten, and the same attack on the oracle. A model that has "
@@ -209,7 +210,7 @@ def compared(table: pl.DataFrame) -> Table:
             [
                 text_cell(METHODS.get(row["method"], row["method"])),
                 text_cell(row["head"]),
-                number_cell(row["ToW"], 3, detail=f"{number(row['ToW low'], 3)} to {number(row['ToW high'], 3)}"),
+                number_cell(row["ToW"], 3, detail=between(row["ToW low"], row["ToW high"])),
                 number_cell(row["train forget"], detail=f"worst {number(row['train forget worst'])}"),
                 number_cell(row["forget"], detail=f"worst {number(row['forget worst'])}"),
                 number_cell(row["retain"]),
@@ -248,13 +249,18 @@ def attack_table(id: str, caption: str, attacks: pl.DataFrame, *, folded: bool) 
                     row["difference"],
                     3,
                     sign=True,
-                    detail="" if row["low"] is None else f"{number(row['low'], 3)} to {number(row['high'], 3)}",
+                    detail=between(row["low"], row["high"]),
                 ),
             ]
             for row in sorted(attacks.to_dicts(), key=far)
         ],
         open=0 if folded else 20,
     )
+
+
+def between(low: float | None, high: float | None) -> str:
+    """An interval, for people; nothing where there is none."""
+    return "" if low is None else f"{number(low, 3)} to {number(high, 3)}"
 
 
 def read_attacks(experiment: Experiment) -> pl.DataFrame | None:

@@ -25,7 +25,7 @@ from jobs.report.records import (
 )
 from jobs.report.swept import LABEL
 from jobs.results.experiment import Experiment
-from jobs.results.sets_tables import at_rule, by_size, sets_rows
+from jobs.results.sets_tables import again, at_rule, by_size, sets_rows
 from jobs.results.words import METHODS
 
 TITLE = "Sets of classes"
@@ -81,7 +81,7 @@ def set_table(method: str, rows: Sequence[dict[str, Any]]) -> Table:
         ],
         rows=[
             [
-                Cell(f"{row['draws']:,} draws")
+                Cell(f"{row['draws']:,} draws{again(row['draws'], row['different sets'])}")
                 if row["named set"] is None
                 else Cell(name(row["named set"]), name=True),
                 number_cell(row["size"], 0),

@@ -6,9 +6,20 @@ from store.artefacts import as_written
 
 
 def few_seeds(experiment: Experiment) -> str:
-    """What the intervals over the seeds of an experiment are worth."""
+    """What the intervals over the classes and seeds of an experiment are worth."""
     with as_written(experiment.path):
-        seeds = len(experiment.spec["compare"]["seeds"])
+        compared, swept = experiment.spec["compare"], experiment.spec["sweep"]
+        seeds, named = len(compared["seeds"]), compared.get("classes") or swept.get("classes")
+    return worth(len(experiment.classes if named is None else named), seeds)
+
+
+def worth(classes: int, seeds: int) -> str:
+    """What intervals over so many classes and seeds are worth."""
+    alone = classes == 1
+    if alone and seeds == 1:
+        return "One class on one seed has no 95 % interval, and is told from nothing."
+    if alone:
+        return "95 % intervals resample the seeds of one class: other classes are not in them."
     if seeds == 1:
         return "95 % intervals resample the classes of one seed: other seeds are not in them."
     text = "95 % intervals resample classes and seeds, crossed"
@@ -79,10 +90,15 @@ def notes(experiment: Experiment) -> dict[str, tuple[Sentence, ...]]:
         ),
         "attacks": (
             "after: on the model that has forgotten; oracle's: on the head that was trained without the class. What "
-            "counts is the difference, with its interval, paired by class and seed.",
+            "counts is the difference, with its interval, paired by class and seed. runs: a class and a seed each; one "
+            "alone has no interval.",
             few,
         ),
-        "metrics": ("oracle's: of the head that was trained without the class.", few),
+        "metrics": (
+            "oracle's: of the head that was trained without the class. runs: a class and a seed each; one alone has no "
+            "interval.",
+            few,
+        ),
         "costs": (
             "seconds: of one request, median of warm runs; seconds to retrain: of the same head, or of "
             "solving for it from new sums. uva takes N by a rule, uve all examples; those by sweep choose N on the "

@@ -3,7 +3,7 @@ having seen the class.
 
 Means are over classes and seeds; their intervals are crossed bootstraps over both (`dkvb.statistics`), each of one
 method's mean. Nothing is called best while the interval of another's difference from it, paired by class and seed,
-reaches 0.
+reaches 0. One class on one seed has no interval.
 """
 
 from collections.abc import Callable
@@ -158,6 +158,29 @@ def chosen_by(rows: pl.DataFrame, table: pl.DataFrame) -> pl.Series:
     return pl.Series([CHOSEN_BY.get(name, by) for name, by in zip(own, chosen, strict=True)], dtype=pl.String)
 
 
+def edges_text(experiment: Experiment) -> list[str]:
+    """For people: which baselines may do better than they are shown to, as too little was tried; a line, or none."""
+    if not labels_of(experiment, "compare"):
+        return []
+    with as_written(experiment.path):
+        return edges(rows_of(experiment, "compare"), int(experiment.spec["compare"]["trials"]))
+
+
+def edges(rows: pl.DataFrame, trials: int) -> list[str]:
+    """As `edges_text`; rows: of the compare step's table; trials: settings that each baseline tried."""
+    if trials == 1:
+        return ["Baselines were tried with one setting each, none of them is tuned: give more compare.trials."]
+    at = rows.filter(pl.col("setting").str.json_path_match("$.edge") == "true")
+    if at.is_empty():
+        return []
+    heads = at.select("head", "method").unique(maintain_order=True).group_by("head", maintain_order=True)
+    which = "; ".join(f"{', '.join(part['method'])} on {head}" for (head,), part in heads)
+    return [
+        f"Chosen at an end of the {trials} settings that were tried, in one run or more: {which}. A better one may lie "
+        "between or beyond them, so a low place of these says little: give more compare.trials, which lie closer."
+    ]
+
+
 def items_of(experiment: Experiment) -> pl.DataFrame:
     """Items of each class: class, train items, test items."""
     items = of_model(experiment).items
@@ -185,7 +208,7 @@ def ranked(rows: pl.DataFrame, score: str) -> pl.DataFrame:
 
     rows: of the compare step; score: the column that counts.
     returns: head, method and the columns of RANKED; best: whether the paired interval of the difference reaches 0; null
-    for the model before and the oracle.
+        for the model before and the oracle. One class on one seed has no interval, and tells nothing from the best.
     """
     places: list[dict[str, Any]] = []
     for (head,), of_head in rows.group_by("head", maintain_order=True):
@@ -194,11 +217,12 @@ def ranked(rows: pl.DataFrame, score: str) -> pl.DataFrame:
         contest = {method: values for method, values in scores.items() if method not in NOT_RANKED}
         best = max(contest.values(), key=lambda values: float(np.mean(values)))
         for method, values in scores.items():
-            mean = interval(values, seed=0)
-            row: dict[str, Any] = {"head": head, "method": method, "low": mean.low, "high": mean.high}
-            if method in contest:
-                gap = paired_bootstrap(best, values, seed=0)
-                row |= {"behind": gap.mean, "at least": gap.low, "best": gap.low <= 0}
+            mean, gap = interval(values, seed=0), paired_bootstrap(best, values, seed=0)
+            row: dict[str, Any] = {"head": head, "method": method}
+            row |= {"behind": gap.mean} if method in contest else {}
+            if values.size > 1:
+                row |= {"low": mean.low, "high": mean.high}
+                row |= {"at least": gap.low, "best": gap.low <= 0} if method in contest else {}
             places.append(row)
     return pl.DataFrame(places, schema={"head": pl.String, "method": pl.String, **RANKED}, strict=False)
 
@@ -241,16 +265,18 @@ def metric_rows(experiment: Experiment) -> pl.DataFrame:
 
 
 def from_oracle(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """One row per key: means of value and oracle, and the paired interval of their difference."""
+    """One row per key: runs, means of value and oracle, and the paired interval of their difference, if of several."""
     differences = []
     for key, part in rows.group_by(keys, maintain_order=True):
-        row = dict(zip(keys, key, strict=True)) | {"value": part["value"].mean(), "oracle": part["oracle"].mean()}
+        row = dict(zip(keys, key, strict=True)) | {"runs": len(part)}
+        row |= {name: part[name].mean() for name in ("value", "oracle")}
         values, beside = crossed(part, "value"), crossed(part, "oracle")
         known = np.isfinite(values).all() and np.isfinite(beside).all()
         gap = paired_bootstrap(values, beside, seed=0) if known else None
-        mean, low, high = (None, None, None) if gap is None else (gap.mean, gap.low, gap.high)
-        differences.append(row | {"difference": mean, "low": low, "high": high})
-    return pl.DataFrame(differences, infer_schema_length=None)
+        low, high = (gap.low, gap.high) if gap is not None and values.size > 1 else (None, None)
+        differences.append(row | {"difference": gap and gap.mean, "low": low, "high": high})
+    numbers = dict.fromkeys(("value", "oracle", "difference", "low", "high"), pl.Float64)
+    return pl.DataFrame(differences, schema_overrides=numbers, infer_schema_length=None)
 
 
 def selection_table(experiment: Experiment) -> pl.DataFrame:

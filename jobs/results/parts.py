@@ -6,7 +6,7 @@ import polars as pl
 
 from dkvb.limits import nearest
 from jobs.errors import BadRequest
-from jobs.results import compare_notes, sets_tables, sweep_tables
+from jobs.results import compare_notes, compare_tables, sets_tables, sweep_tables
 from jobs.results.experiment import Experiment
 from jobs.results.formats import note
 from jobs.results.heads import column_named, for_people
@@ -121,7 +121,7 @@ def rows(table: pl.DataFrame, name: str, *, classes: Sequence[int] = (), methods
 SOLVED = (
     "values are solved for: masks are measured for comparison and do not forget; `dkvb unlearn --method exact` does"
 )
-ELSEWHERE = "`classes`, `sweep` and the tables in _rows have; or leave it out"
+ELSEWHERE = "`classes`, `sweep` and the comparison's tables in _rows have; or leave it out"
 
 
 def legend(name: str, experiment: Experiment, shown: Sequence[str]) -> str:
@@ -133,4 +133,6 @@ def legend(name: str, experiment: Experiment, shown: Sequence[str]) -> str:
     if name in ("summary", "classes"):
         solved = "sums" in experiment.steps
         lines = [*([SOLVED] if solved else sweep_tables.single_items_text(experiment)), *lines]
+    if name == "compare":
+        lines += map(note, compare_tables.edges_text(experiment))
     return "\n".join(lines)

@@ -94,6 +94,7 @@ def by_size(sets: pl.DataFrame) -> pl.DataFrame:
     """
     counts = sets.group_by(SET, maintain_order=True).agg(
         pl.col("draw").drop_nulls().n_unique().alias("draws"),
+        pl.col("members").n_unique().alias("different sets"),
         pl.len().alias("sweeps"),
         (pl.col("known") & pl.col("forgotten")).sum().alias("forgotten"),
         (~pl.col("known")).sum().alias("never known"),
@@ -124,7 +125,7 @@ def by_size(sets: pl.DataFrame) -> pl.DataFrame:
 
 
 ORDER = (
-    *("draws", "sweeps", "forgotten", "never known"),
+    *("draws", "different sets", "sweeps", "forgotten", "never known"),
     *(
         f"{split} {what}"
         for split in SPLITS
@@ -157,11 +158,16 @@ LONGEST = 20
 """Characters of the names of a set in the table for people."""
 
 
-def set_text(draws: int, named: str | None) -> str:
+def set_text(draws: int, different: int, named: str | None) -> str:
     """Which sets a row is of, for people."""
     if named is None:
-        return f"{draws} random"
+        return f"{draws} random" + again(draws, different)
     return named if len(named) <= LONGEST else f"{named[: LONGEST - 1]}…"
+
+
+def again(draws: int, different: int) -> str:
+    """How many of some draws are different, where some set came up again."""
+    return f" ({different:,} sets)" if different < draws else ""
 
 
 def for_readers(table: pl.DataFrame) -> pl.DataFrame:
@@ -171,8 +177,8 @@ def for_readers(table: pl.DataFrame) -> pl.DataFrame:
     returns: method, size, set, forgotten (how many of those that were known), never known (where any were not), train
     after, test before, test after, retain change, change sd, change worst.
     """
-    rows = table.select("draws", "named set", "forgotten", "sweeps", "never known").iter_rows()
-    cells = [(set_text(draws, named), f"{gone} of {runs - never}") for draws, named, gone, runs, never in rows]
+    rows = table.select("draws", "different sets", "named set", "forgotten", "sweeps", "never known").iter_rows()
+    cells = [(set_text(*which), f"{gone} of {runs - never}") for *which, gone, runs, never in rows]
     sets, forgotten = zip(*cells, strict=True) if cells else ((), ())
     return table.select(
         "method",
@@ -194,9 +200,10 @@ NOTES: dict[str, tuple[str, ...]] = {
         "The classes of a set are forgotten together, at the smallest N whose masked pairs hold "
         f"{100 * TAU:g} % of its training activations (uve: N examples of each class): no test item and no prediction "
         "chooses it. Per cent; changes in points. A row of random sets has their means; sd: over draws, seeds of uve "
-        "averaged; worst: of a set. In a draw larger sets hold the smaller. forgotten: at most 0.5 % left, of training "
-        "and of test items. Sets of which nothing was known before are counted apart. --columns all shows more; "
-        "--table sets_rows has every N, and the members of each set.",
+        "averaged; worst: of a set. In a draw larger sets hold the smaller. A set that is drawn again counts "
+        "again: in brackets is how many are different, at most all there are. forgotten: at most 0.5 % left, of "
+        "training and of test items. Sets of which nothing was known before are counted apart. --columns all "
+        "shows more; --table sets_rows has every N, and the members of each set.",
     )
 }
 """Below a table, for people."""

@@ -24,13 +24,14 @@ class CompareSpec:
 
     seeds: Annotated[list[Annotated[int, whole(0)]], DIFFERENT] = field(default_factory=lambda: [0, 1, 2])
     """Each gives a model of its own: projections, keys, values, linear head; baselines are tuned on the first's."""
-    classes: list[str] | None = None
+    classes: Annotated[list[str], different("one or more different names")] | None = None
     """Names of the classes, each forgotten by itself; those of the sweep unless given."""
     trials: Annotated[int, whole(1)] = 8
     """Settings that each baseline may try, on either head."""
     tuning_classes: Annotated[int, TUNING] = 3
     """Classes, the first that are compared, that settings are chosen on; for a class that is one of them, the others
-    decide. The comparison on another data set's keys is done for as many."""
+    decide, and where one alone is compared the data set's first others. The comparison on another data set's keys is
+    done for as many."""
     oracle_kv: list[str] | None = None
     """Classes for which an oracle's keys are fitted without them too; all that are compared unless given."""
     tau: Annotated[float, above(0, 1)] = TAU

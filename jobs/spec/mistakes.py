@@ -79,6 +79,15 @@ def words(node: Node) -> str:
     return f"{word}{ {'array': ';', 'string': ':'}.get(kind, ',') } {limit}"
 
 
+def sample(node: Node) -> str:
+    """A value of this kind, as a spec writes it."""
+    if "type" not in node:
+        return sample(node["anyOf"][0])
+    if node["type"] == "array":
+        return f"[{sample(node['items'])}]"
+    return {"integer": "1", "number": "0.5", "string": '"a"', "boolean": "true"}.get(node["type"], "{}")
+
+
 def dotted(way: Keys) -> str:
     """The way to a value, as messages write it: `sweep.uva.shares[1]`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{shown(part)}" for part in way).removeprefix(".")
@@ -187,7 +196,10 @@ def translated(error: "ErrorDetails") -> Iterator[Mistake]:
     elif kind == "json_invalid":
         yield Mistake((), f"not a spec: {error['msg']}")
     else:
-        yield Mistake(way, f"{at}found {shortened(error['input'])}, expected {words(node)}")
+        here = ""
+        if node.get("type") == "array" and isinstance(error["input"], str):
+            here = f" (write the list here, such as {sample(node)}; no file is read)"
+        yield Mistake(way, f"{at}found {shortened(error['input'])}, expected {words(node)}{here}")
 
 
 def _hint(key: str, way: Keys, node: Node) -> str:

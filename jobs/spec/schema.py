@@ -129,6 +129,7 @@ INCREASING = Limit(
 )
 Shares = Annotated[list[Annotated[float, above(0, 1)]], INCREASING]
 Numbers = Annotated[list[Annotated[int, whole(1)]], INCREASING]
+Seed = Annotated[int, whole(0)]
 Names = Annotated[list[str], different("one or more different names")]
 
 
@@ -178,7 +179,7 @@ class UveSpec:
     """Shares in (0, 1] of the class's training items. Either this or `examples`."""
     examples: Numbers | None = None
     """Numbers of examples N_e."""
-    seeds: Annotated[list[int], different("one or more, all different")] = field(default_factory=lambda: [0])
+    seeds: Annotated[list[Seed], different("one or more, all different")] = field(default_factory=lambda: [0])
     """Each draws its own order of the examples."""
 
     def __post_init__(self) -> None:
@@ -246,7 +247,7 @@ class SweepSpec:
     """Sizes of random sets; "half" stands for half of the classes that have training items."""
     draws: Annotated[int, whole(1, MOST_DRAWS)] | None = None
     """Random orders of the classes, 20 unless given: each order's first k classes are its set of size k."""
-    set_seed: int | None = None
+    set_seed: Seed | None = None
     """Seed of these orders; that of the experiment unless given."""
     uva: UvaSpec | None = None
     """Unlearning via Activations: pairs, or shares of the pairs that a class activates."""
@@ -308,7 +309,7 @@ class Spec:
     """The frozen network that makes embeddings of images."""
     sweep: SweepSpec
     """Which classes are forgotten, how, and how far."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of every random draw."""
     embeddings: EmbeddingsSpec = field(default_factory=EmbeddingsSpec)
     """How images go through the backbone."""

@@ -4,7 +4,7 @@ What is best for one class is used on others only: `jobs.comparison.methods.chos
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from dkvb import stopping
@@ -20,6 +20,9 @@ from jobs.worker import use_one_core
 def prepare(task: Task[Asks]) -> list[str]:
     """The first classes that are compared, on both heads, with every method that is tuned."""
     classes = inputs.wanted_classes(task)
+    if task.asks.alone:
+        every = replace(task, asks=replace(task.asks, classes=None))
+        classes += [k for k in inputs.wanted_classes(every) if k not in classes][: task.asks.first - 1]
     count = len(tried(task.asks))
     return [f"{k:05d}-{head}-{i}" for k in classes for head in HEADS for i in range(count)]
 

@@ -32,6 +32,7 @@ from store.artefacts import open_root
 from store.columns import COMPARE_TABLES, COSTS, SCOPE
 from store.files import on_disk
 from store.layout import CHECKPOINT
+from tests.documented import undocumented
 from tests.older import as_version_1
 
 pytestmark = pytest.mark.slow
@@ -92,7 +93,25 @@ def rows(compared):
     return {name: compare_tables.rows_of(compared, name) for name in COMPARE_TABLES}
 
 
+def test_one_class_on_one_seed_is_compared_alone(own, images, run_tiny):
+    few = {name: ASKED[f"compare.{name}"] for name in ("trials", "tuning_classes", "lira_heads", "lira_items")}
+    made = run_tiny(own.root, images, {"compare": few | {"classes": ["ant"], "seeds": [0]}})
+    assert all(made.artefact(label).done for label in made.steps)
+    assert {mark["class"] for mark in made.artefact("tuning").marks().values()} == {0, 1}
+    table = compare_tables.compare_table(made)
+    assert table["runs"].unique().to_list() == [1]
+    assert table.select("ToW low", "ToW high", "best").null_count().row(0) == (len(table),) * 3
+    assert compare_tables.attacks_table(made)["low"].null_count() == len(compare_tables.attacks_table(made))
+    for kind in ("compare", "attacks", "costs"):
+        assert draw(made, kind, form="svg").caption
+
+
 # What is in the tables.
+
+
+@pytest.mark.parametrize("table", [name for name in compare_tables.TABLES if not name.startswith("metrics")])
+def test_every_column_that_programs_get_stands_in_the_page(table, compared):
+    assert undocumented(compare_tables.TABLES[table](compared).columns) == []
 
 
 def test_every_step_ends_and_stands_a_second_time(compared, run_tiny, with_other, watched):

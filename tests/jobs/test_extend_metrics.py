@@ -13,8 +13,9 @@ from dkvb.extensions import METRICS, releases
 from jobs.comparison.extended_metrics import measured, metrics_of
 from jobs.errors import BadRequest, BadSpec
 from jobs.plan.plan import make_plan
-from jobs.results.compare_tables import metric_rows, metrics_table
+from jobs.results.compare_tables import attacks_table, compare_table, metric_rows, metrics_table
 from tests.docs.blocks import blocks
+from tests.documented import undocumented
 from tests.jobs.comparison.small import oracle_judge, said
 from tests.jobs.test_extend import put
 from tests.paths import REPOSITORY
@@ -53,6 +54,10 @@ def test_the_comparison_takes_the_metric_of_the_page_of_every_model(trained, put
     by_method = {method: part["value"].to_list() for (method,), part in rows.group_by("method")}
     assert set(by_method["retrain"]) == {1.0}
     assert min(by_method["none"]) < 1
+    assert (
+        undocumented([name for make in (compare_table, attacks_table, metrics_table) for name in make(made).columns])
+        == []
+    )
     table = metrics_table(made)
     assert {*table["head"]} == {*rows["head"]}
     assert len(table) == len(rows) / 2, "two classes"

@@ -5,10 +5,16 @@ import unicodedata
 
 import pytest
 
+from cluster.unit_map import SerialExecutor
 from dkvb.errors import BadBudget
 from jobs.errors import BadRequest
-from jobs.forget_sets import ForgetSet, forget_sets
+from jobs.forget_sets import ForgetSet, forget_sets, repeated
+from jobs.images.splits import check_manifests
+from jobs.plan.cost import look_ahead
+from jobs.plan.plan import make_plan, waves
+from jobs.run.run import run_steps
 from jobs.spec.schema import SetAsks
+from store.artefacts import open_root
 
 NAMES = ["ant", "bee", "cat", "dog", "eel", "fox", "gnu"]
 ITEMS = [3, 5, 2, 0, 7, 11, 13]
@@ -50,6 +56,25 @@ def test_half_is_half_of_the_classes_with_training_items_and_a_size_that_is_ther
     assert [len(one.classes) for one in forget_sets(asked(sizes=["half"], draws=1), NAMES, ITEMS)] == [3]
     assert [len(one.classes) for one in forget_sets(asked(sizes=["half", 3], draws=2), NAMES, ITEMS)] == [3, 3]
     assert [len(one.classes) for one in forget_sets(asked(sizes=["half"], draws=1), NAMES[:3], ITEMS[:3])] == [1]
+
+
+def test_more_draws_than_there_are_sets_are_told_with_how_many_there_are():
+    (told,) = repeated(asked(sizes=[2, 3, "half"], draws=16), 6)
+    assert "of 6 classes there are only 15 different sets of 2" in told
+    assert repeated(asked(sizes=[2], draws=15), 6) == repeated(asked(sizes=[6, 7], draws=99), 6) == []
+    made = forget_sets(asked(sizes=[2], draws=400), NAMES, ITEMS)
+    assert (len(made), len({one.classes for one in made})) == (400, 15)
+
+
+@pytest.mark.parametrize("draws", [3, 4])
+def test_a_plan_and_a_run_tell_them_too(draws, make_spec, images, run_tiny, tmp_path, watched):
+    changes = {"sweep.each": False, "sweep.sizes": [2], "sweep.draws": draws}
+    told = [text for text in look_ahead(make_spec(changes), str(images), None).found.notes if "sweep.draws" in text]
+    assert len(told) == (draws > 3)
+    plan = make_plan(make_spec(changes), str(images))
+    root = open_root(tmp_path / "root", create=True)
+    run_steps(waves([plan])[0], root, SerialExecutor(), watched)
+    assert [text for text in check_manifests(plan.spec, plan.steps, root) if "sweep.draws" in text] == told
 
 
 CAFE = [unicodedata.normalize(form, "café") for form in ("NFC", "NFD")]

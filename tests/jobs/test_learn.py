@@ -230,9 +230,10 @@ def test_what_was_learned_is_checked_as_it_is_read(own, photos):
 
 
 def test_the_command_learns_and_its_certificate_and_log_hold(own, photos, dkvb):
+    (photos / "ant" / "notes.csv").touch()
     ended = dkvb("learn", own.root, "--images", photos, "--ticket", "11", "--json")
     assert ended.code == 0, ended.err
-    assert "10 images of 3 classes: 'dog' is new" in ended.err
+    assert "10 images of 3 classes: 'dog' is new; left alone, as no data: 1 .csv" in ended.err
     said = json.loads(ended.out)
     assert (said["items"], said["left"], said["new"], said["trained"]) == (10, ITEMS + 10, ["dog"], [])
     assert dkvb("verify", Path(said["checkpoint"]).parent / "certificate.json").code == 0

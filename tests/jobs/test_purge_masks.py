@@ -101,23 +101,27 @@ def test_a_purge_whose_destroying_was_cut_off_is_finished_by_the_same_command(ow
     assert verify(own.root).sound
 
 
-@pytest.mark.parametrize("at", ["run", "order"])
+CUTS = {"run": "jobs.cli.purging.execute", "order": "jobs.purge.destroying.order", "records": "jobs.purge.remove"}
+
+
+@pytest.mark.parametrize("at", [*CUTS])
 def test_a_purge_that_was_cut_off_before_goes_on_from_there(at, own, dkvb, monkeypatch, tmp_path):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    where = "jobs.cli.purging.execute" if at == "run" else "jobs.purge.destroying.order"
     with monkeypatch.context() as patched:
-        patched.setattr(where, stop)
+        patched.setattr(CUTS[at], stop)
         ended = dkvb("unlearn", own.root, *WORDS)
         assert ended.code == 130
         assert "interrupted: the purge itself has destroyed nothing yet" in ended.err
     assert find(own.root, None) == own
-    assert verify(own.root).sound
+    told = " ".join(verify(own.root).evidence.values())
+    assert ("they are there: put back since, or the command was cut off before it counted" in told) == (at == "records")
     masked = Path(shutil.copytree(own.root / "unlearned", tmp_path / "unlearned"))
     ended = dkvb("unlearn", own.root, *WORDS)
     assert ended.code == 0, ended.err
     assert find(own.root, None).steps["values"] != own.steps["values"]
+    assert verify(own.root).sound
     assert found(own.root, [path.read_bytes() for path in masked.rglob("mask.safetensors")]) == []
 
 

@@ -72,6 +72,10 @@ def destroyed(findings):
     return {finding.what: finding.says for finding in findings if finding.destroyed}
 
 
+def destroyed_by(entry):
+    return json.loads(entry.read_text())["certificate"]["request"]["destroyed"]
+
+
 def folder_of(entry):
     return entry.stem.split("-")[1]
 
@@ -131,8 +135,58 @@ def test_an_order_whose_signature_does_not_fit_is_none(there):
     whole["certificate"]["made"] = "2020-01-01T00:00:00Z"
     rewritten(there.purge, **whole)
     findings = verify(there.first)
-    assert {*failed(findings)} == purged
+    assert {*failed(findings)} == {"log", *purged}
     assert all("its signature does not fit" in each.says for each in findings if not each.holds)
+
+
+@pytest.mark.parametrize("entry", ["first", "second", "purge"])
+def test_what_was_destroyed_and_is_there_again_is_told_by_every_command(entry, there, dkvb, finished, solved):
+    folder = next(name for name in destroyed_by(there.purge) if name.startswith("values/"))
+    assert not (there.root / folder).exists()
+    before = next(one.root for one in (finished, solved) if (one.root / folder).exists())
+    shutil.copytree(before / folder, there.root / folder)
+    findings = verify(getattr(there, entry), key_file=there.key)
+    wrong = [finding for finding in findings if not finding.holds]
+    assert {finding.what.partition("/bottleneck")[0] for finding in wrong} <= {folder}
+    assert bool(wrong) == (folder in str(json.loads(getattr(there, entry).read_text())["certificate"]))
+    assert all("entry 3 of the log says that it was destroyed, and it is there" in one.says for one in wrong)
+    for words in (("log", there.root), ("status", there.root, "--verify")):
+        told = dkvb(*words)
+        assert told.code == 1
+        assert f"says that {folder} was destroyed, and it is there" in " ".join((told.out + told.err).split())
+
+
+@EXACT
+def test_what_a_commit_destroyed_and_is_there_again_is_told(followed, there, dkvb, solved):
+    name = next(name for name in destroyed_by(there.second) if name.startswith("sums/"))
+    there.purge.unlink()  # as it was before that
+    shutil.copytree(solved.root / name, there.root / name, dirs_exist_ok=True)
+    told = dkvb("log", there.root)
+    assert told.code == 1
+    assert "1 item; the earlier state NOT destroyed" in told.out
+    assert name in told.err
+
+
+def test_an_entry_with_another_date_under_a_name_that_fits_is_not_called_signed(there, dkvb):
+    whole = json.loads(there.purge.read_text())
+    whole["certificate"]["made"] = "2020-01-01T00:00:00Z"
+    rewritten(there.purge, **whole)
+    told = dkvb("log", there.root)
+    assert told.code == 1
+    assert "its signature does not fit: the certificate was changed after it was signed" in " ".join(told.err.split())
+    assert told.out.splitlines()[-1].endswith("signed, but something is wrong with it")
+
+
+def test_what_destroys_the_files_of_a_signed_request_must_be_signed(own, tmp_path, dkvb):
+    private, _ = pem(tmp_path, "auditor")
+    words = ("unlearn", own.root, "--class", "bee", "--method", "uva")
+    assert dkvb(*words, "--sign", private).code == 0
+    before = sorted(own.root.rglob("*"))
+    told = dkvb(*words, "--purge", "--serial")
+    assert told.code == 2
+    assert "is signed, and this one, which destroys what it certifies, would not be" in " ".join(told.err.split())
+    assert sorted(own.root.rglob("*")) == before
+    assert dkvb(*words, "--purge", "--serial", "--sign", private).code == 0
 
 
 def test_without_the_entry_that_ordered_it_a_file_that_is_gone_is_a_loss(there):

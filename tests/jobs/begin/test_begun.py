@@ -65,7 +65,7 @@ def test_only_some_problems_are_told_and_how_many_more_there_are(unsplit):
     begun = begin(str(unsplit))
     assert len(begun.problems) == 5
     assert "bee/2.heic: an image of a kind" in (text := "\n".join(found_lines(begun)))
-    assert "; and 2 more, all of them with --json" in text
+    assert "; and 2 more, which `dkvb init --json` names" in text
     assert "bee/3.heic" not in text
 
 

@@ -56,6 +56,7 @@ SAID_BY = {
     "jobs/cli/run.py": ("run", "table", "unlearn"),
     "jobs/diff.py": ("diff",),
     "jobs/diff_methods.py": ("diff",),
+    "jobs/evidence.py": ("unlearn",),
     "jobs/exact.py": ("unlearn",),
     "jobs/figures/__init__.py": ("figure",),
     "jobs/figures/store.py": ("figure",),

@@ -9,7 +9,7 @@ import pytest
 from jobs.errors import BadRequest
 from jobs.figures import FORMATS, draw
 from jobs.figures.sets import compared, draw_sets
-from jobs.figures.style import drawing
+from jobs.figures.style import caption, drawing
 from jobs.report.page import content, report
 from jobs.report.records import Table
 from tests.jobs.figures.test_sizes import looks, texts
@@ -24,7 +24,7 @@ def made(sizes=(1, 2, 5), draws=20, named=(), methods=("uva", "uve")):
     rng = np.random.default_rng(0)
     sets = [*((size, None) for size in named), *((size, draw) for draw in range(draws) for size in sizes)]
     rows = [
-        {"method": method, "set": number, "seed": 0, "size": size, "draw": draw, "known": True}
+        {"method": method, "set": number, "seed": 0, "size": size, "draw": draw, "known": True, "members": str(number)}
         | {"test before": 80 + rng.normal(), "test after": abs(rng.normal()), "retain before": 75 + rng.normal()}
         | {"retain after": 75 + size * rng.normal(), "retain change": size * rng.normal(), "among retain change": -1.0}
         for method in methods
@@ -69,6 +69,23 @@ def test_what_is_drawn_is_explained_and_nothing_else():
     assert "500" not in full  # no set of that size was forgotten
 
 
+def test_the_caption_says_that_methods_beside_forgot_another_set():
+    with drawing([]):
+        plain, with_them = (caption(draw_sets(made(), "made", other)) for other in (NONE, beside([1, 500])))
+    assert "scope" not in plain
+    assert "SCRUB and retrained without the set: the comparison's own set of each size, another than" in with_them
+
+
+def test_a_set_that_is_drawn_again_is_told_in_the_caption():
+    again = made().with_columns(
+        pl.when(pl.col("size") == 2).then(pl.lit("[0, 1]")).otherwise("members").alias("members")
+    )
+    with drawing([]):
+        captions = [caption(draw_sets(rows, "made", NONE)) for rows in (made(), again)]
+    assert ["different sets" in text for text in captions] == [False, True]
+    assert "of 20 draws, thick: their middle 80 %; different sets: 1 of size 2" in captions[1]
+
+
 def test_bars_reach_from_the_lowest_to_the_highest_draw_and_the_line_runs_through_the_means():
     rows = made(methods=("uva",))
     with drawing([]):
@@ -106,7 +123,7 @@ def test_the_page_has_the_sets_where_there_are_some(done, finished):
     kinds = [block.kind for block in sections["sets"].blocks]
     assert kinds == ["paragraph", "figures", "heading", "table", "heading", "table"]
     tables = [block for block in sections["sets"].blocks if isinstance(block, Table)]
-    assert [row[0].text for row in tables[0].rows] == ["3 draws", "3 draws", "ant, cat"]
+    assert [row[0].text for row in tables[0].rows] == ["3 draws", "3 draws (2 sets)", "ant, cat"]
     assert "random sets of 1, 2 classes forgotten together, 3 of each size; 1 sets by name" in report(done).decode()
 
 

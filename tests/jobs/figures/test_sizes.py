@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from jobs.figures import comparison, store, sweep
-from jobs.figures.style import COLUMN, drawing, saved
+from jobs.figures.style import COLUMN, caption, drawing, saved
+from jobs.results.compare_tables import class_widths, ranked
 from jobs.results.headline import at_rule, by_class
 from tests.jobs.figures import made
 
@@ -117,3 +118,35 @@ def test_the_methods_of_every_head_stand_in_one_order():
             for each in others:
                 assert len({*first} & {*each}) > 3
                 assert [name for name in first if name in each] == [name for name in each if name in first]
+
+
+@pytest.mark.parametrize(
+    ("v", "seeds", "said", "unsaid"),
+    [
+        (
+            10,
+            2,
+            "each of 10 classes forgotten by itself, on 2 models. bars of the change: 95 % of the mean over",
+            "one",
+        ),
+        (10, 2, "seeds averaged). other bars: 95 % intervals resample classes and seeds, crossed; with 2 seeds", "one"),
+        (10, 1, "on one model. ", "classes and seeds"),
+        (10, 1, "other bars: 95 % intervals resample the classes of one seed: other seeds are not in them", "models"),
+        (1, 1, "one class forgotten by itself, on one model. One class on one seed has no 95 % interval", "bars"),
+    ],
+)
+def test_the_caption_of_the_comparison_says_what_its_bars_are(v, seeds, said, unsaid):
+    with drawing([]):
+        text = caption(comparison.draw_compare(made.compared(v, seeds), "made"))
+    assert said in text
+    assert unsaid not in text
+
+
+def test_the_bar_of_a_change_is_that_of_the_table():
+    rows = made.compared(10, 2).filter(pl.col("method") == "uva").with_columns(pl.col("test_retain").alias("change"))
+    width = class_widths(rows)["retain change ± 95 % over classes"][0]
+    found = comparison.bar(rows, "change")
+    assert (found.high - found.mean, found.mean - found.low) == pytest.approx((width, width))
+    ranks = ranked(rows, "tow").row(0, named=True)
+    bar = comparison.bar(rows, "tow")
+    assert (bar.low, bar.high) == (ranks["low"], ranks["high"])

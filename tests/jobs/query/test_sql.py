@@ -24,8 +24,26 @@ def test_items_are_all_items(stored):
 
 
 @pytest.mark.parametrize("text", ["show tables", " SHOW TABLES; "])
-def test_the_names_of_all_tables_can_be_asked(stored, text):
-    assert {"classes", "sweep", "compare", "counts", "items"} <= {*sql.query(stored, text)["table"]}
+def test_the_names_of_the_tables_there_are_can_be_asked(stored, text):
+    named = sql.query(stored, text)["table"].to_list()
+    assert named == ["summary", "classes", "sweep", "names", "items", "counts", "load"]
+    for name in named:
+        sql.query(stored, f"select * from {name}")
+
+
+@pytest.mark.parametrize(
+    ("compare", "steps", "missing"),
+    [
+        ({}, {"compare": "0"}, {"metrics", "metrics_rows", "sets", "sets_rows"}),
+        ({"metrics": ["m"]}, {"compare[@1]": "0", "sets": "0"}, set()),
+        ({"metrics": ["m"]}, {"solved": "0", "sets": "0"}, {*sql.OF_TRAINED}),
+    ],
+)
+def test_tables_that_a_spec_does_not_ask_for_are_not_there(compare, steps, missing, finished):
+    spec = {**finished.spec, "compare": compare}
+    asked = Stored(type(finished)(finished.root, finished.name, spec, finished.steps | steps))
+    assert sql.tables().keys() - sql.there(asked).keys() == missing
+    assert [*sql.query(asked, "show tables")["table"]] == [*sql.there(asked)]
 
 
 def test_the_summary_is_there(stored):

@@ -49,7 +49,9 @@ def test_attacks_come_furthest_from_the_oracle_first():
 def test_methods_come_nearest_to_the_oracle_first():
     names = ("train forget", "train forget worst", "forget", "forget worst", "retain", "retain change")
     rows = [
-        {"head": "values", "method": method, **dict.fromkeys(names, 1.0), "ToW": tow, "ToW low": tow, "ToW high": tow}
-        for method, tow in (("scrub", 0.5), ("retrain", 1.0), ("uva", None))
+        {"head": "values", "method": method, **dict.fromkeys(names, 1.0), "ToW": tow, "ToW low": low, "ToW high": low}
+        for method, tow, low in (("scrub", 0.5, 0.25), ("retrain", 1.0, None), ("uva", None, None))
     ]
-    assert [row[0].text for row in compared(pl.DataFrame(rows)).rows] == ["retrained without the class", "scrub", "uva"]
+    shown = compared(pl.DataFrame(rows)).rows
+    assert [row[0].text for row in shown] == ["retrained without the class", "scrub", "uva"]
+    assert [row[2].detail for row in shown] == ["", "0.250 to 0.250", ""]

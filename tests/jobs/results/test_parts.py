@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from jobs.errors import BadRequest
-from jobs.results import parts
+from jobs.results import names, parts
 from jobs.results.compare_notes import few_seeds, notes
 from jobs.results.compare_tables import TABLES as COMPARE
 from jobs.results.compare_tables import class_widths
@@ -13,6 +13,7 @@ from jobs.results.parts import FEW
 from jobs.results.sets_tables import TABLES as SETS
 from jobs.results.sweep_tables import TABLES as SWEEP
 from jobs.results.sweep_tables import half_interval, single_items
+from store import columns
 from tests.jobs.results.sweeps import class_rows, frame
 
 TABLE = pl.DataFrame(
@@ -81,8 +82,8 @@ def test_one_image_left_of_few_is_told_from_many_left():
     assert single_items(by_class(frame(test)))[0].startswith("of 20 test items")
 
 
-def compared(seeds, experiment):
-    spec = {**experiment.spec, "compare": {"seeds": seeds, "heads": ["linear", "values"]}}
+def compared(seeds, experiment, classes=None):
+    spec = {**experiment.spec, "compare": {"seeds": seeds, "heads": ["linear", "values"], "classes": classes}}
     return type(experiment)(experiment.root, experiment.name, spec, experiment.steps)
 
 
@@ -91,6 +92,8 @@ def test_a_note_tells_the_number_of_seeds_there_are(finished):
     assert "with 2 seeds they are too narrow" in few_seeds(compared([0, 1], finished))
     assert few_seeds(compared([0, 1, 2], finished)).endswith("crossed; with 3 they cover 85 to 92 %.")
     assert few_seeds(compared(range(9), finished)).endswith("crossed.")
+    assert few_seeds(compared([0], finished, ["ant"])).startswith("One class on one seed has no 95 % interval")
+    assert few_seeds(compared([0, 1], finished, ["ant"])).startswith("95 % intervals resample the seeds of one class")
     assert "with 2 seeds" in " ".join(map(str, notes(compared([4, 9], finished))["compare"]))
     assert notes(finished) == {}
 
@@ -110,3 +113,14 @@ def test_the_interval_of_a_change_is_over_classes_and_not_over_runs():
         [half_interval(pl.Series([1.0, 2.0, 4.0]))] * 2
     )
     assert class_widths(rows.filter(pl.col("class") == 0))["retain change ± 95 % over classes"].to_list() == [None] * 2
+
+
+def test_a_table_without_rows_of_classes_names_none_that_has_none_either():
+    rows = pl.DataFrame({"set": [0], "method": ["uva"]})
+    with pytest.raises(
+        BadRequest, match="`classes`, `sweep` and the comparison's tables in _rows have; or leave it out"
+    ):
+        parts.rows(rows, "sets_rows", classes=[3])
+    stored = [name.removesuffix("_rows") for name in names.COMPARE_TABLES if name.endswith("_rows")]
+    assert all("class" in columns.TABLES[name].columns for name in stored)
+    assert "class" not in columns.TABLES["sets"].columns

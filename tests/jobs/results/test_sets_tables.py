@@ -10,6 +10,7 @@ from jobs.results.formats import markdown
 from jobs.results.heads import for_people
 from jobs.results.sets_tables import FOR_READERS, LONGEST, NOTES, TABLES, at_rule, by_size, for_readers
 from store.columns import SETS
+from tests.documented import undocumented
 
 ITEMS = {"train_items": pl.Int64, "test_items": pl.Int64, "test_others": pl.Int64}
 
@@ -82,6 +83,7 @@ def test_seeds_of_one_draw_are_averaged_before_the_spread_is_taken():
         )
     ]
     (row,) = by_size(at_rule(frame(*sets))).to_dicts()
+    assert row["different sets"] == 2
     assert (row["draws"], row["sweeps"]) == (2, 4)
     assert row["retain change sd"] == pytest.approx(5 / 2**0.5)
 
@@ -115,14 +117,15 @@ def test_people_read_what_was_forgotten_and_what_it_cost_in_the_width_of_a_page(
         *("others change", "± sd", "worst"),
     ]
     random, named = shown.to_dicts()
-    assert (random["set"], random["forgotten"], named["forgotten"]) == ("20 random", "0 of 20", "1 of 1")
+    assert (random["set"], random["forgotten"], named["forgotten"]) == ("20 random (4 sets)", "0 of 20", "1 of 1")
     assert named["set"] == "a name of some leng…"
     assert len(named["set"]) == LONGEST
     assert (random["test after %"], random["test before %"]) == (pytest.approx(10), pytest.approx(80))
     assert random["worst"] == pytest.approx(-30)
     assert random["± sd"] == pytest.approx(table["retain change sd"][0])
     assert max(map(len, markdown(shown).splitlines())) <= 132
-    assert max(map(len, markdown(shown.head(1)).splitlines())) <= 120
+    plain = shown.head(1).with_columns(pl.lit("20 random").alias("set"))
+    assert max(map(len, markdown(plain).splitlines())) <= 120
 
 
 def test_sets_that_were_never_known_have_a_column_where_there_are_any():
@@ -140,3 +143,7 @@ def test_a_table_of_no_sets_has_the_same_columns():
 def test_the_command_line_knows_the_tables_there_are():
     assert [*TABLES] == names.SETS_TABLES
     assert NOTES.keys() == FOR_READERS.keys() < TABLES.keys()
+
+
+def test_every_column_that_programs_get_stands_in_the_page():
+    assert undocumented(frame().columns) == undocumented(by_size(at_rule(frame())).columns) == []

@@ -30,6 +30,7 @@ from jobs.results.sweep_tables import (
     over_items,
     summary_table,
 )
+from tests.documented import undocumented
 from tests.jobs.results.sweeps import class_rows, frame, row
 
 ODD = ["a|b", "50%_x", r"back\slash", "~{^}", "new\nline", 'say "hi", it said', "&#$", "naïve ±"]
@@ -329,3 +330,9 @@ def test_every_table_can_be_written_in_every_format(form, table, finished):
 def test_an_empty_cell_stands_for_nothing():
     line = as_text("md", pl.DataFrame({"a": [None, 1.5], "b": ["x", "y"]})).splitlines()[2]
     assert cells(line) == ["", "x"]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_column_that_programs_get_stands_in_the_page(name, finished):
+    assert undocumented(TABLES[name](finished).columns) == []
+    assert undocumented(["its lost item", "index"]) == ["its lost item", "index"]

@@ -43,6 +43,7 @@ def test_a_value_outside_what_there_is_is_refused(changes, where, spec_file):
         ("sweep.classes", []),
         ("sweep.classes", ["ant", "ant"]),
         ("sweep.uve.seeds", [0, 0]),
+        ("sweep.uve.seeds", [-1, 0]),
     ],
 )
 def test_a_number_or_list_that_cannot_be_meant_is_refused_before_anything_runs(dotted, value, spec_file):
@@ -82,6 +83,7 @@ def test_every_whole_number_of_a_list_has_bounds(dotted, spec_file):
 @pytest.mark.parametrize(
     ("dotted", "value", "expected"),
     [
+        *((key, -1, "0 or more") for key in ("seed", "sweep.set_seed")),
         ("images.shard_items", 1_000_001, "a whole number from 1 to 1000000"),
         ("images.expect.train", 0, "1 or more"),
         ("images.expect.test", -1, "1 or more"),

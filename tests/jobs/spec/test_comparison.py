@@ -45,6 +45,15 @@ def test_heads_that_are_solved_for_are_a_step_of_each_model_beside_the_trained_o
     assert few.names == ["values-lda"]
 
 
+@pytest.mark.parametrize(
+    ("classes", "alone"), [(["ant"], True), (["ant", "bee"], False), (None, False)], ids=["one", "two", "all"]
+)
+def test_one_class_that_is_compared_alone_is_tuned_for_on_others(classes, alone, steps):
+    assert steps({"compare": {"classes": classes} if classes else {}})["tuning"].asks.alone is alone
+    if classes:
+        assert steps({"compare": {}, "sweep.classes": classes})["tuning"].asks.alone is alone
+
+
 def test_solved_for_alone_nothing_is_trained_and_the_spec_s_own_settings_hold(steps):
     alone = {"compare.heads": [*SOLVED], "compare.seeds": [0]}
     plain = steps(alone)

@@ -175,7 +175,7 @@ def test_a_table_without_a_file_is_refused_with_all_of_it_too(asks):
     with pytest.raises(Mistakes) as caught:
         build(Spec, asks({"seed": 0.5, "keys.epoch": 3}), "job-1")
     assert isinstance(caught.value, BadSpec)
-    assert sorted(str(caught.value).split("\n"))[1] == "job-1: seed: found 0.5, expected a whole number"
+    assert sorted(str(caught.value).split("\n"))[1] == "job-1: seed: found 0.5, expected a whole number, 0 or more"
     assert "job-1: keys: unknown key 'epoch'" in str(caught.value)
     with pytest.raises(Mistakes, match="found 3, expected a table"):
         build(Spec, 3, "")

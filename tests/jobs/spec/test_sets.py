@@ -39,6 +39,14 @@ def test_a_spec_without_sets_asks_for_none_and_one_without_sizes_for_no_seed(spe
         ({"sweep.sets": [["ant", "bee"], ["bee", "ant"]]}, "sweep.sets[1]: found ['bee', 'ant'], the classes of sweep"),
         ({"sweep.sets": ["ant"]}, "sweep.sets[0]: found 'ant', expected a list, each a text"),
         ({"sweep.sets": "ant"}, "sweep.sets: found 'ant', expected a list, each a list, each a text"),
+        (
+            {"sweep.sets": "mysets.json"},
+            'one or more different names (write the list here, such as [["a"]]; no file is read)',
+        ),
+        (
+            {"sweep.sizes": "sizes.txt"},
+            'or "half"; one or more sizes, all different (write the list here, such as [1]; no',
+        ),
         ({"sweep.sets": [[3]]}, "sweep.sets[0][0]: found 3, expected a text"),
         ({"sweep.sizes": []}, "sweep.sizes: found [], expected one or more sizes, all different"),
         ({"sweep.sizes": [1, 1]}, "sweep.sizes: found [1, 1], expected one or more sizes, all different"),

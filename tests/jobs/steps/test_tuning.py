@@ -1,19 +1,23 @@
 """Laws of tuning: every setting of every method on every class, by the training items."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from jobs import inputs
 from jobs.comparison.methods import GRADIENT
+from jobs.kinds.tuning import Asks
+from jobs.step import Task
 from jobs.steps import tuning
+from store.artefacts import Artefact
 from tests.jobs.comparison import small
 
 
 def test_a_unit_is_a_class_a_head_and_a_method(monkeypatch):
     monkeypatch.setattr(inputs, "wanted_classes", lambda task: [2, 7])
-    units = tuning.prepare(small.task(asks=SimpleNamespace(extensions=None)))
+    units = tuning.prepare(small.task(asks=Asks(classes=None, trials=1, first=3, seed=0)))
     assert len(units) == 2 * 2 * len(GRADIENT)
     assert units[:2] == ["00002-linear-0", "00002-linear-1"]
     assert units[4:5] == ["00002-values-0"]
@@ -59,3 +63,13 @@ def test_the_class_s_items_are_forgotten_by_every_setting_in_order(place, method
 def test_all_units_are_kept():
     task = small.task(output=SimpleNamespace(marks=lambda: {"a": {"class": 1}, "b": {"class": 2}}))
     assert tuning.finish(task) == {"trials": [{"class": 1}, {"class": 2}]}
+
+
+@pytest.mark.parametrize(("alone", "tried"), [(True, [2, 0, 1]), (False, [2])])
+def test_one_class_that_is_compared_alone_has_others_beside_it_that_choose_its_settings(
+    alone, tried, monkeypatch, tmp_path
+):
+    asks = Asks(classes=["cat"], trials=1, first=3, seed=0, alone=alone)
+    task: Any = Task(output=Artefact(tmp_path, "tuning", 16 * "0"), inputs={}, asks=asks, location="")
+    monkeypatch.setattr(inputs, "wanted_classes", lambda task: [2] if task.asks.classes else [0, 1, 2, 3])
+    assert [*dict.fromkeys(int(unit[:5]) for unit in tuning.prepare(task))] == tried
