@@ -94,7 +94,7 @@ def pending(root: Place) -> list[Order]:
                 continue
             raise ArtefactDamaged(
                 f"{path}: does not hold what a request ordered to be destroyed; delete it, and order it anew with "
-                f"`{finishing(root, name[:16])}`"
+                f"{finishing(root, name[:16])}"
             ) from error
         if counts:
             orders.append(Order(path, request.digest, parts))
@@ -109,8 +109,9 @@ def finishing(root: Place, by: str) -> str:
         values = Artefact(root, UNLEARNED, by).spec()["bottleneck"]
         own = [one for one in known if one.steps["values"] == values]
     own = own or [one for one in known if "sums" in one.steps] or known  # a purge made the model anew
-    which = f" --experiment {quoted(own[0].name)}" if len(known) > 1 else ""
-    return f"dkvb unlearn {quoted(root)}{which} --method exact --commit"
+    if len(known) > 1:
+        return f"`dkvb unlearn {quoted(root)} --experiment {quoted(own[0].name)} --method exact --commit`"
+    return f"`dkvb unlearn {quoted(root)} --method exact --commit`"
 
 
 def are_recorded(root: Place, anew: Mapping[str, str]) -> bool:

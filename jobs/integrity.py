@@ -137,7 +137,7 @@ def verify(root: Place) -> Integrity:
     try:
         integrity.pending = [
             f"{one.path}: what request {one.by} ordered is not all destroyed; "
-            f"`{finishing(root, one.by)}` finishes it, as does a run"
+            f"{finishing(root, one.by)} finishes it, as does a run"
             for one in pending(root)
         ]
     except ArtefactDamaged as error:

@@ -18,7 +18,9 @@ def wrong(line: str) -> str:
     command: click.Command = cli
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         skipped = sum(isinstance(each, click.Argument) for each in command.params)
-        words = words[skipped:]
+        words, own = words[skipped:], {name for each in command.params for name in each.opts}
+        while words and words[0] in own:  # with its value
+            words = words[2:]
         if not words:
             return ""
         if words[0].isupper():  # stands for any of them
@@ -50,6 +52,8 @@ def test_a_command_in_the_text_is_there_with_its_options(page):
 def test_what_is_not_there_is_seen():
     assert wrong("dkvb runn x") == "there is no `runn`"
     assert wrong("dkvb query roots/x kys cat") == "there is no `kys`"
+    assert wrong("dkvb query roots/x --experiment y kys cat") == "there is no `kys`"
+    assert wrong("dkvb query roots/x --experiment y keys cat") == ""
     assert wrong("dkvb run x --rot y --root z") == "no option --rot"
     assert wrong("dkvb query roots/x keys cat --limit 3 # --nothing") == ""
     assert wrong("dkvb --version") == ""

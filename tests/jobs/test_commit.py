@@ -152,7 +152,7 @@ def test_what_finishes_a_commit_names_the_experiment_where_a_root_holds_several(
     assert f"`dkvb unlearn {own.root} --method exact --commit` finishes it" in dkvb("status", own.root, "--verify").out
     Experiment(own.root, "another", own.spec, {**own.steps, "values": "0" * 16}).write()
     asked = dkvb("status", own.root, "--verify").out
-    (told,) = [line for line in asked.splitlines() if "finishes it" in line]
+    (told,) = [line for line in asked.splitlines() if "is not all destroyed" in line]
     words = told.split("`dkvb ")[1].split("`")[0].split()
     assert words[2:4] == ["--experiment", "tiny"]
     finished = dkvb(*words)

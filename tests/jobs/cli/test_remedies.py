@@ -25,7 +25,6 @@ FILLED = {
     "jobs/report/beside.py": {"images"},
     "jobs/report/origin.py": {"which"},
     "jobs/report/tensorboard.py": {"name"},
-    "jobs/destroying.py": {"which"},
     "jobs/queue/verdict.py": {"name"},
     "store/checksums.py": {"root"},
 }
