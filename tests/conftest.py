@@ -43,16 +43,12 @@ def s3_environment() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def s3_server(s3_environment: dict[str, str]) -> Iterator[None]:
-    """The server, and this module's processes find it; a client that was made before or after has other credentials."""
-    import s3fs
-
+    """The server, and this module's processes find it."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in s3_environment.items():
             patch.setenv(name, value)
         patch.delenv("AWS_PROFILE", raising=False)
-        s3fs.S3FileSystem.clear_instance_cache()
         yield
-    s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture

@@ -39,6 +39,9 @@ from jobs.spec.schema import DRAWS
 from store.artefacts import PROVENANCE, Artefact, as_written, read_json
 from store.places import Place, quoted
 
+NAMED = 5
+"""Images that could not be used, of which the page names so many."""
+
 
 @dataclass(frozen=True, slots=True)
 class Made:
@@ -74,6 +77,7 @@ def asked(experiment: Experiment, made: Sequence[Made], swept: Swept | None) -> 
         facts = [
             ("Experiment", shown(experiment.name)),
             ("Data set", data_text(experiment, swept)),
+            *([("Left out", text)] if (text := left_out_text(made)) else []),
             ("Backbone", backbone_text(experiment, made)),
             ("Model", model_text(experiment)),
             *([("Before anything is forgotten", before_text(experiment))] if swept is not None else []),
@@ -107,6 +111,19 @@ def data_text(experiment: Experiment, swept: Swept | None) -> str:
     tested = images["test"] if share is None else f"{100 * share:g} % held out"
     files = "" if images["kind"] == "digits" else f" ({images['train']}, {tested})"
     return shown(f"{images['kind']}{files}{': ' if sizes else ''}{sizes}")
+
+
+def left_out_text(made: Sequence[Made]) -> str:
+    """Images and shards that could not be used, each once; empty where all could."""
+    said = [one for step in made for one in (step.said.get("facts") or {}).get("left_out") or ()]
+    found = {(one["shard"], one["item"]): ": ".join(filter(None, one.values())) for one in said}
+    if not found:
+        return ""
+    some = [*found.values()][:NAMED] + [f"and {len(found) - NAMED} more"] * (len(found) > NAMED)
+    return shown(
+        f"{len(found):,} of the images and shards, which could not be used: {'; '.join(some)}; all are in "
+        "provenance.json of the steps manifest and embeddings"
+    )
 
 
 def backbone_text(experiment: Experiment, made: Sequence[Made]) -> str:

@@ -18,6 +18,7 @@ from jobs.queue.files import add
 from store.errors import PlaceUnreachable
 from tests.cluster.files.crds import CRDS, needs_crds
 from tests.jobs.queue.waiting import assignment
+from tests.paths import REPOSITORY
 from tests.processes import message
 
 AWKWARD = ["queue", "my queue", "50% $HOME", 'a"b\\c', "it's"]
@@ -220,17 +221,19 @@ def test_where_a_queue_cannot_be_reached_from_here_the_file_is_printed(kind, err
     assert f"note: {error} (the queue was not looked at: " in ended.err
 
 
-def test_a_queue_in_a_bucket_without_credentials_gives_a_file(dkvb, monkeypatch, tmp_path):
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
-        monkeypatch.delenv(name, raising=False)
-    pytest.importorskip("s3fs").S3FileSystem.clear_instance_cache()  # one of an earlier test has credentials
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    ended = dkvb("jobs", "service", "cronjob", "--queue", "s3://bucket/queue")
-    assert (ended.code, '"s3://bucket/queue"' in ended.out) == (0, True), ended.err
-    assert "the queue was not looked at" in ended.err
+def test_a_queue_in_a_bucket_without_credentials_gives_a_file(tmp_path):
+    pytest.importorskip("s3fs")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    ended = subprocess.run(  # a client without credentials would stay for all that comes after it in this process
+        [sys.executable, "-m", "jobs.cli", "jobs", "service", "cronjob", "--queue", "s3://bucket/queue"],
+        env={**environment, "HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, '"s3://bucket/queue"' in ended.stdout) == (0, True), ended.stderr
+    assert "the queue was not looked at" in ended.stderr
 
 
 def test_a_unit_needs_dkvb_where_its_python_is(queue, dkvb, monkeypatch, tmp_path):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jobs import certificate
-from jobs.report.origin import provenance, read_made, reproduce, requests, seconds
+from jobs.report.origin import Made, left_out_text, provenance, read_made, reproduce, requests, seconds
 from jobs.report.page import report
 from jobs.report.records import Code, Facts, Table
 from jobs.report.toml import toml
@@ -82,3 +82,14 @@ def test_a_root_of_an_earlier_version_without_times_has_a_page(own, unsealed):
         said = json.loads(path.read_text())
         path.write_text(json.dumps({"facts": said["facts"]}))
     assert Read(report(find(own.root, None))).faults == []
+
+
+def test_what_could_not_be_used_is_counted_once_and_named():
+    def made(label, *items):
+        left = [{"shard": "", "item": item, "reason": "torn"} for item in items]
+        return Made(label, "0" * 16, {"facts": {"left_out": left}})
+
+    assert left_out_text([Made("keys", "0" * 16, {}), made("manifest[train]")]) == ""
+    both = [made("manifest[train]", *"ab"), made("embeddings[train]", *"abcdefg")]
+    assert left_out_text(both).startswith("7 of the images and shards, which could not be used: a: torn; b: torn;")
+    assert "; e: torn; and 2 more; all are in provenance.json" in left_out_text(both)
