@@ -133,7 +133,7 @@ def verify(root: Place) -> Integrity:
             read_experiment(root, name.removesuffix(".json"))
         except (ArtefactDamaged, ArtefactMissing, NotARoot) as error:
             integrity.records[root / "experiments" / name] = str(error)
-    integrity.evidence = standing_faults(root, evidence.entries(root)) | evidence.faults(root)
+    integrity.evidence = standing_faults(root) | evidence.faults(root)
     try:
         integrity.pending = [
             f"{one.path}: what request {one.by} ordered is not all destroyed; "
@@ -189,7 +189,7 @@ def repair(root: Place, tell: Callable[[str], None]) -> Integrity:
             tell(f"dropped {path}")
     for path in evidence.mend(root):
         tell(f"copied {path} from the log of requests")
-    for text in (standing_faults(root, evidence.entries(root)) | evidence.faults(root)).values():
+    for text in (standing_faults(root) | evidence.faults(root)).values():
         tell(text)
     return integrity
 

@@ -23,7 +23,7 @@ from jobs.inputs import differences
 from jobs.item_files import some
 from jobs.known import Known
 from jobs.learned import METHOD, Learned
-from jobs.printable import number, shown
+from jobs.printable import kinds, number, shown
 from jobs.query.images import check_problems, embed_images
 from jobs.query.stored import Stored
 from jobs.results.experiment import Experiment
@@ -298,7 +298,7 @@ def announced(classes: Sequence[str], manifest: Manifest, wanted: Sequence[int],
     """What is about to be learned, for people."""
     images = sum(manifest.histogram[k] for k in wanted)
     joins = "; ".join(f"{shown(name)!r} is new{nearest(name, classes)}" for name in new)
-    left = ", ".join(f"{count} {shown(kind)}" for kind, count in (manifest.left_alone or {}).items())
+    left = kinds(manifest.left_alone or {})
     return "".join(
         [
             f"{number(images, 'image', 'images')} of {number(len(wanted), 'class', 'classes')}",

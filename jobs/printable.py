@@ -1,7 +1,7 @@
 """What people read: text from data, made fit to be shown (a terminal would obey some of it), and shares in per cent."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from shutil import get_terminal_size
 
 import click
@@ -58,6 +58,11 @@ def per_cent(share: float | None, digits: int = 2) -> str:
 def number(count: int, one: str, many: str) -> str:
     """How many there are of something, with its word for one or for many."""
     return f"{count:,} {one if count == 1 else many}"
+
+
+def kinds(counts: Mapping[str, int]) -> str:
+    """How many there are of each kind of what is no data: "2 .csv, 1 hidden folders"."""
+    return ", ".join(f"{count} {shown(kind)}" for kind, count in counts.items())
 
 
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:

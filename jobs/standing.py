@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from jobs.destroying import pending
-from jobs.evidence import PURGE, UNLEARNED, Entry, texts
+from jobs.evidence import PURGE, UNLEARNED, Entry, entries, texts
 from jobs.kept import OF_REQUEST, SUMMED
 from store.artefacts import Artefact
 from store.errors import ArtefactDamaged
@@ -49,8 +49,9 @@ def parts_left(root: Place, name: str, *, whole: bool) -> list[str]:
     return [part for part in parts if left(artefact.path, [part])]
 
 
-def standing_faults(root: Place, log: Sequence[Entry]) -> dict[Place, str]:
+def standing_faults(root: Place) -> dict[Place, str]:
     """The same as what is wrong with the evidence of a root: file -> what, and what to do."""
+    log = entries(root)
     try:
         orders = {order.by for order in pending(root)}
         there = standing(root, log)

@@ -68,10 +68,9 @@ def verify(path: Place, root: Place | None = None, key_file: Path | None = None)
         return [Finding("certificate", holds=False, says=says + as_written(path, log))]
     at = next((at for at, one in enumerate(log) if (one.said, one.signature) == (said, signature)), None)
     later = log[at or 0 :]
+    by_entry = standing(place, log)
     there = {
-        folder: (log.index(one) + 1, parts)
-        for one in later
-        for folder, parts in standing(place, log).get(one.path, {}).items()
+        folder: (log.index(one) + 1, parts) for one in later for folder, parts in by_entry.get(one.path, {}).items()
     }
     evidence = Evidence(place, log, later, key_file, public_of(signature), there)
     return [

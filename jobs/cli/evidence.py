@@ -118,7 +118,7 @@ def log(root: Place, *, replays: bool, experiment: str | None, as_json: bool) ->
     from jobs.standing import standing_faults
     from store.artefacts import open_root
 
-    there = standing_faults(open_root(root, create=False), entries(root))
+    there = standing_faults(open_root(root, create=False))
     changed = faults(root)
     wrong = there | changed
     asked = None if experiment is None else find(root, experiment)

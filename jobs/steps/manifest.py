@@ -9,7 +9,7 @@ import numpy as np
 from jobs import inputs
 from jobs.excluded import left_out, scanned_before
 from jobs.kinds.manifest import VERSION, Asks
-from jobs.printable import shown
+from jobs.printable import kinds, shown
 from jobs.step import Facts, Task, Work
 from store import arrays
 from store.artefacts import write_json
@@ -65,4 +65,4 @@ def _notes(facts: dict[str, Any]) -> Iterator[str]:
     if columns := facts.get("columns"):
         yield f"images from column {shown(columns['image'])}, labels from column {shown(columns['label'])}"
     if left := facts.get("left_alone"):
-        yield f"left alone, as no data: {', '.join(f'{count} {shown(kind)}' for kind, count in left.items())}"
+        yield f"left alone, as no data: {kinds(left)}"
